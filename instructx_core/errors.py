@@ -1,0 +1,11 @@
+"""The one error that means "the input is wrong, not the program".
+
+Raised at public boundaries with one line that names the value, the rule and the remedy. The command line prints it as
+`error: ...` and exits with 2; the nodes show it on the node. Everything else that is raised is a bug.
+"""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """Bad input of a user: one line, e.g. "82 frames: Wan needs 4n+1; use 81 or 85"."""
