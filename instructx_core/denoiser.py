@@ -1,0 +1,256 @@
+"""The Wan DiT with source and reference latents: sigma, noisy latent and context in, velocity out.
+
+Paper 3.1: the connector's output replaces the text features, so `text_embedding` is bypassed unless `text=True`.
+It subclasses diffusers' WanTransformer3DModel and keeps every module name, so that diffusers' caches, offloading,
+layerwise casting, quantisers, LoRA loaders, attention backends and context parallelism apply unchanged.
+Legend: B batch, C latent channels, T latent frames, R reference frames, H W latent size, L tokens, D width.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.modeling_outputs import Transformer2DModelOutput
+from diffusers.models.transformers.transformer_wan import WanRotaryPosEmbed, WanTransformer3DModel
+from diffusers.utils import apply_lora_scale
+from torch import Tensor
+
+from . import conditioning as cond
+from .config import InstructXConfig
+from .errors import InputError
+
+
+class CachedRotaryPosEmbed(WanRotaryPosEmbed):
+    """Wan's 3D RoPE that keeps the tables of the last grid: every step and every layer of an edit share one."""
+
+    _last: tuple[Any, tuple[Tensor, Tensor]] | None = None
+
+    def forward(self, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
+        """cos and sin, each (1, L, 1, head_dim), for the grid of `hidden_states` (only its shape is read).
+
+        Raises InputError when the grid is larger than the table.
+        """
+        if torch.compiler.is_compiling():
+            return super().forward(hidden_states)
+        shape = tuple(hidden_states.shape[2:])
+        if max(n // p for n, p in zip(shape, self.patch_size, strict=True)) > self.max_seq_len:
+            raise InputError(f"latent grid {shape} exceeds {self.max_seq_len} patches a side; use a smaller clip")
+        key = (shape, self.freqs_cos.device, self.freqs_cos.dtype)
+        if self._last is None or self._last[0] != key:
+            with torch.inference_mode(False), torch.no_grad():
+                self._last = (key, super().forward(hidden_states))
+        return self._last[1]
+
+
+class InstructXTransformer3DModel(WanTransformer3DModel):
+    """Wan DiT + source latent + reference latents.
+
+    Arguments are WanTransformer3DModel's, plus:
+        source_embedding: "tied" adds the source latent to the noisy latent before the patch embedding;
+            "own" adds the output of `source_embedder`, a Conv3d that starts at zero.
+        source_scale: "sigma" multiplies the own embedder's output by the noise level. Raises InputError with "tied".
+        reference_embedding: "tied" embeds references with the patch embedding, "own" with `reference_embedder`.
+        reference_position: "last" puts references after the video (RoPE t = T..T+R-1), "first" before (t = 0..R-1).
+    """
+
+    _skip_layerwise_casting_patterns: ClassVar[list[str]] = [
+        *WanTransformer3DModel._skip_layerwise_casting_patterns,
+        "source_embedder",
+        "reference_embedder",
+    ]
+    _keep_in_fp32_modules: ClassVar[list[str]] = [
+        *WanTransformer3DModel._keep_in_fp32_modules,
+        "source_embedder",
+        "reference_embedder",
+    ]
+
+    @register_to_config
+    def __init__(
+        self,
+        patch_size: tuple[int, ...] = (1, 2, 2),
+        num_attention_heads: int = 40,
+        attention_head_dim: int = 128,
+        in_channels: int = 16,
+        out_channels: int = 16,
+        text_dim: int = 4096,
+        freq_dim: int = 256,
+        ffn_dim: int = 13824,
+        num_layers: int = 40,
+        cross_attn_norm: bool = True,
+        qk_norm: str | None = "rms_norm_across_heads",
+        eps: float = 1e-6,
+        rope_max_seq_len: int = 1024,
+        source_embedding: str = "tied",
+        source_scale: str = "none",
+        reference_embedding: str = "tied",
+        reference_position: str = "last",
+    ) -> None:
+        _check_choice("source_embedding", source_embedding, ("tied", "own"))
+        _check_choice("source_scale", source_scale, ("none", "sigma"))
+        _check_choice("reference_embedding", reference_embedding, ("tied", "own"))
+        _check_choice("reference_position", reference_position, ("last", "first"))
+        if source_embedding == "tied" and source_scale != "none":
+            raise InputError(f"source_scale {source_scale!r} needs source_embedding 'own'; set it to 'none'")
+        super().__init__(
+            patch_size=patch_size,
+            num_attention_heads=num_attention_heads,
+            attention_head_dim=attention_head_dim,
+            in_channels=in_channels,
+            out_channels=out_channels,
+            text_dim=text_dim,
+            freq_dim=freq_dim,
+            ffn_dim=ffn_dim,
+            num_layers=num_layers,
+            cross_attn_norm=cross_attn_norm,
+            qk_norm=qk_norm,
+            eps=eps,
+            rope_max_seq_len=rope_max_seq_len,
+        )
+        dim = num_attention_heads * attention_head_dim
+        self.rope = CachedRotaryPosEmbed(attention_head_dim, patch_size, rope_max_seq_len)
+        own = {"source_embedder": source_embedding, "reference_embedder": reference_embedding}
+        for name, mode in own.items():
+            setattr(self, name, cond.latent_embedder(in_channels, dim, patch_size) if mode == "own" else None)
+
+    @apply_lora_scale("attention_kwargs")
+    def forward(
+        self,
+        hidden_states: Tensor,
+        timestep: Tensor,
+        encoder_hidden_states: Tensor,
+        source: Tensor | None = None,
+        references: Tensor | None = None,
+        text: bool = False,
+        return_dict: bool = True,
+        attention_kwargs: dict[str, Any] | None = None,
+    ) -> Transformer2DModelOutput | tuple[Tensor]:
+        """Velocity v = eps - x0 of the noisy latent.
+
+        hidden_states (B, C, T, H, W): x_sigma = (1 - sigma) x0 + sigma eps, H and W even.
+        timestep (B,): 1000 * sigma, fp32.
+        encoder_hidden_states (B, L, D): the connector's output; with text=True (B, L, text_dim) text features.
+        source (B, C, T, H, W): normalised VAE latent of the source. references (B, C, R, H, W): of the references.
+        Raises InputError when shapes disagree.
+        """
+        grid = self._check_inputs(hidden_states, timestep, encoder_hidden_states, source, references, text)
+        tokens = grid[0] * grid[1] * grid[2]
+        position = self.config.reference_position
+        rotary_emb = self.rope(_grid_of(hidden_states, references))
+        token_BLD = self._embed(hidden_states, timestep, source, references)
+        temb_BD, temb_B6D, context_BLD = self._condition(timestep, encoder_hidden_states, text)
+
+        if torch.is_grad_enabled() and self.gradient_checkpointing:
+            for block in self.blocks:
+                token_BLD = self._gradient_checkpointing_func(block, token_BLD, context_BLD, temb_B6D, rotary_emb)
+        else:
+            for block in self.blocks:
+                token_BLD = block(token_BLD, context_BLD, temb_B6D, rotary_emb)
+
+        # References are dropped after proj_out, not before: context parallelism gathers the sequence there.
+        shift_B1D, scale_B1D = (self.scale_shift_table.to(temb_BD.device) + temb_BD[:, None]).chunk(2, dim=1)
+        shift_B1D, scale_B1D = shift_B1D.to(token_BLD.device), scale_B1D.to(token_BLD.device)
+        normed_BLD = self.norm_out(token_BLD.float()) * (1 + scale_B1D) + shift_B1D
+        patch_BLP = self.proj_out(normed_BLD.type_as(token_BLD))
+        patch_BLP = cond.drop_references(patch_BLP, tokens, position)
+        velocity_BCTHW = cond.from_tokens(patch_BLP, grid, self.config.patch_size)
+        if not return_dict:
+            return (velocity_BCTHW,)
+        return Transformer2DModelOutput(sample=velocity_BCTHW)
+
+    def _embed(
+        self, noisy_BCTHW: Tensor, timestep_B: Tensor, source_BCTHW: Tensor | None, references_BCRHW: Tensor | None
+    ) -> Tensor:
+        tied = source_BCTHW is not None and self.source_embedder is None
+        video_BDTHW = self.patch_embedding(noisy_BCTHW + source_BCTHW if tied else noisy_BCTHW)
+        if source_BCTHW is not None and not tied:
+            embedded_BDTHW = self.source_embedder(source_BCTHW.to(self.source_embedder.weight.dtype))
+            sigma_B = timestep_B.float() / 1000.0
+            scaled_BDTHW = cond.scale_source(embedded_BDTHW, sigma_B, self.config.source_scale)
+            video_BDTHW = video_BDTHW + scaled_BDTHW.to(video_BDTHW.dtype)
+        video_BLD = cond.to_tokens(video_BDTHW)
+        if references_BCRHW is None:
+            return video_BLD
+        embedder = self.patch_embedding if self.reference_embedder is None else self.reference_embedder
+        if self.reference_embedder is not None:
+            references_BCRHW = references_BCRHW.to(embedder.weight.dtype)
+        reference_BLD = cond.to_tokens(embedder(references_BCRHW)).to(video_BLD.dtype)
+        return cond.join_references(video_BLD, reference_BLD, self.config.reference_position)
+
+    def _condition(self, timestep_B: Tensor, states_BLD: Tensor, text: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Time embedding (B, D), its six modulations (B, 6, D) and the context (B, L, D)."""
+        embedder = self.condition_embedder
+        wave_BD = embedder.timesteps_proj(timestep_B)
+        dtype = next(iter(embedder.time_embedder.parameters())).dtype
+        if dtype.is_floating_point:
+            wave_BD = wave_BD.to(dtype)
+        temb_BD = embedder.time_embedder(wave_BD).type_as(states_BLD)
+        temb_B6D = embedder.time_proj(embedder.act_fn(temb_BD)).unflatten(1, (6, -1))
+        return temb_BD, temb_B6D, embedder.text_embedder(states_BLD) if text else states_BLD
+
+    def _check_inputs(
+        self,
+        noisy_BCTHW: Tensor,
+        timestep_B: Tensor,
+        states_BLD: Tensor,
+        source_BCTHW: Tensor | None,
+        references_BCRHW: Tensor | None,
+        text: bool,
+    ) -> tuple[int, int, int]:
+        config = self.config
+        if noisy_BCTHW.ndim != 5 or noisy_BCTHW.shape[1] != config.in_channels:
+            raise InputError(f"latent {tuple(noisy_BCTHW.shape)} must be (B, {config.in_channels}, T, H, W)")
+        (t, h, w), (p, q, r) = noisy_BCTHW.shape[2:], config.patch_size
+        if t % p or h % q or w % r:
+            raise InputError(
+                f"latent size {(t, h, w)} must be a multiple of the patch {(p, q, r)}; crop the source to the "
+                "profile's size multiple"
+            )
+        if timestep_B.ndim != 1 or timestep_B.shape[0] != noisy_BCTHW.shape[0]:
+            raise InputError(f"timestep {tuple(timestep_B.shape)} must be ({noisy_BCTHW.shape[0]},), one a sample")
+        width = config.text_dim if text else config.num_attention_heads * config.attention_head_dim
+        if states_BLD.ndim != 3 or states_BLD.shape[-1] != width:
+            what = "text features" if text else "the connector's output"
+            raise InputError(f"context {tuple(states_BLD.shape)} must be (B, L, {width}): {what}")
+        if source_BCTHW is not None:
+            cond.check_source(noisy_BCTHW, source_BCTHW)
+        if references_BCRHW is not None:
+            cond.check_references(noisy_BCTHW, references_BCRHW)
+        return t // p, h // q, w // r
+
+
+def _grid_of(noisy_BCTHW: Tensor, references_BCRHW: Tensor | None) -> Tensor:
+    """A storage-free tensor with the video's and references' frames on one time axis: all that RoPE reads is its shape.
+
+    Both orders are covered: whatever stands first in the sequence gets the first temporal positions.
+    """
+    extra = 0 if references_BCRHW is None else references_BCRHW.shape[2]
+    b, c, t, h, w = noisy_BCTHW.shape
+    return noisy_BCTHW.new_empty(1).expand(b, c, t + extra, h, w)
+
+
+def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise InputError(f"{name} {value!r} is unknown; use one of {', '.join(allowed)}")
+
+
+def build_denoiser(config: InstructXConfig) -> InstructXTransformer3DModel:
+    """Randomly initialised DiT of `config`; works under torch.device("meta")."""
+    dit = config.denoiser
+    return InstructXTransformer3DModel(
+        patch_size=dit.patch_size,
+        num_attention_heads=dit.num_heads,
+        attention_head_dim=dit.dim // dit.num_heads,
+        in_channels=dit.in_channels,
+        out_channels=dit.out_channels,
+        text_dim=dit.text_dim,
+        freq_dim=dit.freq_dim,
+        ffn_dim=dit.ffn_dim,
+        num_layers=dit.num_layers,
+        eps=dit.eps,
+        source_embedding=dit.source_embedder,
+        source_scale=dit.source_scale,
+        reference_embedding=dit.reference_embedder,
+        reference_position=dit.reference_position,
+    )
