@@ -1,0 +1,43 @@
+"""The procedural world: coloured shapes on simple grounds, still or moving, with exact ground truth for every edit.
+
+Data flow: palette -> scene -> render; scene -> wordings -> edits -> sampling -> success -> benchmark. numpy only.
+Everything is a function of (split, index, modality, task); nothing is stored or downloaded.
+"""
+
+from __future__ import annotations
+
+from .edits import TASKS
+from .palette import COLORS, GROUNDS, HELD_OUT, PLACES, SHAPES, SIZE
+from .questions import qa_pairs
+from .render import render
+from .sampling import SPLITS, Sample, image_tasks, sample, scene_sample, tasks_of, video_tasks
+from .scene import FRAMES, MODALITIES, Scene, frame_times
+from .success import RegionScore, Score, score
+from .wordings import caption
+
+__all__ = [
+    "COLORS",
+    "FRAMES",
+    "GROUNDS",
+    "HELD_OUT",
+    "MODALITIES",
+    "PLACES",
+    "RegionScore",
+    "SHAPES",
+    "SIZE",
+    "SPLITS",
+    "Sample",
+    "Scene",
+    "Score",
+    "TASKS",
+    "caption",
+    "frame_times",
+    "image_tasks",
+    "qa_pairs",
+    "render",
+    "sample",
+    "scene_sample",
+    "score",
+    "tasks_of",
+    "video_tasks",
+]
