@@ -1,7 +1,8 @@
 """InstructX: instruction editing of images and videos with an MLLM-guided Wan DiT (library; no ComfyUI needed).
 
 Data flows one way: media -> instruction -> connector -> conditioning, denoiser -> pipeline -> media. The names
-below are the public API. They load on first use, so that `import instructx_core` costs nothing: no transformers, diffusers, peft.
+below are the public API. They load on first use, so that `import instructx_core` costs nothing (no transformers,
+diffusers, peft).
 
     from instructx_core import load_pipeline, edit_file
     report = edit_file(load_pipeline(), "in.mp4", "make the circle blue", output="out.mp4")
