@@ -24,6 +24,7 @@ from .positions import Grid, Segment, sequence_positions
 from .tokenizer import encode_plain, token_id
 
 MAX_INSTRUCTION_TOKENS = 2048
+PAD = "<|endoftext|>"  # masked out: which id it is changes nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,54 @@ def encode_instruction(tokenizer: Any, text: str, suffix: str = "", allow_empty:
     return ids
 
 
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    row: list[int]  # ids of one sample, its instruction still pads
+    segments: tuple[Segment, ...]
+    vision_start: int
+    text_start: int
+    reference_starts: tuple[int, ...]
+    query_start: int
+
+
+def _lay_out(
+    tokenizer: Any,
+    config: InstructXConfig,
+    text_length: int,
+    grid: Grid,
+    reference_grids: tuple[Grid, ...],
+    *,
+    is_video: bool,
+    query_count: int,
+) -> _Layout:
+    names = ("im_start", "im_end", "object_ref_start", "vision_start", "vision_end", "image_pad", "video_pad")
+    ids = {name: token_id(tokenizer, f"<|{name}|>") for name in names}
+    newline = encode_plain(tokenizer, "\n")
+    merge = config.mllm.vision.spatial_merge_size
+
+    system = encode_plain(tokenizer, "system\n" + config.instruction.system_prompt)
+    row = [ids["im_start"], *system, ids["im_end"], *newline]
+    row += [ids["im_start"], *encode_plain(tokenizer, "user\n"), ids["vision_start"]]
+    vision_start = len(row)
+    cells = merged_grid(grid, merge)
+    row += [ids["video_pad" if is_video else "image_pad"]] * (cells[0] * cells[1] * cells[2]) + [ids["vision_end"]]
+    segments: list[Segment] = [(vision_start, None), (0, cells), (1 + text_length, None)]
+    text_start = len(row)
+    row += [token_id(tokenizer, PAD)] * text_length
+
+    reference_starts: list[int] = []
+    for reference in reference_grids:
+        cells = merged_grid(reference, merge)
+        row.append(ids["vision_start"])
+        reference_starts.append(len(row))
+        row += [ids["image_pad"]] * (cells[0] * cells[1] * cells[2]) + [ids["vision_end"]]
+        segments += [(1, None), (0, cells), (1, None)]
+    query_start = len(row)
+    row += [ids["object_ref_start"]] * query_count + [ids["im_end"], *newline]
+    segments.append((query_count + 1 + len(newline), None))
+    return _Layout(row, tuple(segments), vision_start, text_start, tuple(reference_starts), query_start)
+
+
 def build_prompt(
     tokenizer: Any,
     config: InstructXConfig,
@@ -82,49 +131,27 @@ def build_prompt(
     step: positions per temporal grid cell (positions.temporal_step). text_length: pad instructions to this many tokens
     (default: the longest of the batch), for static shapes. Raises InputError when an instruction is longer than that.
     """
-    ids = {name: token_id(tokenizer, f"<|{name}|>") for name in (
-        "im_start", "im_end", "object_ref_start", "vision_start", "vision_end", "image_pad", "video_pad", "endoftext",
-    )}  # fmt: skip
-    newline = encode_plain(tokenizer, "\n")
-    merge = config.mllm.vision.spatial_merge_size
     longest = max(len(text) for text in texts)
     width = longest if text_length is None else text_length
     if longest > width:
         raise InputError(f"an instruction has {longest} tokens; text_length is {width}: raise it")
-
-    system = encode_plain(tokenizer, "system\n" + config.instruction.system_prompt)
-    head = [ids["im_start"], *system, ids["im_end"], *newline]
-    head += [ids["im_start"], *encode_plain(tokenizer, "user\n"), ids["vision_start"]]
-    cells = merged_grid(grid, merge)
-    pad_id = ids["video_pad"] if is_video else ids["image_pad"]
-    row = head + [pad_id] * (cells[0] * cells[1] * cells[2]) + [ids["vision_end"]]
-    segments: list[Segment] = [(len(head), None), (0, cells), (1 + width, None)]
-    text_start = len(row)
-    row += [ids["endoftext"]] * width
-    text_end = len(row)
-
-    starts: list[int] = []
-    for reference in reference_grids:
-        cells = merged_grid(reference, merge)
-        row.append(ids["vision_start"])
-        starts.append(len(row))
-        row += [ids["image_pad"]] * (cells[0] * cells[1] * cells[2]) + [ids["vision_end"]]
-        segments += [(1, None), (0, cells), (1, None)]
-    query_start = len(row)
-    row += [ids["object_ref_start"]] * query_count + [ids["im_end"], *newline]
-    segments.append((query_count + 1 + len(newline), None))
-
-    batch = len(texts)
-    input_ids_BL = torch.tensor(row).repeat(batch, 1)
-    lengths_B = torch.tensor([len(text) for text in texts])
+    layout = _lay_out(tokenizer, config, width, grid, reference_grids, is_video=is_video, query_count=query_count)
+    text = slice(layout.text_start, layout.text_start + width)
+    lengths_B = torch.tensor([len(ids) for ids in texts])
     text_mask_BL = torch.arange(width) < lengths_B[:, None]
-    input_ids_BL[:, text_start:text_end][text_mask_BL] = torch.tensor(
-        list(chain.from_iterable(texts)), dtype=torch.long
-    )
+    input_ids_BL = torch.tensor(layout.row).repeat(len(texts), 1)
+    input_ids_BL[:, text][text_mask_BL] = torch.tensor(list(chain.from_iterable(texts)), dtype=torch.long)
     attention_mask_BL = torch.ones_like(input_ids_BL, dtype=torch.bool)
-    attention_mask_BL[:, text_start:text_end] = text_mask_BL
+    attention_mask_BL[:, text] = text_mask_BL
     # Everything after the text moves back by the number of pads, as if there were none.
-    position_ids_3BL = sequence_positions(tuple(segments), step)[:, None].repeat(1, batch, 1)
-    position_ids_3BL[:, :, text_end:] -= (width - lengths_B)[None, :, None]
-    padded = any(len(text) != width for text in texts)
-    return Prompt(input_ids_BL, attention_mask_BL, position_ids_3BL, len(head), tuple(starts), query_start, padded)
+    position_ids_3BL = sequence_positions(layout.segments, step)[:, None].repeat(1, len(texts), 1)
+    position_ids_3BL[:, :, text.stop :] -= (width - lengths_B)[None, :, None]
+    return Prompt(
+        input_ids_BL=input_ids_BL,
+        attention_mask_BL=attention_mask_BL,
+        position_ids_3BL=position_ids_3BL,
+        vision_start=layout.vision_start,
+        reference_starts=layout.reference_starts,
+        query_start=layout.query_start,
+        padded=any(len(ids) != width for ids in texts),
+    )

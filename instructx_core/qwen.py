@@ -8,9 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from peft import LoraConfig as PeftLoraConfig
-from peft import inject_adapter_in_model
-from peft.tuners.lora import LoraLayer
 from torch import nn
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLModel
 
@@ -55,6 +52,9 @@ def build_mllm(config: MllmConfig) -> Any:
 
 def inject_lora(module: nn.Module, lora: LoraConfig) -> None:
     """Puts LoRA layers (adapter "default") on every linear of `module` whose last name is in lora.targets."""
+    from peft import LoraConfig as PeftLoraConfig
+    from peft import inject_adapter_in_model
+
     peft_config = PeftLoraConfig(
         r=lora.rank, lora_alpha=lora.alpha, target_modules=list(lora.targets), lora_dropout=0.0, bias="none"
     )
@@ -63,6 +63,8 @@ def inject_lora(module: nn.Module, lora: LoraConfig) -> None:
 
 def merge_lora(module: nn.Module) -> None:
     """Folds every LoRA layer below `module` into its base layer and puts the base layer back."""
+    from peft.tuners.lora import LoraLayer
+
     for name, layer in list(module.named_modules()):
         if isinstance(layer, LoraLayer):
             layer.merge()

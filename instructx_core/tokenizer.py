@@ -1,7 +1,7 @@
 """Tokenizers: load one, train a small one, and encode text so that a user can never write a special token.
 
 Data flow: instruction text -> token ids (prompt.py puts them into the sequence). The 26 special strings are Qwen's;
-their ids are always looked up in the tokenizer at hand, so the 152k vocabulary and the shipped 1k one run the same code.
+their ids are always looked up in the tokenizer at hand, so the 152k vocabulary and the shipped one run the same code.
 """
 
 from __future__ import annotations
