@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import torch
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
+from diffusers.models.modeling_utils import ModelMixin as ModelMixin  # DiffusionPipeline.from_pretrained looks here
 from diffusers.models.transformers.transformer_wan import WanRotaryPosEmbed, WanTransformer3DModel
 from diffusers.utils import apply_lora_scale
 from torch import Tensor
@@ -47,7 +48,8 @@ class CachedRotaryPosEmbed(WanRotaryPosEmbed):
 class InstructXTransformer3DModel(WanTransformer3DModel):
     """Wan DiT + source latent + reference latents.
 
-    Arguments are WanTransformer3DModel's, plus:
+    Arguments are WanTransformer3DModel's (image_dim, added_kv_proj_dim and pos_embed_seq_len, the parts of its
+    image-to-video variant, must stay None), plus:
         source_embedding: "tied" adds the source latent to the noisy latent before the patch embedding;
             "own" adds the output of `source_embedder`, a Conv3d that starts at zero.
         source_scale: "sigma" multiplies the own embedder's output by the noise level. Raises InputError with "tied".
@@ -81,7 +83,10 @@ class InstructXTransformer3DModel(WanTransformer3DModel):
         cross_attn_norm: bool = True,
         qk_norm: str | None = "rms_norm_across_heads",
         eps: float = 1e-6,
+        image_dim: None = None,
+        added_kv_proj_dim: None = None,
         rope_max_seq_len: int = 1024,
+        pos_embed_seq_len: None = None,
         source_embedding: str = "tied",
         source_scale: str = "none",
         reference_embedding: str = "tied",
@@ -93,6 +98,8 @@ class InstructXTransformer3DModel(WanTransformer3DModel):
         _check_choice("reference_position", reference_position, ("last", "first"))
         if source_embedding == "tied" and source_scale != "none":
             raise InputError(f"source_scale {source_scale!r} needs source_embedding 'own'; set it to 'none'")
+        if (image_dim, added_kv_proj_dim, pos_embed_seq_len) != (None, None, None):
+            raise InputError("image_dim, added_kv_proj_dim and pos_embed_seq_len must be None: use a text-to-video DiT")
         super().__init__(
             patch_size=patch_size,
             num_attention_heads=num_attention_heads,

@@ -1,0 +1,358 @@
+"""InstructXPipeline: source clip or image + instruction (+ references) -> edited frames.
+
+Paper Fig. 2 in four steps: the encoder turns frames and instruction into the context; the VAE turns source and
+references into latents; the DiT denoises under both; the VAE decodes. A diffusers pipeline: schedulers, LoRA, offloading,
+callbacks and save/load work as in every other one.
+Legend: B batch (1), F pixel frames, T latent frames, R references, C channels, H W, L tokens, D width, N steps.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from diffusers.loaders import WanLoraLoaderMixin
+from diffusers.models import AutoencoderKLWan
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.schedulers import SchedulerMixin
+from diffusers.utils import BaseOutput
+from diffusers.utils.torch_utils import randn_tensor
+from diffusers.video_processor import VideoProcessor
+from PIL import Image
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from .conditioning import denormalise_latents, latent_stats, normalise_latents
+from .config import InstructXConfig
+from .denoiser import InstructXTransformer3DModel
+from .errors import InputError
+from .geometry import check_size, latent_frames
+from .instruction import InstructXEncoder, drop_instruction, prepare_inputs
+from .pixels import as_frames, as_references, check_clip_sizes, pad_reference, to_signed, to_uint8
+from .schedule import start
+
+OUTPUT_TYPES = ("np", "pt", "pil", "latent")
+
+
+@dataclass
+class InstructXPipelineOutput(BaseOutput):
+    """frames: one edited clip in a batch of 1, [0, 1].
+
+    "np": array (1, F, H, W, 3). "pt": tensor (1, F, 3, H, W). "pil": [[F images]]. "latent": (1, C, T, H/8, W/8).
+    """
+
+    frames: np.ndarray | Tensor | list[list[Image.Image]]
+
+
+def build_vae(config: InstructXConfig) -> AutoencoderKLWan:
+    """Randomly initialised Wan VAE of `config` with its family's latent statistics; works under meta."""
+    vae = config.vae
+    mean, std = latent_stats(vae.z_dim)
+    return AutoencoderKLWan(
+        base_dim=vae.base_dim,
+        decoder_base_dim=vae.decoder_base_dim,
+        z_dim=vae.z_dim,
+        dim_mult=list(vae.dim_mult),
+        num_res_blocks=vae.num_res_blocks,
+        temperal_downsample=list(vae.temporal_downsample),
+        latents_mean=list(mean),
+        latents_std=list(std),
+        is_residual=vae.is_residual,
+        in_channels=vae.in_channels,
+        out_channels=vae.out_channels,
+        patch_size=vae.patch_size,
+        scale_factor_temporal=vae.scale_factor_temporal,
+        scale_factor_spatial=vae.scale_factor_spatial,
+    )
+
+
+def encode_latents(vae: AutoencoderKLWan, video_BCFHW: Tensor) -> Tensor:
+    """Pixels (B, 3, F, H, W) in [-1, 1] -> normalised latents (B, C, T, h, w), fp32: the distribution's mean, no noise."""
+    latent_BCTHW = vae.encode(video_BCFHW.to(vae.dtype)).latent_dist.mode().float()
+    return normalise_latents(latent_BCTHW, vae.config.latents_mean, vae.config.latents_std)
+
+
+def decode_latents(vae: AutoencoderKLWan, latent_BCTHW: Tensor) -> Tensor:
+    """Normalised latents -> pixels (B, 3, F, H, W) in about [-1, 1], in the VAE's dtype."""
+    latent_BCTHW = denormalise_latents(latent_BCTHW.float(), vae.config.latents_mean, vae.config.latents_std)
+    return vae.decode(latent_BCTHW.to(vae.dtype), return_dict=False)[0]
+
+
+class InstructXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
+    """Edits an image or a clip by instruction.
+
+    Components: vae, transformer (the DiT), encoder (MLLM, queries, connector), tokenizer, scheduler (any flow-matching
+    one of diffusers). instructx: the InstructXConfig, or its JSON, stored with the pipeline; required (it has a default
+    only because diffusers stores optional arguments alone).
+    """
+
+    model_cpu_offload_seq = "encoder->transformer->vae"
+    _callback_tensor_inputs: ClassVar[list[str]] = ["latents", "context", "negative_context"]
+
+    def __init__(
+        self,
+        vae: AutoencoderKLWan,
+        transformer: InstructXTransformer3DModel,
+        encoder: InstructXEncoder,
+        tokenizer: PreTrainedTokenizerBase,
+        scheduler: SchedulerMixin,
+        instructx: str | InstructXConfig | None = None,
+    ) -> None:
+        super().__init__()
+        if instructx is None:
+            raise InputError("instructx is missing; give the InstructXConfig of these components or its JSON")
+        config = InstructXConfig.from_json(instructx) if isinstance(instructx, str) else instructx
+        self.register_modules(
+            vae=vae, transformer=transformer, encoder=encoder, tokenizer=tokenizer, scheduler=scheduler
+        )
+        self.register_to_config(instructx=config.to_json())
+        self.instructx_config = config
+        self.video_processor = VideoProcessor(vae_scale_factor=config.vae.scale_factor_spatial)
+        self._guidance_scale = 1.0
+        self._num_timesteps = 0
+        self._current_timestep: Tensor | None = None
+        self._interrupt = False
+
+    @property
+    def guidance_scale(self) -> float:
+        return self._guidance_scale
+
+    @property
+    def do_classifier_free_guidance(self) -> bool:
+        return self._guidance_scale != 1.0
+
+    @property
+    def num_timesteps(self) -> int:
+        return self._num_timesteps
+
+    @property
+    def current_timestep(self) -> Tensor | None:
+        return self._current_timestep
+
+    @property
+    def interrupt(self) -> bool:
+        """Set to True from a callback to stop after the current step; what is there is decoded."""
+        return self._interrupt
+
+    @torch.no_grad()
+    def encode_instruction(
+        self, frames_FHWC: Tensor, instruction: str, references: list[Tensor], fps: float, unconditional: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """Context (1, L, D) of the instruction, and the one without instruction (same pictures) when asked for."""
+        device, dtype = self._execution_device, self.encoder.dtype
+        config = self.instructx_config
+        pictures = [[picture.cpu() for picture in references]] if references else None
+        inputs = prepare_inputs(self.tokenizer, config, [instruction], [to_uint8(frames_FHWC).cpu()], pictures, fps)
+        context_BLD = self.encoder(inputs.to(device, dtype))
+        if not unconditional:
+            return context_BLD, None
+        negative = drop_instruction(self.tokenizer, config, inputs)
+        return context_BLD, self.encoder(negative.to(device, dtype))
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        source: Any,
+        instruction: str | None = None,
+        reference: Any = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        generator: torch.Generator | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        fps: float | None = None,
+        sigma_min: float = 0.0,
+        latents: Tensor | None = None,
+        context: Tensor | None = None,
+        negative_context: Tensor | None = None,
+        output_type: str = "np",
+        return_dict: bool = True,
+        attention_kwargs: dict[str, Any] | None = None,
+        callback_on_step_end: Callable[[Any, int, Tensor, dict[str, Any]], dict[str, Any]] | None = None,
+        callback_on_step_end_tensor_inputs: list[str] | None = None,
+    ) -> InstructXPipelineOutput | tuple[Any]:
+        """Edit `source` as `instruction` says.
+
+        source: PIL image, list of them, or uint8 / float [0,1] tensor or array (F, H, W, 3) or (H, W, 3). One frame is an
+            image edit. F must be 4n+1, H and W multiples of `config.size_multiple`: nothing is resized here.
+        reference: one such picture or several, any size; padded with white to the output's size, never stretched.
+        num_inference_steps, guidance_scale, fps (Hz): default to the config's sampling. guidance_scale 1 = no guidance,
+            one forward a step; above it the branch without instruction (same pictures) costs a second one.
+        generator: of any device; the noise is drawn on its device. height, width: a check of the source's size.
+        sigma_min: last noise level before the shift, for parity with other pipelines (schedule.py).
+        latents: initial noise (1, C, T, h, w). context, negative_context: precomputed, instead of the instruction.
+        output_type: "np", "pt", "pil" or "latent" (normalised).
+        callback_on_step_end(pipe, step, timestep, tensors) may return changed tensors.
+        Raises InputError on unusable input, FloatingPointError when a step is not finite.
+        """
+        sampling = self.instructx_config.sampling
+        steps = sampling.num_steps if num_inference_steps is None else num_inference_steps
+        self._guidance_scale = float(sampling.guidance_scale if guidance_scale is None else guidance_scale)
+        self._current_timestep, self._interrupt = None, False
+        tensor_inputs = (
+            ["latents"] if callback_on_step_end_tensor_inputs is None else callback_on_step_end_tensor_inputs
+        )
+        tensor_inputs = getattr(callback_on_step_end, "tensor_inputs", tensor_inputs)
+        frames_FHWC, references = as_frames(source), as_references(reference)
+        self.check_inputs(frames_FHWC, instruction, references, height, width, context, output_type, tensor_inputs)
+
+        device = self._execution_device
+        if context is None:
+            context, extra = self.encode_instruction(
+                frames_FHWC, instruction, references, sampling.fps if fps is None else fps,
+                unconditional=self.do_classifier_free_guidance and negative_context is None,
+            )  # fmt: skip
+            negative_context = extra if negative_context is None else negative_context
+        if self.do_classifier_free_guidance and negative_context is None:
+            raise InputError(
+                "guidance with a given context needs negative_context too; give it or set guidance_scale=1"
+            )
+        source_BCTHW, references_BCRHW = self.encode_pictures(frames_FHWC, references, device)
+        latents = self.prepare_latents(source_BCTHW, generator, latents)
+        timesteps_N, sigmas_N = start(self.scheduler, steps, device, sigma_min)
+        self._num_timesteps = len(timesteps_N)
+
+        dtype = self.transformer.dtype
+        tensors = {
+            "context": context.to(device, dtype),
+            "negative_context": None if negative_context is None else negative_context.to(device, dtype),
+            "source": source_BCTHW.to(dtype),
+            "references": None if references_BCRHW is None else references_BCRHW.to(dtype),
+        }
+        warmup = len(timesteps_N) - steps * self.scheduler.order
+        with self.progress_bar(total=steps) as progress:
+            for i, timestep in enumerate(timesteps_N):
+                if self._interrupt:
+                    break
+                self._current_timestep = timestep
+                velocity_BCTHW = self.predict(latents, sigmas_N[i], i, tensors, attention_kwargs)
+                latents = self.scheduler.step(velocity_BCTHW, timestep, latents, return_dict=False)[0]
+                if callback_on_step_end is not None:
+                    named = {**tensors, "latents": latents}
+                    changed = (
+                        callback_on_step_end(self, i, timestep, {name: named[name] for name in tensor_inputs}) or {}
+                    )
+                    latents = changed.pop("latents", latents)
+                    tensors.update(changed)
+                if i == len(timesteps_N) - 1 or ((i + 1) > warmup and (i + 1) % self.scheduler.order == 0):
+                    progress.update()
+        self._current_timestep = None
+        frames = latents if output_type == "latent" else self.decode(latents, output_type)
+        self.maybe_free_model_hooks()
+        return InstructXPipelineOutput(frames=frames) if return_dict else (frames,)
+
+    def predict(
+        self,
+        latents_BCTHW: Tensor,
+        sigma: Tensor,
+        step: int,
+        tensors: dict[str, Tensor | None],
+        attention_kwargs: dict[str, Any] | None = None,
+    ) -> Tensor:
+        """Velocity at one step, guidance included, fp32. `tensors`: context, negative_context, source, references.
+
+        Raises FloatingPointError when it is not finite.
+        """
+        model = self.transformer
+        noisy_BCTHW = latents_BCTHW.to(model.dtype)
+        timestep_B = (sigma.float() * 1000.0).expand(noisy_BCTHW.shape[0])
+        where = {"step_index": step, "sigma": sigma, "num_inference_steps": self._num_timesteps}
+
+        def forward(branch: str, context_BLD: Tensor | None) -> Tensor:
+            with _cache_context(model, branch, where):
+                return model(
+                    hidden_states=noisy_BCTHW,
+                    timestep=timestep_B,
+                    encoder_hidden_states=context_BLD,
+                    source=tensors["source"],
+                    references=tensors["references"],
+                    attention_kwargs=attention_kwargs,
+                    return_dict=False,
+                )[0].float()
+
+        velocity_BCTHW = forward("cond", tensors["context"])
+        if self.do_classifier_free_guidance:
+            free_BCTHW = forward("uncond", tensors["negative_context"])
+            velocity_BCTHW = free_BCTHW + self._guidance_scale * (velocity_BCTHW - free_BCTHW)
+        if not torch.isfinite(velocity_BCTHW).all():
+            raise FloatingPointError(
+                f"the denoiser's output is not finite at step {step} (sigma {float(sigma):.3f}, {model.dtype}); "
+                "run in bfloat16 or float32, or check the weights"
+            )
+        return velocity_BCTHW
+
+    @torch.no_grad()
+    def encode_pictures(
+        self, frames_FHWC: Tensor, references: list[Tensor], device: torch.device
+    ) -> tuple[Tensor, Tensor | None]:
+        """Latents of the source (1, C, T, h, w) and of the references (1, C, R, h, w) or None, normalised, fp32."""
+        source_BCTHW = encode_latents(self.vae, to_signed(frames_FHWC).to(device))
+        if not references:
+            return source_BCTHW, None
+        height, width = frames_FHWC.shape[1:3]
+        singles = []
+        for picture in references:  # one frame each: as a clip the VAE would compress them in time
+            padded_HWC = pad_reference(picture, height, width)
+            singles.append(encode_latents(self.vae, to_signed(padded_HWC[None]).to(device)))
+        return source_BCTHW, torch.cat(singles, dim=2)
+
+    def prepare_latents(
+        self, source_BCTHW: Tensor, generator: torch.Generator | None, latents: Tensor | None = None
+    ) -> Tensor:
+        """Initial noise of the source's latent shape, fp32, drawn on the generator's device."""
+        if latents is None:
+            return randn_tensor(
+                source_BCTHW.shape, generator=generator, device=source_BCTHW.device, dtype=torch.float32
+            )
+        if latents.shape != source_BCTHW.shape:
+            raise InputError(f"latents {tuple(latents.shape)} must have the source's shape {tuple(source_BCTHW.shape)}")
+        return latents.to(source_BCTHW.device, torch.float32)
+
+    @torch.no_grad()
+    def decode(self, latents_BCTHW: Tensor, output_type: str = "np") -> Any:
+        """Normalised latents -> frames in [0, 1] of `output_type` (values outside are clamped, as in every pipeline)."""
+        video_BCFHW = decode_latents(self.vae, latents_BCTHW.to(self._execution_device))
+        return self.video_processor.postprocess_video(video_BCFHW.float(), output_type=output_type)
+
+    def check_inputs(
+        self,
+        frames_FHWC: Tensor,
+        instruction: str | None,
+        references: list[Tensor],
+        height: int | None,
+        width: int | None,
+        context: Tensor | None,
+        output_type: str,
+        tensor_inputs: list[str],
+    ) -> None:
+        """Raises InputError naming value, rule and remedy."""
+        config = self.instructx_config
+        latent_frames(frames_FHWC.shape[0], config.vae.scale_factor_temporal)
+        have = tuple(frames_FHWC.shape[1:3])
+        wanted = (height if height is not None else have[0], width if width is not None else have[1])
+        check_size(*wanted, config)
+        if wanted != have:
+            raise InputError(
+                f"source is {have[1]}x{have[0]} but {wanted[1]}x{wanted[0]} was asked for; scale and crop it first "
+                "(instructx_core.geometry.fit_size gives the box)"
+            )
+        check_clip_sizes(references)
+        if (instruction is None) == (context is None):
+            raise InputError("give either an instruction or a context, not both and not neither")
+        if output_type not in OUTPUT_TYPES:
+            raise InputError(f"output_type {output_type!r} is unknown; use one of {', '.join(OUTPUT_TYPES)}")
+        unknown = [name for name in tensor_inputs if name not in self._callback_tensor_inputs]
+        if unknown:
+            allowed = ", ".join(self._callback_tensor_inputs)
+            raise InputError(f"callback tensors {unknown} are unknown; use some of {allowed}")
+
+
+def _cache_context(model: Any, branch: str, where: dict[str, Any]) -> AbstractContextManager[None]:
+    """diffusers' cache_context; older releases take the branch's name only."""
+    several = len(inspect.signature(model.cache_context).parameters) > 1
+    return model.cache_context(branch, **where) if several else model.cache_context(branch)
