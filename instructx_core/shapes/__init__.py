@@ -6,6 +6,7 @@ Everything is a function of (split, index, modality, task); nothing is stored or
 
 from __future__ import annotations
 
+from .benchmark import Rate, Summary, benchmark_samples, summarise
 from .edits import TASKS
 from .palette import COLORS, GROUNDS, HELD_OUT, PLACES, SHAPES, SIZE
 from .questions import qa_pairs
@@ -22,6 +23,7 @@ __all__ = [
     "HELD_OUT",
     "MODALITIES",
     "PLACES",
+    "Rate",
     "RegionScore",
     "SHAPES",
     "SIZE",
@@ -29,7 +31,9 @@ __all__ = [
     "Sample",
     "Scene",
     "Score",
+    "Summary",
     "TASKS",
+    "benchmark_samples",
     "caption",
     "frame_times",
     "image_tasks",
@@ -38,6 +42,7 @@ __all__ = [
     "sample",
     "scene_sample",
     "score",
+    "summarise",
     "tasks_of",
     "video_tasks",
 ]

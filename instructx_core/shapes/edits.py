@@ -1,8 +1,8 @@
 """The eleven tasks: a scene, what to change, the sentence that asks for it, and which pixels must change.
 
-Place: scene, wordings -> edits -> sampling. Every task draws a Draft; sampling.py renders it. A task changes Scene to Scene,
-so the target is rendered, never painted over the source. Tasks follow paper section 4 (add, remove, swap, colour,
-background, style, tone, hybrid, segmentation, reference editing).
+Place: scene, wordings -> edits -> sampling. Every task draws a Draft; sampling.py renders it. A task changes Scene to
+Scene, so the target is rendered, never painted over the source. The tasks are those of the paper's section 4 (add,
+remove, swap, colour, background, style, tone, hybrid, segmentation, reference editing) at the size of this world.
 """
 
 from __future__ import annotations
@@ -53,11 +53,6 @@ class LocalEdit:
     place: int
 
 
-def _swap_combination(rng: np.random.Generator, scene: Scene, old: Thing, held: bool, same_color: bool) -> tuple[str, str]:
-    color = old.color if same_color else None
-    return draw_combination(rng, scene.combinations, held, color=color, not_shape=old.shape)
-
-
 def _add(rng: np.random.Generator, scene: Scene, held: bool, full: bool) -> LocalEdit:
     place = choose(rng, scene.empty_places)
     color, shape = draw_combination(rng, scene.combinations, held)
@@ -72,8 +67,8 @@ def _remove(rng: np.random.Generator, scene: Scene, thing: Thing, held: bool, fu
 
 
 def _swap(rng: np.random.Generator, scene: Scene, thing: Thing, held: bool, full: bool) -> LocalEdit:
-    same_color = rng.random() < 0.5
-    color, shape = _swap_combination(rng, scene, thing, held, same_color)
+    keep = thing.color if rng.random() < 0.5 else None
+    color, shape = draw_combination(rng, scene.combinations, held, color=keep, not_shape=thing.shape)
     # Without a colour word the colour is kept; hybrids say it in full so that no order of reading is ambiguous.
     bare = color == thing.color and not full and rng.random() < 0.6
     new = with_article(shape if bare else f"{color} {shape}")

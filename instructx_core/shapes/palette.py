@@ -7,7 +7,7 @@ benchmark asks for (split "test"); design: docs of the shapes world, task list a
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -86,10 +86,10 @@ def _texture_weight(texture: str) -> np.ndarray:
     if texture == "dots":
         center_x, center_y = x % PERIOD - half + 0.5, y % PERIOD - half + 0.5
         return np.clip(4.5 - np.sqrt(center_x * center_x + center_y * center_y), 0.0, 1.0)
-    return y / np.float32(SIZE - 1)  # gradient: dark above, light below
+    return y / (SIZE - 1)  # gradient: dark above, light below
 
 
-@lru_cache(maxsize=None)
+@cache
 def ground_image(name: str) -> np.ndarray:
     """The ground of that name: (H, W, 3) uint8, read-only, the same at every call.
 
@@ -106,6 +106,12 @@ def ground_image(name: str) -> np.ndarray:
         image = np.rint(dark + (light - dark) * weight).astype(np.uint8)
     image.setflags(write=False)
     return image
+
+
+@cache
+def ground_colors(name: str) -> np.ndarray:
+    """Every colour that occurs in a ground: (N, 3) uint8."""
+    return np.unique(ground_image(name).reshape(-1, 3), axis=0)
 
 
 def ground_phrase(name: str) -> str:

@@ -21,8 +21,8 @@ NUMBERS = ("zero", "one", "two", "three", "four")
 def qa_pairs(scene: Scene, rng: np.random.Generator) -> list[tuple[str, str]]:
     """Questions with their only right answer, lower case, ASCII.
 
-    Kinds: describe (the caption), count, what is at a place (also an empty one), shape or colour at a place, where a thing is, whether
-    a thing is there, what the background is.
+    Kinds: describe (the caption), count, what is at a place (also an empty one), shape or colour at a place, where a
+    thing is, what the background is.
     """
     describe = (choose(rng, DESCRIBE), caption(scene))
     pairs = [] if scene.look == "grayscale" else [describe]  # its caption names colours that cannot be seen

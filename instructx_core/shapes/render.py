@@ -7,19 +7,21 @@ Shapes: frames_FHWC uint8; distance_FHW float32 pixels, negative inside; cover_P
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
-from .palette import PLACE_CENTERS, PLACES, SIZE, ground_image
+from .palette import PLACE_CENTERS, PLACES, SHAPES, SIZE, ground_image
 from .scene import STYLES, TONE_LOOKS, Pattern, Scene, Thing, color_rgb
 
 HALF = SIZE // 2
-FAR = np.float32(1e3)
+FAR = 1e3  # pixels
 LINE_DARK = 30.0  # level of outline lines
+STAR_INNER = 0.46  # inner over outer radius
+COS36, SIN36 = 0.8090169943749475, 0.5877852522924731
 _GRID = np.arange(SIZE, dtype=np.float32)
-_STAR_INNER = 0.46  # inner over outer radius
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,58 +36,61 @@ class Layers:
 def _star(x: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
     """Five points, one up: mirror three times into the wedge of one half point, then one half plane."""
     x, y = np.abs(x), -y
-    cos36, sin36 = np.float32(0.809016994), np.float32(0.587785252)
-    for normal in ((cos36, -sin36), (-cos36, -sin36)):
-        dot = np.maximum(normal[0] * x + normal[1] * y, 0.0)
-        x, y = x - 2.0 * dot * normal[0], y - 2.0 * dot * normal[1]
+    for normal_x, normal_y in ((COS36, -SIN36), (-COS36, -SIN36)):
+        dot = np.maximum(normal_x * x + normal_y * y, 0.0)
+        x, y = x - (2.0 * normal_x) * dot, y - (2.0 * normal_y) * dot
     x = np.abs(x)
-    inner_x, inner_y = _STAR_INNER * r * sin36, _STAR_INNER * r * cos36
+    inner_x, inner_y = STAR_INNER * r * SIN36, STAR_INNER * r * COS36
     edge_x, edge_y = inner_x, inner_y - r  # from the tip (0, r) to the inner corner
-    length = np.sqrt(edge_x * edge_x + edge_y * edge_y)
-    return (-edge_y * x + edge_x * (y - r)) / length
+    length = math.sqrt(edge_x * edge_x + edge_y * edge_y)
+    return (-edge_y / length) * x + (edge_x / length) * (y - r)
 
 
 def _heart(x: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
-    """Two quarter-turned lobes over a right angle; the unit heart is 1.2 wide and 1.1 high, its tip at the origin."""
-    scale = np.float32(r / 0.6)
-    x, y = np.abs(x) / scale, np.float32(0.55) - y / scale
-    lobe = np.sqrt((x - 0.25) ** 2 + (y - 0.75) ** 2) - np.float32(np.sqrt(2.0) / 4.0)
+    """Two lobes over a right angle; the unit heart is 1.2 wide and 1.1 high, its tip at the origin."""
+    scale = r / 0.6
+    x, y = np.abs(x) / scale, 0.55 - y / scale
+    lobe = np.sqrt((x - 0.25) ** 2 + (y - 0.75) ** 2) - math.sqrt(2.0) / 4.0
     along = 0.5 * np.maximum(x + y, 0.0)
     flat = np.minimum(x**2 + (y - 1.0) ** 2, (x - along) ** 2 + (y - along) ** 2)
-    body = np.sqrt(flat) * np.where(x > y, 1.0, -1.0)
+    body = np.where(x > y, np.sqrt(flat), -np.sqrt(flat))
     return np.where(x + y > 1.0, lobe, body) * scale
 
 
 def signed_distance(shape: str, x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
-    """Signed distance in pixels (negative inside) of a shape at the origin; y points down, as in the picture."""
-    r = np.float32(radius)
+    """Signed distance in pixels (negative inside) of a shape at the origin; y points down, as in the picture.
+
+    x and y are float32 arrays, every scalar a Python float: then old and new numpy round alike, to the last bit.
+    """
+    r = float(radius)
     ax, ay = np.abs(x), np.abs(y)
     if shape == "circle":
         return np.sqrt(x * x + y * y) - r
     if shape == "square":
-        return np.maximum(ax, ay) - np.float32(0.88) * r
+        return np.maximum(ax, ay) - 0.88 * r
     if shape == "triangle":
-        width, height = np.float32(1.0) * r, np.float32(1.8) * r
-        slope = (ax * height - (y + r) * width) / np.sqrt(height * height + width * width)
-        return np.maximum(y - np.float32(0.8) * r, slope)
+        width, height = r, 1.8 * r
+        length = math.sqrt(height * height + width * width)
+        return np.maximum(y - 0.8 * r, (height / length) * ax - (width / length) * (y + r))
     if shape == "diamond":
-        width = np.float32(0.76) * r
-        return (ax * r + ay * width - r * width) / np.sqrt(r * r + width * width)
+        width = 0.76 * r
+        length = math.sqrt(r * r + width * width)
+        return (r / length) * ax + (width / length) * ay - r * width / length
     if shape == "star":
         return _star(x, y, r)
     if shape == "cross":
-        arm, end = np.float32(0.32) * r, np.float32(0.98) * r
+        arm, end = 0.32 * r, 0.98 * r
         return np.minimum(np.maximum(ax - end, ay - arm), np.maximum(ax - arm, ay - end))
     if shape == "ring":
-        return np.abs(np.sqrt(x * x + y * y) - np.float32(0.74) * r) - np.float32(0.26) * r
+        return np.abs(np.sqrt(x * x + y * y) - 0.74 * r) - 0.26 * r
     if shape == "heart":
         return _heart(x, y, r)
-    raise ValueError(f"shape {shape!r} is unknown")
+    raise ValueError(f"shape {shape!r} is unknown; use one of {', '.join(SHAPES)}")
 
 
 def _step(distance: np.ndarray) -> np.ndarray:
     """Antialiased indicator of distance < 0."""
-    return np.clip(np.float32(0.5) - distance, 0.0, 1.0)
+    return np.clip(0.5 - distance, 0.0, 1.0)
 
 
 def _pattern_weight(kind: str, x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
@@ -95,13 +100,13 @@ def _pattern_weight(kind: str, x: np.ndarray, y: np.ndarray, radius: float) -> n
     if kind == "halves 90":
         return _step(y)
     if kind == "halves 45":
-        return _step((x + y) * np.float32(np.sqrt(0.5)))
+        return _step((x + y) * math.sqrt(0.5))
     if kind == "quarters":
         left, top = _step(x), _step(y)
         return left * top + (1.0 - left) * (1.0 - top)
     if kind == "bullseye":
-        return _step(np.sqrt(x * x + y * y) - np.float32(0.55 * radius))
-    return _step(np.abs(y) - np.float32(0.3 * radius))  # band
+        return _step(np.sqrt(x * x + y * y) - 0.55 * radius)
+    return _step(np.abs(y) - 0.3 * radius)  # band
 
 
 def _fill(thing: Thing, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -114,17 +119,19 @@ def _fill(thing: Thing, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return second + (first - second) * weight
 
 
-def _paint(thing: Thing, centers_F2: np.ndarray, origin: tuple[int, int], size: int, canvas_FHWC: np.ndarray) -> np.ndarray:
-    """Blend the thing into the canvas (a view of size x size pixels at origin); gives its distance_FHW."""
-    x = _GRID[None, None, origin[0] : origin[0] + size] - centers_F2[:, 0, None, None]
-    y = _GRID[None, origin[1] : origin[1] + size, None] - centers_F2[:, 1, None, None]
+def _paint(thing: Thing, centers_F2: np.ndarray, origin: tuple[int, int], canvas_FHWC: np.ndarray) -> np.ndarray:
+    """Blend the thing into the canvas, a view whose first pixel is at origin (x, y); gives its distance_FHW."""
+    left, top = origin
+    height, width = canvas_FHWC.shape[1:3]
+    x = _GRID[None, None, left : left + width] - centers_F2[:, 0, None, None]
+    y = _GRID[None, top : top + height, None] - centers_F2[:, 1, None, None]
     distance = signed_distance(thing.shape, x, y, thing.radius)
     alpha = _step(distance)[..., None]
     canvas_FHWC += alpha * (_fill(thing, x, y) - canvas_FHWC)
     return distance
 
 
-@lru_cache(maxsize=None)
+@cache
 def _tone_table(look: str) -> np.ndarray:
     """Tone looks as one table a channel: (3, 256) uint8. c' = 0.55 c pulls down, c' = 255 - 0.55 (255 - c) pulls up."""
     level = np.arange(256, dtype=np.float64)
@@ -162,13 +169,13 @@ def render_layers(scene: Scene, times_F: np.ndarray) -> Layers:
     for thing in scene.things:
         left, top = (c - HALF // 2 for c in PLACE_CENTERS[thing.place])
         part = (slice(None), slice(top, top + HALF), slice(left, left + HALF))
-        near = _paint(thing, thing.centers(times_F), (left, top), HALF, canvas[part])
+        near = _paint(thing, thing.centers(times_F), (left, top), canvas[part])
         cover[thing.place][part] = near < 0.5
         if distance is not None and (scene.look == "outline" or thing.place == scene.focus):
             distance[part] = near
     lines = np.zeros((count, SIZE, SIZE), dtype=bool)
     if scene.look == "outline":
-        ink = np.clip(np.float32(1.5) - np.abs(distance + np.float32(0.5)), 0.0, 1.0)
+        ink = np.clip(1.5 - np.abs(distance + 0.5), 0.0, 1.0)
         frames = np.repeat((255.0 - (255.0 - LINE_DARK) * ink)[..., None], 3, axis=-1)
         lines = ink > 0.25
     elif scene.look == "segment":
@@ -189,5 +196,5 @@ def render(scene: Scene, times_F: np.ndarray) -> np.ndarray:
 def render_reference(thing: Thing) -> np.ndarray:
     """A reference picture: that thing alone, centred at (32, 32) on white, (H, W, 3) uint8."""
     canvas = np.full((1, SIZE, SIZE, 3), 255.0, dtype=np.float32)
-    _paint(thing, np.array([[HALF, HALF]], dtype=np.float32), (0, 0), SIZE, canvas)
+    _paint(thing, np.array([[HALF, HALF]], dtype=np.float32), (0, 0), canvas)
     return np.rint(canvas[0]).astype(np.uint8)

@@ -1,20 +1,22 @@
 """What a picture contains, as frozen dataclasses, and how one is drawn at random.
 
 Place: palette -> scene -> render -> edits. A Scene says everything: ground, things, motion and the look laid over the
-finished picture (style, tone, segmentation), so an edit is a function from Scene to Scene and ground truth is its render.
+finished picture (style, tone, segmentation), so an edit maps Scene to Scene and the ground truth is its render.
 Shapes: times_F in [0, 1]; centers_F2 in pixels (x, y).
 """
 
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
-from .palette import COLORS, COMBINATIONS, GROUNDS, HELD_OUT, PLACE_CENTERS, color_distance, ground_image
+from .palette import COLORS, COMBINATIONS, GROUNDS, HELD_OUT, MIN_CONTRAST, PLACE_CENTERS, color_distance, ground_colors
 
+Option = TypeVar("Option")
 Modality = Literal["image", "video"]
 MODALITIES: tuple[Modality, ...] = ("image", "video")
 FRAMES: dict[str, int] = {"image": 1, "video": 17}
@@ -66,7 +68,7 @@ class Thing:
     pattern: Pattern | None = None
 
     def centers(self, times_F: np.ndarray) -> np.ndarray:
-        """Centre at every time: (F, 2) float32 pixels (x, y), on a grid of 1/64 pixel so every machine draws the same."""
+        """Centres at times (F,): (F, 2) float32 pixels (x, y), on a 1/64 pixel grid so all machines draw the same."""
         times = np.asarray(times_F, dtype=np.float64)
         if self.motion.kind == "drift":
             wave = 2.0 * times - 1.0
@@ -114,7 +116,7 @@ def frame_times(modality: str) -> np.ndarray:
     return np.linspace(0.0, 1.0, FRAMES[modality]) if modality == "video" else np.zeros(1)
 
 
-def choose(rng: np.random.Generator, options):  # noqa: ANN001, ANN201 - generic over any sequence
+def choose(rng: np.random.Generator, options: Sequence[Option]) -> Option:
     """One element of a sequence, evenly."""
     return options[int(rng.integers(len(options)))]
 
@@ -173,30 +175,29 @@ def draw_scene(
     first: tuple[str, str] | None = None,
     min_count: int = 1,
 ) -> tuple[Scene, Thing]:
-    """A scene of min_count..3 things without held-out combinations, unless `first` is one; and its first-drawn thing."""
+    """A scene of min_count..3 things, none held out unless `first` is; and the thing drawn first (`first` if given)."""
     count = int(rng.integers(min_count, 4))
     places = [int(place) for place in rng.permutation(4)[:count]]
-    combinations: list[tuple[str, str]] = []
-    for number in range(count):
-        use_first = number == 0 and first is not None
-        combinations.append(first if use_first else draw_combination(rng, set(combinations)))
+    combinations = [draw_combination(rng, set()) if first is None else first]
+    while len(combinations) < count:
+        combinations.append(draw_combination(rng, set(combinations)))
     things = [draw_thing(rng, combo, place, modality) for combo, place in zip(combinations, places, strict=True)]
     ordered = tuple(sorted(things, key=lambda each: each.place))
     return Scene(choose(rng, GROUNDS), ordered), things[0]
 
 
 def _vivid(rng: np.random.Generator) -> tuple[int, int, int]:
-    rgb = colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0.7, 1.0), rng.uniform(0.45, 1.0))
-    return tuple(int(round(255 * channel)) for channel in rgb)  # type: ignore[return-value]
+    red, green, blue = colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0.7, 1.0), rng.uniform(0.45, 1.0))
+    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def draw_pattern(rng: np.random.Generator, ground: str) -> Pattern:
     """Two vivid colours far from each other and from every pixel of the ground."""
-    pixels = np.unique(ground_image(ground).reshape(-1, 3), axis=0)
+    pixels = ground_colors(ground)
     for _ in range(100):
         first, second = _vivid(rng), _vivid(rng)
         apart = float(color_distance(first, second)) >= 0.3
-        if apart and min(color_distance(pixels, first).min(), color_distance(pixels, second).min()) >= 0.15:
+        if apart and min(color_distance(pixels, first).min(), color_distance(pixels, second).min()) >= MIN_CONTRAST:
             return Pattern(choose(rng, PATTERNS), first, second)
     raise Redraw
 

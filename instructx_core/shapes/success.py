@@ -1,8 +1,8 @@
 """When an edit counts as done: exact ground truth, errors inside each changed region and outside, fixed thresholds.
 
-Place: edits -> success -> benchmark. The thresholds below were fixed before any model was trained; they are not tuned.
-Errors are mean |prediction - target| over RGB in [0, 1] units. Doing nothing fails every sample by construction (edits.py
-draws again otherwise), the ground truth passes every one.
+Place: sampling -> success -> benchmark. The thresholds below were fixed before any model was trained; they are not
+tuned. Errors are mean |prediction - target| over RGB in [0, 1] units. Doing nothing fails every sample by construction
+(sampling.py draws again otherwise), the ground truth passes every one.
 Shapes: frames_FHWC uint8, mask_FHW bool.
 """
 

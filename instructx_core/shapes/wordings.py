@@ -157,7 +157,7 @@ def sentence(rng: np.random.Generator, text: str) -> str:
 
 
 def caption(scene: Scene) -> str:
-    """The whole picture in words, e.g. "a red circle at the top left and a blue star at the top right on green stripes"."""
+    """The whole picture in words, e.g. "a red circle at the top left and a cyan star at the top right on gray dots"."""
     if scene.look == "segment":
         thing = scene.at(scene.focus)  # type: ignore[arg-type]
         return f"mask: a white {thing.shape} at the {PLACES[thing.place]} on black"
