@@ -1,0 +1,258 @@
+"""Media in and out: a file of any common format <-> sRGB uint8 frames, with what must survive an edit (fps, audio).
+
+First and last step of the data flow: media -> instruction -> ... -> pipeline -> media. Images go through Pillow here,
+clips through PyAV in media_video.py. Every conversion that changes pixels (rotation, alpha, 16 bit, CMYK, profile,
+frame rate) is either done and written into `Media.notes`, or refused with a reason; nothing happens silently.
+Legend: F frames, H W pixels, C = 3 (RGB, 0..255, sRGB).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from .errors import InputError
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv")
+JPEG_QUALITY = 95
+
+Transform = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class AudioSource:
+    """Where the sound of a clip lies; packets are read from there while the edited clip is written."""
+
+    path: Path
+    stream: int  # index in the container
+    codec: str
+    video_start: float  # seconds; audio timestamps count from here
+    duration: float | None  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """A decoded image or clip.
+
+    frames_FHWC: uint8 sRGB, upright. fps: Hz, None for an image. size: (H, W) of the file, before `transform`.
+    pixel_aspect: width / height of one pixel, 1 almost always. color: what the file said, e.g. "bt709 limited".
+    notes: one sentence for every conversion that was done on the way in.
+    """
+
+    path: Path
+    frames_FHWC: np.ndarray
+    size: tuple[int, int]
+    is_video: bool
+    fps: Fraction | None = None
+    audio: AudioSource | None = None
+    rotation: int = 0
+    pixel_aspect: Fraction = Fraction(1)
+    color: str = "srgb"
+    notes: tuple[str, ...] = ()
+
+
+def read_media(path: str | Path, transform: Transform | None = None, max_frames: int | None = None) -> Media:
+    """Decode an image or a clip; what the file is decides, not its name.
+
+    transform: applied to each upright HWC uint8 frame while decoding (crop, scale), so that a long clip never lies in
+    memory at full size. max_frames: a longer clip raises instead of filling the memory.
+    Raises InputError: missing, unreadable, corrupt or empty file, HDR, animation, unknown pixel format.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file; check the path")
+    if not path.is_file():
+        raise InputError(f"{path}: not a file; give one image or video file")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: the file is empty (0 bytes); give an image or video file")
+    _refuse_heif(path)
+    try:
+        with warnings.catch_warnings():
+            # A large photo is fine; Pillow's hard limit (twice the warning's) still raises.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            opened = Image.open(path)
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{path}: {error}; scale the image down first") from None
+    except UnidentifiedImageError:
+        from .media_video import read_video
+
+        return read_video(path, transform, max_frames)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as an image ({error}); save it again as PNG or JPEG") from None
+    with opened:
+        return _read_image(path, opened, transform)
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """One upright HWC uint8 sRGB picture, e.g. a reference. Raises InputError as read_media, and for a clip."""
+    media = read_media(path, max_frames=1)
+    if media.is_video:
+        raise InputError(f"{path}: this is a video; give an image here")
+    return media.frames_FHWC[0]
+
+
+def _refuse_heif(path: Path) -> None:
+    with path.open("rb") as file:
+        head = file.read(12)
+    if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"):
+        raise InputError(f"{path}: HEIF/HEIC photos are not supported; export the photo as JPEG or PNG")
+
+
+def _read_image(path: Path, image: Image.Image, transform: Transform | None) -> Media:
+    notes: list[str] = []
+    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # MPO: a phone's JPEG with a preview behind it
+        raise InputError(
+            f"{path}: an animation or multi-page file ({image.format}); convert it to MP4 or give one page"
+        )
+    try:
+        upright = ImageOps.exif_transpose(image)
+        upright.load()
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: the image is damaged ({error}); save it again as PNG or JPEG") from None
+    if image.getexif().get(0x0112, 1) != 1:
+        notes.append("turned upright as its EXIF orientation says")
+    rgb = _to_srgb(path, upright, notes)
+    frame_HWC = np.asarray(rgb, dtype=np.uint8)
+    size = (frame_HWC.shape[0], frame_HWC.shape[1])
+    if transform is not None:
+        frame_HWC = transform(frame_HWC)
+    return Media(path=path, frames_FHWC=frame_HWC[None], size=size, is_video=False, notes=tuple(notes))
+
+
+def _to_srgb(path: Path, image: Image.Image, notes: list[str]) -> Image.Image:
+    """Any Pillow mode -> RGB in sRGB. Each conversion that is not the identity leaves a note."""
+    mode = image.mode
+    if mode.startswith("I;16") or mode == "I":
+        wide = np.asarray(image).astype(np.int64)
+        if wide.min() < 0 or wide.max() > 65535:
+            raise InputError(
+                f"{path}: integer pixels in {wide.min()}..{wide.max()}; save it with 8 or 16 bits a channel"
+            )
+        notes.append("16-bit gray reduced to 8 bits and repeated over R, G, B")
+        return Image.fromarray(np.round(wide / 257.0).astype(np.uint8)).convert("RGB")
+    if mode not in ("RGB", "RGBA", "RGBX", "L", "LA", "La", "P", "PA", "1", "CMYK", "YCbCr", "RGBa"):
+        raise InputError(f"{path}: pixel format {mode} is not supported; save it as 8-bit RGB")
+    has_alpha = mode in ("RGBA", "LA", "La", "PA", "RGBa") or "transparency" in image.info
+    profile = image.info.get("icc_profile")
+    if has_alpha:
+        image = _over_white(image, notes)
+    elif mode in ("L", "1"):
+        notes.append("gray repeated over R, G, B")
+    elif mode == "P":
+        image = image.convert("RGB")
+    if profile:
+        image = _apply_profile(image, profile, notes)
+    if image.mode == "CMYK":
+        notes.append("CMYK without a usable profile converted by the plain formula (colours approximate)")
+    return image.convert("RGB")
+
+
+def _over_white(image: Image.Image, notes: list[str]) -> Image.Image:
+    rgba = image.convert("RGBA")
+    low, _ = rgba.getchannel("A").getextrema()
+    if low == 255:
+        return rgba.convert("RGB")
+    notes.append("transparency composed over white (the model knows no alpha)")
+    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+
+
+def _apply_profile(image: Image.Image, profile: bytes, notes: list[str]) -> Image.Image:
+    """Embedded ICC profile -> sRGB, so that a Display P3 phone photo keeps its colours. Applied before any use."""
+    import io
+
+    from PIL import ImageCms
+
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        name = ImageCms.getProfileDescription(source).strip()
+        if "srgb" in name.lower():
+            return image
+        done = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError) as error:
+        notes.append(f"its colour profile cannot be applied and was ignored ({error})")
+        return image
+    notes.append(f"converted from the colour profile '{name}' to sRGB")
+    return image if done is None else done
+
+
+def check_frames(frames_FHWC: np.ndarray) -> None:
+    """Raises InputError unless frames are a non-empty uint8 array of shape (F, H, W, 3)."""
+    if not isinstance(frames_FHWC, np.ndarray) or frames_FHWC.dtype != np.uint8:
+        kind = getattr(frames_FHWC, "dtype", type(frames_FHWC).__name__)
+        raise InputError(f"frames are {kind}; they must be a uint8 array: scale to 0..255 and convert")
+    if frames_FHWC.ndim != 4 or frames_FHWC.shape[-1] != 3:
+        raise InputError(f"frames have shape {frames_FHWC.shape}; they must be (frames, height, width, 3 = RGB)")
+    if 0 in frames_FHWC.shape:
+        raise InputError(f"frames have shape {frames_FHWC.shape}: there is nothing to write; give at least one frame")
+
+
+def output_kind(path: str | Path) -> str:
+    """'image' or 'video' by the suffix. Raises InputError for any other suffix or a missing folder."""
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in IMAGE_SUFFIXES + VIDEO_SUFFIXES:
+        known = ", ".join(IMAGE_SUFFIXES + VIDEO_SUFFIXES)
+        raise InputError(f"{path}: unknown output suffix {suffix!r}; use one of {known}")
+    if path.is_dir():
+        raise InputError(f"{path}: this is a folder; name a file in it")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
+    return "image" if suffix in IMAGE_SUFFIXES else "video"
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """A temporary file beside `path` that takes its place only if the block succeeds; the old file survives a failure.
+
+    Raises InputError when the folder cannot be written to.
+    """
+    path = Path(path)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=f".part{path.suffix}", dir=path.parent)
+    except OSError as error:
+        raise InputError(f"{path}: cannot write into its folder ({error.strerror}); choose another place") from None
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp makes private files; the result is an ordinary one
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_image(path: str | Path, frame_HWC: np.ndarray) -> None:
+    """Write one uint8 RGB picture; the suffix picks the format (JPEG quality 95, no chroma subsampling), atomically.
+
+    Raises InputError for wrong pixels, an unknown suffix or a folder that is missing or cannot be written to.
+    """
+    path = Path(path)
+    check_frames(np.asarray(frame_HWC)[None])
+    if output_kind(path) != "image":
+        raise InputError(f"{path}: one picture cannot be written as a video; use .png or .jpg")
+    options: dict[str, object] = {}
+    if path.suffix.lower() in (".jpg", ".jpeg"):
+        options = {"quality": JPEG_QUALITY, "subsampling": 0}
+    elif path.suffix.lower() == ".webp":
+        options = {"lossless": True}
+    with atomic_path(path) as temporary:
+        Image.fromarray(np.ascontiguousarray(frame_HWC)).save(temporary, **options)
+
+
+def write_video(path: str | Path, frames_FHWC: np.ndarray, fps: Fraction | float, **options: object) -> tuple[str, ...]:
+    """Write a clip; see media_video.write_video for the options. Returns notes on what was done with the audio."""
+    from .media_video import write_video as write
+
+    return write(path, frames_FHWC, fps, **options)  # type: ignore[arg-type]
