@@ -24,8 +24,10 @@ def qa_pairs(scene: Scene, rng: np.random.Generator) -> list[tuple[str, str]]:
     Kinds: describe (the caption), count, what is at a place (also an empty one), shape or colour at a place, where a
     thing is, what the background is.
     """
-    describe = (choose(rng, DESCRIBE), caption(scene))
-    pairs = [] if scene.look == "grayscale" else [describe]  # its caption names colours that cannot be seen
+    describe: tuple[str, str] = (choose(rng, DESCRIBE), caption(scene))
+    pairs: list[tuple[str, str]] = (
+        [] if scene.look == "grayscale" else [describe]
+    )  # its caption names colours that cannot be seen
     if scene.look == "segment":
         shown = scene.at(scene.focus)  # type: ignore[arg-type]
         pairs.append(("where is the white shape?", PLACES[shown.place]))

@@ -174,11 +174,11 @@ def render_layers(scene: Scene, times_F: np.ndarray) -> Layers:
         if distance is not None and (scene.look == "outline" or thing.place == scene.focus):
             distance[part] = near
     lines = np.zeros((count, SIZE, SIZE), dtype=bool)
-    if scene.look == "outline":
+    if distance is not None and scene.look == "outline":
         ink = np.clip(1.5 - np.abs(distance + 0.5), 0.0, 1.0)
         frames = np.repeat((255.0 - (255.0 - LINE_DARK) * ink)[..., None], 3, axis=-1)
         lines = ink > 0.25
-    elif scene.look == "segment":
+    elif distance is not None:
         frames = np.repeat(255.0 * _step(distance)[..., None], 3, axis=-1)
     else:
         frames = canvas
