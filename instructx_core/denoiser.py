@@ -16,7 +16,7 @@ from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from diffusers.models.modeling_utils import ModelMixin as ModelMixin  # DiffusionPipeline.from_pretrained looks here
 from diffusers.models.transformers.transformer_wan import WanRotaryPosEmbed, WanTransformer3DModel
 from diffusers.utils import apply_lora_scale
-from torch import Tensor
+from torch import Tensor, nn
 
 from . import conditioning as cond
 from .config import InstructXConfig
@@ -67,6 +67,9 @@ class InstructXTransformer3DModel(WanTransformer3DModel):
         "source_embedder",
         "reference_embedder",
     ]
+
+    source_embedder: nn.Conv3d | None
+    reference_embedder: nn.Conv3d | None
 
     @register_to_config
     def __init__(
@@ -169,10 +172,12 @@ class InstructXTransformer3DModel(WanTransformer3DModel):
     def _embed(
         self, noisy_BCTHW: Tensor, timestep_B: Tensor, source_BCTHW: Tensor | None, references_BCRHW: Tensor | None
     ) -> Tensor:
-        tied = source_BCTHW is not None and self.source_embedder is None
-        video_BDTHW = self.patch_embedding(noisy_BCTHW + source_BCTHW if tied else noisy_BCTHW)
-        if source_BCTHW is not None and not tied:
-            embedded_BDTHW = self.source_embedder(source_BCTHW.to(self.source_embedder.weight.dtype))
+        own = self.source_embedder
+        if source_BCTHW is not None and own is None:
+            noisy_BCTHW = noisy_BCTHW + source_BCTHW
+        video_BDTHW = self.patch_embedding(noisy_BCTHW)
+        if source_BCTHW is not None and own is not None:
+            embedded_BDTHW = own(source_BCTHW.to(own.weight.dtype))
             sigma_B = timestep_B.float() / 1000.0
             scaled_BDTHW = cond.scale_source(embedded_BDTHW, sigma_B, self.config.source_scale)
             video_BDTHW = video_BDTHW + scaled_BDTHW.to(video_BDTHW.dtype)

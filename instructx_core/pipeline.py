@@ -1,15 +1,15 @@
 """InstructXPipeline: source clip or image + instruction (+ references) -> edited frames.
 
 Paper Fig. 2 in four steps: the encoder turns frames and instruction into the context; the VAE turns source and
-references into latents; the DiT denoises under both; the VAE decodes. A diffusers pipeline: schedulers, LoRA, offloading,
-callbacks and save/load work as in every other one.
+references into latents; the DiT denoises under both; the VAE decodes. A diffusers pipeline: schedulers, LoRA,
+offloading, callbacks and save/load work as in every other one.
 Legend: B batch (1), F pixel frames, T latent frames, R references, C channels, H W, L tokens, D width, N steps.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -27,7 +27,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from .conditioning import denormalise_latents, latent_stats, normalise_latents
+from .conditioning import denormalise_latents, normalise_latents
 from .config import InstructXConfig
 from .denoiser import InstructXTransformer3DModel
 from .errors import InputError
@@ -37,6 +37,9 @@ from .pixels import as_frames, as_references, check_clip_sizes, pad_reference, t
 from .schedule import start
 
 OUTPUT_TYPES = ("np", "pt", "pil", "latent")
+
+# (pipe, step, timestep, tensors by name) -> tensors to replace
+StepCallback = Callable[[Any, int, Tensor, dict[str, Any]], "dict[str, Any] | None"]
 
 
 @dataclass
@@ -49,30 +52,8 @@ class InstructXPipelineOutput(BaseOutput):
     frames: np.ndarray | Tensor | list[list[Image.Image]]
 
 
-def build_vae(config: InstructXConfig) -> AutoencoderKLWan:
-    """Randomly initialised Wan VAE of `config` with its family's latent statistics; works under meta."""
-    vae = config.vae
-    mean, std = latent_stats(vae.z_dim)
-    return AutoencoderKLWan(
-        base_dim=vae.base_dim,
-        decoder_base_dim=vae.decoder_base_dim,
-        z_dim=vae.z_dim,
-        dim_mult=list(vae.dim_mult),
-        num_res_blocks=vae.num_res_blocks,
-        temperal_downsample=list(vae.temporal_downsample),
-        latents_mean=list(mean),
-        latents_std=list(std),
-        is_residual=vae.is_residual,
-        in_channels=vae.in_channels,
-        out_channels=vae.out_channels,
-        patch_size=vae.patch_size,
-        scale_factor_temporal=vae.scale_factor_temporal,
-        scale_factor_spatial=vae.scale_factor_spatial,
-    )
-
-
 def encode_latents(vae: AutoencoderKLWan, video_BCFHW: Tensor) -> Tensor:
-    """Pixels (B, 3, F, H, W) in [-1, 1] -> normalised latents (B, C, T, h, w), fp32: the distribution's mean, no noise."""
+    """Pixels (B, 3, F, H, W) in [-1, 1] -> normalised latents (B, C, T, h, w), fp32. The mean, nothing is sampled."""
     latent_BCTHW = vae.encode(video_BCFHW.to(vae.dtype)).latent_dist.mode().float()
     return normalise_latents(latent_BCTHW, vae.config.latents_mean, vae.config.latents_std)
 
@@ -173,16 +154,16 @@ class InstructXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         output_type: str = "np",
         return_dict: bool = True,
         attention_kwargs: dict[str, Any] | None = None,
-        callback_on_step_end: Callable[[Any, int, Tensor, dict[str, Any]], dict[str, Any]] | None = None,
-        callback_on_step_end_tensor_inputs: list[str] | None = None,
+        callback_on_step_end: StepCallback | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
     ) -> InstructXPipelineOutput | tuple[Any]:
         """Edit `source` as `instruction` says.
 
-        source: PIL image, list of them, or uint8 / float [0,1] tensor or array (F, H, W, 3) or (H, W, 3). One frame is an
-            image edit. F must be 4n+1, H and W multiples of `config.size_multiple`: nothing is resized here.
+        source: PIL image, list of them, or uint8 / float [0,1] tensor or array (F, H, W, 3) or (H, W, 3). One frame is
+            an image edit. F must be 4n+1, H and W multiples of `config.size_multiple`: nothing is resized here.
         reference: one such picture or several, any size; padded with white to the output's size, never stretched.
         num_inference_steps, guidance_scale, fps (Hz): default to the config's sampling. guidance_scale 1 = no guidance,
-            one forward a step; above it the branch without instruction (same pictures) costs a second one.
+            one forward a step; any other value costs a second one, without the instruction but with the same pictures.
         generator: of any device; the noise is drawn on its device. height, width: a check of the source's size.
         sigma_min: last noise level before the shift, for parity with other pipelines (schedule.py).
         latents: initial noise (1, C, T, h, w). context, negative_context: precomputed, instead of the instruction.
@@ -193,58 +174,65 @@ class InstructXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         sampling = self.instructx_config.sampling
         steps = sampling.num_steps if num_inference_steps is None else num_inference_steps
         self._guidance_scale = float(sampling.guidance_scale if guidance_scale is None else guidance_scale)
-        self._current_timestep, self._interrupt = None, False
-        tensor_inputs = (
-            ["latents"] if callback_on_step_end_tensor_inputs is None else callback_on_step_end_tensor_inputs
-        )
-        tensor_inputs = getattr(callback_on_step_end, "tensor_inputs", tensor_inputs)
+        names = tuple(getattr(callback_on_step_end, "tensor_inputs", callback_on_step_end_tensor_inputs))
         frames_FHWC, references = as_frames(source), as_references(reference)
-        self.check_inputs(frames_FHWC, instruction, references, height, width, context, output_type, tensor_inputs)
-
-        device = self._execution_device
+        self.check_inputs(frames_FHWC, instruction, references, (height, width), context, output_type, names)
         if context is None:
-            context, extra = self.encode_instruction(
-                frames_FHWC, instruction, references, sampling.fps if fps is None else fps,
+            context, dropped = self.encode_instruction(
+                frames_FHWC, str(instruction), references, sampling.fps if fps is None else fps,
                 unconditional=self.do_classifier_free_guidance and negative_context is None,
             )  # fmt: skip
-            negative_context = extra if negative_context is None else negative_context
-        if self.do_classifier_free_guidance and negative_context is None:
-            raise InputError(
-                "guidance with a given context needs negative_context too; give it or set guidance_scale=1"
-            )
-        source_BCTHW, references_BCRHW = self.encode_pictures(frames_FHWC, references, device)
+            negative_context = dropped if negative_context is None else negative_context
+        source_BCTHW, references_BCRHW = self.encode_pictures(frames_FHWC, references)
+        tensors = self.to_denoiser(context, negative_context, source_BCTHW, references_BCRHW)
         latents = self.prepare_latents(source_BCTHW, generator, latents)
-        timesteps_N, sigmas_N = start(self.scheduler, steps, device, sigma_min)
-        self._num_timesteps = len(timesteps_N)
+        latents = self.denoise(latents, tensors, steps, sigma_min, attention_kwargs, callback_on_step_end, names)
+        frames = latents if output_type == "latent" else self.decode(latents, output_type)
+        self.maybe_free_model_hooks()
+        return InstructXPipelineOutput(frames=frames) if return_dict else (frames,)
 
-        dtype = self.transformer.dtype
-        tensors = {
-            "context": context.to(device, dtype),
-            "negative_context": None if negative_context is None else negative_context.to(device, dtype),
-            "source": source_BCTHW.to(dtype),
-            "references": None if references_BCRHW is None else references_BCRHW.to(dtype),
-        }
-        warmup = len(timesteps_N) - steps * self.scheduler.order
-        with self.progress_bar(total=steps) as progress:
+    def to_denoiser(
+        self, context: Tensor, negative_context: Tensor | None, source: Tensor, references: Tensor | None
+    ) -> dict[str, Tensor | None]:
+        """What `denoise` needs, on the execution device in the DiT's dtype. Raises InputError without a needed part."""
+        if self.do_classifier_free_guidance and negative_context is None:
+            raise InputError("guidance with a given context needs negative_context too; or set guidance_scale=1")
+        parts = {"context": context, "negative_context": negative_context, "source": source, "references": references}
+        device, dtype = self._execution_device, self.transformer.dtype
+        return {name: None if part is None else part.to(device, dtype) for name, part in parts.items()}
+
+    @torch.no_grad()
+    def denoise(
+        self,
+        latents: Tensor,
+        tensors: dict[str, Tensor | None],
+        num_inference_steps: int,
+        sigma_min: float = 0.0,
+        attention_kwargs: dict[str, Any] | None = None,
+        callback_on_step_end: StepCallback | None = None,
+        callback_tensors: Sequence[str] = ("latents",),
+    ) -> Tensor:
+        """Noise (1, C, T, h, w), fp32 -> edited latent. `tensors` from to_denoiser."""
+        timesteps_N, sigmas_N = start(self.scheduler, num_inference_steps, latents.device, sigma_min)
+        self._num_timesteps, self._interrupt = len(timesteps_N), False
+        warmup = len(timesteps_N) - num_inference_steps * self.scheduler.order
+        with self.progress_bar(total=num_inference_steps) as progress:
             for i, timestep in enumerate(timesteps_N):
                 if self._interrupt:
                     break
                 self._current_timestep = timestep
-                velocity_BCTHW = self.predict(latents, sigmas_N[i], i, tensors, attention_kwargs)
-                latents = self.scheduler.step(velocity_BCTHW, timestep, latents, return_dict=False)[0]
+                velocity = self.predict(latents, sigmas_N[i], i, tensors, attention_kwargs)
+                latents = self.scheduler.step(velocity, timestep, latents, return_dict=False)[0]
                 if callback_on_step_end is not None:
                     named = {**tensors, "latents": latents}
-                    changed = (
-                        callback_on_step_end(self, i, timestep, {name: named[name] for name in tensor_inputs}) or {}
-                    )
+                    changed = callback_on_step_end(self, i, timestep, {name: named[name] for name in callback_tensors})
+                    changed = dict(changed or {})
                     latents = changed.pop("latents", latents)
-                    tensors.update(changed)
+                    tensors = {**tensors, **changed}
                 if i == len(timesteps_N) - 1 or ((i + 1) > warmup and (i + 1) % self.scheduler.order == 0):
                     progress.update()
         self._current_timestep = None
-        frames = latents if output_type == "latent" else self.decode(latents, output_type)
-        self.maybe_free_model_hooks()
-        return InstructXPipelineOutput(frames=frames) if return_dict else (frames,)
+        return latents
 
     def predict(
         self,
@@ -287,10 +275,9 @@ class InstructXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         return velocity_BCTHW
 
     @torch.no_grad()
-    def encode_pictures(
-        self, frames_FHWC: Tensor, references: list[Tensor], device: torch.device
-    ) -> tuple[Tensor, Tensor | None]:
+    def encode_pictures(self, frames_FHWC: Tensor, references: list[Tensor]) -> tuple[Tensor, Tensor | None]:
         """Latents of the source (1, C, T, h, w) and of the references (1, C, R, h, w) or None, normalised, fp32."""
+        device = self._execution_device
         source_BCTHW = encode_latents(self.vae, to_signed(frames_FHWC).to(device))
         if not references:
             return source_BCTHW, None
@@ -315,7 +302,7 @@ class InstructXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
 
     @torch.no_grad()
     def decode(self, latents_BCTHW: Tensor, output_type: str = "np") -> Any:
-        """Normalised latents -> frames in [0, 1] of `output_type` (values outside are clamped, as in every pipeline)."""
+        """Normalised latents -> frames in [0, 1] of `output_type`; values outside are clamped, as in every pipeline."""
         video_BCFHW = decode_latents(self.vae, latents_BCTHW.to(self._execution_device))
         return self.video_processor.postprocess_video(video_BCFHW.float(), output_type=output_type)
 
@@ -324,17 +311,16 @@ class InstructXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         frames_FHWC: Tensor,
         instruction: str | None,
         references: list[Tensor],
-        height: int | None,
-        width: int | None,
+        size: tuple[int | None, int | None],
         context: Tensor | None,
         output_type: str,
-        tensor_inputs: list[str],
+        tensor_inputs: Sequence[str],
     ) -> None:
         """Raises InputError naming value, rule and remedy."""
         config = self.instructx_config
         latent_frames(frames_FHWC.shape[0], config.vae.scale_factor_temporal)
         have = tuple(frames_FHWC.shape[1:3])
-        wanted = (height if height is not None else have[0], width if width is not None else have[1])
+        wanted = (have[0] if size[0] is None else size[0], have[1] if size[1] is None else size[1])
         check_size(*wanted, config)
         if wanted != have:
             raise InputError(

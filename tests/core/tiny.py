@@ -55,13 +55,14 @@ def pipeline(config: InstructXConfig | None = None, seed: int = 0) -> Any:
     """A complete random pipeline on the CPU, fp32."""
     from instructx_core.denoiser import build_denoiser
     from instructx_core.instruction import build_encoder
-    from instructx_core.pipeline import InstructXPipeline, build_vae
+    from instructx_core.pipeline import InstructXPipeline
     from instructx_core.schedule import build_scheduler
+    from instructx_core.vae import build_vae
 
     config = config or small_config()
     torch.manual_seed(seed)
     pipe = InstructXPipeline(
-        vae=randomise(build_vae(config)),
+        vae=randomise(build_vae(config.vae)),
         transformer=randomise(build_denoiser(config)),
         encoder=randomise(build_encoder(config)),
         tokenizer=tokenizer(),
