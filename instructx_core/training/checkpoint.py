@@ -1,0 +1,121 @@
+"""Checkpoints that are either whole or not there: written into a hidden folder, synced, then renamed.
+
+A checkpoint `step-000123/` holds model.safetensors (trained tensors only), ema.safetensors, optimizer.safetensors and
+state.json (step, recipe). The previous one is deleted only after the new one has its final name, so a full disk or a
+kill at any moment costs at most the steps since the last good one. A folder of another recipe is refused: a new stage
+starts by warm start, never by resuming (training notes 1.7, item 12).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ..errors import InputError
+
+KEEP = 2  # newest checkpoints kept
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    step: int
+    model: dict[str, Tensor]
+    ema: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def step_folders(folder: Path) -> list[Path]:
+    """Complete checkpoints, oldest first."""
+    return sorted(path for path in folder.glob("step-*") if (path / "state.json").is_file())
+
+
+def save(folder: Path, checkpoint: Checkpoint, recipe: dict[str, Any]) -> Path:
+    """Raises InputError when the disk is full (or any other write error); the older checkpoints are untouched then."""
+    folder.mkdir(parents=True, exist_ok=True)
+    final = folder / f"step-{checkpoint.step:07d}"
+    partial = folder / f".partial-{checkpoint.step:07d}-{os.getpid()}"
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir()
+        for name in ("model", "ema", "optimizer"):
+            path = partial / f"{name}.safetensors"
+            save_file({k: v.contiguous() for k, v in getattr(checkpoint, name).items()}, path)
+            _sync(path)
+        (partial / "state.json").write_text(json.dumps({"step": checkpoint.step, "recipe": recipe}, indent=1))
+        _sync(partial / "state.json")
+        _sync(partial)
+        if final.exists():  # the same step saved again (interrupt right after a regular save)
+            shutil.rmtree(final)
+        partial.rename(final)
+        _sync(folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise InputError(
+            f"checkpoint of step {checkpoint.step} could not be written to {folder}: {error}; "
+            "the last good checkpoint is kept: free disk space and run the same command again"
+        ) from error
+    for old in step_folders(folder)[:-KEEP]:
+        shutil.rmtree(old)
+    return final
+
+
+def load_latest(folder: Path, recipe: dict[str, Any]) -> Checkpoint | None:
+    """The newest whole checkpoint of this recipe, None when there is none.
+
+    Raises InputError when it belongs to another recipe or cannot be read.
+    """
+    found = step_folders(folder)
+    if not found:
+        return None
+    path = found[-1]
+    state = json.loads((path / "state.json").read_text())
+    different = sorted(k for k in set(recipe) | set(state["recipe"]) if recipe.get(k) != state["recipe"].get(k))
+    resumable = {"num_steps", "save_every", "sample_every", "validate_every"}  # these don't change what a step does
+    if set(different) - resumable:
+        raise InputError(
+            f"{folder} holds a run with another {', '.join(different)}; use another --output, "
+            "or start from it with --init"
+        )
+    try:
+        parts = {name: load_file(path / f"{name}.safetensors") for name in ("model", "ema", "optimizer")}
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path} cannot be read ({error}); delete it to resume from the one before") from error
+    return Checkpoint(step=state["step"], **parts)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, names: dict[nn.Parameter, str]) -> dict[str, Tensor]:
+    """Optimiser state by parameter name: `<name>|exp_avg` and so on."""
+    tensors = {}
+    for parameter, state in optimizer.state.items():
+        for key, value in state.items():
+            tensors[f"{names[parameter]}|{key}"] = torch.as_tensor(value).clone()
+    return tensors
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, names: dict[nn.Parameter, str], tensors: dict[str, Tensor]
+) -> None:
+    by_name: dict[str, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        name, _, field = key.rpartition("|")
+        by_name.setdefault(name, {})[field] = value
+    for parameter, name in names.items():
+        if name in by_name:
+            optimizer.state[parameter] = {k: v.clone() for k, v in by_name[name].items()}

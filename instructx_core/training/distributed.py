@@ -1,0 +1,48 @@
+"""Data parallel over torchrun processes: every rank takes a slice of the global batch, gradients are summed.
+
+Micro-batch losses are already divided by the global batch, so a sum over ranks is the gradient of one process that
+saw everything. Sharded training (FSDP2 + DCP) replaces these functions later; the loop only uses this interface.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def setup() -> tuple[int, int]:
+    """(rank, world size) from torchrun's environment; starts gloo or NCCL when there is more than one process."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    return int(os.environ.get("RANK", "0")), world
+
+
+def shard(count: int, rank: int, world: int, micro: int) -> list[range]:
+    """This rank's positions of a global batch of `count`, in micro-batches of at most `micro`."""
+    start, stop = count * rank // world, count * (rank + 1) // world
+    return [range(i, min(i + micro, stop)) for i in range(start, stop, micro)]
+
+
+def sum_gradients(parameters: Iterable[torch.nn.Parameter], world: int) -> None:
+    """In place. Which parameters have a gradient is the same on all ranks (same modality), so the calls pair up."""
+    if world == 1:
+        return
+    for parameter in parameters:
+        if parameter.grad is not None:
+            dist.all_reduce(parameter.grad)
+
+
+def sum_scalar(value: Tensor, world: int) -> Tensor:
+    if world > 1:
+        dist.all_reduce(value)
+    return value
+
+
+def shutdown() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()

@@ -1,0 +1,217 @@
+"""Training runs as functions that return a frozen Recipe; `instructx train NAME` runs one.
+
+Paper (3.3, 4.1): stage 1 aligns queries, LoRA and connector on images with the DiT frozen and without source latents;
+stage 2 adds the source (and reference) latents and trains the whole DiT on images and videos; stage 3 fine-tunes on
+little, good data. lr 1e-5, global batch 128 images / 32 videos, 20k + 20k + 5k steps, p(video) = 0.6.
+Everything else is `not in paper` and says so at the field.
+
+The tiny model has no pretrained parts to start from, so `tiny_vae`, `tiny_mllm` and `tiny_dit` train its counterparts
+of the Wan VAE, of Qwen2.5-VL and of the Wan DiT first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .objective import Density, Weighting
+
+# Groups of trainable tensors. A stage names groups; trainable.py says which tensors a group holds.
+ALIGNMENT = ("queries.image", "lora", "connector")
+EVERYTHING = ("queries.image", "queries.video", "lora", "connector", "denoiser", "source_embedder", "reference_embedder")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """One training run. Batches are global: over all processes and accumulation steps."""
+
+    name: str
+    preset: str  # config.PRESETS
+    job: Literal["vae", "mllm", "text_to_video", "edit"]
+    requires: tuple[str, ...] = ()  # recipes whose final weights this one starts from, in this order
+    train: tuple[str, ...] = ()
+    num_steps: int
+    learning_rate: float = 1e-5
+    learning_rate_decay: Literal["constant", "linear"] = "constant"  # not in paper; linear: to 0 over the run
+    warmup_steps: int = 500  # not in paper
+    betas: tuple[float, float] = (0.9, 0.95)  # not in paper
+    weight_decay: float = 0.01  # not in paper
+    clip_norm: float = 1.0  # not in paper
+    ema_decay: float = 0.0  # 0: off; not in paper
+    image_batch: int = 128
+    video_batch: int = 32
+    micro_image_batch: int = 128
+    micro_video_batch: int = 32
+    video_probability: float = 0.0
+    reference_probability: float = 0.0  # share of steps with a reference, within a modality; not in paper
+    source_latents: bool = True  # the source enters the DiT (paper: from stage 2 on)
+    source_embedder: Literal["preset", "tied", "own"] = "preset"  # overrides the preset: the tied/own comparison
+    instruction_dropout: float = 0.1  # instruction dropped, visual tokens kept, for guidance; not in paper
+    density: Density = "uniform"  # not in paper
+    shift: float = 5.0  # not in paper
+    weighting: Weighting = "bell"  # not in paper
+    image_pool: int = 0  # samples of the procedural world in the cache, per bucket
+    video_pool: int = 0
+    image_reference_pool: int = 0
+    video_reference_pool: int = 0
+    pool_start: int = 0  # first sample number of the pools, so that two stages can see different data
+    seed: int = 0
+    save_every: int = 500
+    validate_every: int = 500
+    sample_every: int = 1000
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON-ready dict; lists instead of tuples so that it compares equal after a round trip."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
+
+
+def stage1(preset: str = "paper_14b", **overrides: Any) -> Recipe:
+    """Feature alignment: image queries, LoRA and connector learn to speak to a frozen DiT."""
+    values: dict[str, Any] = {
+        "name": "stage1",
+        "preset": preset,
+        "job": "edit",
+        "train": ALIGNMENT,
+        "num_steps": 20_000,
+        "source_latents": False,
+    }
+    return Recipe(**values | overrides)
+
+
+def stage2(preset: str = "paper_14b", **overrides: Any) -> Recipe:
+    """Full data: the entire DiT joins, source and reference latents enter, images and videos are mixed."""
+    values: dict[str, Any] = {
+        "name": "stage2",
+        "preset": preset,
+        "job": "edit",
+        "requires": ("stage1",),
+        "train": EVERYTHING,
+        "num_steps": 20_000,
+        "video_probability": 0.6,
+        "reference_probability": 0.2,
+        "ema_decay": 0.9999,
+    }
+    return Recipe(**values | overrides)
+
+
+def stage3(preset: str = "paper_14b", **overrides: Any) -> Recipe:
+    """Quality fine-tuning on a small set."""
+    return stage2(preset, **{"name": "stage3", "requires": ("stage2",), "num_steps": 5_000} | overrides)
+
+
+_TINY_PARTS = ("tiny_vae", "tiny_mllm", "tiny_dit")
+_TINY: dict[str, Any] = {
+    "preset": "tiny",
+    "learning_rate": 1e-3,
+    "warmup_steps": 100,
+    "ema_decay": 0.998,
+    "image_batch": 32,
+    "video_batch": 16,
+    "micro_image_batch": 32,
+    "micro_video_batch": 16,
+    "shift": 3.0,
+    "reference_probability": 0.3,
+}
+
+
+def tiny_vae() -> Recipe:
+    return Recipe(
+        **_TINY
+        | {
+            "name": "tiny_vae",
+            "job": "vae",
+            "train": ("vae",),
+            "num_steps": 1400,
+            "learning_rate": 2e-3,
+            "learning_rate_decay": "linear",
+            "ema_decay": 0.99,
+            "video_batch": 2,
+            "video_probability": 0.35,
+        }
+    )
+
+
+def tiny_mllm() -> Recipe:
+    return Recipe(
+        **_TINY
+        | {
+            "name": "tiny_mllm",
+            "job": "mllm",
+            "train": ("mllm",),
+            "num_steps": 3000,
+            "learning_rate_decay": "linear",
+            "video_batch": 16,
+            "video_probability": 0.3,
+        }
+    )
+
+
+def tiny_dit() -> Recipe:
+    return Recipe(
+        **_TINY
+        | {
+            "name": "tiny_dit",
+            "job": "text_to_video",
+            "requires": ("tiny_vae",),
+            "train": ("denoiser", "text_encoder"),
+            "num_steps": 3000,
+            "video_probability": 0.4,
+            "image_pool": 12_000,
+            "video_pool": 1_500,
+        }
+    )
+
+
+def tiny_stage1() -> Recipe:
+    return stage1(
+        **_TINY
+        | {
+            "name": "tiny_stage1",
+            "requires": _TINY_PARTS,
+            "num_steps": 1500,
+            "image_pool": 24_000,
+            "image_reference_pool": 8_000,
+            "reference_probability": 0.0,
+        }
+    )
+
+
+def tiny_stage2(**overrides: Any) -> Recipe:
+    return stage2(
+        **_TINY
+        | {
+            "name": "tiny_stage2",
+            "requires": (*_TINY_PARTS, "tiny_stage1"),
+            "num_steps": 8000,
+            "image_pool": 24_000,
+            "image_reference_pool": 8_000,
+            "video_pool": 3_000,
+            "video_reference_pool": 1_200,
+        }
+        | overrides
+    )
+
+
+def tiny_stage3() -> Recipe:
+    return tiny_stage2(
+        name="tiny_stage3",
+        requires=(*_TINY_PARTS, "tiny_stage1", "tiny_stage2"),
+        num_steps=2500,
+        learning_rate=5e-4,
+        learning_rate_decay="linear",
+    )
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "stage1": stage1,
+    "stage2": stage2,
+    "stage3": stage3,
+    "tiny_vae": tiny_vae,
+    "tiny_mllm": tiny_mllm,
+    "tiny_dit": tiny_dit,
+    "tiny_stage1": tiny_stage1,
+    "tiny_stage2": tiny_stage2,
+    "tiny_stage3": tiny_stage3,
+}

@@ -1,0 +1,36 @@
+"""Randomness that depends on (seed, step, position in the global batch) and on nothing else.
+
+A run that is killed and resumed, or spread over more processes, draws the same samples, sigmas and noise: there is no
+generator state to save. Every rank draws the same modality for a step (a sharded model needs that: training notes 1.2).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Streams keep draws of different purpose apart.
+MODALITY, INDEX, NOISE, DROPOUT, VALIDATION = range(5)
+
+
+def philox(*key: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
+
+
+def torch_generator(*key: int) -> torch.Generator:
+    return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1))
+
+
+def draw_modality(seed: int, step: int, video_probability: float) -> str:
+    return "video" if philox(seed, step, MODALITY).random() < video_probability else "image"
+
+
+def draw_indices(seed: int, step: int, count: int, pool: int) -> np.ndarray:
+    """(count,) sample numbers below `pool`, the same for any number of processes."""
+    return philox(seed, step, INDEX).integers(0, pool, count)
+
+
+def draw_noise(seed: int, step: int, positions: range, shape: tuple[int, ...]) -> Tensor:
+    """(len(positions), *shape) standard normal fp32: one stream a position of the global batch."""
+    return torch.stack([torch.randn(shape, generator=torch_generator(seed, step, NOISE, p)) for p in positions])
