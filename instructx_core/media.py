@@ -61,11 +61,14 @@ class Media:
     notes: tuple[str, ...] = ()
 
 
-def read_media(path: str | Path, transform: Transform | None = None, max_frames: int | None = None) -> Media:
+def read_media(
+    path: str | Path, transform: Transform | None = None, max_frames: int | None = None, first_only: bool = False
+) -> Media:
     """Decode an image or a clip; what the file is decides, not its name.
 
     transform: applied to each upright HWC uint8 frame while decoding (crop, scale), so that a long clip never lies in
-    memory at full size. max_frames: a longer clip raises instead of filling the memory.
+    memory at full size. max_frames: a longer clip raises instead of filling the memory. first_only: stop after the
+    first frame of a clip, to look at a file cheaply.
     Raises InputError: missing, unreadable, corrupt or empty file, HDR, animation, unknown pixel format.
     """
     path = Path(path)
@@ -86,7 +89,7 @@ def read_media(path: str | Path, transform: Transform | None = None, max_frames:
     except UnidentifiedImageError:
         from .media_video import read_video
 
-        return read_video(path, transform, max_frames)
+        return read_video(path, transform, max_frames, first_only)
     except (OSError, SyntaxError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as an image ({error}); save it again as PNG or JPEG") from None
     with opened:
@@ -95,7 +98,7 @@ def read_media(path: str | Path, transform: Transform | None = None, max_frames:
 
 def read_image(path: str | Path) -> np.ndarray:
     """One upright HWC uint8 sRGB picture, e.g. a reference. Raises InputError as read_media, and for a clip."""
-    media = read_media(path, max_frames=1)
+    media = read_media(path, first_only=True)
     if media.is_video:
         raise InputError(f"{path}: this is a video; give an image here")
     return media.frames_FHWC[0]
@@ -122,7 +125,7 @@ def _read_image(path: Path, image: Image.Image, transform: Transform | None) -> 
     if image.getexif().get(0x0112, 1) != 1:
         notes.append("turned upright as its EXIF orientation says")
     rgb = _to_srgb(path, upright, notes)
-    frame_HWC = np.asarray(rgb, dtype=np.uint8)
+    frame_HWC = np.array(rgb, dtype=np.uint8)
     size = (frame_HWC.shape[0], frame_HWC.shape[1])
     if transform is not None:
         frame_HWC = transform(frame_HWC)

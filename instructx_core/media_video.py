@@ -69,7 +69,9 @@ def _open(path: Path) -> Any:
         ) from None
 
 
-def read_video(path: Path, transform: Transform | None = None, max_frames: int | None = None) -> Media:
+def read_video(
+    path: Path, transform: Transform | None = None, max_frames: int | None = None, first_only: bool = False
+) -> Media:
     """Decode the first video stream; arguments and errors as media.read_media."""
     with _open(path) as container:
         if not container.streams.video:
@@ -77,7 +79,7 @@ def read_video(path: Path, transform: Transform | None = None, max_frames: int |
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         notes: list[str] = []
-        frames, times, first = _decode(path, container, stream, transform, max_frames, notes)
+        frames, times, first = _decode(path, container, stream, transform, max_frames, first_only, notes)
         if not frames:
             raise InputError(f"{path}: holds no decodable video frame (0 frames); export the clip again")
         frames, fps = _constant_rate(frames, times, stream, notes)
@@ -103,7 +105,13 @@ def _stack(frames: list[np.ndarray]) -> np.ndarray:
 
 
 def _decode(
-    path: Path, container: Any, stream: Any, transform: Transform | None, max_frames: int | None, notes: list[str]
+    path: Path,
+    container: Any,
+    stream: Any,
+    transform: Transform | None,
+    max_frames: int | None,
+    first_only: bool,
+    notes: list[str],
 ) -> tuple[list[np.ndarray], list[float], tuple[int, tuple[int, int], str]]:
     frames: list[np.ndarray] = []
     times: list[float] = []
@@ -131,6 +139,8 @@ def _decode(
                 )
             frames.append(rgb_HWC if transform is None else transform(rgb_HWC))
             times.append(float(frame.time) if frame.time is not None else float("nan"))
+            if first_only:
+                break
     except av.error.FFmpegError as error:
         raise InputError(
             f"{path}: damaged at frame {len(frames)} ({error.strerror}); export the clip again or cut it there"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,38 @@ def photo() -> Path:
 def gray_photo() -> Path:
     """camera.png, 512x512, one channel (CC0)."""
     return _inside("skimage", "data", "camera.png")
+
+
+def _load(name: str, path: Path):
+    """A helper module of another test folder, without putting any folder on sys.path."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None and spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def random_pipe():
+    """The whole pipeline at its smallest, randomly initialised; config.name is `tiny`."""
+    return _load("instructx_test_tiny", ROOT / "tests" / "core" / "tiny.py").pipeline()
+
+
+@pytest.fixture(scope="session")
+def random_checkpoint(random_pipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`random_pipe` on disk in the shipped layout. Copy it before changing anything."""
+    from instructx_core.weights import save_checkpoint
+
+    folder = tmp_path_factory.mktemp("checkpoint") / "random"
+    save_checkpoint(folder, random_pipe)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shipped() -> Path:
+    """The shipped tiny checkpoint; skips where it is not there (a source tree before its first training)."""
+    folder = CORE / "assets" / "tiny"
+    if not (folder / "diffusion_models").is_dir():
+        pytest.skip("no shipped checkpoint in instructx_core/assets/tiny")
+    return folder

@@ -1,0 +1,95 @@
+"""Options and loading of a model, shared by the verbs that run one."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from ..pipeline import InstructXPipeline
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("model")
+    group.add_argument("--model", type=Path, help="checkpoint folder (default: the shipped tiny model)")
+    group.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: the fastest there is)")
+    group.add_argument("--dtype", choices=DTYPES, help="number format (default: float32 on cpu, else bfloat16)")
+    group.add_argument("--scheduler", choices=["euler", "unipc"], default="euler", help="sampler (default: euler)")
+
+
+def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("sampling")
+    group.add_argument("--steps", type=int, help="denoising steps (default: the model's)")
+    group.add_argument(
+        "--guidance", type=float, help="guidance scale; 1 is off, others double the time (default: the model's)"
+    )
+    group.add_argument("--seed", type=int, default=0, help="seed of the noise (default: 0)")
+
+
+def load(args: argparse.Namespace) -> InstructXPipeline:
+    """The pipeline that the arguments ask for, ready to run. Raises InputError for a bad folder or device."""
+    import torch
+
+    from ..weights import SHIPPED, load_pipeline
+
+    folder = args.model or SHIPPED
+    if not folder.exists():
+        if args.model is None:
+            raise InputError(f"this installation has no shipped model ({folder}); reinstall instructx or give --model")
+        raise InputError(f"{folder}: no such checkpoint folder; check the path")
+    if folder.is_file():
+        raise InputError(
+            f"{folder}: a checkpoint is a folder of .safetensors files, not one file (pickles are refused)"
+        )
+    from diffusers.utils import logging as diffusers_logging
+
+    from ..schedule import build_scheduler
+
+    diffusers_logging.set_verbosity_error()
+    device = _device(args.device)
+    pipe: Any = load_pipeline(folder, getattr(torch, args.dtype) if args.dtype else None, device)
+    pipe.scheduler = build_scheduler(pipe.instructx_config, args.scheduler)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def _device(name: str | None) -> Any:
+    import torch
+
+    if name is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device {name!r} cannot be used ({reason}); use cpu or leave --device out") from None
+    return device
+
+
+class ProgressLine:
+    """`label 3/12` on one terminal line of stderr; silent when stderr is no terminal."""
+
+    def __init__(self, label: str) -> None:
+        self.label, self.shown = label, False
+
+    def __call__(self, done: int, total: int) -> None:
+        if not sys.stderr.isatty():
+            return
+        print(f"\r{self.label} {done}/{total}", end="", file=sys.stderr, flush=True)
+        self.shown = True
+        if done == total:
+            self.close()
+
+    def close(self) -> None:
+        if self.shown:
+            print(file=sys.stderr)
+            self.shown = False

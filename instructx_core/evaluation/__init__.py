@@ -1,0 +1,1 @@
+"""Measuring a model: batched edits of benchmark samples, scores, tables, sheets."""
