@@ -69,7 +69,7 @@ def read_tensors(
     device: str | torch.device = "cpu",
     dtype_of: Callable[[str], torch.dtype | None] = lambda name: None,
 ) -> dict[str, Tensor]:
-    """All tensors of a file under new names, read one after the other to `device`, in the dtype `dtype_of(name)` asks for.
+    """All tensors of a file under new names, read one by one to `device`, in the dtype that `dtype_of(name)` gives.
 
     rename returning None skips a tensor. Tensors own their memory: mapped ones start at odd addresses, where CPU
     kernels are slower and round differently. Raises InputError on a quantised or non-finite tensor and on two of one
