@@ -70,7 +70,7 @@ def _write(folder: Path, samples: list[Sample], results: dict[int, Any], fps: Fr
     rows = []
     for position, shown in enumerate(samples):
         frames, value = results[position]
-        row = sheet_row(shown, frames, value)
+        row = sheet_row(shown, frames, value, numbers=False)
         rows.append(row)
         stem = f"{'image' if shown.modality == 'image' else 'clip'}_{shown.task}"
         if shown.reference_HWC is not None:

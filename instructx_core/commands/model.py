@@ -34,26 +34,25 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
 
 def load(args: argparse.Namespace) -> InstructXPipeline:
     """The pipeline that the arguments ask for, ready to run. Raises InputError for a bad folder or device."""
+    if args.model is not None and not args.model.exists():
+        raise InputError(f"{args.model}: no such checkpoint folder; check the path")
+    if args.model is not None and args.model.is_file():
+        raise InputError(
+            f"{args.model}: a checkpoint is a folder of .safetensors files, not one file (a pickle is never opened)"
+        )
     import torch
 
     from ..weights import SHIPPED, load_pipeline
 
-    folder = args.model or SHIPPED
-    if not folder.exists():
-        if args.model is None:
-            raise InputError(f"this installation has no shipped model ({folder}); reinstall instructx or give --model")
-        raise InputError(f"{folder}: no such checkpoint folder; check the path")
-    if folder.is_file():
-        raise InputError(
-            f"{folder}: a checkpoint is a folder of .safetensors files, not one file (pickles are refused)"
-        )
+    if args.model is None and not SHIPPED.exists():
+        raise InputError(f"this installation has no shipped model ({SHIPPED}); reinstall instructx or give --model")
     from diffusers.utils import logging as diffusers_logging
 
     from ..schedule import build_scheduler
 
     diffusers_logging.set_verbosity_error()
     device = _device(args.device)
-    pipe: Any = load_pipeline(folder, getattr(torch, args.dtype) if args.dtype else None, device)
+    pipe: Any = load_pipeline(args.model, getattr(torch, args.dtype) if args.dtype else None, device)
     pipe.scheduler = build_scheduler(pipe.instructx_config, args.scheduler)
     pipe.set_progress_bar_config(disable=True)
     return pipe

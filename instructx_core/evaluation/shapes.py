@@ -212,11 +212,12 @@ def describe(value: Score) -> str:
     return ", ".join([*parts, f"outside {value.outside_error:.3f}"])
 
 
-def sheet_row(sample: Sample, frames: Any, value: Score) -> SheetRow:
+def sheet_row(sample: Sample, frames: Any, value: Score, numbers: bool = True) -> SheetRow:
+    """A row for draw_sheet; numbers: with the errors and their limits."""
     return SheetRow(
         title=f"[{sample.task}] {sample.instruction}",
         source_FHWC=sample.source_FHWC, edited_FHWC=frames, target_FHWC=sample.target_FHWC,
-        reference_HWC=sample.reference_HWC, success=value.success, detail=f"({describe(value)})",
+        reference_HWC=sample.reference_HWC, success=value.success, detail=f"({describe(value)})" if numbers else "",
     )  # fmt: skip
 
 

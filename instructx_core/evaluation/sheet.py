@@ -66,6 +66,8 @@ def _cell(row: SheetRow) -> Image.Image:
         draw.text((left, 2), name, fill=GRAY, font=_font())
         for frame in frames:
             cell.paste(_enlarged(frame), (left, HEAD))
+            # Many targets are white at the edge; without a line they would run into the page.
+            draw.rectangle((left, HEAD, left + width - 1, HEAD + height - 1), outline=(205, 205, 205))
             left += width + 2
         left += GAP
     mark, color = ("OK", GREEN) if row.success else ("FAILED", RED)

@@ -1,0 +1,81 @@
+"""The command line in this process, with random weights: every verb does its work and writes what it says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from instructx_core.cli import VERBS, main
+from instructx_core.media import read_image, read_media
+
+
+def test_help_of_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["--help"], *([verb, "--help"] for verb in VERBS)):
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        assert caught.value.code == 0
+    assert "instructx edit" in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out.startswith("instructx ")
+
+
+def test_unknown_verb_exits_with_2() -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["paint"])
+    assert caught.value.code == 2
+
+
+@pytest.mark.parametrize("scheduler", ["euler", "unipc"])
+def test_edit(
+    random_checkpoint: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], scheduler: str
+) -> None:
+    output = tmp_path / "out.png"
+    code = main(
+        ["edit", "--model", str(random_checkpoint), "--input", str(photo), "--instruction", "make it red",
+         "--steps", "2", "--output", str(output), "--size", "64x64", "--scheduler", scheduler,
+         "--device", "cpu", "--dtype", "float32"]
+    )  # fmt: skip
+    text = capsys.readouterr().out
+    assert code == 0 and read_image(output).shape == (48, 64, 3)
+    assert "600x400 -> 64x48" in text and str(output) in text
+
+
+def test_eval(random_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    numbers, sheet = tmp_path / "numbers.json", tmp_path / "worst.png"
+    code = main(
+        ["eval", "shapes", "--model", str(random_checkpoint), "--json", str(numbers), "--sheet", str(sheet),
+         "--images", "11", "--clips", "1", "--steps", "1", "--device", "cpu"]
+    )  # fmt: skip
+    assert code == 0 and "mean over tasks" in capsys.readouterr().out
+    assert len(json.loads(numbers.read_text())["samples"]) == 12
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["numbers.json", "worst.png"], "no partial file is left"
+
+
+def test_demo(random_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "demo"
+    code = main(
+        ["demo", "--model", str(random_checkpoint), "--output", str(folder), "--steps", "1", "--device", "cpu"]
+    )  # fmt: skip
+    text = capsys.readouterr().out
+    assert code == 0 and "0 of 11 edits succeeded" in text
+    assert len(list(folder.glob("*_side_by_side.mp4"))) == 11
+    assert len(list(folder.glob("image_*_edited.png"))) == 11
+    assert read_image(folder / "sheet.png").shape[1] > 800
+    clip = read_media(folder / "clip_color_edited.mp4")
+    assert clip.frames_FHWC.shape == (17, 64, 64, 3) and clip.fps == 16
+
+
+def test_interrupt_exits_with_130(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from instructx_core.commands import demo
+
+    def interrupted(_args: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "run", interrupted)
+    assert main(["demo", "--output", str(tmp_path)]) == 130

@@ -1,0 +1,54 @@
+"""The README's commands and names exist: verbs, options, files, the two set-up lines, the library snippet."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+import instructx_core
+from instructx_core.cli import VERBS
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def _options(verb: str) -> set[str]:
+    parser = argparse.ArgumentParser()
+    importlib.import_module(VERBS[verb][0], "instructx_core").add_arguments(parser)
+    return {option for action in parser._actions for option in action.option_strings}
+
+
+def test_commands_exist() -> None:
+    commands = re.findall(r"instructx (demo|edit|eval|train|info)\b([^\n|`]*)", README)
+    assert len(commands) > 5
+    for verb, rest in commands:
+        for option in re.findall(r"--[a-z-]+", rest):
+            assert option in _options(verb), f"instructx {verb} has no {option}"
+
+
+def test_every_verb_is_listed() -> None:
+    for verb in VERBS:
+        assert f"`instructx {verb}" in README
+
+
+def test_ci_finds_the_test_line() -> None:
+    block = README.split("<!-- test line -->")[1].split("<!-- end -->")[0]
+    lines = [line for line in block.splitlines() if line.startswith("python3 ")]
+    assert len(lines) == 1 and lines[0].endswith("pytest")
+
+
+def test_public_names_of_the_library_snippet() -> None:
+    for name in ("edit_file", "load_pipeline", "InstructXPipeline", "InstructXConfig", "preset", "InputError"):
+        assert getattr(instructx_core, name) is not None
+    with pytest.raises(AttributeError):
+        _ = instructx_core.no_such_name
+
+
+@pytest.mark.usefixtures("shipped")
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
