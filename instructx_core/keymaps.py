@@ -129,6 +129,12 @@ def dit_to_diffusers(key: str) -> str:
     return _renamer(DIT_ROWS, False)(key)
 
 
+@functools.cache
+def is_diffusers_dit(key: str) -> bool:
+    """True for a DiT tensor in diffusers' spelling (also for the few that are spelled alike)."""
+    return any(_compile(diffusers).fullmatch(key) for _, diffusers in DIT_ROWS)
+
+
 def vae_to_original(key: str, vae: VaeConfig) -> str:
     """diffusers VAE name -> original Wan name. Raises InputError for an unknown one."""
     return _renamer(vae_rows(vae), True)(key)

@@ -24,7 +24,7 @@ from .config import InstructXConfig
 from .denoiser import InstructXTransformer3DModel, build_denoiser
 from .errors import InputError
 from .instruction import InstructXEncoder, build_encoder
-from .keymaps import dit_to_diffusers, dit_to_original, vae_to_diffusers, vae_to_original
+from .keymaps import dit_to_diffusers, dit_to_original, is_diffusers_dit, vae_to_diffusers, vae_to_original
 from .pipeline import InstructXPipeline
 from .schedule import build_scheduler
 from .tensorfile import (
@@ -88,7 +88,7 @@ def find_files(folder: str | Path, name: str | None = None) -> CheckpointFiles:
 def denoiser_name(key: str) -> str:
     """Name in a file -> name in InstructXTransformer3DModel: original or diffusers spelling, wrapped or not."""
     bare = _WRAPPERS.sub("", key)
-    return bare if bare.startswith("condition_embedder.") or ".attn1." in bare else dit_to_diffusers(bare)
+    return bare if is_diffusers_dit(bare) else dit_to_diffusers(bare)
 
 
 def mllm_to_original(key: str) -> str:

@@ -1,4 +1,4 @@
-"""The DiT: equal to stock Wan where it must be, to the public reference where that has numbers, and to the paper's rule."""
+"""The DiT: equal to stock Wan where it must be, to the public reference where it has numbers, and to the paper."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_sigma_scale_fades_the_source_out():
 @torch.no_grad()
 @pytest.mark.parametrize("position", ["last", "first"])
 def test_tied_reference_is_one_more_frame_of_stock_wan(position):
-    """Tokens and RoPE positions: a tied reference is a frame after (or before) the video, its prediction thrown away."""
+    """A tied reference is one more frame after (or before) the video, its prediction thrown away."""
     model = model_of(small_config(reference_position=position))
     text = draw(2, 7, 64, seed=4)
     ours = model(NOISE, TIMESTEP, text, references=REFERENCE, text=True).sample
