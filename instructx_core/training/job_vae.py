@@ -22,6 +22,7 @@ from .recipes import Recipe
 from .trainer import Bucket
 
 KL_WEIGHT = 1e-5
+INITIAL_LOG_VARIANCE = -6.0  # std 0.05: else unit noise drowns the untrained means for the first hundreds of steps
 STATISTICS_SAMPLES = 256
 
 
@@ -41,6 +42,8 @@ class VaeJob:
         torch.manual_seed(recipe.seed)
         self.vae = build_vae(config.vae)
         speed_up_single_frames(self.vae)
+        with torch.no_grad():
+            self.vae.quant_conv.bias[config.vae.z_dim :] = INITIAL_LOG_VARIANCE
         self.root = nn.ModuleDict({"vae": self.vae})
         self.trainable = dict(self.root.named_parameters())
 

@@ -53,7 +53,7 @@ def build_job(recipe: Recipe, config: InstructXConfig, output: Path) -> Any:
     if recipe.job == "mllm":
         from .job_mllm import MllmJob
 
-        return MllmJob(recipe, config)
+        return MllmJob(recipe, config, output)
     if recipe.job == "text_to_video":
         from .job_text import TextToVideoJob
 
