@@ -221,9 +221,9 @@ def _run(
         return {}
 
     try:
-        result = pipe(
+        (frames_BFCHW,) = pipe(
             source_FHWC, instruction, reference=[torch.from_numpy(p.copy()) for p in pictures] or None,
-            num_inference_steps=steps, guidance_scale=guidance, output_type="pt",
+            num_inference_steps=steps, guidance_scale=guidance, output_type="pt", return_dict=False,
             generator=torch.Generator("cpu").manual_seed(seed), callback_on_step_end=on_step,
             fps=None if media.fps is None else float(media.fps),
         )  # fmt: skip
@@ -234,7 +234,7 @@ def _run(
     except torch.OutOfMemoryError:
         size = f"{source_FHWC.shape[2]}x{source_FHWC.shape[1]} x {len(source_FHWC)} frames"
         raise InputError(f"out of memory at {size}; use a smaller --size or a shorter clip") from None
-    frames_FHWC = to_uint8_frames(result.frames)[: len(media.frames_FHWC)]
+    frames_FHWC = to_uint8_frames(frames_BFCHW)[: len(media.frames_FHWC)]
     return frames_FHWC, steps, float(guidance)
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -245,7 +246,7 @@ def write_image(path: str | Path, frame_HWC: np.ndarray) -> None:
     check_frames(np.asarray(frame_HWC)[None])
     if output_kind(path) != "image":
         raise InputError(f"{path}: one picture cannot be written as a video; use .png or .jpg")
-    options: dict[str, object] = {}
+    options: dict[str, Any] = {}
     if path.suffix.lower() in (".jpg", ".jpeg"):
         options = {"quality": JPEG_QUALITY, "subsampling": 0}
     elif path.suffix.lower() == ".webp":
@@ -254,8 +255,8 @@ def write_image(path: str | Path, frame_HWC: np.ndarray) -> None:
         Image.fromarray(np.ascontiguousarray(frame_HWC)).save(temporary, **options)
 
 
-def write_video(path: str | Path, frames_FHWC: np.ndarray, fps: Fraction | float, **options: object) -> tuple[str, ...]:
+def write_video(path: str | Path, frames_FHWC: np.ndarray, fps: Fraction | float, **options: Any) -> tuple[str, ...]:
     """Write a clip; see media_video.write_video for the options. Returns notes on what was done with the audio."""
     from .media_video import write_video as write
 
-    return write(path, frames_FHWC, fps, **options)  # type: ignore[arg-type]
+    return write(path, frames_FHWC, fps, **options)
