@@ -16,7 +16,7 @@ from typing import Any
 
 import av
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace, Interpolation
+from av.video.reformatter import ColorRange, Colorspace
 
 from .errors import InputError
 from .media import VIDEO_SUFFIXES, AudioSource, Media, Transform, atomic_path, check_frames, output_kind
@@ -26,11 +26,9 @@ _OPEN_OPTIONS = {
     "protocol_whitelist": "file",
     "format_whitelist": "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,mxf,h264,hevc,ivf,m4v",
 }
-# Plain bilinear in swscale is off by up to 3/255 on solid colours; with these flags by 1/255 (measured in the tests).
-_EXACT = int(
-    Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
-    | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
-)  # fmt: skip
+# swscale: BICUBIC, FULL_CHR_H_INT, FULL_CHR_H_INP, ACCURATE_RND, BITEXACT; as numbers, older PyAV does not name them.
+# Plain bilinear is off by up to 3/255 on solid colours, this by 1/255 (measured in the tests).
+_EXACT = 4 | 0x2000 | 0x4000 | 0x40000 | 0x80000
 # Numbers of ITU-T H.273, as FFmpeg uses them: matrix, transfer, primaries.
 _MATRIX = {1: ("bt709", Colorspace.ITU709), 5: ("bt601", Colorspace.ITU601), 6: ("bt601", Colorspace.ITU601),
            4: ("fcc", Colorspace.FCC), 7: ("smpte240m", Colorspace.SMPTE240M)}  # fmt: skip
