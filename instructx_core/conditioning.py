@@ -78,12 +78,12 @@ def denormalise_latents(latent_BCTHW: Tensor, mean: Sequence[float], std: Sequen
     return (scaled_BCTHW + _per_channel(mean, latent_BCTHW)).to(latent_BCTHW.dtype)
 
 
-def latent_embedder(in_channels: int, dim: int, patch_size: Sequence[int]) -> nn.Conv3d:
+def latent_embedder(in_channels: int, dim: int, patch_size: tuple[int, int, int]) -> nn.Conv3d:
     """An own source or reference embedder: a second patch embedding, zero at the start so that it changes nothing."""
-    patch = tuple(patch_size)
+    patch = (patch_size[0], patch_size[1], patch_size[2])  # a list when it comes from a saved config
     embedder = nn.Conv3d(in_channels, dim, kernel_size=patch, stride=patch)
-    nn.init.zeros_(embedder.weight)
-    nn.init.zeros_(embedder.bias)
+    for parameter in embedder.parameters():
+        nn.init.zeros_(parameter)
     return embedder
 
 

@@ -8,6 +8,8 @@ Legend: B batch, C latent channels, T latent frames, R reference frames, H W lat
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -15,7 +17,7 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from diffusers.models.modeling_utils import ModelMixin as ModelMixin  # DiffusionPipeline.from_pretrained looks here
 from diffusers.models.transformers.transformer_wan import WanRotaryPosEmbed, WanTransformer3DModel
-from diffusers.utils import apply_lora_scale
+from diffusers.utils import scale_lora_layers, unscale_lora_layers
 from torch import Tensor, nn
 
 from . import conditioning as cond
@@ -26,9 +28,9 @@ from .errors import InputError
 class CachedRotaryPosEmbed(WanRotaryPosEmbed):
     """Wan's 3D RoPE that keeps the tables of the last grid: every step and every layer of an edit share one."""
 
-    _last: tuple[Any, tuple[Tensor, Tensor]] | None = None
+    _last: tuple[Any, Any] = (None, None)
 
-    def forward(self, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, hidden_states: Tensor) -> Any:
         """cos and sin, each (1, L, 1, head_dim), for the grid of `hidden_states` (only its shape is read).
 
         Raises InputError when the grid is larger than the table.
@@ -39,7 +41,7 @@ class CachedRotaryPosEmbed(WanRotaryPosEmbed):
         if max(n // p for n, p in zip(shape, self.patch_size, strict=True)) > self.max_seq_len:
             raise InputError(f"latent grid {shape} exceeds {self.max_seq_len} patches a side; use a smaller clip")
         key = (shape, self.freqs_cos.device, self.freqs_cos.dtype)
-        if self._last is None or self._last[0] != key:
+        if self._last[0] != key:
             with torch.inference_mode(False), torch.no_grad():
                 self._last = (key, super().forward(hidden_states))
         return self._last[1]
@@ -74,7 +76,7 @@ class InstructXTransformer3DModel(WanTransformer3DModel):
     @register_to_config
     def __init__(
         self,
-        patch_size: tuple[int, ...] = (1, 2, 2),
+        patch_size: tuple[int, int, int] = (1, 2, 2),
         num_attention_heads: int = 40,
         attention_head_dim: int = 128,
         in_channels: int = 16,
@@ -124,7 +126,6 @@ class InstructXTransformer3DModel(WanTransformer3DModel):
         for name, mode in own.items():
             setattr(self, name, cond.latent_embedder(in_channels, dim, patch_size) if mode == "own" else None)
 
-    @apply_lora_scale("attention_kwargs")
     def forward(
         self,
         hidden_states: Tensor,
@@ -142,16 +143,34 @@ class InstructXTransformer3DModel(WanTransformer3DModel):
         timestep (B,): 1000 * sigma, fp32.
         encoder_hidden_states (B, L, D): the connector's output; with text=True (B, L, text_dim) text features.
         source (B, C, T, H, W): normalised VAE latent of the source. references (B, C, R, H, W): of the references.
+        attention_kwargs: {"scale": s} scales LoRA layers for this call, as in every diffusers transformer.
         Raises InputError when shapes disagree.
         """
         grid = self._check_inputs(hidden_states, timestep, encoder_hidden_states, source, references, text)
-        tokens = grid[0] * grid[1] * grid[2]
-        position = self.config.reference_position
-        rotary_emb = self.rope(_grid_of(hidden_states, references))
-        token_BLD = self._embed(hidden_states, timestep, source, references)
-        temb_BD, temb_B6D, context_BLD = self._condition(timestep, encoder_hidden_states, text)
+        with _lora_scale(self, attention_kwargs):
+            velocity_BCTHW = self._denoise(
+                hidden_states, timestep, encoder_hidden_states, source, references, grid, text
+            )
+        if not return_dict:
+            return (velocity_BCTHW,)
+        return Transformer2DModelOutput(sample=velocity_BCTHW)
+
+    def _denoise(
+        self,
+        noisy_BCTHW: Tensor,
+        timestep_B: Tensor,
+        states_BLD: Tensor,
+        source_BCTHW: Tensor | None,
+        references_BCRHW: Tensor | None,
+        grid: tuple[int, int, int],
+        text: bool,
+    ) -> Tensor:
+        rotary_emb = self.rope(_grid_of(noisy_BCTHW, references_BCRHW))
+        token_BLD = self._embed(noisy_BCTHW, timestep_B, source_BCTHW, references_BCRHW)
+        temb_BD, temb_B6D, context_BLD = self._condition(timestep_B, states_BLD, text)
 
         if torch.is_grad_enabled() and self.gradient_checkpointing:
+            assert self._gradient_checkpointing_func is not None
             for block in self.blocks:
                 token_BLD = self._gradient_checkpointing_func(block, token_BLD, context_BLD, temb_B6D, rotary_emb)
         else:
@@ -163,11 +182,8 @@ class InstructXTransformer3DModel(WanTransformer3DModel):
         shift_B1D, scale_B1D = shift_B1D.to(token_BLD.device), scale_B1D.to(token_BLD.device)
         normed_BLD = self.norm_out(token_BLD.float()) * (1 + scale_B1D) + shift_B1D
         patch_BLP = self.proj_out(normed_BLD.type_as(token_BLD))
-        patch_BLP = cond.drop_references(patch_BLP, tokens, position)
-        velocity_BCTHW = cond.from_tokens(patch_BLP, grid, self.config.patch_size)
-        if not return_dict:
-            return (velocity_BCTHW,)
-        return Transformer2DModelOutput(sample=velocity_BCTHW)
+        patch_BLP = cond.drop_references(patch_BLP, grid[0] * grid[1] * grid[2], self.config.reference_position)
+        return cond.from_tokens(patch_BLP, grid, self.config.patch_size)
 
     def _embed(
         self, noisy_BCTHW: Tensor, timestep_B: Tensor, source_BCTHW: Tensor | None, references_BCRHW: Tensor | None
@@ -230,6 +246,19 @@ class InstructXTransformer3DModel(WanTransformer3DModel):
         if references_BCRHW is not None:
             cond.check_references(noisy_BCTHW, references_BCRHW)
         return t // p, h // q, w // r
+
+
+@contextmanager
+def _lora_scale(model: nn.Module, attention_kwargs: dict[str, Any] | None) -> Iterator[None]:
+    scale = (attention_kwargs or {}).get("scale", 1.0)
+    if scale == 1.0:
+        yield
+        return
+    scale_lora_layers(model, scale)
+    try:
+        yield
+    finally:
+        unscale_lora_layers(model, scale)
 
 
 def _grid_of(noisy_BCTHW: Tensor, references_BCRHW: Tensor | None) -> Tensor:

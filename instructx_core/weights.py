@@ -129,7 +129,8 @@ def save_checkpoint(
     instructx_<config.name>. LoRA that is still separate goes to the adapter file, unmerged.
     Raises InputError when the folder holds other files or a tensor is not finite.
     """
-    config = pipeline.instructx_config if config is None else config
+    config = config or pipeline.instructx_config
+    assert config is not None
     file = f"{name or f'instructx_{config.name}'}.safetensors"
     encoder, transformer = pipeline.encoder, pipeline.transformer
     mllm = {mllm_to_original(key): value for key, value in encoder.mllm.state_dict().items() if ".lora_" not in key}
@@ -212,7 +213,7 @@ def load_denoiser(
     with empty_parameters():
         model = build_denoiser(config)
     _assign(file, model, state, lambda key: key if key.startswith(EMBEDDERS) else dit_to_original(key))
-    return model.to(device).eval()
+    return model.to(device=device).eval()
 
 
 def load_vae(
@@ -228,7 +229,7 @@ def load_vae(
     with empty_parameters():
         model = build_vae(config.vae)
     _assign(file, model, state, lambda key: vae_to_original(key, config.vae))
-    return model.to(device).eval()
+    return model.to(device=device).eval()
 
 
 def read_adapter(path: str | Path, config: InstructXConfig | None = None) -> dict[str, Tensor]:
@@ -272,7 +273,7 @@ def load_encoder(
         check_names("adapter", lora, want)
         for k, value in want.items():
             value.copy_(lora[k])
-    return model.to(device).eval()
+    return model.to(device=device).eval()
 
 
 def _encoder_spelling(key: str) -> str:
