@@ -81,6 +81,8 @@ def read_video(
         if not frames:
             raise InputError(f"{path}: holds no decodable video frame (0 frames); export the clip again")
         frames, fps = _constant_rate(frames, times, stream, notes)
+        if not first_only:
+            _note_truncation(container, stream, len(frames) / fps, notes)
         audio = _find_audio(path, container, times[0])
         aspect = Fraction(stream.codec_context.sample_aspect_ratio or 1) or Fraction(1)
     rotation, size, color = first
@@ -206,6 +208,19 @@ def _constant_rate(
         f"({repeated} repeated, {dropped} dropped)"
     )
     return [frames[i] for i in picked], fps
+
+
+def _note_truncation(container: Any, stream: Any, seconds: Fraction, notes: list[str]) -> None:
+    """A file that was cut off (a broken download) often decodes without any error, only shorter."""
+    promised = Fraction(0)
+    if stream.duration is not None and stream.time_base is not None:
+        promised = stream.duration * stream.time_base
+    elif container.duration is not None:
+        promised = Fraction(container.duration, av.time_base)
+    if promised - seconds > max(Fraction(1, 2), promised / 20):
+        notes.append(
+            f"the file promises {float(promised):.1f} s but {float(seconds):.1f} s could be read: it may be cut off"
+        )
 
 
 def _find_audio(path: Path, container: Any, video_start: float) -> AudioSource | None:

@@ -347,6 +347,16 @@ def test_missing_folder_and_too_long(tmp_path: Path, bunny: Path) -> None:
         read_image(bunny)
 
 
+def test_a_cut_off_clip_is_reported(tmp_path: Path) -> None:
+    path = tmp_path / "whole.mkv"
+    frames = np.random.default_rng(0).integers(0, 256, (40, 64, 64, 3), dtype=np.uint8)
+    write_video(path, frames, 10)
+    assert read_media(path).notes == ()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    media = read_media(path)
+    assert len(media.frames_FHWC) < 40 and any("cut off" in note for note in media.notes)
+
+
 def test_damage_in_the_middle_is_not_silent(tmp_path: Path, bunny: Path) -> None:
     """Zeroed bytes in the middle of the data: an error, or a note; never a shorter clip without a word."""
     data = bytearray(bunny.read_bytes())
