@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import torch
 from diffusers.configuration_utils import register_to_config
+from diffusers.loaders import peft as peft_loader
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from diffusers.models.modeling_utils import ModelMixin as ModelMixin  # DiffusionPipeline.from_pretrained looks here
 from diffusers.models.transformers.transformer_wan import WanRotaryPosEmbed, WanTransformer3DModel
@@ -23,6 +24,10 @@ from torch import Tensor, nn
 from . import conditioning as cond
 from .config import InstructXConfig
 from .errors import InputError
+
+# Releases below 0.37 know the classes that may scale LoRA adapters by name; newer ones take any.
+_known_to_lora = getattr(peft_loader, "_SET_ADAPTER_SCALE_FN_MAPPING", {})
+_known_to_lora.setdefault("InstructXTransformer3DModel", lambda model_cls, weights: weights)
 
 
 class CachedRotaryPosEmbed(WanRotaryPosEmbed):

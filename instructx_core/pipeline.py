@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Union
 
 import numpy as np
 import torch
@@ -82,7 +82,7 @@ class InstructXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         encoder: InstructXEncoder,
         tokenizer: PreTrainedTokenizerBase,
         scheduler: SchedulerMixin,
-        instructx: str | InstructXConfig | None = None,
+        instructx: Union[str, InstructXConfig, None] = None,  # noqa: UP007 - older diffusers reads only this spelling
     ) -> None:
         super().__init__()
         if instructx is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 
 import numpy as np
 import pytest
@@ -167,12 +168,18 @@ def test_schedulers_can_be_swapped(pipe):
         pipe.scheduler = original
 
 
+def takes(scheduler) -> bool:
+    """Older UniPC keeps its own list, which ends at 0.001 instead of 0 before the shift."""
+    return "sigmas" in inspect.signature(scheduler.set_timesteps).parameters
+
+
 def test_schedule_lists():
     config = small_config()
     for kind in ("euler", "unipc"):
-        timesteps, sigmas = start(build_scheduler(config, kind), 5, "cpu")
+        scheduler = build_scheduler(config, kind)
+        timesteps, sigmas = start(scheduler, 5, "cpu")
         want = shift_sigmas(flow_sigmas(5), config.sampling.shift)
-        torch.testing.assert_close(sigmas, torch.from_numpy(want), rtol=0, atol=2e-6)
+        torch.testing.assert_close(sigmas, torch.from_numpy(want), rtol=0, atol=2e-6 if takes(scheduler) else 3e-3)
         assert len(timesteps) == 5 and sigmas.dtype == torch.float32
     assert flow_sigmas(4, 0.2).tolist() == pytest.approx([1.0, 0.8, 0.6, 0.4])
     with pytest.raises(InputError, match="num_inference_steps"):
@@ -191,10 +198,10 @@ def test_timestep_given_to_the_model_is_1000_sigma(pipe):
     original, pipe.scheduler = pipe.scheduler, build_scheduler(pipe.instructx_config, "unipc")
     edit(pipe)  # UniPC rounds its own timesteps to integers
     hook.remove()
+    want = 1000 * pipe.scheduler.sigmas[:3]
+    assert not torch.equal(want, want.round()) and all(t.dtype == torch.float32 for t in seen)
+    assert torch.equal(torch.cat(seen), want)
     pipe.scheduler = original
-    want = 1000 * shift_sigmas(flow_sigmas(3), pipe.instructx_config.sampling.shift)
-    assert all(t.dtype == torch.float32 for t in seen)
-    np.testing.assert_allclose([float(t) for t in seen], want, atol=2e-3)
 
 
 def test_callback_sees_and_changes_tensors(pipe):
