@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
     folder = args.output
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; give a folder")
+    print("loading the model ...", flush=True)
     pipe = load(args)
     from ..evaluation.batch import edit_samples, group_samples
     from ..shapes import TASKS, sample, score
