@@ -6,7 +6,7 @@ offloading, callbacks and save/load work as in every other one.
 Legend: B batch (1), F pixel frames, T latent frames, R references, C channels, H W, L tokens, D width, N steps.
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations`: diffusers reads the annotations of __init__, older releases not as strings.
 
 import inspect
 from collections.abc import Callable, Sequence

@@ -127,12 +127,14 @@ def save_checkpoint(
 
     pipeline: an InstructXPipeline, or any object with vae, transformer, encoder and tokenizer. name: X, by default
     instructx_<config.name>. LoRA that is still separate goes to the adapter file, unmerged.
-    Raises InputError when the folder holds other files or a tensor is not finite.
+    Raises InputError when the folder holds other files, a tensor is not finite or the DiT has unfused LoRA.
     """
     config = config or pipeline.instructx_config
     assert config is not None
     file = f"{name or f'instructx_{config.name}'}.safetensors"
     encoder, transformer = pipeline.encoder, pipeline.transformer
+    if any(".lora_" in key for key in transformer.state_dict()):
+        raise InputError("the DiT has LoRA layers; call pipe.fuse_lora() and pipe.unload_lora_weights() before saving")
     mllm = {mllm_to_original(key): value for key, value in encoder.mllm.state_dict().items() if ".lora_" not in key}
     dit = {
         dit_to_original(key): value

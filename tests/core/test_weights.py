@@ -141,6 +141,16 @@ def test_lora_is_saved_apart_and_merged_on_load(tmp_path):
     assert torch.equal(edit(pipe), with_lora)  # saving changed nothing
 
 
+def test_unfused_lora_of_the_dit_is_refused(tmp_path):
+    from peft import LoraConfig
+
+    pipe = pipeline()
+    pipe.transformer.add_adapter(LoraConfig(r=2, target_modules=["to_q"]))
+    with pytest.raises(InputError, match="fuse_lora"):
+        weights.save_checkpoint(tmp_path / "model", pipe)
+    assert not list(tmp_path.iterdir())
+
+
 def test_files_carry_original_names_and_the_config(tmp_path):
     config = own_config()
     files = weights.save_checkpoint(tmp_path / "model", pipeline(config))
