@@ -89,6 +89,21 @@ def _vae_flops(vae: Any, latents: int, height: int, width: int) -> tuple[int, in
     return tuple(a + (latents - 1) * (b - a) for a, b in zip(first, chunk, strict=True))  # type: ignore[return-value]
 
 
+def _parameters(encoder: Any, denoiser: Any, vae: nn.Module, config: InstructXConfig) -> dict[str, int]:
+    own = [m for m in (denoiser.source_embedder, denoiser.reference_embedder) if m is not None]
+    embedders = sum(count(m) for m in own)
+    connectors = [m for m in (encoder.connector, encoder.reference_connector) if m is not None]
+    return {
+        "DiT": count(denoiser) - embedders,
+        "MLLM": count(encoder.mllm),
+        "MLLM LoRA": lora_parameters(encoder.mllm, config),
+        "connector": sum(count(m) for m in connectors),
+        "queries": sum(p.numel() for p in encoder.queries.values()),
+        "own embedders": embedders,
+        "VAE": count(vae),
+    }
+
+
 def measure(config: InstructXConfig, frames: int, height: int, width: int) -> dict[str, Any]:
     """Parameters, tokens, FLOPs and bytes of one edit of F frames at height x width pixels, as plain numbers.
 
@@ -112,18 +127,7 @@ def measure(config: InstructXConfig, frames: int, height: int, width: int) -> di
         encode_flops, decode_flops = _vae_flops(vae, latents, height, width)
     branches = 1 if config.sampling.guidance_scale == 1.0 else 2
     per_step = per_forward * branches
-    own = [m for m in (denoiser.source_embedder, denoiser.reference_embedder) if m is not None]
-    embedders = sum(count(m) for m in own)
-    connectors = [m for m in (encoder.connector, encoder.reference_connector) if m is not None]
-    parameters = {
-        "DiT": count(denoiser) - embedders,
-        "MLLM": count(encoder.mllm),
-        "MLLM LoRA": lora_parameters(encoder.mllm, config),
-        "connector": sum(count(m) for m in connectors),
-        "queries": sum(p.numel() for p in encoder.queries.values()),
-        "own embedders": embedders,
-        "VAE": count(vae),
-    }
+    parameters = _parameters(encoder, denoiser, vae, config)
     inference = sum(n for name, n in parameters.items() if name != "MLLM LoRA")  # merged into the MLLM
     total = branches * encoder_flops + config.sampling.num_steps * per_step + encode_flops + decode_flops
     return {
