@@ -291,7 +291,7 @@ def tiny() -> InstructXConfig:
             max_reference_pixels=56 * 56,
         ),
         denoiser=DenoiserConfig(dim=256, ffn_dim=768, num_layers=6, num_heads=2),
-        vae=VaeConfig(base_dim=8),
+        vae=VaeConfig(base_dim=12),
         sampling=SamplingConfig(num_steps=12, shift=3.0),
     )
 

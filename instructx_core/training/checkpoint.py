@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,12 +101,15 @@ def load_latest(folder: Path, recipe: dict[str, Any]) -> Checkpoint | None:
     return Checkpoint(step=state["step"], **parts)
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer, names: dict[nn.Parameter, str]) -> dict[str, Tensor]:
-    """Optimiser state by parameter name: `<name>|exp_avg` and so on."""
+def optimizer_tensors(
+    optimizers: Sequence[torch.optim.Optimizer], names: dict[nn.Parameter, str]
+) -> dict[str, Tensor]:
+    """State of the optimisers by parameter name: `<name>|exp_avg` and so on."""
     tensors = {}
-    for parameter, state in optimizer.state.items():
-        for key, value in state.items():
-            tensors[f"{names[parameter]}|{key}"] = torch.as_tensor(value).clone()
+    for optimizer in optimizers:
+        for parameter, state in optimizer.state.items():
+            for key, value in state.items():
+                tensors[f"{names[parameter]}|{key}"] = torch.as_tensor(value).clone()
     return tensors
 
 
@@ -116,6 +120,7 @@ def restore_optimizer(
     for key, value in tensors.items():
         name, _, field = key.rpartition("|")
         by_name.setdefault(name, {})[field] = value
+    own = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     for parameter, name in names.items():
-        if name in by_name:
+        if name in by_name and id(parameter) in own:
             optimizer.state[parameter] = {k: v.clone() for k, v in by_name[name].items()}

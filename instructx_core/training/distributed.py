@@ -29,12 +29,14 @@ def shard(count: int, rank: int, world: int, micro: int) -> list[range]:
 
 
 def sum_gradients(parameters: Iterable[torch.nn.Parameter], world: int) -> None:
-    """In place. Which parameters have a gradient is the same on all ranks (same modality), so the calls pair up."""
+    """In place, as one message. Which parameters have a gradient is the same on all ranks (same modality)."""
     if world == 1:
         return
-    for parameter in parameters:
-        if parameter.grad is not None:
-            dist.all_reduce(parameter.grad)
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = torch._utils._flatten_dense_tensors(gradients)
+    dist.all_reduce(flat)
+    for gradient, summed in zip(gradients, torch._utils._unflatten_dense_tensors(flat, gradients), strict=True):
+        gradient.copy_(summed)
 
 
 def sum_scalar(value: Tensor, world: int) -> Tensor:

@@ -44,6 +44,11 @@ class VaeJob:
         speed_up_single_frames(self.vae)
         with torch.no_grad():
             self.vae.quant_conv.bias[config.vae.z_dim :] = INITIAL_LOG_VARIANCE
+            for module in self.vae.modules():  # residual branches start at zero: a short, well-conditioned network
+                last = {"WanResidualBlock": "conv2", "WanAttentionBlock": "proj"}.get(type(module).__name__)
+                if last:
+                    nn.init.zeros_(getattr(module, last).weight)
+                    nn.init.zeros_(getattr(module, last).bias)
         self.root = nn.ModuleDict({"vae": self.vae})
         self.trainable = dict(self.root.named_parameters())
 
@@ -60,12 +65,24 @@ class VaeJob:
 
     def loss(self, step: int, bucket: Bucket, positions: range) -> Tensor:
         indices = rng.draw_indices(self.recipe.seed, step, bucket.batch, 10**9)[positions.start : positions.stop]
-        pixels = scene_batch("train", indices, bucket.modality)
+        pixels = self._crop(scene_batch("train", indices, bucket.modality), step)
         posterior = self.vae.encode(pixels).latent_dist
         noise = rng.draw_noise(self.recipe.seed, step, positions, tuple(posterior.mean.shape[1:]))
         decoded = self.vae.decode(posterior.mean + posterior.std * noise).sample
         divergence = 0.5 * (posterior.mean.pow(2) + posterior.var - 1 - posterior.logvar).mean()
-        return (decoded - pixels).abs().mean() + KL_WEIGHT * divergence
+        return (decoded.float() - pixels).abs().mean() + KL_WEIGHT * divergence
+
+    def _crop(self, pixels_BCFHW: Tensor, step: int) -> Tensor:
+        """A crop on the latent grid: convolutions learn as well from a quarter of the pixels, in a quarter of the time.
+
+        The last sixth of the steps sees whole frames, as the attention in the middle will.
+        """
+        side = self.recipe.crop
+        if not side or step >= self.recipe.num_steps * 5 // 6:
+            return pixels_BCFHW
+        steps = (pixels_BCFHW.shape[-1] - side) // 8 + 1
+        top, left = (8 * rng.philox(self.recipe.seed, step, rng.CROP).integers(0, steps, 2)).tolist()
+        return pixels_BCFHW[..., top : top + side, left : left + side].contiguous()
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:

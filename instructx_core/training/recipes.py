@@ -39,6 +39,9 @@ class Recipe:
     betas: tuple[float, float] = (0.9, 0.95)  # not in paper
     weight_decay: float = 0.01  # not in paper
     clip_norm: float = 1.0  # not in paper
+    precision: Literal["fp32", "bf16"] = "bf16"  # of the forward pass; weights, gradients and averages are fp32
+    muon_scale: float = 0.0  # convolutions train with Muon at this multiple of learning_rate (tiny VAE only)
+    crop: int = 0  # VAE: side in pixels of the crops of all but the last sixth of the steps; 0: whole frames
     ema_decay: float = 0.0  # 0: off; not in paper
     image_batch: int = 128
     video_batch: int = 32
@@ -104,6 +107,7 @@ def stage3(preset: str = "paper_14b", **overrides: Any) -> Recipe:
 _TINY_PARTS = ("tiny_vae", "tiny_mllm", "tiny_dit")
 _TINY: dict[str, Any] = {
     "preset": "tiny",
+    "precision": "fp32",
     "learning_rate": 1e-3,
     "warmup_steps": 100,
     "ema_decay": 0.998,
@@ -123,12 +127,18 @@ def tiny_vae() -> Recipe:
             "name": "tiny_vae",
             "job": "vae",
             "train": ("vae",),
-            "num_steps": 1400,
-            "learning_rate": 2e-3,
+            "num_steps": 2000,
+            "precision": "bf16",
+            "learning_rate": 5e-3,
             "learning_rate_decay": "linear",
+            "weight_decay": 0.0,
+            "muon_scale": 4.0,
+            "crop": 32,
             "ema_decay": 0.99,
+            "image_batch": 16,
             "video_batch": 2,
-            "video_probability": 0.35,
+            "video_probability": 0.25,
+            "sample_every": 500,
         }
     )
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 # Streams keep draws of different purpose apart.
-MODALITY, INDEX, NOISE, DROPOUT, VALIDATION = range(5)
+MODALITY, INDEX, NOISE, DROPOUT, CROP = range(5)
 
 
 def philox(*key: int) -> np.random.Generator:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from . import checkpoint, distributed
+from .muon import Muon
 from .recipes import Recipe
 
 logger = logging.getLogger("instructx")
@@ -67,6 +68,22 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return recipe.learning_rate * scale
 
 
+def build_optimizers(recipe: Recipe, parameters: list[nn.Parameter]) -> list[torch.optim.Optimizer]:
+    """AdamW; norms and biases are not decayed. With recipe.muon_scale, convolutions get Muon at that many times the rate."""
+    convolutions = [p for p in parameters if p.ndim >= 4 and min(len(p), p[0].numel()) > 1] if recipe.muon_scale else []
+    taken = {id(p) for p in convolutions}
+    others = [p for p in parameters if id(p) not in taken]
+    groups = [
+        {"params": [p for p in others if p.ndim >= 2], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=recipe.betas)]
+    if convolutions:
+        group = {"params": convolutions, "lr_scale": recipe.muon_scale}
+        optimizers.append(Muon([group], lr=recipe.learning_rate))
+    return optimizers
+
+
 class Trainer:
     """Runs `recipe` with `job`; state lives in `folder`. `run()` starts or resumes."""
 
@@ -75,14 +92,9 @@ class Trainer:
         self.rank, self.world = distributed.setup()
         self.trainable = job.trainable
         self.parameters = list(self.trainable.values())
+        self.device = self.parameters[0].device.type
         self.names = {parameter: name for name, parameter in self.trainable.items()}
-        matrices = [p for p in self.parameters if p.ndim >= 2]
-        vectors = [p for p in self.parameters if p.ndim < 2]  # norms and biases are not decayed
-        self.optimizer = torch.optim.AdamW(
-            [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
-            lr=recipe.learning_rate,
-            betas=recipe.betas,
-        )
+        self.optimizers = build_optimizers(recipe, self.parameters)
         self.ema = {name: p.detach().clone() for name, p in self.trainable.items()} if recipe.ema_decay else {}
         self.step = 0
         self._stop = False
@@ -98,7 +110,8 @@ class Trainer:
                 parameter.copy_(found.model[name])
             for name, value in self.ema.items():
                 value.copy_(found.ema[name])
-        checkpoint.restore_optimizer(self.optimizer, self.names, found.optimizer)
+        for optimizer in self.optimizers:
+            checkpoint.restore_optimizer(optimizer, self.names, found.optimizer)
         self.step = found.step
         self._truncate_metrics()
 
@@ -109,7 +122,7 @@ class Trainer:
             step=self.step,
             model={name: p.detach() for name, p in self.trainable.items()},
             ema=self.ema,
-            optimizer=checkpoint.optimizer_tensors(self.optimizer, self.names),
+            optimizer=checkpoint.optimizer_tensors(self.optimizers, self.names),
         )
         checkpoint.save(self.folder, state, self.recipe.as_json())
 
@@ -148,11 +161,14 @@ class Trainer:
         recipe, step = self.recipe, self.step
         bucket = self.job.bucket(step)
         rate = learning_rate(recipe, step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate * group.get("lr_scale", 1.0)
         total = torch.zeros(())
         for positions in distributed.shard(bucket.batch, self.rank, self.world, bucket.micro):
-            loss = self.job.loss(step, bucket, positions) * (len(positions) / bucket.batch)
+            with torch.autocast(self.device, torch.bfloat16, enabled=recipe.precision == "bf16"):
+                loss = self.job.loss(step, bucket, positions)
+            loss = loss * (len(positions) / bucket.batch)
             loss.backward()
             total += loss.detach().float().cpu()
         distributed.sum_gradients(self.parameters, self.world)
@@ -160,8 +176,9 @@ class Trainer:
         norm = nn.utils.clip_grad_norm_(self.parameters, recipe.clip_norm)
         if not torch.isfinite(total) or not torch.isfinite(norm):
             raise FloatingPointError(f"step {step}: loss {total.item()}, gradient norm {norm.item()}: not finite")
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         self.step += 1
         self._average()
         kind = bucket.modality + ("+reference" if bucket.has_reference else "")

@@ -1,0 +1,46 @@
+"""Trained runs -> a checkpoint folder (weights.py): `instructx train export --output runs --to FOLDER`."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+
+import torch
+
+from ..config import preset
+from ..errors import InputError
+from ..pipeline import InstructXPipeline
+from ..schedule import build_scheduler
+from ..weights import save_checkpoint
+from .recipes import RECIPES
+from .world_text import world_tokenizer
+
+logger = logging.getLogger("instructx")
+
+
+def trained_pipeline(output: Path, last: str) -> InstructXPipeline:
+    """The pipeline with the final weights of `last` and of everything it requires."""
+    from transformers import PreTrainedTokenizerFast
+
+    from .job_edit import edit_config, load_parts
+
+    if last not in RECIPES:
+        raise InputError(f"unknown recipe {last!r}; known: {', '.join(RECIPES)}")
+    recipe = RECIPES[last]()
+    config = edit_config(recipe, preset(recipe.preset))
+    parts = load_parts(dataclasses.replace(recipe, requires=(*recipe.requires, last)), config, output)
+    return InstructXPipeline(
+        vae=parts.vae,
+        transformer=parts.denoiser,
+        encoder=parts.encoder,
+        tokenizer=PreTrainedTokenizerFast(tokenizer_object=world_tokenizer(output, config)),
+        scheduler=build_scheduler(config),
+        instructx=config,
+    )
+
+
+def export(output: Path, target: Path, last: str = "tiny_stage3") -> None:
+    """bf16 files of the newest stage."""
+    save_checkpoint(target, trained_pipeline(output, last), dtype=torch.bfloat16)
+    logger.info("wrote %s", target)

@@ -1,0 +1,62 @@
+"""What the flow-matching jobs share: buckets, noise, the loss of a batch, the validation grid and a plain Euler loop.
+
+Legend: B batch, C channels, T latent frames, H W latent cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..schedule import flow_sigmas, shift_sigmas
+from . import rng
+from .objective import draw_sigma, loss_weight, noisy_latent, velocity_loss, velocity_target
+from .recipes import Recipe
+from .trainer import Bucket
+
+VALIDATION_SIGMAS = tuple((i + 0.5) / 8 for i in range(8))
+SAMPLE_STEPS = 8
+
+Velocity = Callable[[Tensor, Tensor], Tensor]  # (noisy_BCTHW, timestep_B) -> velocity_BCTHW
+
+
+def draw_bucket(recipe: Recipe, step: int, video_pool: bool, reference_pools: set[str]) -> Bucket:
+    """Same on all ranks: modality, then whether this step has references."""
+    modality = rng.draw_modality(recipe.seed, step, recipe.video_probability) if video_pool else "image"
+    chance = rng.philox(recipe.seed, step, rng.MODALITY, 1).random()
+    has_reference = modality in reference_pools and chance < recipe.reference_probability
+    if modality == "video":
+        return Bucket(modality, has_reference, recipe.video_batch, recipe.micro_video_batch)
+    return Bucket(modality, has_reference, recipe.image_batch, recipe.micro_image_batch)
+
+
+def flow_loss(recipe: Recipe, step: int, bucket: Bucket, positions: range, clean: Tensor, velocity: Velocity) -> Tensor:
+    """Loss of these positions of the step's global batch; sigma and noise depend on (seed, step, position) only."""
+    generator = rng.torch_generator(recipe.seed, step, rng.NOISE)
+    sigma = draw_sigma(bucket.batch, density=recipe.density, shift=recipe.shift, generator=generator)
+    sigma_B = sigma[positions.start : positions.stop].to(clean.device)
+    noise = rng.draw_noise(recipe.seed, step, positions, tuple(clean.shape[1:])).to(clean.device)
+    predicted = velocity(noisy_latent(clean, noise, sigma_B), sigma_B * 1000)
+    return velocity_loss(predicted, velocity_target(clean, noise), loss_weight(sigma_B, recipe.weighting))
+
+
+def validation_loss(clean: Tensor, velocity: Velocity) -> float:
+    """Mean squared velocity error over eight fixed sigmas and fixed noise: comparable between runs and designs."""
+    noise = rng.draw_noise(0, 0, range(len(clean)), tuple(clean.shape[1:])).to(clean.device)
+    total = 0.0
+    for value in VALIDATION_SIGMAS:
+        sigma_B = torch.full((len(clean),), value, device=clean.device)
+        predicted = velocity(noisy_latent(clean, noise, sigma_B), sigma_B * 1000)
+        total += velocity_loss(predicted, velocity_target(clean, noise), torch.ones_like(sigma_B)).item()
+    return total / len(VALIDATION_SIGMAS)
+
+
+def euler(velocity: Velocity, shape: tuple[int, ...], shift: float, steps: int = SAMPLE_STEPS) -> Tensor:
+    """A batch of clean latents from fixed noise; sample b's noise doesn't depend on the batch."""
+    x = rng.draw_noise(0, 1, range(shape[0]), shape[1:])
+    sigmas = [*shift_sigmas(flow_sigmas(steps), shift).tolist(), 0.0]
+    for sigma, following in zip(sigmas[:-1], sigmas[1:], strict=True):
+        x = x + velocity(x, torch.full((shape[0],), sigma * 1000)) * (following - sigma)
+    return x

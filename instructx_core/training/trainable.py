@@ -1,0 +1,56 @@
+"""Which tensors a stage trains: group name -> tensors, by module (paper 3.3, Fig. 5).
+
+Everything that is in no group of the recipe is frozen. The MLLM's own weights, the VAE and the DiT's text_embedding
+(bypassed: it takes no part in an edit) are in no group at all.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ..denoiser import InstructXTransformer3DModel
+from ..errors import InputError
+from ..instruction import InstructXEncoder
+
+
+def _named(module: nn.Module | None, prefix: str) -> dict[str, nn.Parameter]:
+    return {} if module is None else {f"{prefix}.{name}": p for name, p in module.named_parameters()}
+
+
+def groups(encoder: InstructXEncoder, denoiser: InstructXTransformer3DModel) -> dict[str, dict[str, nn.Parameter]]:
+    """All groups. Names are those of ModuleDict(encoder=..., denoiser=...)."""
+    found = {f"queries.{name}": {f"encoder.queries.{name}": p} for name, p in encoder.queries.items()}
+    found["lora"] = {n: p for n, p in _named(encoder.mllm, "encoder.mllm").items() if ".lora_" in n}
+    found["connector"] = _named(encoder.connector, "encoder.connector") | _named(
+        encoder.reference_connector, "encoder.reference_connector"
+    )
+    for name in ("source_embedder", "reference_embedder"):
+        found[name] = _named(getattr(denoiser, name), f"denoiser.{name}")
+    apart = ("denoiser.source_embedder.", "denoiser.reference_embedder.", "denoiser.condition_embedder.text_embedder.")
+    found["denoiser"] = {n: p for n, p in _named(denoiser, "denoiser").items() if not n.startswith(apart)}
+    return found
+
+
+def select(
+    names: tuple[str, ...], encoder: InstructXEncoder, denoiser: InstructXTransformer3DModel
+) -> dict[str, nn.Parameter]:
+    """The tensors of these groups; freezes all others. Raises InputError for a group that doesn't exist."""
+    found = groups(encoder, denoiser)
+    unknown = [name for name in names if name not in found]
+    if unknown:
+        raise InputError(f"unknown group(s) {', '.join(unknown)}; known: {', '.join(sorted(found))}")
+    encoder.requires_grad_(False)
+    denoiser.requires_grad_(False)
+    chosen = {key: parameter for name in names for key, parameter in found[name].items()}
+    for parameter in chosen.values():
+        parameter.requires_grad_(True)
+    return chosen
+
+
+def summary(encoder: InstructXEncoder, denoiser: InstructXTransformer3DModel, names: tuple[str, ...]) -> str:
+    """One line a group: parameters, trained or frozen."""
+    lines = []
+    for name, tensors in groups(encoder, denoiser).items():
+        count = sum(p.numel() for p in tensors.values())
+        lines.append(f"{name:20} {count:>14,}  {'trained' if name in names else 'frozen'}")
+    return "\n".join(lines)
