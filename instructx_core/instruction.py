@@ -26,7 +26,7 @@ from .errors import InputError
 from .geometry import mllm_grid
 from .positions import Grid, temporal_step
 from .prompt import build_prompt, encode_instruction
-from .qwen import build_mllm, inject_lora, merge_lora
+from .qwen import build_mllm, inject_lora, merge_lora, restore_rotary
 from .vision import check_frames, prepare_pictures, vision_forward
 
 
@@ -205,6 +205,7 @@ class InstructXEncoder(ModelMixin, ConfigMixin):
 
     _supports_gradient_checkpointing = True
     _no_split_modules: ClassVar[list[str]] = ["Qwen2_5_VLDecoderLayer", "Qwen2_5_VLVisionBlock"]
+    _skip_layerwise_casting_patterns = ("patch_embed", "norm", "ln_q", "queries")
 
     @register_to_config
     def __init__(self, instructx: dict[str, Any], lora: bool = False) -> None:
@@ -273,6 +274,7 @@ class InstructXEncoder(ModelMixin, ConfigMixin):
             length = embeds_BLD.shape[1]
             causal = torch.ones(length, length, dtype=torch.bool, device=embeds_BLD.device).tril()
             mask = causal & inputs.attention_mask_BL[:, None, None, :]
+        restore_rotary(self.mllm.language_model, self.instructx.mllm, embeds_BLD.device)
         return self.mllm.language_model(
             inputs_embeds=embeds_BLD,
             position_ids=inputs.position_ids_3BL,

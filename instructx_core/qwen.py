@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLModel
 
@@ -48,6 +49,19 @@ def build_mllm(config: MllmConfig) -> Any:
     }
     qwen = Qwen2_5_VLConfig(text_config=text, vision_config=tower, attn_implementation="sdpa")
     return Qwen2_5_VLModel(qwen)
+
+
+def restore_rotary(language_model: Any, config: MllmConfig, device: torch.device) -> None:
+    """Puts the rotary frequencies back to fp32 on `device`, in place.
+
+    They are a buffer, so `.to(bfloat16)` rounds them (a phase error of about a radian at position 500), and a model
+    built on the meta device has none; transformers lets both pass silently.
+    """
+    rotary = language_model.rotary_emb
+    if rotary.inv_freq.dtype != torch.float32 or rotary.inv_freq.device != device:
+        head = config.hidden_size // config.num_heads
+        exponent = torch.arange(0, head, 2, dtype=torch.float32, device=device) / head
+        rotary.inv_freq = 1.0 / (config.rope_theta**exponent)
 
 
 def inject_lora(module: nn.Module, lora: LoraConfig) -> None:

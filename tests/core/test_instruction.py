@@ -273,6 +273,21 @@ def test_unconditional_branch(encoder: InstructXEncoder, tokenizer: Tokenizer) -
         torch.testing.assert_close(encoder(mixed)[1], encoder(same)[1], atol=1e-5, rtol=0)
 
 
+@pytest.mark.compat
+def test_rotary_stays_fp32(tokenizer: Tokenizer) -> None:
+    """Casting the encoder, or building it on meta, must not touch the frequencies of the positions."""
+    config = make_config()
+    encoder = build(config)
+    rotary: Any = encoder.mllm.language_model.rotary_emb
+    want = rotary.inv_freq.clone()
+    inputs = prepare_inputs(tokenizer, config, TEXTS[:1], [noise(1, 56, 56)])
+    for change in (lambda: encoder.to(torch.bfloat16), lambda: setattr(rotary, "inv_freq", want.to("meta"))):
+        change()
+        with torch.no_grad():
+            assert encoder(inputs).dtype == torch.bfloat16
+        torch.testing.assert_close(rotary.inv_freq, want, atol=0, rtol=1e-6)
+
+
 def test_odd_clips_repeat_the_last_frame() -> None:
     config = tiny()
     frames = noise(3, 56, 56)

@@ -27,7 +27,9 @@ from instructx_core.instruction import EncoderInputs, InstructXEncoder, build_en
 from instructx_core.tokenizer import train_tokenizer
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "kiwi_encoder.json"
+pytestmark = pytest.mark.compat
 CASES = ("image", "video", "long_video", "reference", "resized")
+COMPAT_FILES = ("instruction_kiwi", "instruction", "instruction_text", "positions")
 TEXTS = {
     "image": "Make the circle blue.",
     "video": "Remove the dog; keep the grass.",
@@ -179,10 +181,9 @@ def test_features_equal_kiwi(name: str, golden: dict, encoder: InstructXEncoder)
 
 
 @pytest.mark.slow
-@pytest.mark.compat
 @pytest.mark.skipif(os.environ.get("INSTRUCTX_COMPAT_CHILD") == "1", reason="this is the child process")
 def test_compat_457(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The tests above under transformers 4.57, in a side folder.
+    """The tests above, and what the other files of the encoder mark `compat`, under transformers 4.57.
 
     INSTRUCTX_TRANSFORMERS_457 names a ready folder; else pip fills one (transformers 4.57, diffusers 0.36 and the hub
     and tokenizers releases that they accept). Skipped when pip cannot.
@@ -196,7 +197,8 @@ def test_compat_457(tmp_path_factory: pytest.TempPathFactory) -> None:
         if done.returncode:
             pytest.skip(f"pip cannot install transformers 4.57: {done.stderr.strip().splitlines()[-1:]}")
     environment = {**os.environ, "PYTHONPATH": folder, "INSTRUCTX_COMPAT_CHILD": "1"}
-    call = f"pytest.main(['-q', '-p', 'no:cacheprovider', {__file__!r}])"
+    files = [str(Path(__file__).with_name(f"test_{name}.py")) for name in COMPAT_FILES]
+    call = f"pytest.main(['-q', '-m', 'compat', '-p', 'no:cacheprovider', *{files!r}])"
     code = f"import transformers, pytest, sys; assert transformers.__version__[:4] == '4.57'; sys.exit({call})"
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True)
