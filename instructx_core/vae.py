@@ -65,7 +65,7 @@ def fold_latent_scale(vae: AutoencoderKLWan, mean_C: Tensor, std_C: Tensor) -> N
     """Gives a VAE whose latents have the statistics `mean_C`, `std_C` those of the Wan format, in place.
 
     z' = (z - mean) / std * wan_std + wan_mean goes into the encoder's last convolution, its inverse into the decoder's
-    first, so that native loaders, which normalise with Wan's constants, work unchanged. The decoded picture is the same.
+    first, so that native loaders, which normalise with Wan's constants, work unchanged. Decoded pictures stay the same.
     Its 1x1x1 convolutions (`quant_conv`, `post_quant_conv`) are the places: no padding, hence exact at the borders.
     """
     device, dtype = mean_C.device, torch.float64

@@ -101,9 +101,7 @@ def load_latest(folder: Path, recipe: dict[str, Any]) -> Checkpoint | None:
     return Checkpoint(step=state["step"], **parts)
 
 
-def optimizer_tensors(
-    optimizers: Sequence[torch.optim.Optimizer], names: dict[nn.Parameter, str]
-) -> dict[str, Tensor]:
+def optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer], names: dict[nn.Parameter, str]) -> dict[str, Tensor]:
     """State of the optimisers by parameter name: `<name>|exp_avg` and so on."""
     tensors = {}
     for optimizer in optimizers:

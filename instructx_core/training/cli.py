@@ -12,7 +12,9 @@ from ..errors import InputError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from .recipes import RECIPES
 
-    parser.add_argument("recipe", choices=[*RECIPES, "export"], help="what to train; export: write the checkpoint folder")
+    parser.add_argument(
+        "recipe", choices=[*RECIPES, "export"], help="what to train; export: write the checkpoint folder"
+    )
     parser.add_argument("--output", type=Path, default=Path("runs"), help="folder of all runs (default: runs)")
     parser.add_argument("--steps", type=int, help="train this many steps instead of the recipe's")
     parser.add_argument("--seed", type=int, help="seed of data, noise and initial weights (default: the recipe's)")

@@ -6,6 +6,7 @@ Legend: B batch, C channels, T latent frames, H W latent cells.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -57,6 +58,6 @@ def euler(velocity: Velocity, shape: tuple[int, ...], shift: float, steps: int =
     """A batch of clean latents from fixed noise; sample b's noise doesn't depend on the batch."""
     x = rng.draw_noise(0, 1, range(shape[0]), shape[1:])
     sigmas = [*shift_sigmas(flow_sigmas(steps), shift).tolist(), 0.0]
-    for sigma, following in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for sigma, following in pairwise(sigmas):
         x = x + velocity(x, torch.full((shape[0],), sigma * 1000)) * (following - sigma)
     return x

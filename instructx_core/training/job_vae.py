@@ -1,7 +1,7 @@
 """Pretraining of the tiny Wan VAE on pictures and clips of the procedural world.
 
-L1 reconstruction plus a small KL term. Afterwards `finish` folds an affine into the first and last latent convolution so
-that the latents have the mean and standard deviation that the Wan2.1 format promises (vae.fold_latent_scale).
+L1 reconstruction plus a small KL term. Afterwards `finish` folds an affine into the first and last latent
+convolution so that the latents have the mean and standard deviation that the Wan2.1 format promises (vae.fold_latent_scale).
 Legend: B batch, C channels, F frames, H W pixels.
 """
 
@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKLWan
+from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, WanResample
 from torch import Tensor, nn
 
 from .. import shapes
@@ -19,6 +21,7 @@ from ..vae import build_vae, fold_latent_scale, speed_up_single_frames
 from . import rng
 from .pictures import save_grid, to_uint8
 from .recipes import Recipe
+from .run import final_weights, load_into
 from .trainer import Bucket
 
 KL_WEIGHT = 1e-5
@@ -36,20 +39,38 @@ def scene_batch(split: str, indices: np.ndarray, modality: str) -> Tensor:
     return torch.stack([to_pixels(shapes.scene_sample(split, int(i), modality)[0]) for i in indices])
 
 
+@torch.no_grad()
+def start_simple(vae: AutoencoderKLWan) -> None:
+    """Initial weights from which a narrow VAE learns in minutes instead of hours.
+
+    Residual branches start at zero; a clip starts as its frames one by one (no weight on past frames, temporal
+    down- and upsampling keep and repeat the last frame); the latent noise starts small.
+    """
+    vae.quant_conv.bias[vae.config["z_dim"] :] = INITIAL_LOG_VARIANCE
+    for module in vae.modules():
+        last = {"WanResidualBlock": "conv2", "WanAttentionBlock": "proj"}.get(type(module).__name__)
+        if last:
+            nn.init.zeros_(getattr(module, last).weight)
+            nn.init.zeros_(getattr(module, last).bias)
+        if isinstance(module, WanCausalConv3d) and module.kernel_size[0] > 1:
+            module.weight[:, :, :-1] = 0
+        if isinstance(module, WanResample) and hasattr(module, "time_conv"):
+            weight = module.time_conv.weight  # (C or 2C, C, 3, 1, 1)
+            weight.zero_()
+            weight[:, :, -1, 0, 0] = torch.eye(weight.shape[1]).repeat(weight.shape[0] // weight.shape[1], 1)
+            nn.init.zeros_(module.time_conv.bias)
+
+
 class VaeJob:
-    def __init__(self, recipe: Recipe, config: InstructXConfig) -> None:
+    def __init__(self, recipe: Recipe, config: InstructXConfig, output: Path) -> None:
         self.recipe = recipe
         torch.manual_seed(recipe.seed)
         self.vae = build_vae(config.vae)
         speed_up_single_frames(self.vae)
-        with torch.no_grad():
-            self.vae.quant_conv.bias[config.vae.z_dim :] = INITIAL_LOG_VARIANCE
-            for module in self.vae.modules():  # residual branches start at zero: a short, well-conditioned network
-                last = {"WanResidualBlock": "conv2", "WanAttentionBlock": "proj"}.get(type(module).__name__)
-                if last:
-                    nn.init.zeros_(getattr(module, last).weight)
-                    nn.init.zeros_(getattr(module, last).bias)
+        start_simple(self.vae)
         self.root = nn.ModuleDict({"vae": self.vae})
+        for required in recipe.requires:
+            load_into(self.root, final_weights(output, required))
         self.trainable = dict(self.root.named_parameters())
 
     def bucket(self, step: int) -> Bucket:
@@ -108,6 +129,8 @@ class VaeJob:
     @torch.no_grad()
     def finish(self) -> None:
         """Gives the latents the Wan format's statistics; call with the averaged weights in place."""
+        if self.recipe.video_probability == 0:  # clips come in a later recipe, which does it then
+            return
         images = scene_batch("train", np.arange(STATISTICS_SAMPLES), "image")
         clips = scene_batch("train", np.arange(STATISTICS_SAMPLES // 16), "video")
         cells = [self.vae.encode(x).latent_dist.mode().transpose(0, 1).flatten(1) for x in (images, clips)]

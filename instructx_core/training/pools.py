@@ -128,6 +128,8 @@ def build_pool(folder: Path, chunk: Chunk, start: int, count: int, modality: str
     shards = [range(i, min(i + size, start + count)) for i in range(start, start + count, size)]
     paths = [folder / f"{numbers.start:08d}-{len(numbers)}.safetensors" for numbers in shards]
     missing = [(p, n) for p, n in zip(paths, shards, strict=True) if not p.is_file()]
+    if int(os.environ.get("RANK", "0")) % 2:
+        missing.reverse()  # two processes meet in the middle
     for path, numbers in tqdm(missing, desc=f"pool {folder.name}", disable=not missing):
         if not path.is_file():  # another process may have made it meanwhile
             with torch.no_grad():

@@ -49,7 +49,7 @@ def build_job(recipe: Recipe, config: InstructXConfig, output: Path) -> Any:
     if recipe.job == "vae":
         from .job_vae import VaeJob
 
-        return VaeJob(recipe, config)
+        return VaeJob(recipe, config, output)
     if recipe.job == "mllm":
         from .job_mllm import MllmJob
 

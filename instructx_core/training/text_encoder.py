@@ -24,7 +24,13 @@ class TextEncoder(nn.Module):
 
         self.model = UMT5EncoderModel(
             UMT5Config(
-                vocab_size=vocab_size, d_model=WIDTH, d_kv=32, d_ff=2 * WIDTH, num_layers=2, num_heads=4, dropout_rate=0.0
+                vocab_size=vocab_size,
+                d_model=WIDTH,
+                d_kv=32,
+                d_ff=2 * WIDTH,
+                num_layers=2,
+                num_heads=4,
+                dropout_rate=0.0,
             )
         )
         self.widen = nn.Linear(WIDTH, text_dim, bias=False)

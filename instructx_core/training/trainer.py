@@ -69,7 +69,7 @@ def learning_rate(recipe: Recipe, step: int) -> float:
 
 
 def build_optimizers(recipe: Recipe, parameters: list[nn.Parameter]) -> list[torch.optim.Optimizer]:
-    """AdamW; norms and biases are not decayed. With recipe.muon_scale, convolutions get Muon at that many times the rate."""
+    """AdamW, norms and biases not decayed; with recipe.muon_scale, Muon for convolutions at a multiple of the rate."""
     convolutions = [p for p in parameters if p.ndim >= 4 and min(len(p), p[0].numel()) > 1] if recipe.muon_scale else []
     taken = {id(p) for p in convolutions}
     others = [p for p in parameters if id(p) not in taken]

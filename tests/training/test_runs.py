@@ -1,0 +1,144 @@
+"""Runs as processes: killed and resumed equals uninterrupted; two processes equal one; a full disk loses nothing."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from instructx_core.errors import InputError
+from instructx_core.training import checkpoint
+from instructx_core.training.distributed import shard
+from instructx_core.training.rng import draw_indices, draw_modality, draw_noise
+
+WORKER = Path(__file__).parent / "worker.py"
+STEPS = 6
+
+
+def command(folder: Path, micro: int = 4) -> list[str]:
+    return [sys.executable, str(WORKER), str(folder), str(STEPS), str(micro)]
+
+
+def final(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "stage2" / "final.safetensors")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    subprocess.run(command(folder), check=True, capture_output=True, timeout=300)
+    return folder
+
+
+def test_killed_and_resumed_equals_uninterrupted(uninterrupted: Path, tmp_path: Path) -> None:
+    victim = subprocess.Popen(command(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    stop_after = random.Random(os.getpid()).randint(1, STEPS - 1)
+    metrics = tmp_path / "stage2" / "metrics.jsonl"
+    deadline = time.monotonic() + 240
+    while victim.poll() is None and time.monotonic() < deadline:
+        if metrics.exists() and metrics.read_text().count("\n") >= stop_after:
+            victim.send_signal(signal.SIGKILL)
+            break
+        time.sleep(0.01)
+    victim.wait()
+    assert not (tmp_path / "stage2" / "final.safetensors").exists(), f"was not killed at step {stop_after}"
+    subprocess.run(command(tmp_path), check=True, capture_output=True, timeout=300)
+    whole, resumed = final(uninterrupted), final(tmp_path)
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole), f"killed after step {stop_after}"
+
+
+def test_two_processes_train_like_one(uninterrupted: Path, tmp_path: Path) -> None:
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *command(tmp_path)[1:]]
+    subprocess.run(run, check=True, capture_output=True, timeout=300)
+    whole, shared = final(uninterrupted), final(tmp_path)
+    for name, tensor in whole.items():
+        assert torch.allclose(tensor, shared[name], atol=2e-5), name
+
+
+def test_accumulation_equals_one_large_batch(uninterrupted: Path, tmp_path: Path) -> None:
+    subprocess.run(command(tmp_path, micro=1), check=True, capture_output=True, timeout=300)
+    whole, small = final(uninterrupted), final(tmp_path)
+    for name, tensor in whole.items():
+        assert torch.allclose(tensor, small[name], atol=2e-5), name
+
+
+def test_shards_cover_the_batch_once() -> None:
+    for world in (1, 2, 3):
+        seen = [i for rank in range(world) for part in shard(7, rank, world, 2) for i in part]
+        assert seen == list(range(7))
+
+
+def test_draws_do_not_depend_on_the_process() -> None:
+    assert draw_modality(1, 5, 0.6) == draw_modality(1, 5, 0.6)
+    share = sum(draw_modality(0, step, 0.6) == "video" for step in range(2000)) / 2000
+    assert share == pytest.approx(0.6, abs=0.04)
+    assert (draw_indices(0, 3, 8, 100) == draw_indices(0, 3, 8, 100)).all()
+    both = draw_noise(0, 3, range(4), (2, 2))
+    assert torch.equal(both[2:], draw_noise(0, 3, range(2, 4), (2, 2)))
+
+
+# --- checkpoints ---
+
+
+def state(step: int) -> checkpoint.Checkpoint:
+    return checkpoint.Checkpoint(step, {"w": torch.full((3,), float(step))}, {}, {"w|exp_avg": torch.zeros(3)})
+
+
+def test_only_the_newest_are_kept_and_read(tmp_path: Path) -> None:
+    for step in (1, 2, 3):
+        checkpoint.save(tmp_path, state(step), {"name": "x"})
+    assert [p.name for p in checkpoint.step_folders(tmp_path)] == ["step-0000002", "step-0000003"]
+    loaded = checkpoint.load_latest(tmp_path, {"name": "x"})
+    assert loaded is not None and loaded.step == 3 and loaded.model["w"].tolist() == [3, 3, 3]
+
+
+def test_a_full_disk_keeps_the_last_good_one(tmp_path: Path) -> None:
+    """A real full file system: /dev/full stands where the optimiser's file would go."""
+    checkpoint.save(tmp_path, state(1), {"name": "x"})
+    partial = tmp_path / f".partial-0000002-{os.getpid()}"
+    original = Path.mkdir
+
+    def mkdir_with_full_file(self: Path, *args, **kwargs) -> None:
+        original(self, *args, **kwargs)
+        if self == partial:
+            (self / "state.json").symlink_to("/dev/full")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "mkdir", mkdir_with_full_file)
+        with pytest.raises(InputError, match="last good checkpoint is kept"):
+            checkpoint.save(tmp_path, state(2), {"name": "x"})
+    assert not partial.exists()
+    loaded = checkpoint.load_latest(tmp_path, {"name": "x"})
+    assert loaded is not None and loaded.step == 1
+
+
+def test_a_half_written_checkpoint_is_ignored(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, state(1), {"name": "x"})
+    (tmp_path / ".partial-0000002-1").mkdir()
+    (tmp_path / "step-0000009").mkdir()  # no state.json: never finished
+    loaded = checkpoint.load_latest(tmp_path, {"name": "x"})
+    assert loaded is not None and loaded.step == 1
+
+
+def test_another_recipe_is_refused(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, state(1), {"name": "x", "learning_rate": 1.0, "num_steps": 5})
+    with pytest.raises(InputError, match="learning_rate"):
+        checkpoint.load_latest(tmp_path, {"name": "x", "learning_rate": 2.0, "num_steps": 5})
+    longer = checkpoint.load_latest(tmp_path, {"name": "x", "learning_rate": 1.0, "num_steps": 9})
+    assert longer is not None  # a run may be made longer
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    path = checkpoint.save(tmp_path, state(1), {"name": "x"})
+    (path / "model.safetensors").write_bytes(b"\x00" * 20)
+    with pytest.raises(InputError, match="cannot be read"):
+        checkpoint.load_latest(tmp_path, {"name": "x"})
