@@ -11,8 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKLWan
-from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, WanResample
 from torch import Tensor, nn
 
 from .. import shapes
@@ -23,9 +21,9 @@ from .pictures import save_grid, to_uint8
 from .recipes import Recipe
 from .run import final_weights, load_into
 from .trainer import Bucket
+from .vae_start import start_simple
 
 KL_WEIGHT = 1e-5
-INITIAL_LOG_VARIANCE = -6.0  # std 0.05: else unit noise drowns the untrained means for the first hundreds of steps
 STATISTICS_SAMPLES = 256
 
 
@@ -37,28 +35,6 @@ def to_pixels(frames_FHWC: np.ndarray) -> Tensor:
 def scene_batch(split: str, indices: np.ndarray, modality: str) -> Tensor:
     """(B,3,F,H,W) in [-1,1]."""
     return torch.stack([to_pixels(shapes.scene_sample(split, int(i), modality)[0]) for i in indices])
-
-
-@torch.no_grad()
-def start_simple(vae: AutoencoderKLWan) -> None:
-    """Initial weights from which a narrow VAE learns in minutes instead of hours.
-
-    Residual branches start at zero; a clip starts as its frames one by one (no weight on past frames, temporal
-    down- and upsampling keep and repeat the last frame); the latent noise starts small.
-    """
-    vae.quant_conv.bias[vae.config["z_dim"] :] = INITIAL_LOG_VARIANCE
-    for module in vae.modules():
-        last = {"WanResidualBlock": "conv2", "WanAttentionBlock": "proj"}.get(type(module).__name__)
-        if last:
-            nn.init.zeros_(getattr(module, last).weight)
-            nn.init.zeros_(getattr(module, last).bias)
-        if isinstance(module, WanCausalConv3d) and module.kernel_size[0] > 1:
-            module.weight[:, :, :-1] = 0
-        if isinstance(module, WanResample) and hasattr(module, "time_conv"):
-            weight = module.time_conv.weight  # (C or 2C, C, 3, 1, 1)
-            weight.zero_()
-            weight[:, :, -1, 0, 0] = torch.eye(weight.shape[1]).repeat(weight.shape[0] // weight.shape[1], 1)
-            nn.init.zeros_(module.time_conv.bias)
 
 
 class VaeJob:

@@ -1,0 +1,63 @@
+"""The VAE helpers: 2-D convolutions for single frames, the folded latent scale, the simple start."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+
+from instructx_core.conditioning import latent_stats
+from instructx_core.config import VaeConfig, tiny
+from instructx_core.training.job_vae import scene_batch
+from instructx_core.training.vae_start import start_simple
+from instructx_core.vae import build_vae, fold_latent_scale, speed_up_single_frames
+
+
+def small() -> VaeConfig:
+    return dataclasses.replace(tiny().vae, base_dim=8)
+
+
+def randomised():
+    torch.manual_seed(0)
+    return build_vae(small()).eval()
+
+
+@torch.no_grad()
+def test_single_frames_give_the_same_numbers_faster_or_not() -> None:
+    vae, clip, frame = randomised(), torch.randn(1, 3, 5, 32, 32), torch.randn(2, 3, 1, 32, 32)
+    before = [vae.encode(x).latent_dist.mode() for x in (clip, frame)]
+    decoded = [vae.decode(z).sample for z in before]
+    speed_up_single_frames(vae)
+    for x, latent, pixels in zip((clip, frame), before, decoded, strict=True):
+        assert torch.allclose(vae.encode(x).latent_dist.mode(), latent, atol=2e-5)
+        assert torch.allclose(vae.decode(latent).sample, pixels, atol=2e-5)
+
+
+@torch.no_grad()
+def test_folding_gives_the_wan_statistics_and_the_same_pictures() -> None:
+    vae, x = randomised(), torch.randn(4, 3, 5, 32, 32)
+    before = vae.encode(x).latent_dist
+    pixels = vae.decode(before.mode()).sample
+    cells = before.mode().transpose(0, 1).flatten(1)
+    fold_latent_scale(vae, cells.mean(1), cells.std(1))
+    after = vae.encode(x).latent_dist
+    wan_mean, wan_std = (torch.tensor(v) for v in latent_stats(16))
+    cells = after.mode().transpose(0, 1).flatten(1)
+    assert torch.allclose(cells.mean(1), wan_mean, atol=1e-3)
+    assert torch.allclose(cells.std(1), wan_std, atol=1e-3)
+    assert torch.allclose(vae.decode(after.mode()).sample, pixels, atol=1e-4)
+    own_scale = wan_std / before.mode().transpose(0, 1).flatten(1).std(1)
+    assert torch.allclose((after.std / before.std).mean((0, 2, 3, 4)), own_scale, rtol=1e-3)  # the noise scales too
+
+
+@torch.no_grad()
+def test_the_simple_start_already_shows_block_colours() -> None:
+    torch.manual_seed(0)
+    vae = build_vae(tiny().vae).eval()
+    start_simple(vae)
+    pixels = scene_batch("val", np.arange(16), "image")
+    error = (vae.decode(vae.encode(pixels).latent_dist.mode()).sample - pixels).abs().mean((0, 2, 3, 4))
+    assert error.max() < 0.16  # every colour; a constant picture is at 0.38, the default start at about 0.5
+    clip = scene_batch("val", np.arange(1), "video")
+    assert (vae.decode(vae.encode(clip).latent_dist.mode()).sample - clip).abs().mean() < 0.25
