@@ -59,5 +59,8 @@ def test_the_simple_start_already_shows_block_colours() -> None:
     pixels = scene_batch("val", np.arange(16), "image")
     error = (vae.decode(vae.encode(pixels).latent_dist.mode()).sample - pixels).abs().mean((0, 2, 3, 4))
     assert error.max() < 0.16  # every colour; a constant picture is at 0.38, the default start at about 0.5
-    clip = scene_batch("val", np.arange(1), "video")
-    assert (vae.decode(vae.encode(clip).latent_dist.mode()).sample - clip).abs().mean() < 0.25
+    clip = scene_batch("val", np.arange(2), "video")
+    frames = clip.transpose(1, 2).flatten(0, 1).unsqueeze(2)
+    together = (vae.decode(vae.encode(clip).latent_dist.mode()).sample - clip).abs().mean()
+    alone = (vae.decode(vae.encode(frames).latent_dist.mode()).sample - frames).abs().mean()
+    assert together < 1.2 * alone  # a clip starts as its frames, motion within four of them aside
