@@ -1,7 +1,8 @@
 """Pretraining of the tiny Wan VAE on pictures and clips of the procedural world.
 
 L1 reconstruction plus a small KL term. Afterwards `finish` folds an affine into the first and last latent
-convolution so that the latents have the mean and standard deviation that the Wan2.1 format promises (vae.fold_latent_scale).
+convolution so that the latents have the mean and standard deviation that the Wan2.1 format promises
+(vae.fold_latent_scale).
 Legend: B batch, C channels, F frames, H W pixels.
 """
 

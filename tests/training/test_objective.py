@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -50,7 +52,7 @@ def test_euler_with_the_exact_velocity_recovers_the_clean_latent() -> None:
     clean, noise = torch.randn(2, 4, 1, 3, 3), torch.randn(2, 4, 1, 3, 3)
     x, velocity = noise, velocity_target(clean, noise)
     sigmas = [*shift_sigmas(flow_sigmas(7), 5.0).tolist(), 0.0]
-    for sigma, following in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for sigma, following in pairwise(sigmas):
         assert torch.allclose(x, noisy_latent(clean, noise, torch.full((2,), sigma)), atol=1e-5)
         x = x + velocity * (following - sigma)
     assert torch.allclose(x, clean, atol=1e-5)

@@ -57,7 +57,15 @@ def test_killed_and_resumed_equals_uninterrupted(uninterrupted: Path, tmp_path: 
 
 
 def test_two_processes_train_like_one(uninterrupted: Path, tmp_path: Path) -> None:
-    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *command(tmp_path)[1:]]
+    run = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        *command(tmp_path)[1:],
+    ]
     subprocess.run(run, check=True, capture_output=True, timeout=300)
     whole, shared = final(uninterrupted), final(tmp_path)
     for name, tensor in whole.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import dataclasses
 import sys
 from collections import Counter
 from pathlib import Path
@@ -65,12 +65,12 @@ def test_stage2_of_the_tiny_model_trains_exactly_these() -> None:
 
 def test_own_embedders_are_trained_from_stage_2_on() -> None:
     config = nano()
-    import dataclasses
-
     own = dataclasses.replace(config.denoiser, source_embedder="own", reference_embedder="own")
     encoder, denoiser = parts(dataclasses.replace(config, denoiser=own))
     extra = set(select(stage2().train, encoder, denoiser)) - set(select(stage2().train, *parts(config)))
-    assert extra == {f"denoiser.{part}_embedder.{kind}" for part in ("source", "reference") for kind in ("weight", "bias")}
+    assert extra == {
+        f"denoiser.{part}_embedder.{kind}" for part in ("source", "reference") for kind in ("weight", "bias")
+    }
 
 
 def test_sizes_of_the_paper() -> None:
@@ -110,5 +110,3 @@ def test_a_step_changes_the_trained_tensors_and_no_other(recipe, tmp_path: Path)
 def root(job: EditJob) -> dict[str, torch.nn.Parameter]:
     modules = {"vae": job.vae, "encoder": job.encoder, "denoiser": job.denoiser}
     return {f"{part}.{name}": p for part, module in modules.items() for name, p in module.named_parameters()}
-
-
