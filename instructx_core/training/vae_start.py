@@ -1,9 +1,9 @@
 """Initial weights from which a narrow Wan VAE learns in minutes instead of hours.
 
 From the default initialisation the 12-channel VAE spends its first thousands of steps on a plateau and then has two of
-the three colour axes only (docs/training.md). So it starts as a working, if coarse, autoencoder: the mean colour of
-every 8x8 block. Residual branches start at zero; seven channels carry +rgb, -rgb and a constant all the way through. The
-constant keeps the channel norms nearly linear, and silu(x) - silu(-x) = x undoes the last activation.
+the three colour axes only (docs/training.md). So it starts as a coarse autoencoder: the mean colour of every 8x8 block.
+Residual branches start at zero; seven channels carry +rgb, -rgb and a constant all the way through. The constant keeps
+the channel norms nearly linear, and silu(x) - silu(-x) = x undoes the last activation.
 A clip starts as its frames one by one; temporal down- and upsampling keep and repeat the last frame.
 """
 
