@@ -121,6 +121,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], config: InstructXCo
         plain[name] = tensor.detach().to("cpu", dtype).contiguous().clone()
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(plain, str(path), metadata={"format": "pt", METADATA_KEY: config.to_json()})
+    path.chmod(0o666 & ~_umask())  # safetensors makes it private
     with path.open("rb") as handle:
         os.fsync(handle.fileno())
 
