@@ -1,6 +1,6 @@
 """The shipped tiny model end to end. It is half-trained (1.8 % of image edits succeed), so the bounds are on pixel
-error, somewhat looser than what it measures (0.187 images, 0.112 clips, 0.302 for the four files). They become floors of
-success when a trained checkpoint replaces it.
+error, somewhat looser than what it measures (0.187 images, 0.112 clips, 0.302 for the four files). They become floors
+of success when a trained checkpoint replaces it.
 """
 
 from __future__ import annotations
