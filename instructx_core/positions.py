@@ -54,14 +54,15 @@ def sequence_positions(segments: tuple[Segment, ...], step: float) -> Tensor:
 
     Cached by layout: callers must not write into the result.
     """
-    parts: list[Tensor] = []
-    start = 0
-    for length, grid in segments:
-        if grid is None:
-            part = torch.arange(start, start + length).expand(3, -1)
-        else:
-            part = vision_positions(grid, start, step)
-        if part.shape[1]:
-            start = int(part.max()) + 1
-        parts.append(part)
-    return torch.cat(parts, dim=1)
+    with torch.device("cpu"):  # a caller under torch.device("meta") must not leave meta tensors in the cache
+        parts: list[Tensor] = []
+        start = 0
+        for length, grid in segments:
+            if grid is None:
+                part = torch.arange(start, start + length).expand(3, -1)
+            else:
+                part = vision_positions(grid, start, step)
+            if part.shape[1]:
+                start = int(part.max()) + 1
+            parts.append(part)
+        return torch.cat(parts, dim=1)

@@ -101,6 +101,11 @@ def vision_plan(height: int, width: int, vision: VisionConfig) -> VisionPlan:
 
     Windows are 4x4 cells from the top left corner; the border holds smaller ones. Windows of one shape form a group.
     """
+    with torch.device("cpu"):  # a caller under torch.device("meta") must not leave meta tensors in the cache
+        return _build_plan(height, width, vision)
+
+
+def _build_plan(height: int, width: int, vision: VisionConfig) -> VisionPlan:
     merge = vision.spatial_merge_size
     rows, columns = height // merge, width // merge
     side = vision.window_size // merge // vision.patch_size

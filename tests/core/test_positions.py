@@ -80,3 +80,15 @@ def test_images_equal_transformers(grid: tuple[int, int, int]) -> None:
     ids = [9, 9, START] + [IMAGE] * (cells[1] * cells[2]) + [9] * 5
     theirs = transformers_positions(ids, {"image_grid_thw": torch.tensor([grid])}, tiny())
     assert torch.equal(sequence_positions(((3, None), (0, cells), (5, None)), 2.0), theirs)
+
+
+def test_cached_plans_ignore_the_callers_default_device() -> None:
+    """A model built under torch.device("meta") must not leave meta tensors in a cache that real runs read."""
+    from instructx_core.config import VisionConfig
+    from instructx_core.positions import sequence_positions
+    from instructx_core.vision import vision_plan
+
+    with torch.device("meta"):
+        plan = vision_plan(6, 10, VisionConfig(depth=1))
+        positions = sequence_positions(((3, None), (0, (1, 2, 2)), (2, None)), 2.0)
+    assert plan.order_N.device.type == plan.cos_NK.device.type == positions.device.type == "cpu"
