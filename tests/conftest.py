@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -14,6 +16,19 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 ROOT = Path(__file__).resolve().parents[1]
 CORE = ROOT / "instructx_core"
+HOST_LANE = (ROOT / "tests" / "comfyui", ROOT / "tests" / "nodes")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The tests on a real ComfyUI need its packages, so they run only when asked for: `-m comfyui`, or by path."""
+    lane = [item for item in items if any(item.path.is_relative_to(folder) for folder in HOST_LANE)]
+    for item in lane:
+        item.add_marker("comfyui")
+    named = [Path(argument.split("::")[0]).resolve() for argument in config.args]
+    asked = any(path.is_relative_to(folder) for path in named for folder in HOST_LANE)
+    if lane and not asked and "comfyui" not in config.option.markexpr:
+        config.hook.pytest_deselected(items=lane)
+        items[:] = [item for item in items if item not in lane]
 
 
 def _inside(package: str, *parts: str) -> Path:
@@ -58,6 +73,12 @@ def _load(name: str, path: Path):
         sys.modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[name])
     return sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def load_helper() -> Callable[[str, str], ModuleType]:
+    """load_helper(name, "folder/file.py") -> a helper module below tests/, loaded once under that name."""
+    return lambda name, file: _load(name, ROOT / "tests" / file)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,47 @@
+"""The ComfyUI layer: one node a file, each a thin step around instructx_core; data flows in the order of NODES.
+
+    Load Encoder -> Query Embeddings -> Connector -> Source and Reference -> (sampler, VAE decode) -> Compare
+
+Only `extension()` touches the host. Heavy libraries (transformers) are imported when a node runs, never at start.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from typing import Any
+
+logger = logging.getLogger("instructx")
+
+# (module, class) in the order of the data flow. A new node is one line here.
+NODES = (
+    ("load_encoder", "InstructXLoadEncoder"),
+    ("query_embeddings", "InstructXQueryEmbeddings"),
+    ("connector", "InstructXConnector"),
+)
+
+
+def node_classes() -> list[type]:
+    """The node classes. One that this host cannot define is reported in its log and left out; the others work."""
+    classes = []
+    for module, name in NODES:
+        try:
+            classes.append(getattr(importlib.import_module(f".{module}", __name__), name))
+        except (ImportError, AttributeError, TypeError):
+            logger.exception("InstructX: node %s does not load on this ComfyUI; update ComfyUI or report this", name)
+    return classes
+
+
+def extension() -> Any:
+    """The ComfyExtension of this pack; also makes the shipped tiny model known to the host's loaders."""
+    from comfy_api.latest import ComfyExtension
+
+    from .host import register_shipped_models
+
+    register_shipped_models()
+
+    class InstructXExtension(ComfyExtension):
+        async def get_node_list(self) -> list[type]:
+            return node_classes()
+
+    return InstructXExtension()
