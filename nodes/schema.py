@@ -1,7 +1,7 @@
 """What the nodes' schemas share: one category, the types of our own wires, and filters for older hosts.
 
-Hosts differ in which keywords `io.Schema` and the inputs take (0.3.75 lacks search_aliases and advanced); an unknown one
-would disable the whole pack, so keywords that a host lacks are dropped here.
+Hosts differ in which keywords `io.Schema` and the inputs take (0.3.75 lacks search_aliases and advanced); an unknown
+one would disable the whole pack, so keywords that a host lacks are dropped here.
 """
 
 from __future__ import annotations
