@@ -1,0 +1,163 @@
+"""Node Compare: before and after side by side, for the slider and the synchronised player in web/js/compare.js.
+
+Last step of a graph: (source, edited frames) -> previews in the host's temp folder + one ui record that the extension
+reads. The extension fills the input `view`; without it (no browser, or an older one) the record is the host's `images`,
+so both previews show plainly and an HTTP client finds them where it finds all others.
+Legend: F frames or pictures, H W pixels, 3 RGB; IMAGE is float [0,1] (F, H, W, 3).
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from comfy_api.latest import io, ui
+
+from .schema import schema
+
+UI_KEY = "instructx_compare"  # read by web/js/compare.js
+VIEW_TYPE = "INSTRUCTX_COMPARE_VIEW"  # the extension gives an input of this type its widget
+VIDEO, PICTURES = "video", "pictures"
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One input as files: `records` are the host's (filename, subfolder, type), frames counts pictures or frames."""
+
+    records: list[dict[str, Any]]
+    frames: int
+
+
+def is_video(value: Any) -> bool:
+    """True for the host's VIDEO type, False for an IMAGE batch. Duck typed: its class moved between host versions."""
+    return hasattr(value, "get_components")
+
+
+def plays(value: Any, batch: str) -> bool:
+    """Whether an input is shown in the player. One picture never is."""
+    return is_video(value) or (batch == VIDEO and value.shape[0] > 1)
+
+
+def common_rate(before: Any, after: Any, fps: float) -> Fraction:
+    """Frames per second for IMAGE batches: that of the side that knows its own, else the node's."""
+    for side in (before, after):
+        if is_video(side):
+            return Fraction(side.get_components().frame_rate)
+    return Fraction(fps).limit_denominator(1001)
+
+
+def save_video(value: Any, rate: Fraction) -> Side:
+    """Write H.264 in MP4, what every browser plays, into the host's temp folder. Raises ValueError for odd sizes."""
+    import folder_paths
+    from comfy_api.input_impl import VideoFromComponents
+    from comfy_api.util import VideoCodec, VideoComponents, VideoContainer
+
+    video = value
+    if not is_video(value):
+        height, width = value.shape[1:3]
+        if height % 2 or width % 2:
+            raise ValueError(
+                f"Compare: frames are {width}x{height}, but a video preview (H.264) needs even sizes; crop one pixel, "
+                "or set `batch` to pictures"
+            )
+        video = VideoFromComponents(VideoComponents(images=value[..., :3], audio=None, frame_rate=rate))
+    folder = Path(folder_paths.get_temp_directory())
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"instructx_compare_{uuid.uuid4().hex[:12]}.mp4"
+    video.save_to(str(folder / name), format=VideoContainer.MP4, codec=VideoCodec.H264)
+    frames = int(value.get_components().images.shape[0] if is_video(value) else value.shape[0])
+    return Side([dict(ui.SavedResult(name, "", io.FolderType.temp))], frames)
+
+
+def save_pictures(images: Any, node: type) -> Side:
+    """Write PNGs into the host's temp folder with the host's own helper, workflow included."""
+    records = [dict(record) for record in ui.PreviewImage(images, cls=node).values]
+    return Side(records, len(records))
+
+
+def pair(before: Any, after: Any, batch: str) -> bool:
+    """True when the pair is shown in the player, False on the slider. Raises ValueError when the two do not match."""
+    moving = plays(before, batch), plays(after, batch)
+    if moving[0] != moving[1]:
+        names = [VIDEO if side else "picture" for side in moving]
+        raise ValueError(
+            f"Compare: before is a {names[0]} and after a {names[1]}; connect two videos or two pictures "
+            "(Get Video Components turns a video into pictures)"
+        )
+    if not moving[0]:
+        counts = before.shape[0], after.shape[0]
+        if counts[0] != counts[1] and 1 not in counts:
+            raise ValueError(
+                f"Compare: before has {counts[0]} pictures and after {counts[1]}; connect equal numbers, or one "
+                "picture on one side"
+            )
+    return moving[0]
+
+
+class InstructXCompare(io.ComfyNode):
+    """before + after -> preview. An output node: it has no outputs of its own."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "InstructXCompare",
+            "Compare",
+            "Shows before and after under one slider: pictures, or videos played in step.",
+            search_aliases=["before after", "slider", "image compare", "video compare"],
+            inputs=[
+                io.MultiType.Input(
+                    "before",
+                    types=[io.Image, io.Video],
+                    tooltip="What went into the edit: an IMAGE batch or a VIDEO. Shown left of the slider.",
+                ),
+                io.MultiType.Input(
+                    "after",
+                    types=[io.Image, io.Video],
+                    tooltip="What came out: an IMAGE batch or a VIDEO. Shown right of the slider.",
+                ),
+                io.Combo.Input(
+                    "batch",
+                    options=[VIDEO, PICTURES],
+                    default=VIDEO,
+                    tooltip="What an IMAGE batch of two or more is: the frames of one video (played in step), or "
+                    "separate pictures (leafed through). Has no effect on single pictures and on VIDEO.",
+                ),
+                io.Float.Input(
+                    "fps",
+                    default=16.0,
+                    min=1.0,
+                    max=120.0,
+                    step=0.01,
+                    tooltip="Speed in frames per second, 1 to 120, at which two IMAGE batches play; Wan 2.1 makes 16. "
+                    "A connected VIDEO brings its own.",
+                ),
+                io.Custom(VIEW_TYPE).Input(
+                    "view",
+                    optional=True,
+                    tooltip="The slider itself. Leave it unconnected: the browser extension fills it, and where that "
+                    "is absent the node shows plain previews.",
+                ),
+            ],
+            outputs=[],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, before: Any, after: Any, batch: str, fps: float, view: str | None = None) -> io.NodeOutput:
+        moving = pair(before, after, batch)
+        rate = common_rate(before, after, fps) if moving else Fraction(0)
+        sides = [save_video(side, rate) if moving else save_pictures(side, cls) for side in (before, after)]
+        shown = {
+            "kind": VIDEO if moving else PICTURES,
+            "before": sides[0].records,
+            "after": sides[1].records,
+            "frames": [side.frames for side in sides],
+            "fps": float(rate),
+        }
+        if view is not None:  # the extension is there; `images` as well would draw both a second time under the slider
+            return io.NodeOutput(ui={UI_KEY: [shown]})
+        return io.NodeOutput(ui={"images": sides[0].records + sides[1].records, "animated": (moving,)})

@@ -1,0 +1,100 @@
+"""Node Sample: a drawn test picture or clip with an instruction and the right answer, for trying a graph with no files.
+
+Stands where LoadImage or LoadVideo will stand: shapes world -> IMAGE, instruction, reference, ground truth. A template
+cannot bring an input file (the host reads its own input folder only), and a file written there by a pack would be
+litter; drawn samples need none, give a new edit for every seed, and their right answer is known exactly.
+Legend: F frames (1 or 17), H = W = 64 pixels; IMAGE is float [0,1] (F, H, W, 3).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from .schema import schema
+
+ANY = "any"
+# Fixed here, because the choices of a node must not change under saved workflows; a test compares with shapes.TASKS.
+EDITS = (
+    "add",
+    "remove",
+    "swap",
+    "color",
+    "background",
+    "style",
+    "tone",
+    "hybrid",
+    "segment",
+    "reference_add",
+    "reference_swap",
+)
+FPS = 16.0
+
+
+class InstructXSample(io.ComfyNode):
+    """edit, kind, seed -> source IMAGE, instruction, reference IMAGE or nothing, ground truth IMAGE, fps."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "InstructXSample",
+            "Sample",
+            "Draws a test picture or clip with an instruction and the right answer, so that a graph runs with no "
+            "files. Replace it with Load Image or Load Video for your own.",
+            search_aliases=["test image", "example input", "demo"],
+            inputs=[
+                io.Combo.Input(
+                    "kind",
+                    options=["image", "video"],
+                    default="image",
+                    tooltip="image: one picture of 64x64 pixels. video: a clip of 17 frames, 16 frames per second.",
+                ),
+                io.Combo.Input(
+                    "edit",
+                    options=[ANY, *EDITS],
+                    default=ANY,
+                    tooltip="The edit that the instruction asks for. any draws one of them; reference_add and "
+                    "reference_swap also give a reference picture.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Number of the sample, 0 to 4294967295. The same number always gives the same sample; none "
+                    "of them was trained on.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output("source", display_name="source", tooltip="The picture or clip to edit."),
+                io.String.Output("instruction", display_name="instruction", tooltip="What to change, in words."),
+                io.Image.Output(
+                    "reference",
+                    display_name="reference",
+                    tooltip="The picture that the instruction refers to; nothing for edits that need none.",
+                ),
+                io.Image.Output(
+                    "ground_truth", display_name="ground truth", tooltip="The right answer, to compare the edit with."
+                ),
+                io.Float.Output("fps", display_name="fps", tooltip="Frames per second of a clip."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, kind: str, edit: str, seed: int) -> io.NodeOutput:
+        from ..instructx_core.shapes import sample
+
+        drawn = sample("test", seed, kind, None if edit == ANY else edit)
+        reference = None if drawn.reference_HWC is None else as_image(drawn.reference_HWC[None])
+        return io.NodeOutput(
+            as_image(drawn.source_FHWC), drawn.instruction, reference, as_image(drawn.target_FHWC), FPS
+        )
+
+
+def as_image(frames_FHWC: Any) -> Any:
+    """uint8 frames (F, H, W, 3) -> the host's IMAGE, float32 in [0, 1]."""
+    import torch
+
+    return torch.from_numpy(frames_FHWC.astype("float32") / 255.0)

@@ -1,0 +1,96 @@
+// Widget of the node Compare (InstructX), on documented extension hooks only: getCustomWidgets gives the node's `view`
+// input its widget, the `executed` event brings the result, onNodeOutputsUpdated brings it back after a change of tab.
+// The widget's value tells the node that this extension shows the result; without it the node uses plain previews.
+
+import { app } from "../../../scripts/app.js";
+import { api } from "../../../scripts/api.js";
+import { CompareView } from "./compare_view.js";
+
+const NODE = "InstructXCompare";
+const WIDGET = "INSTRUCTX_COMPARE_VIEW";
+const UI_KEY = "instructx_compare";
+const MIN_HEIGHT = 240;
+const views = new WeakMap(); // node -> CompareView
+
+function rootGraph() {
+  return app.rootGraph ?? app.graph;
+}
+
+/** Node of an execution id: "7", or "3:7" for node 7 inside subgraph node 3. */
+function nodeOfExecution(id) {
+  let graph = rootGraph();
+  let node = null;
+  for (const part of String(id).split(":")) {
+    node = graph?.getNodeById(part) ?? null;
+    graph = node?.subgraph;
+  }
+  return node;
+}
+
+function* walk(graph) {
+  for (const node of graph?.nodes ?? []) {
+    yield node;
+    if (node.subgraph) yield* walk(node.subgraph);
+  }
+}
+
+/** Key under which the frontend stores a node's outputs: its id, after the id of its subgraph where it is in one. */
+function locator(node) {
+  return node.graph && node.graph !== rootGraph() ? `${node.graph.id}:${node.id}` : String(node.id);
+}
+
+function urlOf({ filename, subfolder, type }) {
+  return api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
+}
+
+function show(node, output) {
+  const result = output?.[UI_KEY]?.[0];
+  if (!result) return;
+  views.get(node)?.show({ ...result, before: result.before.map(urlOf), after: result.after.map(urlOf) });
+}
+
+function createView(node, name) {
+  const language = app.extensionManager?.setting?.get?.("Comfy.Locale") ?? "en";
+  const view = new CompareView(language);
+  const widget = node.addDOMWidget(name, WIDGET, view.element, {
+    getValue: () => "slider",
+    setValue: () => {},
+    getMinHeight: () => MIN_HEIGHT,
+    hideOnZoom: false,
+  });
+  widget.serialize = false; // not part of a saved workflow; it still goes to the node with each run
+  const removed = node.onRemoved;
+  node.onRemoved = function () {
+    removed?.apply(this, arguments);
+    view.dispose();
+  };
+  views.set(node, view);
+  return { widget, minWidth: 320, minHeight: MIN_HEIGHT };
+}
+
+app.registerExtension({
+  name: "InstructX.Compare",
+
+  getCustomWidgets() {
+    return { [WIDGET]: createView };
+  },
+
+  nodeCreated(node) {
+    if (node.comfyClass !== NODE) return;
+    const [width, height] = node.size;
+    node.setSize([Math.max(width, 360), Math.max(height, 440)]);
+  },
+
+  setup() {
+    api.addEventListener("executed", ({ detail }) => {
+      const node = nodeOfExecution(detail.display_node ?? detail.node);
+      if (node) show(node, detail.output);
+    });
+  },
+
+  onNodeOutputsUpdated(outputs) {
+    for (const node of walk(rootGraph())) {
+      if (node.comfyClass === NODE) show(node, outputs[locator(node)]);
+    }
+  },
+});
