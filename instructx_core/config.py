@@ -90,6 +90,7 @@ class InstructionConfig:
     system_prompt: str = SYSTEM_PROMPT  # not in paper
     min_pixels: int = 100352  # a frame the MLLM sees, video; not in paper
     max_pixels: int = 262144
+    video_size_factor: Literal[1, 2] = 1  # 2: kiwi first fits video frames to multiples of 56 px, then of 28
     max_image_pixels: int = 16384 * 784  # a single image
     max_reference_pixels: int = 602112
 
@@ -228,6 +229,7 @@ def kiwi_5b() -> InstructXConfig:
             query_slice="tail",
             mllm_frames=16,
             frame_rule="cap",
+            video_size_factor=2,
             temporal_position_step="fixed",
             reference_in_context=True,
         ),
@@ -261,6 +263,7 @@ def tiny() -> InstructXConfig:
     """The shipped checkpoint: the whole architecture, trained on the procedural world `shapes` (64x64, 17 frames).
 
     Native ComfyUI loaders take its files: original Wan key names, head dim 128, z_dim 16, text_dim 4096.
+    Source and reference have embedders of their own: "tied" learns many times slower (docs/training.md).
     LoRA sits in the language model only, so the frozen vision tower's features can be cached in training.
     """
     return InstructXConfig(
@@ -290,7 +293,9 @@ def tiny() -> InstructXConfig:
             max_image_pixels=56 * 56,
             max_reference_pixels=56 * 56,
         ),
-        denoiser=DenoiserConfig(dim=256, ffn_dim=768, num_layers=6, num_heads=2),
+        denoiser=DenoiserConfig(
+            dim=256, ffn_dim=768, num_layers=6, num_heads=2, source_embedder="own", reference_embedder="own"
+        ),
         vae=VaeConfig(base_dim=12),
         sampling=SamplingConfig(num_steps=12, shift=3.0),
     )

@@ -162,8 +162,8 @@ def mllm_frame_size(height: int, width: int, config: InstructXConfig, kind: str)
     """Size (h, w) in pixels at which the MLLM sees a picture; kind is 'image', 'video' or 'reference'.
 
     Rule: smart_resize with factor patch*merge (28 px); a single picture has at least 4 merged cells, a video frame at
-    least config.min_pixels. Under frame_rule 'cap' a video frame is first sized with twice that factor: Kiwi-Edit hands
-    its frames over as a list, and that path of qwen_vl_utils doubles the factor (832x480 -> 672x336, not 672x364).
+    least config.min_pixels. With video_size_factor 2 a video frame is first sized with twice that factor: Kiwi-Edit
+    hands its frames over as a list, and that path of qwen_vl_utils doubles it (832x480 -> 672x336, not 672x364).
     Raises InputError for an unknown kind or a size smart_resize refuses.
     """
     vision, rule = config.mllm.vision, config.instruction
@@ -175,8 +175,9 @@ def mllm_frame_size(height: int, width: int, config: InstructXConfig, kind: str)
         return smart_resize(height, width, factor, floor, rule.max_reference_pixels)
     if kind != "video":
         raise InputError(f"unknown kind {kind!r}; use 'image', 'video' or 'reference'")
-    if rule.frame_rule == "cap":
-        height, width = smart_resize(height, width, 2 * factor, 4 * floor, rule.max_pixels)
+    if rule.video_size_factor != 1:
+        scale = rule.video_size_factor
+        height, width = smart_resize(height, width, scale * factor, scale * scale * floor, rule.max_pixels)
     return smart_resize(height, width, factor, rule.min_pixels, rule.max_pixels)
 
 

@@ -11,7 +11,7 @@ from .edits import TASKS
 from .palette import COLORS, GROUNDS, HELD_OUT, PLACES, SHAPES, SIZE
 from .questions import qa_pairs
 from .render import render
-from .sampling import LOOKS, SPLITS, Sample, image_tasks, sample, scene_sample, tasks_of, video_tasks
+from .sampling import LOOKS, SPLITS, Sample, image_tasks, looks_of, sample, scene_sample, tasks_of, video_tasks
 from .scene import FRAMES, MODALITIES, Scene, frame_times
 from .success import RegionScore, Score, score
 from .wordings import caption
@@ -38,6 +38,7 @@ __all__ = [
     "caption",
     "frame_times",
     "image_tasks",
+    "looks_of",
     "qa_pairs",
     "render",
     "sample",

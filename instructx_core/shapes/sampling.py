@@ -34,6 +34,8 @@ SPLITS = ("train", "val", "test")
 HELD_OUT_SHARE = 0.3  # of the samples of "test"
 NEVER_ON_TRAINING_VIDEO = ("style", "segment")
 LOOKS = ("style", "tone", "segment", "pattern")
+# Never trained on as clips: the transfer from images is tested zero-shot (paper Fig. 6).
+ZERO_SHOT_LOOKS = ("style", "segment")
 LOOK_SHARE = 0.25  # of scene_sample
 MAX_DRAWS = 200
 _STREAMS = {"edit": 0, "task": 1, "scene": 2}
@@ -76,6 +78,12 @@ def tasks_of(split: str, modality: str) -> tuple[str, ...]:
     """Tasks drawn for a split and a modality."""
     _check_modality(modality)
     return image_tasks(split) if modality == "image" else video_tasks(split)
+
+
+def looks_of(modality: str) -> tuple[str, ...]:
+    """Looks that training scenes of a modality may carry (`scene_sample`)."""
+    _check_modality(modality)
+    return LOOKS if modality == "image" else tuple(look for look in LOOKS if look not in ZERO_SHOT_LOOKS)
 
 
 def _check_split(split: str) -> None:

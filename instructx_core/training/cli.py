@@ -47,6 +47,12 @@ def run(args: argparse.Namespace) -> int:
     recipe = dataclasses.replace(RECIPES[args.recipe](), **{k: v for k, v in changes.items() if v is not None})
     if args.source_embedder:
         recipe = dataclasses.replace(recipe, name=f"{recipe.name}_{args.source_embedder}")
-    final = train(recipe, args.output, args.stop_at)
+    try:
+        final = train(recipe, args.output, args.stop_at)
+    except FloatingPointError as error:
+        raise InputError(
+            f"{error}; check the weights that it starts from, or lower learning_rate in the recipe and give a new "
+            f"--output ({args.output / recipe.name} keeps its last whole checkpoint)"
+        ) from None
     logging.getLogger("instructx").info("wrote %s", final) if final else None
     return 0

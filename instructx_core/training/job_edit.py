@@ -89,21 +89,22 @@ def load_parts(recipe: Recipe, config: InstructXConfig, output: Path) -> Parts:
     encoder.add_lora(config.lora)
     for tensors in stages:
         load_into(root, tensors)
-    _start_own_embedders(denoiser, {name for tensors in stages for name in tensors})
+    _start_reference_embedder(denoiser, {name for tensors in stages for name in tensors})
     speed_up_single_frames(vae)
     vae.requires_grad_(False).eval()
     return Parts(vae, encoder, denoiser, root)
 
 
 @torch.no_grad()
-def _start_own_embedders(denoiser: InstructXTransformer3DModel, trained: set[str]) -> None:
-    """An embedder of its own starts as the DiT's patch embedding without bias: the same function as a tied one."""
-    for name in ("source_embedder", "reference_embedder"):
-        own = getattr(denoiser, name)
-        if own is not None and f"denoiser.{name}.weight" not in trained:
-            own.weight.copy_(denoiser.patch_embedding.weight)
-            if name == "reference_embedder":
-                own.bias.copy_(denoiser.patch_embedding.bias)
+def _start_reference_embedder(denoiser: InstructXTransformer3DModel, trained: set[str]) -> None:
+    """An own reference embedder starts as the DiT's patch embedding: the same function as a tied one.
+
+    An own source embedder stays at zero. Started as a copy as well, it would be learnt as slowly as a tied one: the DiT
+    couldn't tell the source from the noise that it is added to (docs/training.md has the comparison).
+    """
+    own = denoiser.reference_embedder
+    if own is not None and "denoiser.reference_embedder.weight" not in trained:
+        own.load_state_dict(denoiser.patch_embedding.state_dict())
 
 
 class EditJob:

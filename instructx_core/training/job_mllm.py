@@ -30,12 +30,6 @@ from .world_text import world_tokenizer
 
 DESCRIBE_SHARE = 0.5  # of the questions
 IGNORE = -100  # label of tokens that don't count
-# Styles and segmentation are never shown as clips: their transfer from images is tested zero-shot (paper Fig. 6).
-VIDEO_LOOKS = ("tone", "pattern")
-
-
-def looks_of(modality: str) -> tuple[str, ...]:
-    return VIDEO_LOOKS if modality == "video" else shapes.LOOKS
 
 
 class MllmJob:
@@ -58,7 +52,7 @@ class MllmJob:
         """Patches (B,S,P), their grid, questions and answers."""
         patches, questions, answers, grid = [], [], [], (0, 0, 0)
         for index in indices:
-            frames_FHWC, _, scene = shapes.scene_sample(split, int(index), modality, looks_of(modality))
+            frames_FHWC, _, scene = shapes.scene_sample(split, int(index), modality, shapes.looks_of(modality))
             generator = rng.philox(int(index), rng.INDEX)
             pairs = shapes.qa_pairs(scene, generator)
             first = generator.random() < DESCRIBE_SHARE

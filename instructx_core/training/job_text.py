@@ -1,7 +1,7 @@
 """Pretraining of the tiny DiT: generate scenes of the procedural world from their captions (images and clips).
 
 The DiT's own text_embedding takes the features of a small text encoder. Without this, stage 1 would align the MLLM to a
-random DiT. Clips in the style and segmentation looks are left out (job_mllm.VIDEO_LOOKS).
+random DiT. Clips in the style and segmentation looks are left out (shapes.looks_of).
 """
 
 from __future__ import annotations

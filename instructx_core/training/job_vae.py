@@ -35,7 +35,8 @@ def to_pixels(frames_FHWC: np.ndarray) -> Tensor:
 
 def scene_batch(split: str, indices: np.ndarray, modality: str) -> Tensor:
     """(B,3,F,H,W) in [-1,1]."""
-    return torch.stack([to_pixels(shapes.scene_sample(split, int(i), modality)[0]) for i in indices])
+    looks = shapes.looks_of(modality)
+    return torch.stack([to_pixels(shapes.scene_sample(split, int(i), modality, looks)[0]) for i in indices])
 
 
 class VaeJob:

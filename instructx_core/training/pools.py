@@ -28,7 +28,6 @@ from ..instruction import InstructXEncoder
 from ..pipeline import encode_latents
 from ..positions import Grid
 from ..vision import prepare_pictures
-from .job_mllm import looks_of
 from .job_vae import to_pixels
 
 SHARD = {"image": 500, "video": 50}
@@ -105,7 +104,7 @@ def edit_chunk(
 
 def scene_chunk(vae: nn.Module, split: str, numbers: range, modality: str) -> tuple[dict[str, Tensor], list[str]]:
     """Latents and captions of scenes without an edit."""
-    scenes = [shapes.scene_sample(split, number, modality, looks_of(modality)) for number in numbers]
+    scenes = [shapes.scene_sample(split, number, modality, shapes.looks_of(modality)) for number in numbers]
     return {"target": _latents(vae, [frames for frames, _, _ in scenes])}, [caption for _, caption, _ in scenes]
 
 

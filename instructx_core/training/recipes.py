@@ -127,7 +127,7 @@ def tiny_vae_image(**overrides: Any) -> Recipe:
         "name": "tiny_vae_image",
         "job": "vae",
         "train": ("vae",),
-        "num_steps": 800,
+        "num_steps": 3000,
         "precision": "bf16",
         "learning_rate": 1e-3,
         "learning_rate_decay": "linear",
@@ -146,7 +146,7 @@ def tiny_vae_image(**overrides: Any) -> Recipe:
 def tiny_vae() -> Recipe:
     """The VAE on clips as well: its temporal convolutions start as the identity."""
     return tiny_vae_image(
-        name="tiny_vae", requires=("tiny_vae_image",), num_steps=250, learning_rate=5e-4, video_probability=0.4
+        name="tiny_vae", requires=("tiny_vae_image",), num_steps=800, learning_rate=5e-4, video_probability=0.4
     )
 
 
@@ -173,10 +173,10 @@ def tiny_dit() -> Recipe:
             "job": "text_to_video",
             "requires": ("tiny_vae",),
             "train": ("denoiser", "text_encoder"),
-            "num_steps": 3000,
+            "num_steps": 1500,
             "video_probability": 0.4,
-            "image_pool": 5_000,
-            "video_pool": 300,
+            "image_pool": 6_000,
+            "video_pool": 400,
         }
     )
 
@@ -187,8 +187,8 @@ def tiny_stage1() -> Recipe:
         | {
             "name": "tiny_stage1",
             "requires": _TINY_PARTS,
-            "num_steps": 1500,
-            "image_pool": 5_000,
+            "num_steps": 500,
+            "image_pool": 20_000,
             "reference_probability": 0.0,
         }
     )
@@ -200,11 +200,11 @@ def tiny_stage2(**overrides: Any) -> Recipe:
         | {
             "name": "tiny_stage2",
             "requires": (*_TINY_PARTS, "tiny_stage1"),
-            "num_steps": 8000,
-            "image_pool": 5_000,
-            "image_reference_pool": 1_000,
-            "video_pool": 300,
-            "video_reference_pool": 100,
+            "num_steps": 12_000,
+            "image_pool": 20_000,
+            "image_reference_pool": 6_000,
+            "video_pool": 2_400,
+            "video_reference_pool": 800,
         }
         | overrides
     )
@@ -214,7 +214,7 @@ def tiny_stage3() -> Recipe:
     return tiny_stage2(
         name="tiny_stage3",
         requires=(*_TINY_PARTS, "tiny_stage1", "tiny_stage2"),
-        num_steps=2500,
+        num_steps=3000,
         learning_rate=5e-4,
         learning_rate_decay="linear",
     )

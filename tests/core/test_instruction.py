@@ -48,6 +48,7 @@ KIWI_RULES = {
     "num_reference_queries": 4,
     "query_slice": "tail",
     "frame_rule": "cap",
+    "video_size_factor": 2,
     "temporal_position_step": "fixed",
     "reference_in_context": True,
     "max_pixels": 4 * 3136,

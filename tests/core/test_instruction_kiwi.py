@@ -67,6 +67,7 @@ def small_config() -> InstructXConfig:
         query_slice="tail",
         mllm_frames=16,
         frame_rule="cap",
+        video_size_factor=2,
         temporal_position_step="fixed",
         reference_in_context=True,
         reference_suffix=" Use the reference input from last frame.",

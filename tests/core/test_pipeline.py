@@ -101,6 +101,7 @@ def test_kiwi_profile_runs_with_its_switches():
     config = own_config(reference_position="first")
     rule = dataclasses.replace(
         config.instruction, num_reference_queries=6, query_slice="tail", frame_rule="cap", mllm_frames=16,
+        video_size_factor=2,
         temporal_position_step="fixed", reference_in_context=True, max_pixels=112 * 112,
     )  # fmt: skip
     pipe = pipeline(dataclasses.replace(config, profile="kiwi", instruction=rule))

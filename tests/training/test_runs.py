@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -12,12 +13,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
+from instructx_core.config import tiny
 from instructx_core.errors import InputError
 from instructx_core.training import checkpoint
 from instructx_core.training.distributed import shard
 from instructx_core.training.rng import draw_indices, draw_modality, draw_noise
+from instructx_core.vae import build_vae
 
 WORKER = Path(__file__).parent / "worker.py"
 STEPS = 6
@@ -150,3 +153,18 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     (path / "model.safetensors").write_bytes(b"\x00" * 20)
     with pytest.raises(InputError, match="cannot be read"):
         checkpoint.load_latest(tmp_path, {"name": "x"})
+
+
+def test_a_run_that_is_not_finite_says_so_in_one_line(tmp_path: Path) -> None:
+    """The tiny VAE's second recipe, started from weights with a NaN in them."""
+    start = tmp_path / "tiny_vae_image"
+    start.mkdir()
+    vae = build_vae(tiny().vae)
+    tensors = {f"vae.{name}": p.detach().clone() for name, p in vae.named_parameters()}
+    next(iter(tensors.values())).view(-1)[0] = float("nan")
+    save_file(tensors, start / "final.safetensors")
+    run = [sys.executable, "-m", "instructx_core", "train", "tiny_vae", "--output", str(tmp_path), "--steps", "1"]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2, done.stderr
+    assert re.fullmatch(r"error: step 0: loss nan.*not finite; check the weights.*", done.stderr.splitlines()[-1])
+    assert not (tmp_path / "tiny_vae" / "final.safetensors").exists()

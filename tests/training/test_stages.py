@@ -58,16 +58,17 @@ def test_stage1_of_the_tiny_model_trains_exactly_these() -> None:
 def test_stage2_of_the_tiny_model_trains_exactly_these() -> None:
     encoder, denoiser = parts(tiny())
     chosen = select(stage2().train, encoder, denoiser)
-    # 6 blocks x 27 tensors; patch, head, table, time embedding and projection outside; text_embedding is bypassed
-    assert kinds(chosen) == {"lora": 56, "connector": 4, "queries": 2, "denoiser": 6 * 27 + 11}
+    # 6 blocks x 27 tensors; patch, head, table, time embedding and projection outside; two own embedders;
+    # text_embedding is bypassed
+    assert kinds(chosen) == {"lora": 56, "connector": 4, "queries": 2, "denoiser": 6 * 27 + 11 + 4}
     assert not any("text_embedder" in name for name in chosen)
 
 
 def test_own_embedders_are_trained_from_stage_2_on() -> None:
-    config = nano()
-    own = dataclasses.replace(config.denoiser, source_embedder="own", reference_embedder="own")
-    encoder, denoiser = parts(dataclasses.replace(config, denoiser=own))
-    extra = set(select(stage2().train, encoder, denoiser)) - set(select(stage2().train, *parts(config)))
+    own = nano()
+    tied = dataclasses.replace(own.denoiser, source_embedder="tied", reference_embedder="tied")
+    literal = dataclasses.replace(own, denoiser=tied)
+    extra = set(select(stage2().train, *parts(own))) - set(select(stage2().train, *parts(literal)))
     assert extra == {
         f"denoiser.{part}_embedder.{kind}" for part in ("source", "reference") for kind in ("weight", "bias")
     }
