@@ -10,33 +10,17 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers.schedulers import FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
 from torch import Tensor
 
 from .config import InstructXConfig
 from .errors import InputError
+from .sigmas import flow_sigmas
+from .sigmas import shift_sigmas as shift_sigmas  # part of this module's interface
 
 # Last noise level before the shift. Kiwi-Edit's training code uses 0, its diffusers pipeline this odd constant.
 KIWI_DIFFUSERS_SIGMA_MIN = 0.003 / 1.002
-
-
-def flow_sigmas(num_steps: int, sigma_min: float = 0.0) -> np.ndarray:
-    """(N,) noise levels before the shift, from 1 down, `sigma_min` excluded: linspace(1, sigma_min, N + 1)[:-1].
-
-    Raises InputError unless num_steps >= 1 and 0 <= sigma_min < 1.
-    """
-    if num_steps < 1:
-        raise InputError(f"num_inference_steps is {num_steps}; use at least 1")
-    if not 0.0 <= sigma_min < 1.0:
-        raise InputError(f"sigma_min is {sigma_min}; it must lie in [0, 1)")
-    return np.linspace(1.0, sigma_min, num_steps + 1)[:-1].astype(np.float32)
-
-
-def shift_sigmas(sigmas_N: np.ndarray, shift: float) -> np.ndarray:
-    """sigma' = shift sigma / (1 + (shift - 1) sigma): more steps at high noise for shift > 1."""
-    return shift * sigmas_N / (1.0 + (shift - 1.0) * sigmas_N)
 
 
 def build_scheduler(config: InstructXConfig, kind: str = "euler") -> Any:

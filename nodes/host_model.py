@@ -1,0 +1,91 @@
+"""The host's symbols on the DiT's side: patching a MODEL, conditioning entries, sampling. Beside host.py, same rule.
+
+Everything is imported inside the functions, so that a renamed symbol breaks the node that uses it and not the pack.
+Legend: B batch, C latent channels, T latent frames, H W latent size, N steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def wrapper_kinds() -> Any:
+    """Names of the places where a model can be wrapped: .DIFFUSION_MODEL, .PREPARE_SAMPLING."""
+    from comfy.patcher_extension import WrappersMP
+
+    return WrappersMP
+
+
+def pad_to_patch_size(latent_BCTHW: Tensor, patch_size: tuple[int, int, int]) -> Tensor:
+    """The latent with its sides filled up to the patch, by the host's own rule."""
+    from comfy.ldm.common_dit import pad_to_patch_size as pad
+
+    return pad(latent_BCTHW, patch_size)
+
+
+def noise_shaped(latent_BCTHW: Tensor) -> Any:
+    """A conditioning tensor on the grid of the noise: the host cuts it with areas, repeats it over a batch."""
+    from comfy.conds import CONDNoiseShape
+
+    return CONDNoiseShape(latent_BCTHW)
+
+
+def constant(value: Any) -> Any:
+    """A conditioning entry that the host hands over as it is."""
+    from comfy.conds import CONDConstant
+
+    return CONDConstant(value)
+
+
+def sampler_names() -> list[str]:
+    from comfy.samplers import KSampler
+
+    return list(KSampler.SAMPLERS)
+
+
+def scheduler_names() -> list[str]:
+    from comfy.samplers import KSampler
+
+    return list(KSampler.SCHEDULERS)
+
+
+def with_shift(model: Any, shift: float) -> Any:
+    """A clone of the MODEL with this shift, by the host's node ModelSamplingSD3."""
+    from comfy_extras.nodes_model_advanced import ModelSamplingSD3
+
+    return ModelSamplingSD3().patch(model, shift)[0]
+
+
+def scheduled_sigmas(model: Any, steps: int, sampler: str, scheduler: str, denoise: float) -> Tensor:
+    """(N + 1,) noise levels of one of the host's schedulers, exactly those of its KSampler."""
+    from comfy.samplers import KSampler
+
+    return KSampler(model, steps, model.load_device, sampler, scheduler, denoise, model.model_options).sigmas
+
+
+def draw_noise(model: Any, latent: dict[str, Any], seed: int) -> tuple[Tensor, Tensor]:
+    """(noise, latent) of a LATENT, both (B, C, T, H, W): drawn on the CPU, so a seed means the same everywhere."""
+    from comfy import sample
+
+    start_BCTHW = sample.fix_empty_latent_channels(model, latent["samples"])
+    return sample.prepare_noise(start_BCTHW, seed, latent.get("batch_index")), start_BCTHW
+
+
+def run_sampler(
+    model: Any, noise: Tensor, cfg: float, sampler: str, sigmas: Tensor, positive: Any, negative: Any, start: Tensor,
+    noise_mask: Tensor | None, seed: int,
+) -> Tensor:  # fmt: skip
+    """The host's sampling loop, with its progress bar, latent preview and interrupt."""
+    import latent_preview
+    from comfy import sample, utils
+    from comfy.samplers import sampler_object
+
+    callback: Callable[..., None] = latent_preview.prepare_callback(model, len(sigmas) - 1)
+    return sample.sample_custom(
+        model, noise, cfg, sampler_object(sampler), sigmas, positive, negative, start, noise_mask=noise_mask,
+        callback=callback, disable_pbar=not utils.PROGRESS_BAR_ENABLED, seed=seed,
+    )  # fmt: skip

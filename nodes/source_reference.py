@@ -1,0 +1,196 @@
+"""Node Source and Reference: MODEL and conditionings get the source's and the references' latents (paper 3.1).
+
+After Connector, before any sampler. The model patch is in here, so it cannot be forgotten. The LATENT is the source's
+own encoding: its grid is the output's, and noise masks and denoise below 1 work on it.
+Legend: F frames, H W pixels, C channels; T R h w latent frames, references, height, width; D width, L tokens.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..instructx_core.errors import InputError
+from .fitting import CROP, LENGTH_RULES, PAD, SIZE_RULES, Fitted, fit_reference, fit_source
+from .host import check_interrupted
+from .host_model import constant, noise_shaped
+from .model_patch import CONNECTOR_NODE, KEY, NO_NEGATIVE, REFERENCES, SOURCE, check_model, patch_model
+from .schema import make, reference_inputs, schema, source_input
+
+if TYPE_CHECKING:
+    from .encoder_model import Adapter
+
+logger = logging.getLogger("instructx")
+
+
+class InstructXSourceReference(io.ComfyNode):
+    """MODEL, positive, [negative], VAE, source, references -> MODEL, positive, negative, LATENT."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "InstructXSourceReference",
+            "Source and Reference",
+            "Gives the model the picture or clip to edit, and references. Use all four outputs for sampling: they "
+            "belong together.",
+            search_aliases=["edit", "apply source", "reference image", "video edit"],
+            inputs=[
+                io.Model.Input(
+                    "model", tooltip="The Wan DiT of the checkpoint, from any loader; LoRA before or behind."
+                ),
+                io.Conditioning.Input("positive", tooltip=f"From {CONNECTOR_NODE}."),
+                io.Vae.Input("vae", tooltip="The checkpoint's VAE: Wan2.1 (16 channels) or Wan2.2 5B (48 channels)."),
+                source_input("The picture or clip to edit. The result has its size and length."),
+                io.Combo.Input(
+                    "resize",
+                    options=list(SIZE_RULES),
+                    default=CROP,
+                    tooltip="What to do when the source's sides are no multiples of 16 (32 for Wan2.2 5B) pixels. "
+                    "crop: cut up to 15 (31) pixels, centred. pad: repeat the right and lower edge; Sampler "
+                    "(InstructX) cuts it off again. error: stop and say so. Nothing is ever scaled.",
+                ),
+                io.Combo.Input(
+                    "length",
+                    options=list(LENGTH_RULES),
+                    default=PAD,
+                    tooltip="What to do when a clip has not 4n+1 frames (1, 5, 9, ...). pad: repeat the last frame; "
+                    "Sampler (InstructX) cuts it off again. trim: drop up to 3 frames at the end. error: stop and "
+                    "say so.",
+                ),
+                make(
+                    io.Conditioning,
+                    "negative",
+                    optional=True,
+                    tooltip=f"For cfg above 1: from a second {CONNECTOR_NODE} whose queries drop the instruction. "
+                    "Without it sample at cfg 1.",
+                ),
+                *reference_inputs("A picture the instruction refers to, any size; a batch counts as several."),
+            ],
+            outputs=[
+                io.Model.Output("MODEL", display_name="model", tooltip="The patched model."),
+                io.Conditioning.Output("POSITIVE", display_name="positive", tooltip="With source and references."),
+                io.Conditioning.Output("NEGATIVE", display_name="negative", tooltip="With source and references."),
+                io.Latent.Output("LATENT", display_name="latent", tooltip="The source's latent: sample this one."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        positive: Any,
+        vae: Any,
+        source: Any,
+        resize: str,
+        length: str,
+        negative: Any = None,
+        **references: Tensor | None,
+    ) -> io.NodeOutput:
+        adapter = adapter_of(positive, "positive")
+        if negative is not None:
+            adapter_of(negative, "negative")
+        check_model(model, adapter)
+        check_vae(vae, adapter)
+        pictures = [picture for key in sorted(references) for picture in pictures_of(references[key])]
+        check_references(positive, len(pictures))
+        multiple = vae.spacial_compression_encode() * adapter.denoiser.patch_size[1]
+        fitted = fit_source(frames_of(source), multiple, int(vae.temporal_compression_decode() or 1), resize, length)
+        source_BCTHW, references_BCRHW = encode(vae, fitted, pictures)
+        patched = patch_model(model, adapter)
+        process = patched.get_model_object("latent_format").process_in
+        extras = {SOURCE: noise_shaped(process(source_BCTHW))}
+        stand_in = {} if negative is not None else {NO_NEGATIVE: constant(True)}
+        report = [*fitted.notes, describe(source_BCTHW, references_BCRHW, adapter)]
+        for line in report:
+            logger.info("InstructX: %s", line)
+        return io.NodeOutput(
+            patched,
+            attach(positive, extras, references_BCRHW),
+            attach(positive if negative is None else negative, extras | stand_in, references_BCRHW),
+            {"samples": source_BCTHW, KEY: fitted.keep},
+            ui={"text": report},
+        )
+
+
+def adapter_of(conditioning: Any, name: str) -> Adapter:
+    """The adapter that Connector put into a conditioning. Raises InputError when one of its parts has none."""
+    adapters = [options.get(KEY) for _, options in conditioning]
+    if not adapters or any(adapter is None for adapter in adapters):
+        raise InputError(
+            f"{name} does not come from {CONNECTOR_NODE}; text encoder (T5, CLIP) prompts cannot steer this model: "
+            f"connect the conditioning of {CONNECTOR_NODE}"
+        )
+    return adapters[0]
+
+
+def check_vae(vae: Any, adapter: Adapter) -> None:
+    """Raises InputError unless the VAE is a video VAE with the model's latent channels."""
+    want = adapter.denoiser.in_channels
+    if vae.latent_channels != want or vae.latent_dim != 3:
+        kind = "clips" if vae.latent_dim == 3 else "single images"
+        raise InputError(
+            f"VAE has {vae.latent_channels} channels for {kind}, {adapter.name} needs {want} for clips; load the "
+            f"{'Wan2.2' if want == 48 else 'Wan2.1'} VAE"
+        )
+
+
+def check_references(positive: Any, count: int) -> None:
+    """Raises InputError when the queries saw references that the DiT would not get, or the other way round."""
+    for _, options in positive:
+        seen = options.get(f"{KEY}_references")
+        if seen is not None and bool(seen) != bool(count):
+            raise InputError(
+                f"Query Embeddings (InstructX) had {int(seen)} reference(s), this node has {count}; connect the same "
+                "ones to both, or none"
+            )
+
+
+def frames_of(source: Any) -> Tensor:
+    """IMAGE batch or VIDEO -> (F, H, W, 3) float in [0, 1]."""
+    frames = source if isinstance(source, Tensor) else source.get_components().images
+    return frames[..., :3]
+
+
+def pictures_of(reference: Tensor | None) -> list[Tensor]:
+    """An IMAGE input -> its pictures (H, W, 3)."""
+    return [] if reference is None else list(reference[..., :3])
+
+
+def encode(vae: Any, fitted: Fitted, pictures: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+    """Latents (1, C, T, h, w) of the source and (1, C, R, h, w) of the references, as the VAE gives them."""
+    source_BCTHW = vae.encode(fitted.frames_FHWC)
+    height, width = fitted.frames_FHWC.shape[1:3]
+    singles = []
+    for picture in pictures:  # one by one: as a clip the VAE would compress them in time
+        check_interrupted()
+        singles.append(vae.encode(fit_reference(picture, height, width)))
+    return source_BCTHW, torch.cat(singles, dim=2) if singles else None
+
+
+def attach(conditioning: Any, extras: dict[str, Any], references_BCRHW: Tensor | None) -> list[Any]:
+    """Every part of a CONDITIONING with source and references; earlier ones of ours are replaced."""
+    parts = []
+    for context, options in conditioning:
+        ours = (SOURCE, NO_NEGATIVE)
+        kept = {key: value for key, value in options.get("model_conds", {}).items() if key not in ours}
+        changed = {key: value for key, value in options.items() if key != REFERENCES} | {"model_conds": kept | extras}
+        if references_BCRHW is not None:
+            changed[REFERENCES] = references_BCRHW
+        parts.append([context, changed])
+    return parts
+
+
+def describe(source_BCTHW: Tensor, references_BCRHW: Tensor | None, adapter: Adapter) -> str:
+    """What the DiT will see, in tokens."""
+    _, _, t, h, w = source_BCTHW.shape
+    p, q, r = adapter.denoiser.patch_size
+    cells = (h // q) * (w // r)
+    line = f"{t // p * cells} tokens (latent {t}x{h}x{w})"
+    if references_BCRHW is not None:
+        line += f" + {references_BCRHW.shape[2] * cells} for {references_BCRHW.shape[2]} reference(s)"
+    return line
