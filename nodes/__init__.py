@@ -15,9 +15,13 @@ logger = logging.getLogger("instructx")
 
 # (module, class) in the order of the data flow. A new node is one line here.
 NODES = (
+    ("sample", "InstructXSample"),
     ("load_encoder", "InstructXLoadEncoder"),
     ("query_embeddings", "InstructXQueryEmbeddings"),
     ("connector", "InstructXConnector"),
+    ("source_reference", "InstructXSourceReference"),
+    ("sampler", "InstructXSampler"),
+    ("compare", "InstructXCompare"),
 )
 
 
