@@ -10,18 +10,26 @@ Every file carries the InstructXConfig in its metadata; the adapter's one decide
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .config import InstructXConfig
 from .denoiser import InstructXTransformer3DModel, build_denoiser
+from .encoder_weights import (
+    EMBEDDERS,
+    adapter_config,
+    agree,
+    assign_tensors,
+    mllm_to_original,
+    read_adapter,
+    read_encoder,
+)
 from .errors import InputError
 from .instruction import InstructXEncoder, build_encoder
 from .keymaps import dit_to_diffusers, dit_to_original, is_diffusers_dit, vae_to_diffusers, vae_to_original
@@ -30,7 +38,6 @@ from .schedule import build_scheduler
 from .tensorfile import (
     check_names,
     empty_parameters,
-    read_config,
     read_tensors,
     whole_folder,
     write_tensors,
@@ -46,7 +53,6 @@ FOLDERS = {
     "adapter": "model_patches",
 }
 TOKENIZER_FILE = "tokenizer.json"
-EMBEDDERS = ("source_embedder.", "reference_embedder.")
 _WRAPPERS = re.compile(r"^(model\.diffusion_model|diffusion_model)\.")  # of single-file repackagings
 
 
@@ -89,19 +95,6 @@ def denoiser_name(key: str) -> str:
     """Name in a file -> name in InstructXTransformer3DModel: original or diffusers spelling, wrapped or not."""
     bare = _WRAPPERS.sub("", key)
     return bare if is_diffusers_dit(bare) else dit_to_diffusers(bare)
-
-
-def mllm_to_original(key: str) -> str:
-    """Name in Qwen2_5_VLModel -> the original repository's (model.*, visual.*); LoRA's base layers are unwrapped."""
-    return re.sub(r"^language_model\.", "model.", key).replace(".base_layer.", ".")
-
-
-def mllm_from_original(key: str) -> str | None:
-    """The original repository's name, or transformers' newer one -> name in Qwen2_5_VLModel; None for the lm_head."""
-    if key.startswith("lm_head."):
-        return None
-    key = re.sub(r"^model\.(language_model|visual)\.", r"\1.", key)
-    return re.sub(r"^model\.", "language_model.", key)
 
 
 def adapter_state(encoder: InstructXEncoder, transformer: InstructXTransformer3DModel) -> dict[str, Tensor]:
@@ -157,40 +150,6 @@ def save_checkpoint(
 # --- load ----------------------------------------------------------------------------------------------------------
 
 
-def _agree(path: Path, config: InstructXConfig, fields: tuple[str, ...]) -> None:
-    """Raises InputError when the file was saved for another model than `config`."""
-    other = read_config(path)
-    if other is None:
-        return
-    for name in fields:
-        ours, theirs = getattr(config, name), getattr(other, name)
-        if ours == theirs:
-            continue
-        if not dataclasses.is_dataclass(ours):
-            difference = f"{name} {theirs!r}, not {ours!r}"
-        else:
-            values = ((f.name, getattr(theirs, f.name), getattr(ours, f.name)) for f in dataclasses.fields(ours))
-            difference = "; ".join(f"{name}.{field} {a!r}, not {b!r}" for field, a, b in values if a != b)
-        raise InputError(f"{path.name} belongs to {other.name} ({difference}); use the files of {config.name} together")
-
-
-def adapter_config(path: str | Path) -> InstructXConfig:
-    """The config that an adapter file carries. Raises InputError when it carries none."""
-    config = read_config(path)
-    if config is None:
-        raise InputError(
-            f"{Path(path).name} carries no InstructX config; it is not an adapter file, use the shipped one"
-        )
-    return config
-
-
-def _assign(file: Path, module: nn.Module, state: dict[str, Tensor], spell: Callable[[str], str]) -> None:
-    """Strict load into a module of empty parameters. Messages use the file's spelling."""
-    want = module.state_dict()
-    check_names(file.name, {spell(k): v for k, v in state.items()}, {spell(k): v for k, v in want.items()})
-    module.load_state_dict(state, strict=True, assign=True)
-
-
 def load_denoiser(
     path: str | Path,
     config: InstructXConfig,
@@ -203,7 +162,7 @@ def load_denoiser(
     Norms, modulation and embedders stay fp32, as in diffusers. Raises InputError when tensors do not fit.
     """
     file = Path(path)
-    _agree(file, config, ("denoiser",))
+    agree(file, config, ("denoiser",))
     fp32 = InstructXTransformer3DModel._keep_in_fp32_modules
 
     def dtype_of(name: str) -> torch.dtype:
@@ -214,7 +173,7 @@ def load_denoiser(
     state |= {name: value.to(device, torch.float32) for name, value in own.items()}
     with empty_parameters():
         model = build_denoiser(config)
-    _assign(file, model, state, lambda key: key if key.startswith(EMBEDDERS) else dit_to_original(key))
+    assign_tensors(file, model, state, lambda key: key if key.startswith(EMBEDDERS) else dit_to_original(key))
     return model.to(device=device).eval()
 
 
@@ -226,20 +185,12 @@ def load_vae(
 ) -> Any:
     """AutoencoderKLWan from a file in original Wan names."""
     file = Path(path)
-    _agree(file, config, ("vae",))
+    agree(file, config, ("vae",))
     state = read_tensors(file, lambda key: vae_to_diffusers(key, config.vae), device, lambda name: dtype)
     with empty_parameters():
         model = build_vae(config.vae)
-    _assign(file, model, state, lambda key: vae_to_original(key, config.vae))
+    assign_tensors(file, model, state, lambda key: vae_to_original(key, config.vae))
     return model.to(device=device).eval()
-
-
-def read_adapter(path: str | Path, config: InstructXConfig | None = None) -> dict[str, Tensor]:
-    """Tensors of an adapter file, as stored. Raises InputError when it is not one, or of another profile."""
-    own = adapter_config(path)
-    if config is not None and config != own:
-        _agree(Path(path), config, tuple(f.name for f in dataclasses.fields(config)))
-    return read_tensors(path)
 
 
 def load_encoder(
@@ -254,20 +205,10 @@ def load_encoder(
 
     merge_lora=False keeps LoRA layers, to train on. Raises InputError when tensors do not fit.
     """
-    file = Path(path)
-    _agree(file, config, ("mllm",))
-    lora = {k: v for k, v in adapter.items() if ".lora_" in k}
-    targets = _lora_targets(lora) if merge_lora else {}
-    base = read_tensors(file, mllm_from_original, device, lambda name: None if name in targets else dtype)
-    for target, stem in targets.items():
-        if target not in base:
-            raise InputError(f"LoRA tensor {stem} has no layer in {file.name}; use the files of one model")
-        base[target] = _merged(base[target], stem, lora, config).to(dtype)
-    rest = {k: v.to(device) for k, v in adapter.items() if k not in lora and not k.startswith(EMBEDDERS)}
     with empty_parameters():
         model = build_encoder(config)
-    state = {f"mllm.{k}": v for k, v in base.items()} | rest
-    _assign(file, model, {k: v.to(dtype) for k, v in state.items()}, _encoder_spelling)
+    read_encoder(model, path, config, adapter, dtype, device, merge_lora)
+    lora = {k: v for k, v in adapter.items() if ".lora_" in k}
     if lora and not merge_lora:
         model.add_lora(config.lora)
         names = {k: k.removeprefix("mllm.") for k in model.lora_state_dict()}
@@ -276,32 +217,6 @@ def load_encoder(
         for k, value in want.items():
             value.copy_(lora[k])
     return model.to(device=device).eval()
-
-
-def _encoder_spelling(key: str) -> str:
-    return mllm_to_original(key.removeprefix("mllm.")) if key.startswith("mllm.") else key
-
-
-def _lora_targets(lora: Mapping[str, Tensor]) -> dict[str, str]:
-    """Weight in Qwen2_5_VLModel -> LoRA stem. Raises InputError when a tensor lacks its partner."""
-    stems = {name.rpartition(".lora_")[0] for name in lora}
-    for stem in sorted(stems):
-        for half in ("A", "B"):
-            if f"{stem}.lora_{half}.weight" not in lora:
-                raise InputError(f"{stem}.lora_{half}.weight is missing; use the whole adapter file")
-    return {f"{mllm_from_original(stem)}.weight": stem for stem in stems}
-
-
-def _merged(weight: Tensor, stem: str, lora: Mapping[str, Tensor], config: InstructXConfig) -> Tensor:
-    """W + (alpha / rank) B A in fp32. Raises InputError when the shapes do not fit the weight or the config's rank."""
-    down, up = (lora[f"{stem}.lora_{half}.weight"].to(weight.device, torch.float32) for half in ("A", "B"))
-    shapes = (up.shape[0], down.shape[1]), (down.shape[0], up.shape[1])
-    if shapes != (tuple(weight.shape), (config.lora.rank, config.lora.rank)):
-        raise InputError(
-            f"LoRA of {stem} is {tuple(up.shape)} x {tuple(down.shape)}; the layer is {tuple(weight.shape)} and the "
-            f"rank {config.lora.rank}: use the adapter of this model"
-        )
-    return weight.float() + (config.lora.alpha / config.lora.rank) * (up @ down)
 
 
 def load_pipeline(

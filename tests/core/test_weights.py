@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tiny import clip, own_config, pipeline, randomise, small_config
 
-from instructx_core import keymaps, weights
+from instructx_core import encoder_weights, keymaps, weights
 from instructx_core.config import kiwi_5b, paper_14b, tiny
 from instructx_core.denoiser import build_denoiser
 from instructx_core.errors import InputError
@@ -88,10 +88,10 @@ def test_qwen_names():
         "visual.patch_embed.proj.weight": "visual.patch_embed.proj.weight",
         "lm_head.weight": None,
     }.items():
-        assert weights.mllm_from_original(theirs) == ours
+        assert encoder_weights.mllm_from_original(theirs) == ours
     with torch.device("meta"):
         names = list(build_encoder(small_config()).mllm.state_dict())
-    assert [weights.mllm_from_original(weights.mllm_to_original(n)) for n in names] == names
+    assert [encoder_weights.mllm_from_original(encoder_weights.mllm_to_original(n)) for n in names] == names
 
 
 # --- round trip ----------------------------------------------------------------------------------------------------
