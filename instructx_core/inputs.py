@@ -82,6 +82,15 @@ def _stack_references(references: list[list[Tensor]], config: InstructXConfig) -
     return torch.cat([patches for patches, _ in slots], dim=1), tuple(grid for _, grid in slots)
 
 
+def _modality(wanted: str | None, num_frames: int) -> str:
+    """Raises InputError for an unknown one, or when several frames are to be one image."""
+    if wanted not in (None, "image", "video"):
+        raise InputError(f"modality is {wanted!r}; use image or video")
+    if wanted == "image" and num_frames != 1:
+        raise InputError(f"the source has {num_frames} frames, an image edit takes one; use auto or video for a clip")
+    return wanted or ("image" if num_frames == 1 else "video")
+
+
 def prepare_inputs(
     tokenizer: Any,
     config: InstructXConfig,
@@ -93,6 +102,7 @@ def prepare_inputs(
     num_frames: int | None = None,
     grid: Grid | None = None,
     reference_grid: Grid | tuple[Grid, ...] | None = None,
+    modality: str | None = None,
     allow_empty: bool = False,
     text_length: int | None = None,
 ) -> EncoderInputs:
@@ -101,6 +111,7 @@ def prepare_inputs(
     instructions: B strings. frames: B uint8 (F, H, W, 3) tensors, the whole clips at `fps` Hz; F == 1 is an image.
     references: B lists of uint8 (H, W, 3). With precomputed vision features leave frames (and references) out and give
     num_frames (of the whole clip, 1 = image), `grid` and `reference_grid` instead (geometry.mllm_grid).
+    modality: image or video; by default that of the frames. One picture may be forced to be a clip of one frame.
     allow_empty: "" is the unconditional branch of guidance. text_length: pad instructions to a fixed length.
     Raises InputError on empty or overlong text, unequal samples, wrong shapes or dtypes.
     """
@@ -117,7 +128,8 @@ def prepare_inputs(
                 "give one clip an instruction, all of one length"
             )
         num_frames = lengths.pop()
-        patches_BSP, grid = _stack_pictures(frames, config, "image" if num_frames == 1 else "video")
+        modality = _modality(modality, num_frames)
+        patches_BSP, grid = _stack_pictures(frames, config, modality)
     if grid is None or num_frames is None:
         raise InputError("no frames given; give `frames`, or `num_frames` and `grid` with precomputed vision features")
     if references is not None:
@@ -126,7 +138,7 @@ def prepare_inputs(
         reference_patches_BSP, reference_grid = _stack_references(references, config)
     return _assemble(
         tokenizer, config, instructions, grid, as_grids(reference_grid),
-        modality="image" if num_frames == 1 else "video", step=temporal_step(config, num_frames, fps),
+        modality=_modality(modality, num_frames), step=temporal_step(config, num_frames, fps),
         patches=(patches_BSP, reference_patches_BSP), allow_empty=allow_empty, text_length=text_length,
     )  # fmt: skip
 
