@@ -1,0 +1,195 @@
+"""The patched native Wan model against the library's denoiser, and what a wrong graph says.
+
+Tolerance: both compute in fp32 and differ in the order of additions and the precision of the rotary tables; velocities
+are O(5), 1e-4 is a hundred times below the change that one bf16 rounding of the weights makes.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+pytestmark = pytest.mark.comfyui
+
+TOLERANCE = 1e-4
+TIED = {"source_embedder": "tied", "source_scale": "none", "reference_embedder": "tied"}
+OWN = {"source_embedder": "own", "source_scale": "none", "reference_embedder": "own"}
+KIWI = {"source_embedder": "own", "source_scale": "sigma", "reference_embedder": "own"}
+
+
+@pytest.fixture(scope="module")
+def dit(load_helper: Callable[[str, str], ModuleType]) -> ModuleType:
+    return load_helper("instructx_test_dit", "nodes/dit_case.py")
+
+
+@pytest.fixture(scope="module")
+def patching(pack: Callable[[str], ModuleType]) -> ModuleType:
+    return pack("nodes.model_patch")
+
+
+@pytest.fixture(scope="module")
+def case(dit: ModuleType) -> Any:
+    return dit.Case(dit.config_of(**OWN))
+
+
+def patched(patching: ModuleType, case: Any) -> Any:
+    return patching.patch_model(case.load(), case.adapter)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("references", [0, 1, 2])
+@pytest.mark.parametrize("position", ["last", "first"])
+@pytest.mark.parametrize("switches", [TIED, OWN, KIWI, {**KIWI, "reference_embedder": "tied"}])
+@pytest.mark.parametrize("channels", [16, 48])
+def test_velocity_equals_the_library(
+    dit: ModuleType, patching: ModuleType, channels: int, switches: dict[str, str], position: str, references: int
+) -> None:
+    case = dit.Case(dit.config_of(channels, reference_position=position, **switches))
+    model = patched(patching, case)
+    assert type(model.model).__name__ == {16: "WAN21", 48: "WAN22"}[channels]
+    given = dit.draw(case.config, references=references, batch=2)
+    want = case.library(
+        given.noisy, torch.full((2,), 300.0), given.context, source=given.source, references=given.references
+    ).sample
+    assert float(want.abs().max()) > 1.0
+    assert float((dit.forward(model, given) - want).abs().max()) < TOLERANCE
+
+
+@torch.no_grad()
+def test_nothing_stays_in_the_model(dit: ModuleType, patching: ModuleType, case: Any) -> None:
+    """What another pack had put there comes back, after a success and after an error."""
+    model = patched(patching, case)
+    denoiser = model.model.diffusion_model
+    given = dit.draw(case.config, references=1)
+    forward = denoiser.patch_embedding.forward
+    denoiser.patch_embedding.forward = lambda x: forward(x) * 2
+    before = {name: dict(module.__dict__) for name, module in denoiser.named_modules()}
+    dit.forward(model, given)
+    assert {name: dict(module.__dict__) for name, module in denoiser.named_modules()} == before
+    given.context = given.context[..., :7]
+    with pytest.raises(ValueError):
+        dit.forward(model, given)
+    assert {name: dict(module.__dict__) for name, module in denoiser.named_modules()} == before
+
+
+def test_patching_again_replaces_and_leaves_the_original_alone(
+    dit: ModuleType, patching: ModuleType, case: Any
+) -> None:
+    model = case.load()
+    once = patching.patch_model(model, case.adapter)
+    twice = patching.patch_model(once, case.adapter)
+    for kind in ("diffusion_model", "prepare_sampling"):
+        assert len(twice.get_wrappers(kind, "instructx")) == 1
+        assert twice.get_wrappers("diffusion_model", "instructx") != once.get_wrappers("diffusion_model", "instructx")
+        assert not model.get_wrappers(kind, "instructx")
+    assert twice.get_model_object("memory_usage_factor_conds").count("time_dim_concat") == 1
+    assert patching.is_patched(twice) and not patching.is_patched(model)
+    assert sorted(twice.model.state_dict()) == sorted(model.model.state_dict())
+
+
+@torch.no_grad()
+def test_deep_copy_works_and_is_independent(dit: ModuleType, patching: ModuleType, case: Any) -> None:
+    """What clones for torch.compile, several GPUs and hooks need: the patch holds no reference to a model."""
+    model = patched(patching, case)
+    given = dit.draw(case.config, references=1)
+    want = dit.forward(model, given)
+    twin = copy.deepcopy(model.model.diffusion_model)
+    wrappers = copy.deepcopy(model.wrappers)
+    options = {"wrappers": wrappers}
+    for weight in model.model.diffusion_model.parameters():
+        weight.zero_()
+    timestep = torch.full((1,), 300.0)
+    got = twin(
+        given.noisy, timestep, context=given.context, time_dim_concat=given.references, transformer_options=options,
+        instructx_source=given.source,
+    )  # fmt: skip
+    assert torch.equal(got, want)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("position", ["last", "first"])
+def test_timestep_a_frame(dit: ModuleType, patching: ModuleType, position: str) -> None:
+    """Wan2.2's noise mask gives each frame its own timestep: equal ones must do what a single one does."""
+    case = dit.Case(dit.config_of(48, reference_position=position, **KIWI))
+    model = patched(patching, case)
+    given = dit.draw(case.config, references=2)
+    want = dit.forward(model, given)
+    options = {"wrappers": model.wrappers}
+    got = model.model.diffusion_model(
+        given.noisy, torch.full((1, 3), 300.0), context=given.context, time_dim_concat=given.references,
+        transformer_options=options, instructx_source=given.source,
+    )  # fmt: skip
+    assert float((got - want).abs().max()) < TOLERANCE
+
+
+@torch.no_grad()
+def test_odd_area_is_padded_as_the_host_pads(dit: ModuleType, patching: ModuleType, case: Any) -> None:
+    model = patched(patching, case)
+    given = dit.draw(case.config)
+    given.noisy, given.source = given.noisy[..., :5, :3], given.source[..., :5, :3]
+    assert dit.forward(model, given).shape == given.noisy.shape
+
+
+@torch.no_grad()
+def test_wrong_graphs(dit: ModuleType, patching: ModuleType, case: Any) -> None:
+    model = patched(patching, case)
+
+    def error(**changed: Any) -> str:
+        given = dit.draw(case.config, references=1)
+        extra = changed.pop("extra", {})
+        for name, value in changed.items():
+            setattr(given, name, value)
+        with pytest.raises(ValueError) as caught:
+            dit.forward(model, given, **extra)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    assert "text encoder (T5, CLIP) prompts do not fit" in error(context=torch.zeros(1, 7, 4096))
+    assert "Source and Reference (InstructX)" in error(source=None)
+    assert "LATENT of Source and Reference" in error(source=torch.zeros(1, 16, 2, 8, 6))
+    assert "Set Mask" in error(references=torch.zeros(1, 16, 1, 4, 6))
+    assert "set cfg to 1" in error(extra={"instructx_no_negative": True})
+
+
+def test_wrong_models(dit: ModuleType, patching: ModuleType, case: Any) -> None:
+    wide = dit.config_of(48, **KIWI)
+    adapter = SimpleNamespace(**{**vars(case.adapter), "denoiser": wide.denoiser})
+    with pytest.raises(ValueError, match=r"takes 16 channels, the adapter test 48"):
+        patching.patch_model(case.load(), adapter)
+    adapter.denoiser = dataclasses.replace(case.config.denoiser, dim=384, num_heads=3)
+    with pytest.raises(ValueError, match=r"MODEL is 256 wide, the adapter test was made for 384; load"):
+        patching.patch_model(case.load(), adapter)
+    other = SimpleNamespace(get_model_object=lambda name: torch.nn.Linear(1, 1))
+    with pytest.raises(ValueError, match="is a Linear, not a Wan DiT"):
+        patching.patch_model(other, case.adapter)
+    adapter = SimpleNamespace(**{**vars(case.adapter), "source_embedder": None})
+    with pytest.raises(ValueError, match="adapter has no source_embedder"):
+        patching.patch_model(case.load(), adapter)
+
+
+@torch.no_grad()
+def test_unpatched_model_refuses_our_conditioning(dit: ModuleType, case: Any) -> None:
+    """The host's own words, in an unpatched model: the context does not fit its text embedding."""
+    with pytest.raises(RuntimeError, match=r"mat1 and mat2 shapes cannot be multiplied \(5x256 and 4096x256\)"):
+        dit.forward(case.load(), dit.draw(case.config))
+
+
+def test_memory_estimate_counts_references(dit: ModuleType, patching: ModuleType, case: Any) -> None:
+    """Extra frames of references weigh as much as frames of the video, with and without context windows."""
+    seen = []
+
+    def executor(model: Any, noise_shape: Any, conds: Any, **kwargs: Any) -> None:
+        seen.append(list(noise_shape))
+
+    conds = {"positive": [{"time_dim_concat": torch.zeros(1, 16, 2, 8, 6)}], "negative": [{}]}
+    patching.count_references(executor, None, (1, 16, 4, 8, 6), conds, model_options={})
+    patching.count_references(executor, None, (1, 16, 4, 8, 6), {"positive": [{}]}, model_options={})
+    windows = {"context_handler": type("Windows", (), {"context_length": 2})()}
+    patching.count_references(executor, None, (1, 16, 4, 8, 6), conds, model_options=windows)
+    assert seen == [[1, 16, 4, 12, 6], [1, 16, 4, 8, 6], [1, 16, 4, 16, 6]]
