@@ -31,6 +31,25 @@ _SPLIT = (
 )
 
 
+def _qwen_style(model: models.BPE) -> Tokenizer:
+    """A tokenizer around `model` that splits and normalises text as Qwen2's does."""
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_SPLIT), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def _add_special(tokenizer: Tokenizer, tokens: tuple[str, ...]) -> Tokenizer:
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in tokens])
+    return tokenizer
+
+
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     """Byte-level BPE in Qwen's style: any unicode text encodes, there is no unknown token.
 
@@ -40,30 +59,28 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     least = 256 + len(SPECIAL_TOKENS)
     if vocab_size < least:
         raise InputError(f"vocab_size is {vocab_size}; 256 bytes and {len(SPECIAL_TOKENS)} special tokens need {least}")
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(_SPLIT), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer = _qwen_style(models.BPE())
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size - len(SPECIAL_TOKENS),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
-    return tokenizer
+    return _add_special(tokenizer, SPECIAL_TOKENS)
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
-    """Reads a tokenizer.json (or a folder that holds one). Raises InputError when it is missing or not Qwen's kind."""
+    """Reads a tokenizer.json, or a folder that holds one, or a folder with Qwen2.5's vocab.json and merges.txt.
+
+    Raises InputError when it is missing or not Qwen's kind.
+    """
     file = Path(path)
     if file.is_dir():
+        vocabulary, merges = file / "vocab.json", file / "merges.txt"
         file = file / "tokenizer.json"
+        if not file.is_file() and vocabulary.is_file() and merges.is_file():
+            # these files lack the special tokens; the ids of Qwen2.5-VL follow the vocabulary in this order
+            return _add_special(_qwen_style(models.BPE.from_file(str(vocabulary), str(merges))), SPECIAL_TOKENS[:22])
     if not file.is_file():
         raise InputError(f"no tokenizer at {file}; give a tokenizer.json or the folder that holds it")
     try:

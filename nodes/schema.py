@@ -33,7 +33,7 @@ def schema(node_id: str, display_name: str, description: str, **keywords: Any) -
 
 
 def make(kind: Any, id: str, **keywords: Any) -> Any:
-    """`kind.Input(id, ...)`, without the keywords this host does not know, e.g. advanced. kind: io.Int, io.Combo, ..."""
+    """`kind.Input(id, ...)` without the keywords this host does not know, e.g. advanced. kind: io.Int, io.Combo ..."""
     known = inspect.signature(kind.Input.__init__).parameters
     return kind.Input(id, **{key: value for key, value in keywords.items() if key in known})
 
