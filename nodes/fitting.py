@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..instructx_core.errors import InputError
 from ..instructx_core.geometry import pad_frames
-from ..instructx_core.pixels import pad_reference, to_uint8
+from ..instructx_core.pixels import pad_reference
 
 CROP, PAD, TRIM, ERROR = "crop", "pad", "trim", "error"
 SIZE_RULES = (CROP, PAD, ERROR)
@@ -82,8 +82,8 @@ def _fit_length(frames_FHWC: Tensor, stride: int, rule: str) -> tuple[Tensor, st
 
 
 def fit_reference(picture_HWC: Tensor, height: int, width: int) -> Tensor:
-    """One reference as in training: fitted into the output's canvas, on white -> (1, height, width, 3)."""
-    return pad_reference(to_uint8(picture_HWC), height, width)[None].float() / 255.0
+    """One reference, uint8 (H, W, 3), as in training: fitted into the canvas on white -> IMAGE of one."""
+    return pad_reference(picture_HWC, height, width)[None].float() / 255.0
 
 
 def cut_back(frames_BFHWC: Tensor, keep: tuple[int, int, int] | None) -> Tensor:

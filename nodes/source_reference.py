@@ -19,6 +19,7 @@ from ..instructx_core.errors import InputError
 from .fitting import CROP, LENGTH_RULES, PAD, SIZE_RULES, Fitted, fit_reference, fit_source
 from .host import check_interrupted
 from .host_model import constant, noise_shaped
+from .media import read_references
 from .model_patch import CONNECTOR_NODE, KEY, NO_NEGATIVE, REFERENCES, SOURCE, check_model, patch_model
 from .schema import make, reference_inputs, schema, source_input
 
@@ -92,11 +93,11 @@ class InstructXSourceReference(io.ComfyNode):
         **references: Tensor | None,
     ) -> io.NodeOutput:
         adapter = adapter_of(positive, "positive")
-        if negative is not None:
-            adapter_of(negative, "negative")
+        if negative is not None and adapter_of(negative, "negative") != adapter:
+            raise InputError("positive and negative come from different adapters; use one Load Encoder for both")
         check_model(model, adapter)
         check_vae(vae, adapter)
-        pictures = [picture for key in sorted(references) for picture in pictures_of(references[key])]
+        pictures = read_references(references)
         check_references(positive, len(pictures))
         multiple = vae.spacial_compression_encode() * adapter.denoiser.patch_size[1]
         fitted = fit_source(frames_of(source), multiple, int(vae.temporal_compression_decode() or 1), resize, length)
@@ -125,6 +126,8 @@ def adapter_of(conditioning: Any, name: str) -> Adapter:
             f"{name} does not come from {CONNECTOR_NODE}; text encoder (T5, CLIP) prompts cannot steer this model: "
             f"connect the conditioning of {CONNECTOR_NODE}"
         )
+    if any(adapter != adapters[0] for adapter in adapters):
+        raise InputError(f"the parts of {name} come from different adapters; use one Load Encoder (InstructX) for all")
     return adapters[0]
 
 
@@ -143,7 +146,7 @@ def check_references(positive: Any, count: int) -> None:
     """Raises InputError when the queries saw references that the DiT would not get, or the other way round."""
     for _, options in positive:
         seen = options.get(f"{KEY}_references")
-        if seen is not None and bool(seen) != bool(count):
+        if seen is not None and int(seen) != count:
             raise InputError(
                 f"Query Embeddings (InstructX) had {int(seen)} reference(s), this node has {count}; connect the same "
                 "ones to both, or none"
@@ -151,14 +154,13 @@ def check_references(positive: Any, count: int) -> None:
 
 
 def frames_of(source: Any) -> Tensor:
-    """IMAGE batch or VIDEO -> (F, H, W, 3) float in [0, 1]."""
+    """IMAGE batch or VIDEO -> (F, H, W, 3) float in [0, 1], not rounded to 8 bits. Raises InputError for others."""
+    if not isinstance(source, Tensor) and not hasattr(source, "get_components"):
+        raise InputError(f"source is a {type(source).__name__}; connect an IMAGE (one or a batch) or a VIDEO")
     frames = source if isinstance(source, Tensor) else source.get_components().images
+    if frames.ndim != 4 or frames.shape[-1] not in (3, 4) or 0 in frames.shape:
+        raise InputError(f"source has shape {tuple(frames.shape)}; connect an IMAGE with at least one picture")
     return frames[..., :3]
-
-
-def pictures_of(reference: Tensor | None) -> list[Tensor]:
-    """An IMAGE input -> its pictures (H, W, 3)."""
-    return [] if reference is None else list(reference[..., :3])
 
 
 def encode(vae: Any, fitted: Fitted, pictures: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
