@@ -102,6 +102,7 @@ class Graph:
         self,
         column: str,
         kind: str,
+        /,
         *,
         models: list[dict[str, str]] | None = None,
         title: str | None = None,

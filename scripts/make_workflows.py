@@ -26,7 +26,7 @@ SETTINGS = (
     ("shift", "FLOAT", PAPER.shift),
     ("unet_name", "COMBO", PAPER.diffusion_model),
     ("vae_name", "COMBO", PAPER.vae),
-    ("text_encoder", "COMBO", PAPER.text_encoder),
+    ("encoder", "COMBO", PAPER.text_encoder),
     ("adapter", "COMBO", PAPER.adapter),
 )
 

@@ -142,7 +142,7 @@ def loaders(graph: Graph, files: Files, given: Callable[[str, Any], Any]) -> tup
     encoder = graph.add(
         MODELS,
         "InstructXLoadEncoder",
-        text_encoder=given("text_encoder", files.text_encoder),
+        encoder=given("encoder", files.text_encoder),
         adapter=given("adapter", files.adapter),
         models=files.models(files.text_encoder, "text_encoders"),
     )
@@ -173,7 +173,7 @@ def edit(
         EDIT,
         "InstructXSourceReference",
         model=model,
-        positive=positive.out("positive"),
+        positive=positive.out("conditioning"),
         vae=vae,
         source=source,
         **references,
