@@ -163,7 +163,8 @@ class _CastingRMSNorm(nn.Module):
     weight_function: list[Any]
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = host.cast_to(self.weight, x.dtype, x.device)
+        # a copy for the functions: the host's patches write into what they are given
+        weight = host.cast_to(self.weight, x.dtype, x.device, copy=bool(self.weight_function))
         for function in self.weight_function:
             weight = function(weight)
         wide = x.float()

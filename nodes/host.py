@@ -92,11 +92,11 @@ def cast_ops() -> Any:
     return ops.manual_cast
 
 
-def cast_to(tensor: Any, dtype: Any, device: Any) -> Any:
+def cast_to(tensor: Any, dtype: Any, device: Any, copy: bool) -> Any:
     """A weight on another device and in another dtype, as the host does it."""
     from comfy import model_management
 
-    return model_management.cast_to(tensor, dtype, device)
+    return model_management.cast_to(tensor, dtype, device, copy=copy)
 
 
 def check_interrupted() -> None:

@@ -121,10 +121,18 @@ def _boot_code(main: Path, argv: list[str]) -> str:
 class Host:
     """One running ComfyUI with the pack. `base` holds custom_nodes, models, input, output, user and host.log.
 
-    packs: folder names to install the pack under. extra: more arguments for main.py, e.g. ["--novram"].
+    packs: folder names to install the pack under. extra: more arguments for main.py, e.g. ("--novram",). files: copied
+    into custom_nodes, e.g. a test's own node.
     """
 
-    def __init__(self, tree: Path, base: Path, packs: tuple[str, ...] = (PACK,), extra: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        tree: Path,
+        base: Path,
+        packs: tuple[str, ...] = (PACK,),
+        extra: tuple[str, ...] = (),
+        files: tuple[Path, ...] = (),
+    ) -> None:
         self.tree, self.base, self.extra = tree, base, extra
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
@@ -134,6 +142,8 @@ class Host:
         (base / "user/default/comfy.settings.json").write_text('{"Comfy.TutorialCompleted": true}', encoding="utf-8")
         for name in packs:
             install_pack(base / "custom_nodes", name)
+        for file in files:
+            shutil.copy2(file, base / "custom_nodes" / file.name)
 
     # --- life ------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,228 @@
+"""The pack on a running ComfyUI beside the host's own nodes: what an artist wires around it, over HTTP.
+
+Numbers are compared in tests/nodes/test_interplay.py; here the real loaders, the executor's cache, the prompt worker's
+interrupt and the launch options take part. All graphs use the shipped tiny model and few steps.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.comfyui
+
+FILE = "instructx_tiny.safetensors"
+Graph = dict[str, Any]
+
+
+def node(kind: str, /, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": kind, "inputs": inputs}
+
+
+def edit(kind: str = "image", task: str = "color", weights: str = "default", **settings: Any) -> Graph:
+    """The API graph of one edit by the pack's Sampler; references are wired for the reference tasks."""
+    references = {"reference_1": ["sample", 2]} if task.startswith("reference") else {}
+    sampler = {
+        "seed": 1, "steps": 2, "cfg": 1.0, "shift": 3.0, "sampler_name": "euler", "scheduler": "simple",
+        "denoise": 1.0, **settings,
+    }  # fmt: skip
+    return {
+        "unet": node("UNETLoader", unet_name=FILE, weight_dtype=weights),
+        "vae": node("VAELoader", vae_name=FILE),
+        "encoder": node("InstructXLoadEncoder", encoder=FILE, adapter=FILE, dtype="auto", device="auto"),
+        "sample": node("InstructXSample", kind=kind, edit=task, seed=3),
+        "queries": node(
+            "InstructXQueryEmbeddings", encoder=["encoder", 0], instruction=["sample", 1], source=["sample", 0],
+            modality="auto", drop_instruction=False, fps=0.0, **references,
+        ),
+        "connector": node("InstructXConnector", queries=["queries", 0]),
+        "source": node(
+            "InstructXSourceReference", model=["unet", 0], positive=["connector", 0], vae=["vae", 0],
+            source=["sample", 0], resize="error", length="error", **references,
+        ),
+        "sampler": node(
+            "InstructXSampler", model=["source", 0], positive=["source", 1], negative=["source", 2],
+            latent=["source", 3], vae=["vae", 0], **sampler,
+        ),
+        "save": node("PreviewImage", images=["sampler", 0]),
+    }  # fmt: skip
+
+
+def guided(graph: Graph) -> Graph:
+    """The same graph with a negative without instruction."""
+    free = {**graph["queries"]["inputs"], "drop_instruction": True}
+    graph["free_queries"] = node("InstructXQueryEmbeddings", **free)
+    graph["free_connector"] = node("InstructXConnector", queries=["free_queries", 0])
+    graph["source"]["inputs"]["negative"] = ["free_connector", 0]
+    return graph
+
+
+def native(graph: Graph) -> Graph:
+    """The same graph with the host's own ModelSamplingSD3, KSampler and VAEDecode."""
+    old = graph.pop("sampler")["inputs"]
+    graph["shift"] = node("ModelSamplingSD3", model=old["model"], shift=old.pop("shift"))
+    graph["ksampler"] = node(
+        "KSampler", model=["shift", 0], latent_image=old["latent"],
+        **{key: value for key, value in old.items() if key not in ("model", "latent", "vae")},
+    )  # fmt: skip
+    graph["decode"] = node("VAEDecode", samples=["ksampler", 0], vae=["vae", 0])
+    graph["save"] = node("PreviewImage", images=["decode", 0])
+    return graph
+
+
+def between(graph: Graph, name: str, kind: str, target: tuple[str, str], slot: str, /, **inputs: Any) -> Graph:
+    """Puts one of the host's nodes on the wire that ends in `target` (node, input)."""
+    wire = graph[target[0]]["inputs"][target[1]]
+    graph[name] = node(kind, **{slot: wire}, **inputs)
+    graph[target[0]]["inputs"][target[1]] = [name, 0]
+    return graph
+
+
+def pictures(host: Any, graph: Graph) -> list[np.ndarray]:
+    return host.pictures(host.run(graph), "save")
+
+
+def lora_file(folder: Path) -> str:
+    """A LoRA on the shipped DiT, in the names of ComfyUI's own key map."""
+    import torch
+    from safetensors.torch import save_file
+
+    generator = torch.manual_seed(0)
+    state = {}
+    for layer in ("self_attn.q", "self_attn.o", "ffn.0"):
+        rows = 768 if layer == "ffn.0" else 256
+        state[f"diffusion_model.blocks.2.{layer}.lora_A.weight"] = torch.randn(4, 256, generator=generator) * 0.2
+        state[f"diffusion_model.blocks.2.{layer}.lora_B.weight"] = torch.randn(rows, 4, generator=generator) * 0.2
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(state, folder / "dit_lora.safetensors")
+    return "dit_lora.safetensors"
+
+
+@pytest.fixture(scope="module")
+def plain(host: Any) -> np.ndarray:
+    """The unchanged edit, for comparison."""
+    (picture,) = pictures(host, edit())
+    return picture
+
+
+def test_hosts_own_sampler_gives_the_same_picture(host: Any, plain: np.ndarray) -> None:
+    (picture,) = pictures(host, native(edit()))
+    assert np.array_equal(picture, plain)
+
+
+def test_report(host: Any, hosting: Any) -> None:
+    """What the node did is in the log, and in the entry of a run that executed it."""
+    host.free()
+    entry = host.run(edit(task="reference_add"))
+    assert hosting.texts(entry, "source") == ["16 tokens (latent 1x8x8) + 16 for 1 reference(s)"]
+    assert "InstructX: 16 tokens (latent 1x8x8) + 16 for 1 reference(s)" in host.log()
+
+
+def test_lora_and_fp8(host: Any, plain: np.ndarray) -> None:
+    """A LoRA is loaded whole, before or behind the patch, also on fp8 weights; at strength 0 nothing changes."""
+    name = lora_file(host.base / "models" / "loras")
+    target = {"behind": ("sampler", "model"), "before": ("source", "model")}
+
+    def with_lora(where: str, strength: float, weights: str = "default") -> np.ndarray:
+        graph = between(
+            edit(weights=weights), "lora", "LoraLoaderModelOnly", target[where], "model", lora_name=name,
+            strength_model=strength,
+        )  # fmt: skip
+        return pictures(host, graph)[0]
+
+    behind, before = with_lora("behind", 1.0), with_lora("before", 1.0)
+    assert np.array_equal(behind, before)
+    assert np.abs(behind.astype(int) - plain).max() > 2
+    assert np.array_equal(with_lora("behind", 0.0), plain)
+    fp8 = with_lora("behind", 1.0, "fp8_e4m3fn")
+    assert np.abs(fp8.astype(int) - behind).mean() < 12
+    assert "lora key not loaded" not in host.log()
+
+
+def test_guidance_batch_and_mask(host: Any, plain: np.ndarray) -> None:
+    (strong,) = pictures(host, guided(edit(cfg=4.0)))
+    assert not np.array_equal(strong, plain)
+    graph = between(edit(), "repeat", "RepeatLatentBatch", ("sampler", "latent"), "samples", amount=2)
+    assert [picture.shape for picture in pictures(host, graph)] == [(64, 64, 3)] * 2
+    graph = edit()
+    graph["mask"] = node("SolidMask", value=0.0, width=64, height=64)
+    graph = between(graph, "masked", "SetLatentNoiseMask", ("sampler", "latent"), "samples", mask=["mask", 0])
+    graph["source_image"] = node("PreviewImage", images=["unedited", 0])
+    graph["unedited"] = node("VAEDecode", samples=["source", 3], vae=["vae", 0])
+    entry = host.run(graph)
+    (kept,), (source,) = host.pictures(entry, "save"), host.pictures(entry, "source_image")
+    assert np.abs(kept.astype(int) - source).max() <= 1, "a mask of zeros keeps the whole source"
+
+
+def test_regions_and_context_windows(host: Any, plain: np.ndarray) -> None:
+    """Set Area on the edit; a clip in windows of two latent frames."""
+    graph = between(
+        edit(), "area", "ConditioningSetArea", ("sampler", "positive"), "conditioning", width=32, height=64, x=0, y=0,
+        strength=1.0,
+    )  # fmt: skip
+    (half,) = pictures(host, graph)
+    assert not np.array_equal(half, plain)
+    graph = between(
+        edit("video", "reference_add"), "windows", "WanContextWindowsManual", ("sampler", "model"), "model",
+        context_length=9, context_overlap=5, context_schedule="standard_static", context_stride=1, closed_loop=False,
+        fuse_method="pyramid",
+    )  # fmt: skip
+    assert len(pictures(host, graph)) == 17
+    assert "Using context windows 3 for 5 frames" in host.log()
+
+
+def test_interrupt_while_sampling(host: Any) -> None:
+    """The run stops at once, and the next one is as if nothing had happened."""
+    graph = edit("video", seed=5)
+    want = pictures(host, graph)
+    prompt = host.queue(edit("video", seed=5, steps=900))
+    time.sleep(3.0)  # everything before the sampler is cached: it is sampling
+    assert host.running()
+    host.interrupt()
+    start = time.monotonic()
+    entry = host.wait(prompt)
+    assert time.monotonic() - start < 30
+    assert any(name == "execution_interrupted" for name, _ in entry["status"]["messages"])
+    host.free()
+    got = pictures(host, graph)
+    assert all(np.array_equal(a, b) for a, b in zip(got, want, strict=True))
+
+
+def test_wrong_graphs(host: Any) -> None:
+    """One sentence, naming the way out; for an unpatched model there is only the host's own."""
+    graph = edit()
+    graph["sampler"]["inputs"]["model"] = ["unet", 0]
+    assert "InstructXSampler: MODEL is not patched; take MODEL" in host.fails(graph)
+    graph = native(edit())
+    graph["shift"]["inputs"]["model"] = ["unet", 0]
+    assert "KSampler: mat1 and mat2 shapes cannot be multiplied (16x256 and 4096x256)" in host.fails(graph)
+    graph = native(edit())
+    graph["ksampler"]["inputs"]["positive"] = ["connector", 0]
+    assert "take positive and negative from Source and Reference" in host.fails(graph)
+    assert "set cfg to 1" in host.fails(native(edit(cfg=3.0)))
+    graph = edit(task="reference_add")
+    del graph["source"]["inputs"]["reference_1"]
+    assert "had 1 reference(s), this node has 0" in host.fails(graph)
+    graph = edit()
+    graph["empty"] = node("EmptyHunyuanLatentVideo", width=64, height=64, length=9, batch_size=1)
+    graph["sampler"]["inputs"]["latent"] = ["empty", 0]
+    assert "sample the LATENT of Source and Reference" in host.fails(graph)
+    assert pictures(host, edit(seed=77)), "and the next graph runs"
+
+
+def test_launch_options(boot: Callable[..., Any], plain: np.ndarray) -> None:
+    """--novram (on a CPU it only takes the code path) with latent previews: the same picture."""
+    host = boot(extra=("--novram", "--preview-method", "latent2rgb"))
+    name = lora_file(host.base / "models" / "loras")
+    (picture,) = pictures(host, edit())
+    assert np.array_equal(picture, plain)
+    graph = between(
+        edit(weights="fp8_e4m3fn"), "lora", "LoraLoaderModelOnly", ("sampler", "model"), "model", lora_name=name,
+        strength_model=1.0,
+    )  # fmt: skip
+    assert pictures(host, graph)

@@ -1,0 +1,255 @@
+"""Load Encoder, Query Embeddings and Connector on the host's classes: what they give, and how wrong inputs fail."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+NAME = "instructx_tiny.safetensors"
+Edit = Callable[[dict[str, Tensor]], None]
+
+
+@pytest.fixture
+def models(comfy: Path, random_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The host's model folders, holding a copy of the random checkpoint."""
+    import folder_paths
+
+    root = tmp_path / "models"
+    shutil.copytree(random_checkpoint, root)
+    for folder in ("text_encoders", "model_patches"):
+        entry = ([str(root / folder)], {".safetensors"})
+        monkeypatch.setitem(folder_paths.folder_names_and_paths, folder, entry)
+    folder_paths.filename_list_cache.clear()
+    return root
+
+
+@pytest.fixture
+def load(pack: Callable[[str], ModuleType], models: Path) -> Callable[..., Any]:
+    node = pack("nodes.load_encoder").InstructXLoadEncoder
+    return lambda encoder=NAME, adapter=NAME, **options: node.execute(encoder, adapter, **options).args[0]
+
+
+def rewrite(file: Path, edit: Edit, metadata: bool = True) -> None:
+    """Change the tensors of a file; without metadata it is a plain Qwen file."""
+    with safe_open(str(file), framework="pt") as handle:
+        tensors = {key: handle.get_tensor(key) for key in handle.keys()}
+        kept = handle.metadata() if metadata else None
+    edit(tensors)
+    save_file(tensors, str(file), metadata=kept)
+
+
+def image(count: int = 1, height: int = 48, width: int = 64, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(count, height, width, 3, generator=generator)
+
+
+def ask(
+    pack: Callable[[str], ModuleType], encoder: Any, source: Any, text: str = "make it blue", **options: Any
+) -> Any:
+    return pack("nodes.query_embeddings").InstructXQueryEmbeddings.execute(encoder, text, source, **options)
+
+
+# --- wrong files: one sentence that names the remedy -----------------------------------------------------------------
+
+
+def widen(tensors: dict[str, Tensor]) -> None:
+    tensors["model.embed_tokens.weight"] = torch.zeros(300, 3584)
+
+
+def blind(tensors: dict[str, Tensor]) -> None:
+    for key in [key for key in tensors if key.startswith("visual.")]:
+        del tensors[key]
+
+
+def headless(tensors: dict[str, Tensor]) -> None:
+    del tensors["model.embed_tokens.weight"]
+
+
+def torn(tensors: dict[str, Tensor]) -> None:
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+
+
+def renamed(tensors: dict[str, Tensor]) -> None:
+    for key in [key for key in tensors if ".lora_" in key]:
+        tensors[key.replace("layers.", "blocks.")] = tensors.pop(key)
+
+
+def unpaired(tensors: dict[str, Tensor]) -> None:
+    del tensors[next(key for key in sorted(tensors) if ".lora_B" in key)]
+
+
+def without_connector(tensors: dict[str, Tensor]) -> None:
+    del tensors["connector.0.weight"]
+
+
+def narrow_connector(tensors: dict[str, Tensor]) -> None:
+    tensors["connector.0.weight"] = tensors["connector.0.weight"][:, :64].contiguous()
+
+
+@pytest.mark.parametrize(
+    ("folder", "edit", "message"),
+    [
+        ("text_encoders", widen, r"width 3584 \(Qwen2.5-VL-7B\), but the adapter tiny needs width 128; choose that"),
+        ("text_encoders", blind, r"no vision tower .*; choose a complete Qwen2.5-VL file"),
+        ("text_encoders", headless, r"no language model .*; choose a Qwen2.5-VL file"),
+        ("text_encoders", torn, r"1 missing \(model.layers.1.mlp.up_proj.weight\); use the file of this model"),
+        ("model_patches", renamed, r"(\d+) of \1 LoRA layers of the adapter are not in .*; use the files of one model"),
+        ("model_patches", unpaired, r"lora_B.weight is missing; use the whole adapter file"),
+        ("model_patches", without_connector, r"1 missing \(connector.0.weight\)"),
+        ("model_patches", narrow_connector, r"connector.0.weight \(256, 64\), expected \(256, 128\)"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_wrong_files(load: Callable[..., Any], models: Path, folder: str, edit: Edit, message: str) -> None:
+    if folder == "model_patches":
+        add_lora(models)
+    rewrite(models / folder / NAME, edit, metadata=folder == "model_patches")
+    with pytest.raises(ValueError, match=message) as caught:
+        load()
+    assert "\n" not in str(caught.value)
+
+
+def add_lora(models: Path) -> None:
+    """LoRA on one layer of the language model, at the config's rank (32)."""
+
+    def edit(tensors: dict[str, Tensor]) -> None:
+        stem = "model.layers.0.self_attn.q_proj"
+        tensors[f"{stem}.lora_A.weight"] = torch.full((32, 128), 0.01, dtype=torch.bfloat16)
+        tensors[f"{stem}.lora_B.weight"] = torch.full((128, 32), 0.01, dtype=torch.bfloat16)
+
+    rewrite(models / "model_patches" / NAME, edit)
+
+
+def test_lora_is_folded_in(load: Callable[..., Any], models: Path) -> None:
+    weight = "encoder.mllm.language_model.layers.0.self_attn.q_proj.weight"
+    before = load(dtype="fp32").patcher.model_state_dict()[weight].clone()
+    add_lora(models)
+    after = load(dtype="fp32").patcher.model_state_dict()[weight]
+    torch.testing.assert_close(after - before, torch.full((128, 128), 32 * 1e-4), rtol=0.01, atol=1e-6)
+
+
+def test_adapter_and_encoder_swapped(load: Callable[..., Any], models: Path) -> None:
+    shutil.copy(models / "model_patches" / NAME, models / "text_encoders" / "adapter.safetensors")
+    with pytest.raises(ValueError, match="no language model"):
+        load(encoder="adapter.safetensors")
+    rewrite(models / "text_encoders" / NAME, lambda tensors: None, metadata=False)
+    shutil.copy(models / "text_encoders" / NAME, models / "model_patches" / "qwen.safetensors")
+    with pytest.raises(ValueError, match="carries no InstructX config; it is not an adapter file"):
+        load(adapter="qwen.safetensors")
+    with pytest.raises(ValueError, match=r"no gone.safetensors in models/text_encoders; put it there"):
+        load(encoder="gone.safetensors")
+    with pytest.raises(ValueError, match="put it there"):
+        load(encoder="../vae/instructx_tiny.safetensors")
+
+
+# --- files, shards, tokenizers, dtypes -------------------------------------------------------------------------------
+
+
+def test_shards_are_one_choice(pack: Callable[[str], ModuleType], load: Callable[..., Any], models: Path) -> None:
+    import folder_paths
+
+    folder = models / "text_encoders" / "qwen"
+    folder.mkdir()
+    with safe_open(str(models / "text_encoders" / NAME), framework="pt") as handle:
+        tensors = {key: handle.get_tensor(key) for key in handle.keys()}
+    keys = sorted(tensors)
+    for number, part in enumerate((keys[::2], keys[1::2]), start=1):
+        save_file({key: tensors[key] for key in part}, str(folder / f"model-0000{number}-of-00002.safetensors"))
+    shutil.copy(models / "tokenizer.json", folder)
+    folder_paths.filename_list_cache.clear()
+    assert pack("nodes.load_encoder").encoder_choices() == [NAME, "qwen"]
+    whole, sharded = load().patcher.model_state_dict(), load(encoder="qwen").patcher.model_state_dict()
+    assert all(torch.equal(whole[key], sharded[key]) for key in whole)
+    (folder / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(ValueError, match="qwen holds 1 of 2 shards; download the missing ones"):
+        load(encoder="qwen")
+
+
+def test_tokenizer_must_be_found(load: Callable[..., Any], models: Path) -> None:
+    (models / "tokenizer.json").unlink()
+    with pytest.raises(ValueError, match=r"no tokenizer.json for instructx_tiny.safetensors; put the one"):
+        load()
+
+
+def test_dtype_and_fingerprint(pack: Callable[[str], ModuleType], load: Callable[..., Any], models: Path) -> None:
+    assert {t.dtype for t in load(dtype="bf16").patcher.model.parameters()} == {torch.bfloat16}
+    assert load().dtype == torch.float32  # auto on a CPU
+    fingerprint = pack("nodes.load_encoder").InstructXLoadEncoder.fingerprint_inputs
+    first = fingerprint(NAME, NAME)
+    assert first == fingerprint(NAME, NAME, dtype="bf16")
+    add_lora(models)
+    assert first != fingerprint(NAME, NAME) and fingerprint("gone", NAME) == []
+
+
+# --- queries and conditioning ----------------------------------------------------------------------------------------
+
+
+def test_conditioning(pack: Callable[[str], ModuleType], load: Callable[..., Any]) -> None:
+    encoder = load()
+    answer = ask(pack, encoder, image(), reference_1=image(2, 40, 30), reference_2=None, reference_3=image(1, 30, 90))
+    queries = answer.args[0]
+    assert (queries.modality, queries.references, queries.has_reference) == ("image", 3, True)
+    assert "3 reference(s)" in answer.ui["text"][0]
+    ((context, options),) = pack("nodes.connector").InstructXConnector.execute(queries).args[0]
+    rule, dim = encoder.config.instruction, encoder.config.denoiser.dim
+    assert context.shape == (1, rule.num_image_queries, dim) and context.dtype == torch.float32
+    assert options["instructx"] is encoder.adapter and options["instructx_references"] == 3
+
+
+def test_modality(pack: Callable[[str], ModuleType], load: Callable[..., Any]) -> None:
+    encoder = load()
+    rule = encoder.config.instruction
+    for source, modality, count in (
+        (image(5), "auto", rule.num_video_queries),
+        (image(1), "video", rule.num_video_queries),
+    ):
+        queries = ask(pack, encoder, source, modality=modality).args[0]
+        assert queries.modality == "video" and queries.query_BQD.shape[1] == count
+    with pytest.raises(ValueError, match="the source has 5 frames, an image edit takes one; use auto or video"):
+        ask(pack, encoder, image(5), modality="image")
+
+
+def test_video_is_read_with_its_rate(pack: Callable[[str], ModuleType], load: Callable[..., Any]) -> None:
+    """A VIDEO equals the IMAGE batch of its frames at its rate; the rate matters to the encoder."""
+    from comfy_api.latest import InputImpl, Types
+
+    encoder, frames = load(), image(9)
+    video = InputImpl.VideoFromComponents(Types.VideoComponents(images=frames, audio=None, frame_rate=Fraction(4)))
+    have = ask(pack, encoder, video).args[0].query_BQD
+    assert torch.equal(have, ask(pack, encoder, frames, fps=4.0).args[0].query_BQD)
+    assert not torch.equal(have, ask(pack, encoder, frames).args[0].query_BQD)
+    with pytest.raises(ValueError, match="source is a str; connect an IMAGE"):
+        ask(pack, encoder, "clip.mp4")
+
+
+def test_dropped_instruction(pack: Callable[[str], ModuleType], load: Callable[..., Any]) -> None:
+    """The negative of guidance: the text has no influence, the picture has."""
+    encoder = load()
+    first = ask(pack, encoder, image(), "make it blue", drop_instruction=True).args[0].query_BQD
+    assert torch.equal(first, ask(pack, encoder, image(), "", drop_instruction=True).args[0].query_BQD)
+    assert not torch.equal(first, ask(pack, encoder, image(), "make it blue").args[0].query_BQD)
+    assert not torch.equal(first, ask(pack, encoder, image(seed=1), "", drop_instruction=True).args[0].query_BQD)
+    with pytest.raises(ValueError, match="the instruction is empty; say what to change"):
+        ask(pack, encoder, image(), "  ")
+
+
+def test_pictures_are_read_as_the_host_shows_them(pack: Callable[[str], ModuleType], caplog: Any) -> None:
+    media = pack("nodes.media")
+    levels = torch.arange(256, dtype=torch.uint8).view(1, 16, 16, 1).repeat(1, 1, 1, 3)
+    assert torch.equal(media.to_uint8(levels.float() / 255, "source"), levels)
+    rgba = torch.cat([levels.float() / 255, torch.zeros(1, 16, 16, 1)], dim=-1)
+    assert torch.equal(media.to_uint8(rgba, "source"), levels)
+    assert media.to_uint8(levels.float() / 255 + 0.5, "source").max() == 255
+    assert "values outside of [0, 1]" in caplog.text
+    with pytest.raises(ValueError, match="source has shape"):
+        media.to_uint8(torch.zeros(0, 4, 4, 3), "source")
