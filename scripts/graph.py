@@ -80,7 +80,7 @@ class Node:
     @property
     def height(self) -> int:
         if self.kind == NOTE:
-            return 40 + 22 * (len(self.given["text"]) // 42 + self.given["text"].count("\n") + 1)
+            return 60 + 16 * sum(1 + len(line) // 52 for line in self.given["text"].split("\n"))
         outputs = len(SIGNATURES[self.kind]["outputs"])
         sockets = sum(not entry["widget"] for entry in self.inputs)
         rows = sum(26 + (24 if entry.get("control") else 0) for entry in self.inputs if entry["widget"])
