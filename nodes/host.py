@@ -69,10 +69,12 @@ def load_models(patchers: Sequence[Any], memory_required: int = 0) -> None:
 
 
 def encoder_devices(choice: str) -> tuple[Any, Any]:
-    """(load, offload) devices for `auto` (the host's choice for text encoders) or `cpu`."""
+    """(load, offload) devices for `auto` (the host's choice for text encoders) or `cpu`; ValueError for others."""
     import torch
     from comfy import model_management
 
+    if choice not in ("auto", "cpu"):
+        raise ValueError(f"device is {choice!r}; use auto or cpu")
     if choice == "cpu":
         return torch.device("cpu"), torch.device("cpu")
     return model_management.text_encoder_device(), model_management.text_encoder_offload_device()

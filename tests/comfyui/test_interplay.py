@@ -160,10 +160,10 @@ def test_guidance_batch_and_mask(host: Any, plain: np.ndarray) -> None:
 
 
 def test_regions_and_context_windows(host: Any, plain: np.ndarray) -> None:
-    """Set Area on the edit; a clip in windows of two latent frames."""
+    """Set Area on the edit; a clip in windows of three latent frames."""
     graph = between(
-        edit(), "area", "ConditioningSetArea", ("sampler", "positive"), "conditioning", width=32, height=64, x=0, y=0,
-        strength=1.0,
+        edit(), "area", "ConditioningSetAreaPercentage", ("sampler", "positive"), "conditioning", width=0.5, height=1.0,
+        x=0.0, y=0.0, strength=1.0,
     )  # fmt: skip
     (half,) = pictures(host, graph)
     assert not np.array_equal(half, plain)
@@ -215,14 +215,26 @@ def test_wrong_graphs(host: Any) -> None:
     assert pictures(host, edit(seed=77)), "and the next graph runs"
 
 
-def test_launch_options(boot: Callable[..., Any], plain: np.ndarray) -> None:
-    """--novram (on a CPU it only takes the code path) with latent previews: the same picture."""
-    host = boot(extra=("--novram", "--preview-method", "latent2rgb"))
-    name = lora_file(host.base / "models" / "loras")
-    (picture,) = pictures(host, edit())
-    assert np.array_equal(picture, plain)
-    graph = between(
-        edit(weights="fp8_e4m3fn"), "lora", "LoraLoaderModelOnly", ("sampler", "model"), "model", lora_name=name,
-        strength_model=1.0,
-    )  # fmt: skip
-    assert pictures(host, graph)
+def test_latent_previews(boot: Callable[..., Any], plain: np.ndarray) -> None:
+    """--preview-method latent2rgb: the browser gets a picture a step, and the result is the same."""
+    import asyncio
+
+    import aiohttp
+
+    host = boot(extra=("--preview-method", "latent2rgb"))
+    graph = edit(steps=3)
+
+    async def listen() -> list[bytes]:
+        seen = []
+        async with aiohttp.ClientSession() as session, session.ws_connect(f"{host.url}/ws?clientId=test") as socket:
+            host.post("/prompt", {"prompt": graph, "client_id": "test"})
+            async for message in socket:
+                if message.type == aiohttp.WSMsgType.BINARY:
+                    seen.append(message.data)
+                elif message.type == aiohttp.WSMsgType.TEXT and "execution_success" in message.data:
+                    return seen
+        return seen
+
+    previews = asyncio.run(asyncio.wait_for(listen(), 120))
+    assert len(previews) >= 3 and all(b"\xff\xd8\xff" in data for data in previews), "JPEG pictures"
+    assert np.array_equal(pictures(host, edit())[0], plain)
