@@ -8,6 +8,7 @@ Legend: B batch, L tokens, Q queries, D width.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("instructx")
 
+LEAST_TRANSFORMERS = (4, 57)
 EMBEDDER_NAMES = ("source_embedder", "reference_embedder")
 
 
@@ -82,6 +84,18 @@ class EncoderModule(nn.Module):
         self.device: torch.device | None = None
 
 
+def check_transformers() -> None:
+    """Raises InputError when the host's transformers is too old to have Qwen2.5-VL as we use it."""
+    from importlib.metadata import version
+
+    from ..instructx_core.errors import InputError
+
+    have = version("transformers")
+    if tuple(int(part) for part in re.findall(r"\d+", have)[:2]) < LEAST_TRANSFORMERS:
+        least = ".".join(map(str, LEAST_TRANSFORMERS))
+        raise InputError(f"transformers {have} is too old for the encoder; update ComfyUI's Python to {least} or newer")
+
+
 def load(
     files: Sequence[Path], adapter_file: Path, tokenizer_file: Path, dtype: torch.dtype, devices: tuple[Any, Any]
 ) -> LoadedEncoder:
@@ -91,6 +105,7 @@ def load(
     from ..instructx_core.tensorfile import empty_parameters
     from ..instructx_core.tokenizer import load_tokenizer
 
+    check_transformers()
     config = adapter_config(adapter_file)
     tensors = read_adapter(adapter_file)
     with empty_parameters():

@@ -146,10 +146,11 @@ def test_file_is_readable(name: str) -> None:
             assert length <= 60, f"{name}:{node.lineno}: {node.name} has {length} lines, at most 60"
 
 
-def test_requirements_equal_the_project() -> None:
-    """requirements.txt is what ComfyUI Manager installs; it must not drift from pyproject.toml."""
+def test_requirements() -> None:
+    """The library has lower bounds only; requirements.txt, which ComfyUI Manager installs, asks for nothing at all."""
     block = re.search(r"^dependencies = \[(.*?)^\]", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.S | re.M)
     assert block is not None
-    listed = (ROOT / "requirements.txt").read_text(encoding="utf-8").split()
-    assert re.findall(r'"([^"]+)"', block.group(1)) == listed
-    assert all(re.fullmatch(r"[a-z0-9-]+>=[0-9.]+", line) for line in listed), "lower bounds only"
+    listed = re.findall(r'"([^"]+)"', block.group(1))
+    assert listed and all(re.fullmatch(r"[a-z0-9-]+>=[0-9.]+", line) for line in listed), "lower bounds only"
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    assert all(line.startswith("#") for line in lines), "a requirement could replace the host's torch or transformers"

@@ -41,7 +41,8 @@ async def probe(request):
     gc.collect()
     alive = {name: sum(type(thing).__name__ == name for thing in gc.get_objects()) for name in OURS}
     ours = [name for name in sys.modules if name.endswith("instructx_core.encoder")]
-    return web.json_response({"alive": alive, "heavy": [n for n in HEAVY if sys.modules.get(n)], "encoder_modules": ours})
+    heavy = [name for name in HEAVY if sys.modules.get(name)]
+    return web.json_response({"alive": alive, "heavy": heavy, "encoder_modules": ours})
 """
 )
 

@@ -154,3 +154,15 @@ def test_own_embedders_travel_in_the_adapter(pack: Callable[[str], ModuleType], 
         assert (embedder is not None) == (getattr(adapter.denoiser, name) == "own")
         if embedder is not None:
             assert set(embedder) == {"weight", "bias"} and embedder["weight"].shape[0] == adapter.denoiser.dim
+
+
+def test_old_transformers_is_named(pack: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.metadata
+
+    model = pack("nodes.encoder_model")
+    for version in ("4.57.0", "5.0.0rc1", "10.1"):
+        monkeypatch.setattr(importlib.metadata, "version", lambda name, version=version: version)
+        model.check_transformers()
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "4.50.3")
+    with pytest.raises(ValueError, match=r"transformers 4.50.3 is too old for the encoder; update"):
+        model.check_transformers()
