@@ -7,7 +7,11 @@ Tolerance: see test_model_patch.py.
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -154,15 +158,18 @@ def test_fp8_weights(dit: ModuleType, patching: ModuleType, case: Any, condition
     assert float((got - exact).abs().mean() / exact.abs().mean()) < 0.1
 
 
-def test_noise_mask_keeps_the_source(dit: ModuleType, patching: ModuleType, case: Any, conditioning: Any) -> None:
+@pytest.mark.parametrize("channels", [16, 48])
+def test_noise_mask_keeps_the_source(dit: ModuleType, patching: ModuleType, conditioning: Any, channels: int) -> None:
+    """Wan2.2 5B (48 channels) turns the mask into a timestep a frame, which the references must follow."""
+    case = dit.Case(dit.config_of(channels, **OWN))
     model = patching.patch_model(case.load(), case.adapter)
     given = dit.draw(case.config, references=1)
-    latent = torch.randn(1, 16, 3, 8, 6, generator=torch.manual_seed(5))
+    latent = torch.randn(1, channels, 3, 8, 6, generator=torch.manual_seed(5))
     mask = torch.zeros(1, 8, 6)
     mask[:, 2:6, 2:4] = 1.0
     positive = conditioning(model, given)
     result = dit.sample(model, positive, positive, latent, steps=3, noise_mask=mask[:, None])
-    kept = (mask == 0)[:, None, None].expand(1, 16, 3, 8, 6)
+    kept = (mask == 0)[:, None, None].expand(latent.shape)
     near(result[kept], latent[kept], 1e-5)
     assert float((result - latent)[~kept].abs().mean()) > 0.1
 
@@ -355,3 +362,46 @@ def test_other_wrappers_and_block_patches(dit: ModuleType, patching: ModuleType,
     given = dit.draw(case.config, references=1)
     near(sampled(dit, model, conditioning(model, given)), one_step(case, given, noise_of()), 5e-4)
     assert calls == ["wrapper", "wrapper", "block"]
+
+
+def test_gguf(dit: ModuleType, patching: ModuleType, case: Any, conditioning: Any, tmp_path: Path) -> None:
+    """ComfyUI-GGUF, where it is present: a Q8_0 file of the same DiT, with a LoRA on top of the patched model."""
+    folder = os.environ.get("COMFYUI_GGUF_PATH")
+    if not folder:
+        pytest.skip("COMFYUI_GGUF_PATH is not set: needs a checkout of ComfyUI-GGUF and `pip install gguf`")
+    import folder_paths
+    import gguf
+    from comfy import sd
+
+    spec = importlib.util.spec_from_file_location(
+        "comfyui_gguf", Path(folder) / "__init__.py", submodule_search_locations=[folder]
+    )
+    assert spec is not None and spec.loader is not None
+    sys.modules["comfyui_gguf"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["comfyui_gguf"])
+    writer = gguf.GGUFWriter(tmp_path / "wan.gguf", "wan")
+    for name, weight in case.state.items():
+        array = weight.numpy()
+        if array.ndim > 4:  # the format has four dimensions; the real ones are kept beside
+            writer.add_array(f"comfy.gguf.orig_shape.{name}", list(array.shape))
+            array = array.reshape(array.shape[0], -1)
+        kind = gguf.GGMLQuantizationType.Q8_0 if array.ndim == 2 and "block" in name else gguf.GGMLQuantizationType.F32
+        writer.add_tensor(name, gguf.quants.quantize(array, kind), raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    folder_paths.add_model_folder_path("diffusion_models", str(tmp_path))
+    loader = importlib.import_module("comfyui_gguf.nodes").UnetLoaderGGUF()
+    (base,) = loader.load_unet("wan.gguf")
+    down, up = torch.full((2, dit.DIM), 0.05), torch.full((dit.DIM, 2), 0.05)
+    names = ("lora_A", "lora_B")
+    state = {f"diffusion_model.blocks.0.self_attn.q.{n}.weight": w for n, w in zip(names, (down, up), strict=True)}
+    merged = dit.Case(case.config)
+    merged.library.get_parameter(dit_to_diffusers("blocks.0.self_attn.q.weight")).add_(up @ down)
+    given = dit.draw(case.config, references=1)
+    plain = patching.patch_model(base, case.adapter)
+    with_lora, _ = sd.load_lora_for_models(plain, None, state, 1.0, 0.0)
+    for model, owner in ((plain, case), (with_lora, merged)):
+        got, want = sampled(dit, model, conditioning(model, given)), one_step(owner, given, noise_of())
+        assert float((got - want).abs().mean() / want.abs().mean()) < 5e-3

@@ -2,7 +2,7 @@
 
 Both run in fp32 on the CPU from the same CPU noise and noise levels; the paths share no code below the encoder's
 transformers modules (native Wan and VAE of the host against diffusers'), so only rounding differs. Pixels in [0, 1];
-tolerance 1e-4, a fortieth of one 8-bit level. Measured: see docs/comfyui.md.
+tolerance 1e-4, a fortieth of one 8-bit level. Measured: at most 2.1e-6 on ComfyUI 0.3.75, 2.9e-6 on 0.33.
 """
 
 from __future__ import annotations
