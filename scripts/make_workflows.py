@@ -1,4 +1,4 @@
-"""Writes workflows/, workflows/api/ and subgraphs/ from the descriptions in workflows.py.
+"""Writes workflows/, workflows/api/ and subgraphs/ from the descriptions in templates.py.
 
 python scripts/make_workflows.py           write
 python scripts/make_workflows.py --check   exit 1 and name the files that differ
@@ -14,9 +14,8 @@ from typing import Any
 
 from blueprint import End, blueprint
 from graph import ROOT, Graph
-
-from workflows import PAPER, TEMPLATES, edit, loaders
-from workflows import build as build_template
+from templates import PAPER, TEMPLATES, edit, loaders
+from templates import build as build_template
 
 SETTINGS = (
     ("instruction", "STRING", "Make it snow."),
@@ -71,7 +70,7 @@ def main() -> None:
     extra = sorted(found - set(wanted))
     if check:
         if differ or extra:
-            sys.exit(f"error: not as scripts/workflows.py says: {', '.join(differ + extra)}; run {Path(__file__).name}")
+            sys.exit(f"error: not as scripts/templates.py says: {', '.join(differ + extra)}; run {Path(__file__).name}")
         return
     for name in differ:
         (ROOT / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,236 @@
+"""Browser lane: headless Chromium on the host's real frontend opens Templates, loads and runs graphs, moves the slider.
+
+    apt-get install chromium; pip install playwright; pytest -m browser
+    INSTRUCTX_SCREENSHOTS=1 ...   also writes docs/comfyui/*.jpg and the pictures of the help pages
+
+CHROMIUM names another browser binary. Nothing is skipped: where the browser is missing the fixture fails and says so.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+pytestmark = [pytest.mark.comfyui, pytest.mark.browser]
+
+ROOT = Path(__file__).resolve().parents[2]
+TITLES = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
+READY = (
+    "!!(window.app && window.app.graph && window.LiteGraph && "
+    "window.LiteGraph.registered_node_types['InstructXCompare'])"
+)
+STAGE = ".instructx-compare .stage"
+PATIENCE = 180_000  # ms; CI shares two cores with the host
+SIZE = {"width": 1600, "height": 960}
+
+
+@pytest.fixture(scope="module")
+def page(host: Any) -> Iterator[Any]:
+    """The frontend of the session's host, ready for graphs."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        pytest.fail("the browser lane needs playwright: pip install -r tests/comfyui/requirements.txt")
+    binary = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if not binary:
+        pytest.fail("the browser lane needs Chromium: apt-get install chromium, or point CHROMIUM at one")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=binary, args=["--no-sandbox"])
+        page = browser.new_page(viewport=SIZE)
+        page.set_default_timeout(PATIENCE)
+        page.goto(host.url, wait_until="domcontentloaded")
+        page.wait_for_function(READY)
+        page.wait_for_timeout(1000)
+        yield page
+        browser.close()
+
+
+def keep(page: Any, path: str, clip: dict[str, float] | None = None, width: int = 1100) -> None:
+    """Writes a screenshot into the repository, small, when INSTRUCTX_SCREENSHOTS is set."""
+    if not os.environ.get("INSTRUCTX_SCREENSHOTS"):
+        return
+    with Image.open(io.BytesIO(page.screenshot(clip=clip) if clip else page.screenshot())) as shot:
+        picture = shot.convert("RGB")
+    if picture.width > width:
+        picture = picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS)
+    target = ROOT / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.suffix == ".png":
+        picture.quantize(128).save(target, optimize=True)
+    else:
+        picture.save(target, quality=82, optimize=True)
+
+
+def load(page: Any, graph: dict[str, Any]) -> None:
+    page.evaluate("graph => window.app.loadGraphData(graph)", graph)
+    page.wait_for_timeout(500)
+
+
+def template(host: Any, title: str) -> dict[str, Any]:
+    """The template as the host serves it."""
+    from urllib.parse import quote
+
+    return host.get(f"/api/workflow_templates/ComfyUI-InstructX/{quote(title)}.json")
+
+
+def run(page: Any) -> None:
+    """Queues the graph and waits for the result in Compare."""
+    page.evaluate("window.app.queuePrompt(0, 1)")
+    page.wait_for_selector(STAGE)
+    page.wait_for_function("window.app.ui.lastQueueSize === 0 || !window.app.runningNodeId")
+    page.wait_for_timeout(1500)
+
+
+def show_all(page: Any) -> None:
+    page.evaluate("window.app.extensionManager.command.execute('Comfy.Canvas.FitView')")
+    page.wait_for_timeout(1500)
+
+
+def split(page: Any) -> float:
+    """Percent of the picture that shows `before`."""
+    return float(page.locator(f"{STAGE} .slider").input_value())
+
+
+def test_templates_dialog(page: Any) -> None:
+    page.evaluate("window.app.extensionManager.command.execute('Comfy.BrowseTemplates')")
+    page.get_by_text("InstructX", exact=True).last.click()
+    for title in TITLES:
+        page.get_by_text(title, exact=True).first.wait_for()
+    page.wait_for_function(  # every card has its picture
+        "[...document.querySelectorAll('img')].filter(i => i.src.includes('workflow_templates'))"
+        f".filter(i => i.complete && i.naturalWidth > 100).length >= {len(TITLES)}"
+    )
+    keep(page, "docs/comfyui/templates.jpg")
+    page.get_by_text("Try it now - image", exact=True).first.click()
+    page.wait_for_function("window.app.graph.nodes.some(node => node.type === 'InstructXSampler')")
+
+
+@pytest.mark.parametrize("title", TITLES)
+def test_every_template_loads_whole(page: Any, host: Any, title: str) -> None:
+    """No missing node, and the graph that the frontend would queue is the headless one of the same name."""
+    load(page, template(host, title))
+    kinds = page.evaluate("window.app.graph.nodes.map(node => node.type)")
+    known = page.evaluate("Object.keys(window.LiteGraph.registered_node_types)")
+    assert kinds and set(kinds) <= set(known)
+    assert not page.evaluate("window.app.graph.nodes.some(node => node.has_errors)")
+    prompt = page.evaluate("async () => (await window.app.graphToPrompt()).output")
+    wanted = next(
+        graph
+        for path in (ROOT / "workflows" / "api").glob("*.json")
+        if (graph := json.loads(path.read_text(encoding="utf-8"))) and _prefix(graph) == _prefix(prompt)
+    )
+    for node, entry in wanted.items():
+        got = {name: value for name, value in prompt[node]["inputs"].items() if name in entry["inputs"]}
+        assert got == entry["inputs"], f"{title}: node {node} ({entry['class_type']})"
+
+
+def _prefix(graph: dict[str, Any]) -> str:
+    return next(e["inputs"]["filename_prefix"] for e in graph.values() if "filename_prefix" in e["inputs"])
+
+
+def test_image_runs_and_the_slider_moves(page: Any, host: Any) -> None:
+    load(page, template(host, "Try it now - image"))
+    show_all(page)
+    run(page)
+    box = page.locator(STAGE).bounding_box()
+    assert box["width"] > 60 and abs(box["width"] / box["height"] - 1) < 0.05, "the stage has the picture's shape"
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.25, box["y"] + box["height"] / 2, steps=4)
+    page.mouse.up()
+    assert abs(split(page) - 25) < 6
+    assert f"{split(page):g}%" in page.locator(f"{STAGE} .after").get_attribute("style")
+    page.keyboard.press("Home")
+    assert split(page) == 0
+    page.keyboard.press("ArrowRight")
+    assert split(page) == 0.5
+    names = page.eval_on_selector_all(f"{STAGE} .slider", "all => all.map(e => e.getAttribute('aria-label'))")
+    assert all(names)
+    for _ in range(100):
+        page.keyboard.press("ArrowRight")
+    keep(page, "docs/comfyui/try_image.jpg")
+    pictures(page, ("InstructXSample", "InstructXLoadEncoder", "InstructXQueryEmbeddings", "InstructXConnector"))
+    pictures(page, ("InstructXSourceReference", "InstructXSampler"))
+
+
+def pictures(page: Any, kinds: tuple[str, ...]) -> None:
+    """One picture a node for its help page."""
+    if os.environ.get("INSTRUCTX_SCREENSHOTS"):
+        for kind in kinds:
+            page.evaluate(
+                "kind => { const c = window.app.canvas, n = window.app.graph.nodes.find(n => n.type === kind);"
+                " c.ds.scale = 1; c.ds.offset = [300 - n.pos[0], 200 - n.pos[1]]; c.setDirty(true, true); }",
+                kind,
+            )
+            page.wait_for_timeout(1200)
+            width, height = page.evaluate("kind => [...window.app.graph.nodes.find(n => n.type === kind).size]", kind)
+            canvas = page.locator("canvas#graph-canvas").bounding_box()
+            clip = {"x": canvas["x"] + 280, "y": canvas["y"] + 150, "width": width + 40, "height": height + 70}
+            keep(page, f"web/docs/img/{kind}.png", clip, width=420)
+
+
+def test_video_plays_in_step(page: Any, host: Any) -> None:
+    load(page, template(host, "Try it now - video"))
+    show_all(page)
+    run(page)
+    page.wait_for_function(
+        "[...document.querySelectorAll('.instructx-compare video')].every(v => v.readyState >= 2) &&"
+        " document.querySelectorAll('.instructx-compare video').length === 2"
+    )
+    slider = page.locator(f"{STAGE} .slider")
+    slider.focus()
+    playing = "[...document.querySelectorAll('.instructx-compare video')].map(v => !v.paused)"
+    times = "[...document.querySelectorAll('.instructx-compare video')].map(v => v.currentTime)"
+    if not any(page.evaluate(playing)):
+        page.keyboard.press("Space")
+    page.wait_for_function(f"{playing}.every(Boolean)")
+    page.keyboard.press("Space")
+    page.wait_for_function(f"!{playing}.some(Boolean)")
+    timeline = page.locator(".instructx-compare .bar input")
+    timeline.fill("8")
+    page.wait_for_timeout(300)
+    before, after = page.evaluate(times)
+    assert abs(before - after) < 1e-3 and abs(before - 8.5 / 16) < 0.02, "both show frame 9 of 17"
+    timeline.focus()
+    page.keyboard.press("ArrowRight")
+    assert timeline.input_value() == "9"
+    page.keyboard.press(".")
+    assert timeline.input_value() == "10"
+    assert page.locator(".instructx-compare .count").inner_text() == "11 / 17"
+    labels = page.eval_on_selector_all(
+        ".instructx-compare button, .instructx-compare input", "all => all.map(e => e.getAttribute('aria-label'))"
+    )
+    assert len(labels) == 4 and all(labels)
+    keep(page, "docs/comfyui/try_video.jpg")
+    pictures(page, ("InstructXCompare",))
+
+
+def test_reference_runs(page: Any, host: Any) -> None:
+    load(page, template(host, "Try it now - reference"))
+    show_all(page)
+    run(page)
+    keep(page, "docs/comfyui/try_reference.jpg")
+
+
+def test_result_comes_back_after_a_change_of_tab(page: Any, host: Any) -> None:
+    """A graph loaded in a new tab and left again shows its result without a run."""
+    load(page, template(host, "Try it now - image"))
+    run(page)
+    load(page, template(host, "Kiwi 5B - image"))
+    assert page.locator(STAGE).count() == 0
+    page.evaluate("window.app.extensionManager.command.execute('Workspace.PreviousOpenedWorkflow')")
+    page.wait_for_selector(STAGE)
+
+
+def test_blueprints_are_nodes(page: Any) -> None:
+    """Both blueprints are in the node library, and one placed in a graph becomes our nodes in the prompt."""
+    known = page.evaluate("Object.keys(window.LiteGraph.registered_node_types).filter(k => k.includes('(InstructX)'))")
+    assert {name.split(".")[-1] for name in known} == {"Edit Image (InstructX)", "Edit Video (InstructX)"}
