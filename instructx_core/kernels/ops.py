@@ -1,0 +1,369 @@
+"""torch.library ops over the kernels: `torch.ops.instructx.{attention, attention_int8, attention_quantizing, kv_stats,
+qkv_prologue}`, each with a fake kernel (shapes only, for torch.compile); what a model trains through has a backward.
+
+Place in the data flow: between `__init__.py` and `loader.py`. The ops launch or raise KernelError; what falls back, and
+why, is `select.py`'s business. The backward recomputes with torch's SDPA, so no gradient is ever dropped.
+Legend: B batch, S tokens, H heads, D head dim (64 or 128). Strided views are taken as they are if rows are aligned.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import abi, sdpa
+from .errors import KernelError
+from .loader import runtime
+
+# Written out: what torch infers from annotations differs between its releases.
+_ATTENTION = (
+    "(Tensor q, Tensor k, Tensor v, float scale, Tensor? key_bias=None, Tensor? extra_k=None, Tensor? extra_v=None)"
+    " -> (Tensor, Tensor)"
+)
+_KV_STATS = (
+    "(Tensor k, Tensor v, Tensor? norm_k=None, Tensor? cos=None, Tensor? sin=None, float eps=1e-6,"
+    " Tensor? extra_v=None) -> (Tensor, Tensor)"
+)
+_QKV_PROLOGUE = (
+    "(Tensor? q, Tensor k, Tensor v, Tensor k_shift, Tensor v_max, float scale, Tensor? norm_q=None,"
+    " Tensor? norm_k=None, Tensor? cos=None, Tensor? sin=None, float eps=1e-6)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
+)
+_ATTENTION_INT8 = (
+    "(Tensor q8, Tensor k8, Tensor v16, Tensor q_scale, Tensor k_scale, Tensor v_max, float scale, bool bfloat16,"
+    " Tensor? lse_shift=None, Tensor? extra_k8=None, Tensor? extra_v16=None, Tensor? extra_k_scale=None)"
+    " -> (Tensor, Tensor)"
+)
+
+DTYPES = {torch.bfloat16: "bf16", torch.float16: "f16"}
+
+
+def aligned(tensor_BSHD: Tensor) -> Tensor:
+    """The view itself where the kernels can read it (contiguous last dim, 16-byte rows), else a contiguous copy."""
+    size = tensor_BSHD.element_size()
+    strides = [s for s, n in zip(tensor_BSHD.stride()[:-1], tensor_BSHD.shape[:-1], strict=True) if n > 1]
+    rows = all(stride * size % abi.ROW_ALIGNMENT == 0 for stride in strides)
+    if tensor_BSHD.stride(-1) == 1 and rows and tensor_BSHD.data_ptr() % abi.ROW_ALIGNMENT == 0:
+        return tensor_BSHD
+    return tensor_BSHD.contiguous()
+
+
+def _pointer(tensor: Tensor | None) -> int | None:
+    return None if tensor is None or tensor.numel() == 0 else tensor.data_ptr()
+
+
+def _set_views(arguments: ctypes.Structure, **views: Tensor | None) -> None:
+    """Pointer and byte strides of [B, S, H, D] tensors; a missing one stays null."""
+    for name, view in views.items():
+        if view is None or view.numel() == 0:
+            continue
+        setattr(arguments, name, view.data_ptr())
+        for axis, stride in zip(("sb", "ss", "sh"), view.stride()[:3], strict=True):
+            setattr(arguments, f"{name}_{axis}", stride * view.element_size())
+
+
+def _set_rope(arguments: Any, cos: Tensor | None, sin: Tensor | None) -> None:
+    """cos, sin (S, D/2) or (B, S, D/2) float32, any strides (equal for both): e.g. every second of repeated pairs."""
+    if cos is None or sin is None:
+        return
+    if cos.stride() != sin.stride():
+        cos, sin = cos.contiguous(), sin.contiguous()
+    arguments.cos, arguments.sin = cos.data_ptr(), sin.data_ptr()
+    strides = [stride * cos.element_size() for stride in cos.stride()]
+    arguments.rope_sb = strides[0] if cos.ndim == 3 and cos.shape[0] > 1 else 0
+    arguments.rope_ss, arguments.rope_se = strides[-2:]
+
+
+def _check(q: Tensor, *others: Tensor | None) -> None:
+    if q.dtype not in DTYPES:
+        raise KernelError(f"{q.dtype} is not supported, only bfloat16 and float16")
+    if q.shape[-1] not in abi.HEAD_DIMS:
+        raise KernelError(f"head dim {q.shape[-1]} is not supported, only 64 and 128")
+    for other in others:
+        if other is not None and (other.dtype != q.dtype or other.device != q.device):
+            raise KernelError("q, k and v differ in dtype or device")
+
+
+# --- exact ---------------------------------------------------------------------------------------------------------
+
+
+@torch.library.custom_op("instructx::attention", mutates_args=(), schema=_ATTENTION)
+def attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    scale: float,
+    key_bias: Tensor | None = None,
+    extra_k: Tensor | None = None,
+    extra_v: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Exact attention: (B, Sq, H, D) in q's dtype and LSE (B, H, Sq) float32, fp32 softmax.
+
+    key_bias (B, 1 or H, Skv + Skv2) float32 is added to the logits. extra_k, extra_v: a second segment of keys.
+    """
+    _check(q, k, v, extra_k, extra_v)
+    q, k, v = aligned(q), aligned(k), aligned(v)
+    batch, sq, heads, dim = q.shape
+    out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+    lse = torch.empty((batch, heads, sq), dtype=torch.float32, device=q.device)
+    arguments = abi.AttentionArgs(scale=scale, heads=heads, sq=sq, skv=k.shape[1], lse=_pointer(lse))
+    if extra_k is not None and extra_v is not None and extra_k.shape[1]:
+        extra_k, extra_v = aligned(extra_k), aligned(extra_v)
+        arguments.skv2 = extra_k.shape[1]
+        _set_views(arguments, k2=extra_k, v2=extra_v)
+    if key_bias is not None:
+        key_bias = key_bias.to(torch.float32)
+        key_bias = key_bias if key_bias.stride(-1) == 1 else key_bias.contiguous()
+        arguments.bias, arguments.bias_sb = key_bias.data_ptr(), key_bias.stride(0) * 4
+        arguments.bias_sh = key_bias.stride(1) * 4 if key_bias.shape[1] > 1 else 0
+    _set_views(arguments, q=q, k=k, v=v, o=out)
+    name = f"attention_{DTYPES[q.dtype]}_d{dim}"
+    runtime().launch(name, arguments, abi.attention_grid(batch, heads, sq), q.device, heads)
+    return out, lse
+
+
+def _fake_out(q: Tensor, *rest: Any, **named: Any) -> tuple[Tensor, Tensor]:
+    batch, sq, heads, _ = q.shape
+    return torch.empty(q.shape, dtype=q.dtype, device=q.device), q.new_empty((batch, heads, sq), dtype=torch.float32)
+
+
+# Position of an input of the op -> position among the saved tensors; input 3 is the scale.
+_SAVED = {0: 0, 1: 1, 2: 2, 4: 3, 5: 4, 6: 5}
+
+
+def keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    ctx.scale = inputs[3]
+    ctx.save_for_backward(*(inputs[i] for i in _SAVED))
+    ctx.set_materialize_grads(False)
+
+
+def recompute(ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None) -> tuple[Any, ...]:
+    """Gradients of SDPA at the same inputs: exact attention's, also for the quantised forward (straight through)."""
+    grads: list[Any] = [None] * 7
+    need = [i for i in _SAVED if ctx.needs_input_grad[i]]
+    if not need or (grad_out is None and grad_lse is None):
+        return tuple(grads)
+    with torch.enable_grad():
+        leaves = [None if saved is None else saved.detach() for saved in ctx.saved_tensors]
+        wanted = [leaves[_SAVED[i]].requires_grad_() for i in need]
+        q, k, v, key_bias, extra_k, extra_v = leaves
+        outputs, weights = [], []
+        if grad_out is not None:
+            outputs.append(sdpa.attention(q, k, v, ctx.scale, key_bias, extra_k, extra_v))
+            weights.append(grad_out)
+        if grad_lse is not None:
+            outputs.append(sdpa.log_sum_exp(q, k, ctx.scale, key_bias, extra_k))
+            weights.append(grad_lse)
+        found = torch.autograd.grad(outputs, wanted, weights, allow_unused=True)
+    for i, grad in zip(need, found, strict=True):
+        grads[i] = grad
+    return tuple(grads)
+
+
+attention.register_fake(_fake_out)
+attention.register_autograd(recompute, setup_context=keep)
+
+
+# --- int8 ----------------------------------------------------------------------------------------------------------
+
+
+@torch.library.custom_op("instructx::kv_stats", mutates_args=(), schema=_KV_STATS)
+def kv_stats(
+    k: Tensor,
+    v: Tensor,
+    norm_k: Tensor | None = None,
+    cos: Tensor | None = None,
+    sin: Tensor | None = None,
+    eps: float = 1e-6,
+    extra_v: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """What the prologue must know of all tokens: K's shift (B, H, D) float32 and max |V| (B, H) as int32 float bits.
+
+    The shift is the mean of at most 1024 strided keys after norm and RoPE; softmax does not see it. The maximum covers
+    extra_v too.
+    """
+    _check(k, v, extra_v)
+    k, v = aligned(k), aligned(v)
+    batch, skv, heads, dim = k.shape
+    stride, samples, chunks = abi.stats_plan(skv)
+    v_max = torch.zeros((batch, heads), dtype=torch.int32, device=k.device)
+    partial = torch.empty((batch, chunks, heads * dim), dtype=torch.float32, device=k.device)
+    shift = torch.empty((batch, heads, dim), dtype=torch.float32, device=k.device)
+    arguments = abi.KvStatsArgs(
+        eps=eps, heads=heads, skv=skv, sample_stride=stride, chunks=chunks, is_bf16=k.dtype == torch.bfloat16,
+        wk=_pointer(norm_k), v_max=v_max.data_ptr(), partial=partial.data_ptr(),
+    )  # fmt: skip
+    _set_views(arguments, k=k, v=v)
+    _set_rope(arguments, cos, sin)
+    launch, name = runtime().launch, f"kv_stats_d{dim}"
+    launch(name, arguments, abi.stats_grid(batch, chunks), k.device, heads)
+    if extra_v is not None and extra_v.shape[1]:
+        extra_v = aligned(extra_v)
+        stride, _, chunks = abi.stats_plan(extra_v.shape[1])
+        second = abi.KvStatsArgs(
+            heads=heads, skv=extra_v.shape[1], sample_stride=stride, chunks=chunks, is_bf16=arguments.is_bf16,
+            v_max=v_max.data_ptr(),
+        )  # fmt: skip
+        _set_views(second, v=extra_v)
+        launch(name, second, abi.stats_grid(batch, chunks), k.device, heads)
+    _, samples, chunks = abi.stats_plan(skv)
+    last = abi.KvShiftArgs(
+        partial=partial.data_ptr(), kshift=shift.data_ptr(), width=heads * dim, chunks=chunks, samples=samples
+    )
+    launch("kv_shift", last, abi.shift_grid(batch, heads, dim), k.device, heads)
+    return shift, v_max
+
+
+@kv_stats.register_fake
+def _(k: Tensor, v: Tensor, *rest: Any, **named: Any) -> tuple[Tensor, Tensor]:
+    batch, _, heads, dim = k.shape
+    return k.new_empty((batch, heads, dim), dtype=torch.float32), k.new_empty((batch, heads), dtype=torch.int32)
+
+
+@torch.library.custom_op("instructx::qkv_prologue", mutates_args=(), schema=_QKV_PROLOGUE)
+def qkv_prologue(
+    q: Tensor | None,
+    k: Tensor,
+    v: Tensor,
+    k_shift: Tensor,
+    v_max: Tensor,
+    scale: float,
+    norm_q: Tensor | None = None,
+    norm_k: Tensor | None = None,
+    cos: Tensor | None = None,
+    sin: Tensor | None = None,
+    eps: float = 1e-6,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """(q8, k8, v16, q_scale, k_scale, lse_shift) from the projections (B, S, H, D), in one pass.
+
+    RMSNorm across heads (norm_q, norm_k: (H*D,) weights as activations, None: off), RoPE (cos, sin (S, D/2) float32,
+    None: off), signed Hadamard, K shift, int8 per token and head, V times a power of two in fp16. q None: the second
+    segment; its q parts come back empty.
+    """
+    _check(k, v, q, norm_q, norm_k)
+    k, v, q = aligned(k), aligned(v), None if q is None else aligned(q)
+    batch, skv, heads, dim = k.shape
+    sq = 0 if q is None else q.shape[1]
+    results = _prologue_results(k, sq)
+    q8, k8, v16, q_scale, k_scale, lse_shift = results
+    arguments = abi.PrologueArgs(
+        eps=eps, scale=scale, heads=heads, sq=sq, skv=skv, is_bf16=k.dtype == torch.bfloat16, wq=_pointer(norm_q),
+        wk=_pointer(norm_k), kshift=k_shift.data_ptr(), v_max=v_max.data_ptr(), q8=_pointer(q8), k8=_pointer(k8),
+        v16=_pointer(v16), q_scale=_pointer(q_scale), k_scale=_pointer(k_scale), lse_shift=_pointer(lse_shift),
+    )  # fmt: skip
+    _set_views(arguments, q=q, k=k, v=v)
+    _set_rope(arguments, cos, sin)
+    runtime().launch(f"qkv_prologue_d{dim}", arguments, abi.prologue_grid(batch, sq, skv), k.device, heads)
+    return results
+
+
+def _prologue_results(k: Tensor, sq: int | torch.SymInt) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    batch, skv, heads, dim = k.shape
+
+    def empty(dtype: torch.dtype, *shape: Any) -> Tensor:
+        return k.new_empty(shape, dtype=dtype)
+
+    return (
+        empty(torch.int8, batch, sq, heads, dim),
+        empty(torch.int8, batch, skv, heads, dim),
+        empty(torch.float16, batch, skv, heads, dim),
+        empty(torch.float32, batch, heads, sq),
+        empty(torch.float32, batch, heads, skv),
+        empty(torch.float32, batch, heads, sq),
+    )
+
+
+@qkv_prologue.register_fake
+def _(q: Tensor | None, k: Tensor, *rest: Any, **named: Any) -> tuple[Tensor, ...]:
+    return _prologue_results(k, 0 if q is None else q.shape[1])
+
+
+@torch.library.custom_op("instructx::attention_int8", mutates_args=(), schema=_ATTENTION_INT8)
+def attention_int8(
+    q8: Tensor,
+    k8: Tensor,
+    v16: Tensor,
+    q_scale: Tensor,
+    k_scale: Tensor,
+    v_max: Tensor,
+    scale: float,
+    bfloat16: bool,
+    lse_shift: Tensor | None = None,
+    extra_k8: Tensor | None = None,
+    extra_v16: Tensor | None = None,
+    extra_k_scale: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Attention of what `qkv_prologue` made: (B, Sq, H, D) bfloat16 or float16, and LSE (B, H, Sq) float32."""
+    batch, sq, heads, dim = q8.shape
+    out = q8.new_empty(q8.shape, dtype=torch.bfloat16 if bfloat16 else torch.float16)
+    lse = q8.new_empty((batch, heads, sq), dtype=torch.float32)
+    arguments = abi.AttentionInt8Args(
+        scale=scale, heads=heads, sq=sq, skv=k8.shape[1], out_bf16=int(bfloat16), lse=lse.data_ptr(),
+        q_scale=q_scale.data_ptr(), k_scale=k_scale.data_ptr(), v_max=v_max.data_ptr(),
+        lse_shift=_pointer(lse_shift),
+    )  # fmt: skip
+    _set_views(arguments, q=q8, k=k8, v=v16, o=out)
+    if extra_k8 is not None and extra_k8.shape[1]:
+        arguments.skv2, arguments.k_scale2 = extra_k8.shape[1], _pointer(extra_k_scale)
+        _set_views(arguments, k2=extra_k8, v2=extra_v16)
+    name = f"attention_int8_d{dim}"
+    runtime().launch(name, arguments, abi.attention_grid(batch, heads, sq), q8.device, heads)
+    return out, lse
+
+
+@attention_int8.register_fake
+def _(
+    q8: Tensor, k8: Tensor, v16: Tensor, q_scale: Tensor, k_scale: Tensor, v_max: Tensor, scale: float,
+    bfloat16: bool, *rest: Any, **named: Any,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    out = q8.new_empty(q8.shape, dtype=torch.bfloat16 if bfloat16 else torch.float16)
+    return out, q8.new_empty((q8.shape[0], q8.shape[2], q8.shape[1]), dtype=torch.float32)
+
+
+def quantized_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    scale: float,
+    extra_k: Tensor | None = None,
+    extra_v: Tensor | None = None,
+    norm_q: Tensor | None = None,
+    norm_k: Tensor | None = None,
+    cos: Tensor | None = None,
+    sin: Tensor | None = None,
+    eps: float = 1e-6,
+) -> tuple[Tensor, Tensor]:
+    """Statistics, prologue, int8 attention. The second segment is taken as it is: no norm, no RoPE of its own."""
+    if q.dtype != k.dtype:
+        raise KernelError("q, k and v differ in dtype or device")
+    shift, v_max = kv_stats(k, v, norm_k, cos, sin, eps, extra_v)
+    q8, k8, v16, q_scale, k_scale, lse_shift = qkv_prologue(q, k, v, shift, v_max, scale, norm_q, norm_k, cos, sin, eps)
+    second: tuple[Tensor | None, Tensor | None, Tensor | None] = (None, None, None)
+    if extra_k is not None and extra_v is not None and extra_k.shape[1]:
+        _, extra_k8, extra_v16, _, extra_k_scale, _ = qkv_prologue(None, extra_k, extra_v, shift, v_max, scale)
+        second = (extra_k8, extra_v16, extra_k_scale)
+    bfloat16 = q.dtype == torch.bfloat16
+    return attention_int8(q8, k8, v16, q_scale, k_scale, v_max, scale, bfloat16, lse_shift, *second)
+
+
+@torch.library.custom_op("instructx::attention_quantizing", mutates_args=(), schema=_ATTENTION)
+def attention_quantizing(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    scale: float,
+    key_bias: Tensor | None = None,
+    extra_k: Tensor | None = None,
+    extra_v: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`attention` with int8 q and k inside. Takes no key_bias (the argument keeps both signatures equal)."""
+    if key_bias is not None:
+        raise KernelError("the int8 kernel takes no key bias")
+    return quantized_attention(q, k, v, scale, extra_k, extra_v)
+
+
+attention_quantizing.register_fake(_fake_out)
+attention_quantizing.register_autograd(recompute, setup_context=keep)

@@ -1,0 +1,241 @@
+"""One model's attention: carries its mode, counts what ran and why, says it once in the log, falls back by itself.
+
+Place in the data flow: the diffusers processor, the ComfyUI override and `kernels.attention` call `Session.attend`;
+it asks `select.plan` and runs an op, comfy-kitchen, or what the caller would have used without us (`host`).
+Legend: B batch, S tokens, H heads, D head dim.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import bench, loader, ops, sdpa, select
+from .errors import KernelError
+from .select import EXACT, HOST, INT8, KITCHEN, Plan
+
+logger = logging.getLogger("instructx")
+
+_sessions: weakref.WeakValueDictionary[int, Session] = weakref.WeakValueDictionary()
+_NO_SESSION = 0
+
+
+class Session:
+    """Attention of one loaded model.
+
+    mode: "auto", "exact", "int8" or "off" (select.resolve_mode). name: of the model, for the log line. host_name: what
+    runs where we do not.
+    """
+
+    def __init__(self, mode: str = "auto", name: str = "model", host_name: str = "pytorch SDPA") -> None:
+        self.mode = select.resolve_mode(mode)
+        self.name, self.host_name = name, host_name
+        self.demoted: str | None = None
+        self.card = ""
+        self._counts: Counter[Plan] = Counter()
+        self._lock = threading.Lock()
+        self.key = id(self)
+        _sessions[self.key] = self
+
+    def attend(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        scale: float | None = None,
+        key_bias: Tensor | None = None,
+        extra_k: Tensor | None = None,
+        extra_v: Tensor | None = None,
+        low_precision: bool = True,
+        host: Callable[[], Tensor] | None = None,
+    ) -> Tensor:
+        """(B, Sq, H, D). host: computes the same without us, in the caller's way; None is SDPA."""
+        scale = q.shape[-1] ** -0.5 if scale is None else scale
+        inputs = (q, k, v, scale, key_bias, extra_k, extra_v)
+        if torch.compiler.is_compiling():
+            if traces_to_host(q, self.mode):
+                return host() if host is not None else sdpa.attention(*inputs)
+            return attention_auto(*inputs, self.mode, self.key, low_precision)[0]
+        return self._run(inputs, False, low_precision, host)[0]
+
+    def attend_lse(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        scale: float | None = None,
+        key_bias: Tensor | None = None,
+        extra_k: Tensor | None = None,
+        extra_v: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """(B, Sq, H, D) and the log-sum-exp (B, H, Sq) float32, to merge with attention over other keys."""
+        scale = q.shape[-1] ** -0.5 if scale is None else scale
+        inputs = (q, k, v, scale, key_bias, extra_k, extra_v)
+        if torch.compiler.is_compiling():
+            if traces_to_host(q, self.mode):
+                return sdpa.attention_lse(*inputs)
+            return attention_auto(*inputs, self.mode, self.key, True, True)
+        out, lse = self._run(inputs, True, True, None)
+        assert lse is not None
+        return out, lse
+
+    def plan(self, inputs: tuple[Any, ...], need_lse: bool = False, low_precision: bool = True) -> Plan:
+        """The path of a call, counted."""
+        q, k, v, scale, key_bias, extra_k, _ = inputs
+        mode = "exact" if self.demoted and self.mode != "off" else self.mode
+        plan = select.plan(q, k, v, mode, key_bias, extra_k, need_lse, low_precision)
+        if plan.path == KITCHEN and (need_lse or scale != q.shape[-1] ** -0.5 or _wants_gradient(inputs)):
+            plan = Plan(HOST, "comfy-kitchen has no LSE, backward or scale of one's own")
+        if self.demoted and mode == "exact":
+            plan = Plan(plan.path, self.demoted)
+        self.count(plan, q.device)
+        return plan
+
+    def count(self, plan: Plan, device: torch.device) -> None:
+        """Counts a call; the first one writes the model's log line."""
+        with self._lock:
+            first = not self._counts
+            self._counts[plan] += 1
+        if first:
+            self.card = _card(device)
+            logger.info("attention of %s: %s", self.name, self._describe(plan))
+
+    def demote(self, reason: str) -> bool:
+        """Stay exact from now on. True when that changes anything: something inexact may have run before."""
+        with self._lock:
+            inexact = any(plan.path in (INT8, KITCHEN) for plan in self._counts)
+            if self.demoted or not inexact:
+                return False
+            self.demoted = reason
+        return True
+
+    def calls(self) -> dict[Plan, int]:
+        with self._lock:
+            return dict(self._counts)
+
+    def report(self) -> str:
+        """Lines for a human: mode, card, and per path how often it ran and why."""
+        lines = [f"attention of {self.name}: mode {self.mode}" + (f", {self.card}" if self.card else "")]
+        if self.demoted:
+            lines.append(f"exact since: {self.demoted}")
+        counts = self.calls()
+        lines += [
+            f"{count} calls: {self._describe(plan)}" for plan, count in sorted(counts.items(), key=lambda i: -i[1])
+        ]
+        return "\n".join(lines if counts else [*lines, "not used yet"])
+
+    def _describe(self, plan: Plan) -> str:
+        path = {INT8: "instructx int8", EXACT: "instructx exact", HOST: self.host_name}.get(plan.path, plan.path)
+        return f"{path} ({plan.reason})"
+
+    def _run(
+        self, inputs: tuple[Any, ...], need_lse: bool, low_precision: bool, host: Callable[[], Tensor] | None
+    ) -> tuple[Tensor, Tensor | None]:
+        plan = self.plan(inputs, need_lse, low_precision)
+        if plan.path in (INT8, EXACT):
+            try:
+                return (ops.attention_quantizing if plan.path == INT8 else ops.attention)(*inputs)
+            except KernelError as error:
+                select.disable(inputs[0].device, plan.path, str(error))
+        if plan.path == KITCHEN:
+            kitchen = bench.kitchen()
+            if kitchen is not None:
+                q, k, v, _, _, extra_k, extra_v = inputs
+                return kitchen(q, sdpa.join(k, extra_k), sdpa.join(v, extra_v)), None
+        if need_lse:
+            return sdpa.attention_lse(*inputs)
+        return (host() if host is not None else sdpa.attention(*inputs)), None
+
+
+def _wants_gradient(inputs: tuple[Any, ...]) -> bool:
+    return torch.is_grad_enabled() and any(isinstance(part, Tensor) and part.requires_grad for part in inputs)
+
+
+def _card(device: torch.device) -> str:
+    try:
+        return loader.runtime().card(device)
+    except KernelError:
+        return str(device)
+
+
+def traces_to_host(q: Tensor, mode: str) -> bool:
+    """For torch.compile: whether it is plain from device, dtype and head dim that our kernels will not run."""
+    possible = loader.kernels_possible(q.device.type)
+    return mode == "off" or not possible or q.dtype not in ops.DTYPES or q.shape[-1] not in (64, 128)
+
+
+@torch.library.custom_op(
+    "instructx::attention_auto",
+    mutates_args=(),
+    schema="(Tensor q, Tensor k, Tensor v, float scale, Tensor? key_bias=None, Tensor? extra_k=None, "
+    'Tensor? extra_v=None, str mode="auto", int session=0, bool low_precision=True, bool need_lse=False)'
+    " -> (Tensor, Tensor)",
+)
+def attention_auto(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    scale: float,
+    key_bias: Tensor | None = None,
+    extra_k: Tensor | None = None,
+    extra_v: Tensor | None = None,
+    mode: str = "auto",
+    session: int = _NO_SESSION,
+    low_precision: bool = True,
+    need_lse: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """What a compiled model calls: the choice is made when it runs, so that the graph has no break.
+
+    LSE is empty (B, H, 0) unless asked for.
+    """
+    chosen = _sessions.get(session) or of_mode(mode)
+    inputs = (q, k, v, scale, key_bias, extra_k, extra_v)
+    out, lse = chosen._run(inputs, need_lse, low_precision, None)
+    if not need_lse or lse is None:
+        lse = q.new_empty((q.shape[0], q.shape[2], 0), dtype=torch.float32)
+    return out.contiguous(), lse
+
+
+@attention_auto.register_fake
+def _(
+    q: Tensor, k: Tensor, v: Tensor, scale: float, key_bias: Any = None, extra_k: Any = None, extra_v: Any = None,
+    mode: str = "auto", session: int = 0, low_precision: bool = True, need_lse: bool = False,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    lse = q.new_empty((q.shape[0], q.shape[2], q.shape[1] if need_lse else 0), dtype=torch.float32)
+    return torch.empty(q.shape, dtype=q.dtype, device=q.device), lse
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    ops.keep(ctx, inputs, output)
+    ctx.need_lse = inputs[10]
+
+
+def _recompute(ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None) -> tuple[Any, ...]:
+    return (*ops.recompute(ctx, grad_out, grad_lse if ctx.need_lse else None), None, None, None, None)
+
+
+attention_auto.register_autograd(_recompute, setup_context=_keep)
+
+_by_mode: dict[str, Session] = {}
+
+
+def of_mode(mode: str) -> Session:
+    """The session of calls that belong to no model, one a mode."""
+    resolved = select.resolve_mode(mode)
+    if resolved not in _by_mode:
+        _by_mode[resolved] = Session(resolved, "direct calls")
+    return _by_mode[resolved]
+
+
+def sessions() -> list[Session]:
+    """All that live, in order of creation."""
+    return list(_sessions.values())

@@ -1,0 +1,67 @@
+"""Fixtures of the kernel tests: a stand-in for driver and compiler, and a Runtime on it whose cards are the CPU."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from instructx_core.kernels import abi, loader, select
+from instructx_core.kernels.cache import Cache
+from instructx_core.kernels.driver import Driver
+from instructx_core.kernels.nvrtc import Nvrtc
+
+HERE = Path(__file__).parent
+
+
+class StandIn:
+    """The library behind both: `.lib` has the controls (stand_in_card, stand_in_break, stand_in_log, ...)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lib = ctypes.CDLL(str(path))
+        self.lib.stand_in_log.restype = ctypes.c_char_p
+        self.lib.stand_in_headers.restype = ctypes.c_char_p
+
+    def reset(self) -> None:
+        self.lib.stand_in_reset()
+        self.lib.stand_in_kernels(("\n" + "\n".join(abi.KERNELS) + "\n").encode())
+
+    def launches(self) -> list[str]:
+        return self.lib.stand_in_log().decode().splitlines()
+
+    def break_(self, function: str) -> None:
+        self.lib.stand_in_break(function.encode())
+
+    def runtime(self, folder: Path | None) -> loader.Runtime:
+        return loader.Runtime(Driver(self.path), lambda: Nvrtc(self.path), Cache(folder), device_type="cpu")
+
+
+@pytest.fixture(scope="session")
+def _stand_in_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    compiler = shutil.which("g++")
+    if compiler is None:
+        pytest.skip("no g++ to build the stand-in driver with")
+    out = tmp_path_factory.mktemp("stand_in") / "stand_in.so"
+    source = HERE / "stand_in.cpp"
+    subprocess.run([compiler, "-O1", "-shared", "-fPIC", "-std=c++17", "-o", out, source, "-ldl"], check=True)
+    return out
+
+
+@pytest.fixture
+def stand_in(_stand_in_library: Path) -> StandIn:
+    made = StandIn(_stand_in_library)
+    made.reset()
+    return made
+
+
+@pytest.fixture
+def on_stand_in(stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[loader.Runtime]:
+    """`loader.runtime()` is a card that launches nothing but the stand-in's log; judgements of cards start empty."""
+    monkeypatch.setattr(select, "_verdicts", {})
+    with loader.installed(stand_in.runtime(tmp_path / "cache")) as runtime:
+        yield runtime
