@@ -1,7 +1,7 @@
-"""What a model costs: parameters, tokens, FLOPs and bytes of one edit, without any weights (all modules on meta).
+"""What a model costs: parameters, tokens, FLOPs and bytes of one edit, without any weights (fake tensors).
 
 Paper Table 7 gives the size as 14B (DiT) + 0.6B (MLLM LoRA); `measure(paper_14b())` counts both from the modules.
-FLOPs are counted by torch while the modules run on meta tensors of the real shapes: 2 a multiply-add, only matrix
+FLOPs are counted by torch while the modules run on fake tensors of the real shapes: 2 a multiply-add, only matrix
 products, convolutions and attention.
 Legend: F pixel frames, T latent frames, H W pixels.
 """
@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from .config import InstructXConfig, preset
@@ -44,7 +46,8 @@ def lora_parameters(mllm: nn.Module, config: InstructXConfig) -> int:
 
 
 def _flops(call: Any) -> int:
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    # the counter knows the two products of plain attention, not the CPU's fused kernel
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.no_grad():
         call()
     return counter.get_total_flops()
 
@@ -52,7 +55,7 @@ def _flops(call: Any) -> int:
 def _encoder_inputs(
     config: InstructXConfig, grid: tuple[int, int, int], modality: str, vision_tokens: int
 ) -> EncoderInputs:
-    """Inputs of the right shapes on meta; the values do not matter for counting."""
+    """Inputs of the right shapes; the values do not matter for counting."""
     vision = config.mllm.vision
     queries = config.instruction.query_count(modality)
     length = TEXT_TOKENS + vision_tokens + queries
@@ -117,7 +120,8 @@ def measure(config: InstructXConfig, frames: int, height: int, width: int) -> di
     vision_tokens = grid[0] * grid[1] * grid[2] // config.mllm.vision.spatial_merge_size**2
     queries = config.instruction.query_count(modality)
     dit = config.denoiser
-    with torch.device("meta"):
+    # Fake CPU tensors, not the meta device: transformers 4.57 enters torch.autocast for it, which torch 2.6 refuses.
+    with FakeTensorMode(allow_non_fake_inputs=True):
         encoder, denoiser, vae = build_encoder(config), build_denoiser(config), build_vae(config.vae)
         inputs = _encoder_inputs(config, grid, modality, vision_tokens)
         noise = torch.empty(1, dit.in_channels, latents, h, w)

@@ -5,33 +5,59 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+MEAN_OF = 50  # training steps
+Curves = dict[str, list[tuple[int, float]]]
 
-def plot_metrics(source: Path, target: Path) -> None:
-    """Training loss per bucket (running mean of 50) and each validation value, over steps."""
-    from matplotlib.figure import Figure
 
-    training: dict[str, list[tuple[int, float]]] = defaultdict(list)
-    validation: dict[str, list[tuple[int, float]]] = defaultdict(list)
+def read_metrics(source: Path) -> tuple[Curves, Curves, Curves]:
+    """(training loss by bucket, validation losses, success in percent) as (step, value) points.
+
+    A validation value `failed X` or `X failed` is a share of failed edits (job_edit.py); success is its complement.
+    """
+    training, losses, success = defaultdict(list), defaultdict(list), defaultdict(list)
     for line in source.read_text().splitlines():
         row = json.loads(line)
         if "loss" in row:
             training[row["bucket"]].append((row["step"], row["loss"]))
         for name, value in row.get("validation", {}).items():
-            validation[name].append((row["step"], value))
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for name, points in training.items():
-        steps, losses = np.array(points).T
-        width = min(50, len(losses))
-        left.plot(steps[width - 1 :], np.convolve(losses, np.ones(width) / width, "valid"), label=name)
-    for name, points in validation.items():
-        right.plot(*np.array(points).T, marker=".", label=name)
-    for axes, title in ((left, "training loss, mean of 50 steps"), (right, "validation")):
-        axes.set(title=title, xlabel="step", yscale="log")
-        axes.grid(alpha=0.3)
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend()
+            if "failed" in name:
+                success[name.replace("failed", "").strip()].append((row["step"], 100 * (1 - value)))
+            else:
+                losses[name].append((row["step"], value))
+    return dict(training), dict(losses), dict(success)
+
+
+def plot_metrics(source: Path, target: Path) -> None:
+    """Training loss per bucket (running mean), validation losses and, where edits are judged, their success."""
+    from matplotlib.figure import Figure
+
+    training, losses, success = read_metrics(source)
+    panels = [(f"training loss, mean of {MEAN_OF} steps", {k: running_mean(v) for k, v in training.items()}, "log")]
+    panels += [("validation loss", losses, "log")] if losses else []
+    panels += [("success in percent", success, "linear")] if success else []
+    figure = Figure(figsize=(5 * len(panels) + 1, 4.5), layout="constrained")
+    for axes, (title, curves, scale) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
+        _draw(axes, curves, scale)
+        axes.set(title=title, xlabel="step", yscale=scale)
     figure.savefig(target, dpi=110)
+
+
+def running_mean(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    steps, values = zip(*points, strict=True)
+    width = min(MEAN_OF, len(values))
+    return list(zip(steps[width - 1 :], np.convolve(values, np.ones(width) / width, "valid"), strict=True))
+
+
+def _draw(axes: Any, curves: Curves, scale: str) -> None:
+    for number, (name, points) in enumerate(curves.items()):
+        style = "-" if number < 10 else "--"  # the colours repeat after ten
+        axes.plot(*np.array(points).T, style, marker="." if len(points) < 50 else "", label=name)
+    axes.grid(alpha=0.3)
+    if curves:
+        axes.legend(fontsize=7, ncols=2 if len(curves) > 6 else 1)
+    if scale == "linear":
+        axes.set_ylim(0, 100)
