@@ -1,4 +1,4 @@
-"""`instructx train RECIPE`: start or resume a training run; `instructx train export` makes the checkpoint folder."""
+"""`instructx train RECIPE`: start or resume a training run; `export` and `card` write the checkpoint folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from .recipes import RECIPES
 
     parser.add_argument(
-        "recipe", choices=[*RECIPES, "export"], help="what to train; export: write the checkpoint folder"
+        "recipe",
+        choices=[*RECIPES, "export", "card"],
+        help="what to train; export: write the checkpoint folder; card: write its model card",
     )
     parser.add_argument("--output", type=Path, default=Path("runs"), help="folder of all runs (default: runs)")
     parser.add_argument("--steps", type=int, help="train this many steps instead of the recipe's")
@@ -21,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stop-at", type=int, help="stop after this step; the same command resumes")
     parser.add_argument("--source-embedder", choices=["tied", "own"], help="how the source enters the DiT")
     parser.add_argument("--threads", type=int, help="CPU threads")
-    parser.add_argument("--to", type=Path, help="export: folder to write")
+    parser.add_argument("--to", type=Path, help="export, card: folder to write")
+    parser.add_argument("--evaluation", type=Path, help="card: JSON of `instructx eval shapes`")
+    parser.add_argument("--hardware", default="unstated hardware", help="card: what the runs ran on, in words")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,12 +40,8 @@ def run(args: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if args.threads:
         torch.set_num_threads(args.threads)
-    if args.recipe == "export":
-        from .export import export
-
-        if args.to is None:
-            raise InputError("export needs --to FOLDER")
-        export(args.output, args.to)
+    if args.recipe in ("export", "card"):
+        _finish(args)
         return 0
     changes = {"num_steps": args.steps, "seed": args.seed, "source_embedder": args.source_embedder}
     recipe = dataclasses.replace(RECIPES[args.recipe](), **{k: v for k, v in changes.items() if v is not None})
@@ -56,3 +56,16 @@ def run(args: argparse.Namespace) -> int:
         ) from None
     logging.getLogger("instructx").info("wrote %s", final) if final else None
     return 0
+
+
+def _finish(args: argparse.Namespace) -> None:
+    """The two verbs that train nothing."""
+    from .card import write_card
+    from .export import export
+
+    if args.to is None or (args.recipe == "card" and args.evaluation is None):
+        raise InputError(f"{args.recipe} needs --to FOLDER{' and --evaluation JSON' if args.recipe == 'card' else ''}")
+    if args.recipe == "export":
+        export(args.output, args.to)
+    else:
+        write_card(args.output, args.evaluation, args.hardware, args.to)

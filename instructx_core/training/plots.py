@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +14,36 @@ MEAN_OF = 50  # training steps
 Curves = dict[str, list[tuple[int, float]]]
 
 
-def read_metrics(source: Path) -> tuple[Curves, Curves, Curves]:
-    """(training loss by bucket, validation losses, success in percent) as (step, value) points.
+def read_metrics(sources: Sequence[Path]) -> tuple[Curves, Curves, Curves]:
+    """(training loss by bucket, validation losses, success in percent) as (step, value) points, run after run.
 
     A validation value `failed X` or `X failed` is a share of failed edits (job_edit.py); success is its complement.
     """
     training, losses, success = defaultdict(list), defaultdict(list), defaultdict(list)
-    for line in source.read_text().splitlines():
-        row = json.loads(line)
-        if "loss" in row:
-            training[row["bucket"]].append((row["step"], row["loss"]))
-        for name, value in row.get("validation", {}).items():
-            if "failed" in name:
-                success[name.replace("failed", "").strip()].append((row["step"], 100 * (1 - value)))
-            else:
-                losses[name].append((row["step"], value))
+    before = 0
+    for source in sources:
+        rows = [json.loads(line) for line in source.read_text().splitlines()]
+        for row in rows:
+            step = before + row["step"]
+            if "loss" in row:
+                training[row["bucket"]].append((step, row["loss"]))
+            for name, value in row.get("validation", {}).items():
+                if "failed" in name:
+                    success[name.replace("failed", "").strip()].append((step, 100 * (1 - value)))
+                else:
+                    losses[name].append((step, value))
+        before += rows[-1]["step"] if rows else 0
     return dict(training), dict(losses), dict(success)
 
 
-def plot_metrics(source: Path, target: Path) -> None:
-    """Training loss per bucket (running mean), validation losses and, where edits are judged, their success."""
+def plot_metrics(sources: Sequence[Path], target: Path) -> None:
+    """Training loss per bucket (running mean), validation losses and, where edits are judged, their success.
+
+    Several metrics.jsonl are drawn one after the other, as the stages follow each other.
+    """
     from matplotlib.figure import Figure
 
-    training, losses, success = read_metrics(source)
+    training, losses, success = read_metrics(sources)
     panels = [(f"training loss, mean of {MEAN_OF} steps", {k: running_mean(v) for k, v in training.items()}, "log")]
     panels += [("validation loss", losses, "log")] if losses else []
     panels += [("success in percent", success, "linear")] if success else []

@@ -235,7 +235,7 @@ class Trainer:
                 self.job.picture(self.folder / f"sample-{self.step:07d}.png")
         from .plots import plot_metrics
 
-        plot_metrics(self.folder / "metrics.jsonl", self.folder / "loss.png")
+        plot_metrics([self.folder / "metrics.jsonl"], self.folder / "loss.png")
 
     def _request_stop(self, number: int, frame: object) -> None:
         logger.warning("signal %d: saving a checkpoint after this step, then stopping", number)

@@ -1,0 +1,109 @@
+"""The model card of a trained tiny model: its runs and its benchmark as README.md and curves.png beside the weights.
+
+Everything in it is read from the runs' own files and from the JSON of `instructx eval shapes`; nothing is typed in but
+the hardware. `instructx train card --output runs --evaluation OUT.json --hardware "..." --to FOLDER`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from .plots import plot_metrics
+from .recipes import RECIPES
+
+logger = logging.getLogger("instructx")
+
+WHAT = {
+    "tiny_vae_image": "the VAE on images",
+    "tiny_vae": "the VAE on images and clips",
+    "tiny_mllm": "the MLLM describes and locates",
+    "tiny_dit": "the DiT draws scenes from captions",
+    "tiny_stage1": "queries, LoRA and connector; the DiT is frozen and sees no source",
+    "tiny_stage2": "the whole DiT as well, source and reference latents, images and clips",
+    "tiny_stage3": "the same, learning rate to zero",
+}
+
+
+def run_row(folder: Path, name: str) -> str:
+    """One row of the table of runs: steps, batch, learning rate, seed and minutes of stepping."""
+    metrics = folder / name / "metrics.jsonl"
+    if not metrics.is_file():
+        raise InputError(f"no {metrics}; run `instructx train {name}` first")
+    rows = [json.loads(line) for line in metrics.read_text().splitlines()]
+    minutes = sum(row.get("seconds", 0.0) for row in rows) / 60
+    recipe = json.loads((folder / name / "recipe.json").read_text())
+    rate = f"{recipe['learning_rate']:g}{' to 0' if recipe['learning_rate_decay'] == 'linear' else ''}"
+    batch = f"{recipe['image_batch']}, {recipe['video_batch']}"
+    steps = max(row["step"] for row in rows)
+    return f"| `{name}` | {WHAT[name]} | {steps:,} | {batch} | {rate} | {recipe['seed']} | {minutes:.0f} |"
+
+
+def score_cell(score: dict[str, Any] | None) -> str:
+    if score is None:
+        return "-"
+    return f"{100 * score['success']:.1f} [{100 * score['low']:.1f}, {100 * score['high']:.1f}]"
+
+
+def score_rows(evaluation: dict[str, Any]) -> list[str]:
+    """One row a task and summary: success in percent with its interval, of images and of clips."""
+    images, clips, groups = evaluation["image"], evaluation["video"], evaluation["groups"]
+    names = [name for name, value in images.items() if isinstance(value, dict)]
+    rows = [f"| {name} | {score_cell(images[name])} | {score_cell(clips.get(name))} |" for name in names]
+    rows.append(f"| reference tasks, both together | {score_cell(groups.get('reference'))} | |")
+    rows.append(f"| zero-shot: style and segment | | {score_cell(groups.get('zero-shot clips'))} |")
+    return rows
+
+
+def card(output: Path, evaluation: dict[str, Any], hardware: str) -> str:
+    """The card's text."""
+    settings = evaluation["settings"]
+    runs = "\n".join(run_row(output, name) for name in RECIPES if name in WHAT)
+    scores = "\n".join(score_rows(evaluation))
+    errors = [f"{evaluation[modality]['pixel_error']:.3f}" for modality in ("image", "video")]
+    return f"""# The tiny model
+
+InstructX at about ten million parameters: Qwen2.5-VL (4 layers), 16 image and 32 video queries, MLP connector, Wan DiT
+(dim 256, 6 blocks), Wan VAE (12 channels). Trained from scratch on the procedural world `shapes`, 64x64 pixels and 17
+frames: on photos and films its results mean nothing. bf16 safetensors with the config in their metadata, original Wan
+and Qwen names, its own byte-level tokenizer. Apache-2.0.
+
+## Measured
+
+`instructx eval shapes --json OUT.json --images {settings["images"]} --clips {settings["clips"]}` on the held-out test
+split (model `{evaluation["model"]}`, seed {settings["seed"]}); success in percent with its 95 % bootstrap interval.
+Doing nothing scores 0, the ground truth 100. Style and segmentation were never shown as clips in training.
+
+| task | images | clips |
+| --- | --- | --- |
+{scores}
+
+Mean absolute pixel error in [0, 1]: images {errors[0]}, clips {errors[1]}.
+
+![Losses and success on the validation split over stages 2 and 3](curves.png)
+
+## How it was made
+
+`instructx train RECIPE` in this order, on {hardware}.
+Batches are images, clips; minutes are those of training steps, without rendering the samples and judging.
+
+| recipe | what it trains | steps | batch | learning rate | seed | minutes |
+| --- | --- | --- | --- | --- | --- | --- |
+{runs}
+
+Source and reference latents have embedders of their own; docs/training.md compares that with adding the source to the
+noisy latent before the shared embedding.
+"""
+
+
+def write_card(output: Path, evaluation: Path, hardware: str, target: Path) -> None:
+    """README.md and curves.png into `target`. Raises InputError when a run or the evaluation is missing."""
+    if not evaluation.is_file():
+        raise InputError(f"no {evaluation}; write it with `instructx eval shapes --json {evaluation}`")
+    text = card(output, json.loads(evaluation.read_text()), hardware)
+    plot_metrics([output / name / "metrics.jsonl" for name in ("tiny_stage2", "tiny_stage3")], target / "curves.png")
+    (target / "README.md").write_text(text, encoding="utf-8")
+    logger.info("wrote %s", target / "README.md")

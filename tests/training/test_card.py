@@ -1,0 +1,65 @@
+"""The model card says what the runs' files and the evaluation say, and refuses to be written without them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from instructx_core.errors import InputError
+from instructx_core.training.card import WHAT, write_card
+from instructx_core.training.recipes import RECIPES
+
+
+def rate(success: float) -> dict[str, Any]:
+    return {"success": success, "low": success / 2, "high": 1.0, "count": 10}
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    for number, name in enumerate(WHAT):
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True)
+        (folder / "recipe.json").write_text(json.dumps(RECIPES[name]().as_json()))
+        rows = [{"step": i + 1, "loss": 1 / (i + 1), "bucket": "image", "seconds": 60.0} for i in range(number + 1)]
+        rows.append({"step": number + 1, "validation": {"image loss": 0.5, "failed add": 0.25}})
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def evaluation(tmp_path: Path) -> Path:
+    facts = {
+        "model": "tiny-abc",
+        "settings": {"images": 500, "clips": 200, "seed": 0},
+        "image": {"add": rate(0.9), "mean over tasks": rate(0.8), "pixel_error": 0.0123},
+        "video": {"add": rate(0.7), "mean over tasks": rate(0.6), "pixel_error": 0.0456},
+        "groups": {"reference": rate(0.4)},
+    }
+    path = tmp_path / "eval.json"
+    path.write_text(json.dumps(facts))
+    return path
+
+
+def test_card(runs: Path, evaluation: Path, tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    target.mkdir()
+    write_card(runs, evaluation, "one abacus", target)
+    text = (target / "README.md").read_text()
+    assert "| add | 90.0 [45.0, 100.0] | 70.0 [35.0, 100.0] |" in text
+    assert "| reference tasks, both together | 40.0 [20.0, 100.0] | |" in text
+    assert "| zero-shot: style and segment | | - |" in text  # not in this evaluation
+    assert "images 0.012, clips 0.046" in text and "one abacus" in text
+    assert "| `tiny_stage3` | the same, learning rate to zero | 7 | 32, 16 | 0.001 to 0 | 0 | 7 |" in text
+    assert (target / "curves.png").stat().st_size > 10_000
+
+
+def test_card_without_a_run_or_an_evaluation(runs: Path, evaluation: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="write it with"):
+        write_card(runs, tmp_path / "none.json", "x", tmp_path)
+    (runs / "tiny_dit" / "metrics.jsonl").unlink()
+    with pytest.raises(InputError, match="instructx train tiny_dit"):
+        write_card(runs, evaluation, "x", tmp_path)
+    assert not (tmp_path / "README.md").exists()
