@@ -17,7 +17,7 @@ LIMIT = 25 * 2**20  # bytes; the tiny model is most of it
 
 @pytest.fixture(scope="module")
 def clone(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tracked files as they are here, committed in a repository of their own: comfy-cli packs what git tracks."""
+    """A clone of HEAD: comfy-cli packs what git tracks, and writes its zip into the folder."""
     folder = tmp_path_factory.mktemp("registry") / "pack"
     subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", str(root), str(folder)], check=True)
     return folder

@@ -145,6 +145,20 @@ def test_eviction_and_free(pack: Callable[[str], ModuleType], load: Callable[[],
     assert gone() is None
 
 
+def test_cancel_stops_an_encode(pack: Callable[[str], ModuleType], load: Callable[[], Any]) -> None:
+    """Cancel in the middle of the vision tower raises the host's exception; the next encode is clean."""
+    from comfy import model_management
+
+    loaded = load()
+    want = context(pack, loaded)
+    tower = loaded.patcher.model.encoder.mllm.visual
+    hook = tower.blocks[0].norm2.register_forward_hook(lambda *_: model_management.interrupt_current_processing())
+    with pytest.raises(model_management.InterruptProcessingException):
+        context(pack, loaded)
+    hook.remove()
+    assert torch.equal(context(pack, loaded), want)
+
+
 def test_own_embedders_travel_in_the_adapter(pack: Callable[[str], ModuleType], load: Callable[[], Any]) -> None:
     loaded = load()
     adapter = loaded.adapter
