@@ -1,7 +1,7 @@
 """What the encoder is given: source frames, instruction and references -> EncoderInputs (paper 3.1, 3.2).
 
 Token ids, frames, patches, positions and mask are computed here and passed explicitly, so that any transformers from
-4.57 on gives the same numbers. Needs torch only.
+4.57 on gives the same numbers. Needs torch and tokenizers only.
 Data flow: prepare_inputs -> encoder.
 Legend: B batch, L tokens, S patches, P values a patch, grid (t, h, w) in patches.
 """
