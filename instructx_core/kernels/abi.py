@@ -17,6 +17,7 @@ TILE_Q = 128  # query rows of one block: 8 warps of 16 rows (4 warps of 32 spill
 TILE_K = 64  # keys of one step
 THREADS = 256
 MAX_SHARED = 99 * 1024  # sm_86, sm_89 and sm_120 give a block 99 KB
+NORM_SHARED = 64  # bytes: two float32 sums per warp
 ROW_ALIGNMENT = 16  # bytes: rows and base addresses of q, k, v (cp.async copies 16 at a time)
 STATS_SAMPLES = 1024  # the K shift is the mean of at most this many strided tokens
 STATS_CHUNKS = 128  # blocks of the statistics pass per sample
@@ -153,8 +154,8 @@ def _kernels() -> dict[str, Kernel]:
                 lambda heads, d=d: attention_int8_shared(d),
                 d,
             ),
-            Kernel(f"qkv_prologue_d{d}", "prologue.cu", PrologueArgs, lambda heads: 0, d),
-            Kernel(f"kv_stats_d{d}", "prologue.cu", KvStatsArgs, lambda heads, d=d: heads * d * 4, d),
+            Kernel(f"qkv_prologue_d{d}", "prologue.cu", PrologueArgs, lambda heads: 2 * NORM_SHARED, d),
+            Kernel(f"kv_stats_d{d}", "prologue.cu", KvStatsArgs, lambda heads, d=d: heads * d * 4 + NORM_SHARED, d),
         ]
     return {kernel.name: kernel for kernel in found}
 

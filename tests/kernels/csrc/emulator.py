@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -64,12 +65,14 @@ def build(sources: list[Path], flags: tuple[str, ...], include: Path, suffix: st
         objects.append(str(made))
     part = target.with_suffix(f".{os.getpid()}.part")
     shared = ("-shared",) if suffix == ".so" else ()
-    subprocess.run([compiler(), *common, *shared, *objects, "-o", str(part)], check=True, capture_output=True, text=True)
+    subprocess.run(
+        [compiler(), *common, *shared, *objects, "-o", str(part)], check=True, capture_output=True, text=True
+    )
     os.replace(part, target)
     return target
 
 
-def library(flags: tuple[str, ...] = ("-O2",), csrc: Path = CSRC, sources: tuple[str, ...] = abi.SOURCES) -> Path:
+def library(flags: tuple[str, ...] = ("-O1",), csrc: Path = CSRC, sources: tuple[str, ...] = abi.SOURCES) -> Path:
     """The shared library with `launch_<kernel>` of every kernel and of the probes."""
     return build([*(csrc / name for name in sources), PROBES], flags, csrc, ".so")
 
@@ -134,12 +137,146 @@ class Emulator:
         args = abi.AttentionArgs()
         tensors = dict(q=q, k=k, v=v, k2=k2, v2=v2, o=o, lse=lse, bias=bias)
         skv2 = 0 if k2 is None else k2.shape[1]
-        fill(args, tensors, ("q", "k", "v", "k2", "v2", "o"), scale=scale, heads=heads, sq=sq, skv=k.shape[1], skv2=skv2)
+        fill(
+            args, tensors, ("q", "k", "v", "k2", "v2", "o"), scale=scale, heads=heads, sq=sq, skv=k.shape[1], skv2=skv2
+        )
         if bias is not None:
             args.bias_sb, args.bias_sh = bias.stride(0) * 4, (bias.stride(1) if bias.shape[1] > 1 else 0) * 4
         dtype = "bf16" if q.dtype == torch.bfloat16 else "f16"
         self.kernel(f"attention_{dtype}_d{dim}", args, abi.attention_grid(batch, heads, sq), heads)
         return o, lse
+
+    def attention_int8(
+        self,
+        p: Quantized,
+        scale: float,
+        second: Quantized | None = None,
+        out_dtype: torch.dtype = torch.bfloat16,
+    ) -> tuple[Tensor, Tensor]:
+        """`attention_int8_d<D>` on the prologue's output, and on a second segment's keys and values."""
+        batch, sq, heads, dim = p.q8.shape
+        o, lse = torch.full(p.q8.shape, float("nan"), dtype=out_dtype), nans(batch, heads, sq)
+        args = abi.AttentionInt8Args()
+        tensors = dict(q=p.q8, k=p.k8, v=p.v16, o=o, lse=lse, q_scale=p.q_scale, k_scale=p.k_scale, v_max=p.v_max)
+        tensors["lse_shift"] = p.lse_shift
+        skv2 = 0
+        if second is not None:
+            tensors.update(k2=second.k8, v2=second.v16, k_scale2=second.k_scale)
+            skv2 = second.k8.shape[1]
+        numbers = dict(scale=scale, heads=heads, sq=sq, skv=p.k8.shape[1], skv2=skv2)
+        numbers["out_bf16"] = int(out_dtype == torch.bfloat16)
+        fill(args, tensors, ("q", "k", "v", "k2", "v2", "o"), **numbers)
+        self.kernel(f"attention_int8_d{dim}", args, abi.attention_grid(batch, heads, sq), heads)
+        return o, lse
+
+    def statistics(
+        self, k: Tensor | None, v: Tensor | None, norm: Norm | None = None, v_max: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """`kv_stats` and `kv_shift`: (kshift [B,H,D], v_max int32 bits [B,H], accumulated into a given one)."""
+        given = k if k is not None else v
+        assert given is not None
+        norm = norm or Norm()
+        batch, skv, heads, dim = given.shape
+        stride, samples, chunks = abi.stats_plan(skv)
+        v_max = torch.zeros(batch, heads, dtype=torch.int32) if v_max is None else v_max
+        partial, kshift = nans(batch, chunks, heads * dim), nans(batch, heads, dim)
+        args = abi.KvStatsArgs()
+        tensors = dict(k=k, v=v, wk=norm.wk, cos=norm.cos, sin=norm.sin, v_max=v_max, partial=partial)
+        numbers = dict(eps=norm.eps, heads=heads, skv=skv, sample_stride=stride, chunks=chunks)
+        fill(args, tensors, ("k", "v"), is_bf16=int(given.dtype == torch.bfloat16), **numbers, **norm.strides())
+        self.kernel(f"kv_stats_d{dim}", args, abi.stats_grid(batch, chunks), heads)
+        if k is not None:
+            last = abi.KvShiftArgs()
+            fill(last, dict(partial=partial, kshift=kshift), (), width=heads * dim, chunks=chunks, samples=samples)
+            self.kernel("kv_shift", last, abi.shift_grid(batch, heads, dim), heads)
+        return kshift, v_max
+
+    def prologue(
+        self,
+        q: Tensor | None,
+        k: Tensor | None,
+        v: Tensor | None,
+        kshift: Tensor | None,
+        v_max: Tensor,
+        scale: float,
+        norm: Norm | None = None,
+    ) -> Quantized:
+        """`qkv_prologue_d<D>`; outputs of a tensor that is not given stay poisoned."""
+        norm = norm or Norm()
+        given = next(x for x in (q, k, v) if x is not None)
+        batch, _, heads, dim = given.shape
+        sq = 0 if q is None else q.shape[1]
+        skv = k.shape[1] if k is not None else v.shape[1] if v is not None else 0
+        out = Quantized(
+            torch.full((batch, sq, heads, dim), 99, dtype=torch.int8),
+            torch.full((batch, skv, heads, dim), 99, dtype=torch.int8),
+            torch.full((batch, skv, heads, dim), float("nan"), dtype=torch.float16),
+            nans(batch, heads, sq),
+            nans(batch, heads, skv),
+            nans(batch, heads, sq) if kshift is not None else None,
+            v_max,
+        )
+        args = abi.PrologueArgs()
+        tensors = dict(q=q, k=k, v=v, wq=norm.wq, wk=norm.wk, cos=norm.cos, sin=norm.sin, kshift=kshift, v_max=v_max)
+        tensors.update(q8=out.q8, k8=out.k8, v16=out.v16, q_scale=out.q_scale, k_scale=out.k_scale)
+        tensors["lse_shift"] = out.lse_shift
+        numbers = dict(
+            eps=norm.eps, scale=scale, heads=heads, sq=sq, skv=skv, is_bf16=int(given.dtype == torch.bfloat16)
+        )
+        fill(args, tensors, ("q", "k", "v"), **numbers, **norm.strides())
+        self.kernel(f"qkv_prologue_d{dim}", args, abi.prologue_grid(batch, sq, skv), heads)
+        return out
+
+    def int8(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        scale: float,
+        norm: Norm | None = None,
+        second: tuple[Tensor, Tensor, Norm | None] | None = None,
+        shift: bool = True,
+    ) -> tuple[Tensor, Tensor]:
+        """The whole int8 path: statistics, prologue, attention, as ops.py launches them."""
+        kshift, v_max = self.statistics(k, v, norm)
+        if second is not None:
+            self.statistics(None, second[1], second[2], v_max)
+        given = kshift if shift else None
+        prepared = self.prologue(q, k, v, given, v_max, scale, norm)
+        more = None
+        if second is not None:
+            more = self.prologue(None, second[0], second[1], given, v_max, scale, second[2])
+        return self.attention_int8(prepared, scale, more, q.dtype)
+
+
+@dataclass
+class Norm:
+    """RMSNorm weights [H*D] and RoPE tables [S, D/2] (or a strided view of one with repeated pairs)."""
+
+    wq: Tensor | None = None
+    wk: Tensor | None = None
+    cos: Tensor | None = None
+    sin: Tensor | None = None
+    eps: float = 1e-6
+
+    def strides(self) -> dict[str, int]:
+        if self.cos is None:
+            return {}
+        assert self.sin is not None and self.cos.stride() == self.sin.stride()
+        return dict(rope_sb=0, rope_ss=self.cos.stride(0) * 4, rope_se=self.cos.stride(1) * 4)
+
+
+@dataclass
+class Quantized:
+    """What the prologue writes; v_max int32 bits [B,H] comes from the statistics."""
+
+    q8: Tensor
+    k8: Tensor
+    v16: Tensor
+    q_scale: Tensor
+    k_scale: Tensor
+    lse_shift: Tensor | None
+    v_max: Tensor
 
 
 def nans(*shape: int) -> Tensor:
