@@ -14,19 +14,19 @@ from typing import Any
 
 from blueprint import End, blueprint
 from graph import ROOT, Graph
-from templates import PAPER, TEMPLATES, edit, loaders
+from templates import TINY, TEMPLATES, edit, loaders
 from templates import build as build_template
 
 SETTINGS = (
-    ("instruction", "STRING", "Make it snow."),
+    ("instruction", "STRING", "Make the circle blue."),
     ("seed", "INT", 0),
-    ("steps", "INT", PAPER.steps),
+    ("steps", "INT", TINY.steps),
     ("cfg", "FLOAT", 1.0),
-    ("shift", "FLOAT", PAPER.shift),
-    ("unet_name", "COMBO", PAPER.diffusion_model),
-    ("vae_name", "COMBO", PAPER.vae),
-    ("encoder", "COMBO", PAPER.text_encoder),
-    ("adapter", "COMBO", PAPER.adapter),
+    ("shift", "FLOAT", TINY.shift),
+    ("unet_name", "COMBO", TINY.diffusion_model),
+    ("vae_name", "COMBO", TINY.vae),
+    ("encoder", "COMBO", TINY.text_encoder),
+    ("adapter", "COMBO", TINY.adapter),
 )
 
 
@@ -37,7 +37,7 @@ def edit_blueprint(medium: str) -> dict[str, Any]:
     ends = [End("source", kind), End("reference", "IMAGE"), *(End(*setting) for setting in SETTINGS)]
     wires = {end.name: end.wire for end in ends}
     sampling = {name: wires[name] for name in ("seed", "steps", "cfg", "shift")}
-    models = loaders(graph, PAPER, lambda name, value: wires[name])
+    models = loaders(graph, TINY, lambda name, value: wires[name])
     sampler = edit(graph, models, wires["source"], wires["reference"], wires["instruction"], **sampling)
     result = sampler.out("image")
     if medium == "video":

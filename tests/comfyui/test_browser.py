@@ -81,11 +81,12 @@ def template(host: Any, title: str) -> dict[str, Any]:
     return host.get(f"/api/workflow_templates/ComfyUI-InstructX/{quote(title)}.json")
 
 
-def run(page: Any) -> None:
-    """Queues the graph and waits for the result in Compare."""
+def run(page: Any, host: Any) -> None:
+    """Queues the graph, waits for its end and for the result in Compare."""
     page.evaluate("window.app.queuePrompt(0, 1)")
     page.wait_for_selector(STAGE)
-    page.wait_for_function("window.app.ui.lastQueueSize === 0 || !window.app.runningNodeId")
+    while host.running():
+        page.wait_for_timeout(300)
     page.wait_for_timeout(1500)
 
 
@@ -104,9 +105,8 @@ def test_templates_dialog(page: Any) -> None:
     page.get_by_text("InstructX", exact=True).last.click()
     for title in TITLES:
         page.get_by_text(title, exact=True).first.wait_for()
-    page.wait_for_function(  # every card has its picture
-        "[...document.querySelectorAll('img')].filter(i => i.src.includes('workflow_templates'))"
-        f".filter(i => i.complete && i.naturalWidth > 100).length >= {len(TITLES)}"
+    page.wait_for_function(  # cards load their pictures when they come into view; the first two rows are in view
+        "[...document.querySelectorAll('img')].filter(i => i.complete && i.naturalWidth === 400).length >= 4"
     )
     keep(page, "docs/comfyui/templates.jpg")
     page.get_by_text("Try it now - image", exact=True).first.click()
@@ -120,7 +120,9 @@ def test_every_template_loads_whole(page: Any, host: Any, title: str) -> None:
     kinds = page.evaluate("window.app.graph.nodes.map(node => node.type)")
     known = page.evaluate("Object.keys(window.LiteGraph.registered_node_types)")
     assert kinds and set(kinds) <= set(known)
-    assert not page.evaluate("window.app.graph.nodes.some(node => node.has_errors)")
+    marked = page.evaluate("window.app.graph.nodes.filter(node => node.has_errors).map(node => node.type)")
+    files = {"UNETLoader", "VAELoader", "InstructXLoadEncoder", "LoadImage", "LoadVideo"}  # of models not here
+    assert set(marked) <= (set() if title.startswith("Try it now") else files)
     prompt = page.evaluate("async () => (await window.app.graphToPrompt()).output")
     wanted = next(
         graph
@@ -139,7 +141,7 @@ def _prefix(graph: dict[str, Any]) -> str:
 def test_image_runs_and_the_slider_moves(page: Any, host: Any) -> None:
     load(page, template(host, "Try it now - image"))
     show_all(page)
-    run(page)
+    run(page, host)
     box = page.locator(STAGE).bounding_box()
     assert box["width"] > 60 and abs(box["width"] / box["height"] - 1) < 0.05, "the stage has the picture's shape"
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
@@ -180,7 +182,7 @@ def pictures(page: Any, kinds: tuple[str, ...]) -> None:
 def test_video_plays_in_step(page: Any, host: Any) -> None:
     load(page, template(host, "Try it now - video"))
     show_all(page)
-    run(page)
+    run(page, host)
     page.wait_for_function(
         "[...document.querySelectorAll('.instructx-compare video')].every(v => v.readyState >= 2) &&"
         " document.querySelectorAll('.instructx-compare video').length === 2"
@@ -216,21 +218,32 @@ def test_video_plays_in_step(page: Any, host: Any) -> None:
 def test_reference_runs(page: Any, host: Any) -> None:
     load(page, template(host, "Try it now - reference"))
     show_all(page)
-    run(page)
+    run(page, host)
     keep(page, "docs/comfyui/try_reference.jpg")
 
 
 def test_result_comes_back_after_a_change_of_tab(page: Any, host: Any) -> None:
     """A graph loaded in a new tab and left again shows its result without a run."""
     load(page, template(host, "Try it now - image"))
-    run(page)
+    run(page, host)
     load(page, template(host, "Kiwi 5B - image"))
     assert page.locator(STAGE).count() == 0
     page.evaluate("window.app.extensionManager.command.execute('Workspace.PreviousOpenedWorkflow')")
     page.wait_for_selector(STAGE)
 
 
-def test_blueprints_are_nodes(page: Any) -> None:
-    """Both blueprints are in the node library, and one placed in a graph becomes our nodes in the prompt."""
-    known = page.evaluate("Object.keys(window.LiteGraph.registered_node_types).filter(k => k.includes('(InstructX)'))")
-    assert {name.split(".")[-1] for name in known} == {"Edit Image (InstructX)", "Edit Video (InstructX)"}
+@pytest.mark.parametrize("medium", ["Image", "Video"])
+def test_blueprint_is_one_node(page: Any, host: Any, medium: str) -> None:
+    """One node with its widgets, which becomes our nodes in the prompt, and nothing marked as missing."""
+    served = {entry["name"]: key for key, entry in host.get("/global_subgraphs").items()}
+    blueprint = host.get(f"/global_subgraphs/{served[f'Edit {medium} (InstructX)']}")["data"]
+    load(page, json.loads(blueprint))
+    (node,) = page.evaluate("window.app.graph.nodes.map(n => [n.title, n.has_errors, n.widgets.map(w => w.name)])")
+    assert node[0] == f"Edit {medium} (InstructX)" and not node[1]
+    assert {"instruction", "seed", "steps", "unet_name", "vae_name", "encoder", "adapter"} <= set(node[2])
+    prompt = page.evaluate("async () => (await window.app.graphToPrompt()).output")
+    kinds = {entry["class_type"] for entry in prompt.values()}
+    assert {"UNETLoader", "VAELoader", "InstructXLoadEncoder", "InstructXConnector", "InstructXSampler"} <= kinds
+    sampler = next(entry for entry in prompt.values() if entry["class_type"] == "InstructXSampler")
+    assert (sampler["inputs"]["steps"], sampler["inputs"]["shift"]) == (12, 3)
+    keep(page, f"docs/comfyui/edit_{medium.lower()}_node.jpg")
