@@ -200,7 +200,7 @@ def tiny_stage2(**overrides: Any) -> Recipe:
         | {
             "name": "tiny_stage2",
             "requires": (*_TINY_PARTS, "tiny_stage1"),
-            "num_steps": 4500,
+            "num_steps": 3000,
             "image_pool": 20_000,
             "image_reference_pool": 6_000,
             "video_pool": 2_400,
@@ -214,8 +214,9 @@ def tiny_stage3() -> Recipe:
     return tiny_stage2(
         name="tiny_stage3",
         requires=(*_TINY_PARTS, "tiny_stage1", "tiny_stage2"),
-        num_steps=8000,
+        num_steps=9000,
         learning_rate_decay="linear",
+        weighting="none",  # the bell all but ignores sigma near 1, where it is decided what will be edited
         video_probability=0.4,  # images hold eleven tasks, clips nine, and a batch of clips takes twice as long
     )
 

@@ -13,13 +13,17 @@ from instructx_core.config import InstructXConfig, tiny
 
 
 def small_config(**denoiser: Any) -> InstructXConfig:
-    """The `tiny` preset with two DiT layers and a two-layer MLLM; keyword arguments change the denoiser."""
+    """The `tiny` preset with two DiT layers, a two-layer MLLM and the paper's tied embedders.
+
+    Keyword arguments change the denoiser.
+    """
     base = tiny()
+    tied = {"source_embedder": "tied", "reference_embedder": "tied"}
     vision = dataclasses.replace(base.mllm.vision, depth=2, full_attention_blocks=(1,))
     return dataclasses.replace(
         base,
         mllm=dataclasses.replace(base.mllm, num_layers=2, vision=vision),
-        denoiser=dataclasses.replace(base.denoiser, num_layers=2, text_dim=64, **denoiser),
+        denoiser=dataclasses.replace(base.denoiser, num_layers=2, text_dim=64, **tied | denoiser),
         instruction=dataclasses.replace(base.instruction, num_image_queries=4, num_video_queries=8),
         vae=dataclasses.replace(base.vae, base_dim=4),
         sampling=dataclasses.replace(base.sampling, num_steps=3),
