@@ -14,7 +14,7 @@ from typing import Any
 
 from blueprint import End, blueprint
 from graph import ROOT, Graph
-from templates import TINY, TEMPLATES, edit, loaders
+from templates import TEMPLATES, TINY, edit, loaders
 from templates import build as build_template
 
 SETTINGS = (
