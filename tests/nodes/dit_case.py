@@ -101,3 +101,22 @@ def sample(
         model, noise, steps, cfg, "euler", "simple", positive, negative, latent, noise_mask=noise_mask, seed=seed,
         disable_pbar=True,
     )  # fmt: skip
+
+
+def noise_of(shape: tuple[int, ...] = (1, 16, 3, 8, 6), seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.manual_seed(seed))
+
+
+def one_step(case: Case, given: Any, noise: Tensor, context: Tensor | None = None) -> Tensor:
+    """Model-space x0 after one euler step, by the library."""
+    count = len(noise)
+
+    def repeat(part: Tensor | None) -> Tensor | None:
+        return None if part is None else part[:1].expand(count, *part.shape[1:])
+
+    with torch.no_grad():
+        velocity = case.library(
+            noise, torch.full((count,), 1000.0), repeat(given.context if context is None else context),
+            source=repeat(given.source), references=repeat(given.references),
+        ).sample  # fmt: skip
+    return noise - velocity

@@ -58,21 +58,6 @@ def conditioning(pack: Callable[[str], ModuleType]) -> Callable[..., Any]:
     return make
 
 
-def one_step(case: Any, given: Any, noise: Tensor, context: Tensor | None = None) -> Tensor:
-    """Model-space x0 after one euler step, by the library."""
-    count = len(noise)
-
-    def repeat(part: Tensor | None) -> Tensor | None:
-        return None if part is None else part[:1].expand(count, *part.shape[1:])
-
-    with torch.no_grad():
-        velocity = case.library(
-            noise, torch.full((count,), 1000.0), repeat(given.context if context is None else context),
-            source=repeat(given.source), references=repeat(given.references),
-        ).sample  # fmt: skip
-    return noise - velocity
-
-
 def sampled(dit: ModuleType, model: Any, positive: Any, negative: Any = None, **options: Any) -> Tensor:
     """Model-space result of the host's sampling from pure noise."""
     shape = options.pop("shape", (1, 16, 3, 8, 6))
@@ -80,10 +65,6 @@ def sampled(dit: ModuleType, model: Any, positive: Any, negative: Any = None, **
     latent = options.pop("latent", torch.zeros(shape))
     result = dit.sample(model, positive, positive if negative is None else negative, latent, **options)
     return model.get_model_object("latent_format").process_in(result)
-
-
-def noise_of(shape: tuple[int, ...] = (1, 16, 3, 8, 6), seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.manual_seed(seed))
 
 
 def near(got: Tensor, want: Tensor, tolerance: float = TOLERANCE) -> None:
@@ -100,10 +81,10 @@ def test_guidance_and_batch(
     given = dit.draw(case.config, references=2)
     other = torch.randn(1, 9, dit.DIM, generator=torch.manual_seed(3))  # another length: no batching of the two
     shape = (batch, 16, 3, 8, 6)
-    noise = noise_of(shape)
-    want = one_step(case, given, noise)
+    noise = dit.noise_of(shape)
+    want = dit.one_step(case, given, noise)
     if cfg != 1.0:
-        free = one_step(case, given, noise, other)
+        free = dit.one_step(case, given, noise, other)
         want = free + cfg * (want - free)
     positive, negative = conditioning(model, given), conditioning(model, given, other)
     near(sampled(dit, model, positive, negative, cfg=cfg, shape=shape), want, 5e-4)
@@ -133,10 +114,10 @@ def test_lora_by_the_core_names(dit: ModuleType, patching: ModuleType, case: Any
     behind, _ = sd.load_lora_for_models(patched, None, state, 1.0, 0.0)
     before = patching.patch_model(sd.load_lora_for_models(base, None, state, 1.0, 0.0)[0], case.adapter)
     assert len(behind.patches) == len(before.patches) == len(targets)
-    want = one_step(merged, given, noise_of())
+    want = dit.one_step(merged, given, dit.noise_of())
     for model in (behind, before):
         near(sampled(dit, model, conditioning(model, given)), want, 5e-4)
-    near(sampled(dit, patched, conditioning(patched, given)), one_step(case, given, noise_of()), 5e-4)
+    near(sampled(dit, patched, conditioning(patched, given)), dit.one_step(case, given, dit.noise_of()), 5e-4)
 
 
 def test_fp8_weights(dit: ModuleType, patching: ModuleType, case: Any, conditioning: Any) -> None:
@@ -151,7 +132,7 @@ def test_fp8_weights(dit: ModuleType, patching: ModuleType, case: Any, condition
     rounded.library.load_state_dict(state | own)
     given = dit.draw(case.config, references=1)
     got = sampled(dit, model, conditioning(model, given))
-    want, exact = one_step(rounded, given, noise_of()), one_step(case, given, noise_of())
+    want, exact = dit.one_step(rounded, given, dit.noise_of()), dit.one_step(case, given, dit.noise_of())
     compute = model.model.manual_cast_dtype or torch.float32
     relative = float((got - want).abs().mean() / want.abs().mean())
     assert relative < (1e-4 if compute == torch.float32 else 2e-2), (compute, relative)
@@ -183,7 +164,7 @@ def test_area_conditioning(dit: ModuleType, patching: ModuleType, case: Any, con
     (positive,) = ConditioningSetArea().append(conditioning(model, given), 32, 32, 16, 8, 1.0)  # pixels: w, h, x, y
     got = sampled(dit, model, positive)
     part = SimpleNamespace(source=given.source[..., 1:5, 2:6], references=None, context=given.context)
-    want = one_step(case, part, noise_of()[..., 1:5, 2:6])
+    want = dit.one_step(case, part, dit.noise_of()[..., 1:5, 2:6])
     near(got[..., 1:5, 2:6], want, 5e-4)
     given.references = torch.randn(1, 16, 1, 8, 6)
     (positive,) = ConditioningSetArea().append(conditioning(model, given), 32, 32, 16, 8, 1.0)
@@ -208,8 +189,8 @@ def test_masked_conditionings_and_timestep_ranges(
     (second,) = ConditioningSetTimestepRange().set_range(second, 0.0, 1.0)
     (both,) = ConditioningCombine().combine(first, second)
     got = sampled(dit, model, both)
-    near(got[..., :3], one_step(case, given, noise_of())[..., :3], 5e-4)
-    near(got[..., 3:], one_step(case, given, noise_of(), other)[..., 3:], 5e-4)
+    near(got[..., :3], dit.one_step(case, given, dit.noise_of())[..., :3], 5e-4)
+    near(got[..., 3:], dit.one_step(case, given, dit.noise_of(), other)[..., 3:], 5e-4)
 
 
 def test_zeroed_conditioning_keeps_the_source(
@@ -220,7 +201,7 @@ def test_zeroed_conditioning_keeps_the_source(
     model = patching.patch_model(case.load(), case.adapter)
     given = dit.draw(case.config, references=1)
     (zero,) = ConditioningZeroOut().zero_out(conditioning(model, given))
-    near(sampled(dit, model, zero), one_step(case, given, noise_of(), torch.zeros_like(given.context)), 5e-4)
+    near(sampled(dit, model, zero), dit.one_step(case, given, dit.noise_of(), torch.zeros_like(given.context)), 5e-4)
 
 
 @pytest.mark.parametrize("schedule", ["standard_static", "standard_uniform", "looped_uniform"])
@@ -285,7 +266,7 @@ def test_two_patches_of_one_model_side_by_side(
     )
     models = [(case, patching.patch_model(base, case.adapter)), (tied, patching.patch_model(base, tied.adapter))]
     for owner, model in (*models, *models):
-        near(sampled(dit, model, conditioning(model, given)), one_step(owner, given, noise_of()), 5e-4)
+        near(sampled(dit, model, conditioning(model, given)), dit.one_step(owner, given, dit.noise_of()), 5e-4)
 
 
 def test_partly_offloaded_weights(dit: ModuleType, patching: ModuleType, case: Any) -> None:
@@ -338,7 +319,7 @@ def test_torch_compile_of_the_host(dit: ModuleType, patching: ModuleType, case: 
     model = patching.patch_model(case.load(), case.adapter)
     set_torch_compile_wrapper(model, backend="eager")
     torch._dynamo.reset()
-    near(sampled(dit, model, conditioning(model, given)), one_step(case, given, noise_of()), 5e-4)
+    near(sampled(dit, model, conditioning(model, given)), dit.one_step(case, given, dit.noise_of()), 5e-4)
     assert "forward" not in model.model.diffusion_model.patch_embedding.__dict__
 
 
@@ -360,7 +341,7 @@ def test_other_wrappers_and_block_patches(dit: ModuleType, patching: ModuleType,
     model.add_wrapper_with_key("diffusion_model", "z", wrapper)
     model.set_model_patch_replace(block, "dit", "double_block", 0)
     given = dit.draw(case.config, references=1)
-    near(sampled(dit, model, conditioning(model, given)), one_step(case, given, noise_of()), 5e-4)
+    near(sampled(dit, model, conditioning(model, given)), dit.one_step(case, given, dit.noise_of()), 5e-4)
     assert calls == ["wrapper", "wrapper", "block"]
 
 
@@ -403,5 +384,5 @@ def test_gguf(dit: ModuleType, patching: ModuleType, case: Any, conditioning: An
     plain = patching.patch_model(base, case.adapter)
     with_lora, _ = sd.load_lora_for_models(plain, None, state, 1.0, 0.0)
     for model, owner in ((plain, case), (with_lora, merged)):
-        got, want = sampled(dit, model, conditioning(model, given)), one_step(owner, given, noise_of())
+        got, want = sampled(dit, model, conditioning(model, given)), dit.one_step(owner, given, dit.noise_of())
         assert float((got - want).abs().mean() / want.abs().mean()) < 5e-3
