@@ -90,11 +90,11 @@ def pair_picture(before: np.ndarray, after: np.ndarray, instruction: str) -> Ima
     frame = min(len(before), len(after)) // 2
     for pixels, x, label in ((before, 6, "before"), (after, SIZE // 2 + 2, "after")):
         side = SIZE // 2 - 8
-        picture.paste(Image.fromarray(pixels[frame]).resize((side, side), Image.Resampling.NEAREST), (x, 66))
-        draw.text((x + side // 2, 40), label, fill=FAINT, font=ImageFont.load_default(20), anchor="mm")
+        picture.paste(Image.fromarray(pixels[frame]).resize((side, side), Image.Resampling.NEAREST), (x, 60))
+        draw.text((x + side // 2, 274), label, fill=FAINT, font=ImageFont.load_default(20), anchor="mm")
     lines = textwrap.wrap(instruction, 28)
     for number, line in enumerate(lines):
-        y = 320 + 30 * (number - (len(lines) - 1) / 2)
+        y = 336 + 30 * (number - (len(lines) - 1) / 2)
         draw.text((SIZE // 2, y), line, fill="white", font=ImageFont.load_default(24), anchor="mm")
     return picture
 

@@ -51,7 +51,11 @@ class Client:
     def run(self, graph: dict[str, Any]) -> dict[str, Any]:
         """Queues a graph, waits, and returns its outputs by node."""
         body = json.dumps({"prompt": graph, "client_id": uuid.uuid4().hex}).encode()
-        prompt = json.loads(self.request("/prompt", body))["prompt_id"]
+        answer = json.loads(self.request("/prompt", body))
+        prompt = answer["prompt_id"]
+        if answer.get("node_errors"):  # the host would run the rest of the graph
+            self.request("/queue", json.dumps({"delete": [prompt]}).encode())
+            raise Refused(f"/prompt: {json.dumps(answer['node_errors'])}")
         while True:
             entry = json.loads(self.request(f"/history/{prompt}")).get(prompt)
             if entry is not None:
