@@ -20,6 +20,7 @@ VERBS = {
     "edit": (".commands.edit", "edit an image or a video by instruction"),
     "eval": (".commands.eval", "measure a model on the procedural benchmark"),
     "train": (".training.cli", "run or resume a training recipe"),
+    "kernels": (".commands.kernels", "attention kernels: report, selftest, bench"),
     "info": (".commands.info", "parameters, tokens, FLOPs and bytes of a preset"),
 }
 

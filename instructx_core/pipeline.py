@@ -9,6 +9,7 @@ Legend: B batch (1), F pixel frames, T latent frames, R references, C channels, 
 # No `from __future__ import annotations`: diffusers reads the annotations of __init__, older releases not as strings.
 
 import inspect
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -27,14 +28,18 @@ from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from .attention import session_of, use_attention
 from .conditioning import denormalise_latents, normalise_latents
 from .config import InstructXConfig
 from .denoiser import InstructXTransformer3DModel
 from .errors import InputError
 from .geometry import check_size, latent_frames
 from .instruction import InstructXEncoder, drop_instruction, prepare_inputs
+from .kernels import Session
 from .pixels import as_frames, as_references, check_clip_sizes, pad_reference, to_signed, to_uint8
 from .schedule import start
+
+logger = logging.getLogger("instructx")
 
 OUTPUT_TYPES = ("np", "pt", "pil", "latent")
 
@@ -119,6 +124,13 @@ class InstructXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
     def interrupt(self) -> bool:
         """Set to True from a callback to stop after the current step; what is there is decoded."""
         return self._interrupt
+
+    def use_attention(self, mode: str = "auto") -> Session:
+        """Attention of the DiT: "auto" (fastest that is proven on the card), "exact", "int8" or "off" (stock).
+
+        The session returned says what ran and why (docs/kernels.md). Raises InputError for an unknown mode.
+        """
+        return use_attention(self.transformer, mode, self.instructx_config.name)
 
     @torch.no_grad()
     def encode_instruction(
@@ -244,8 +256,32 @@ class InstructXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
     ) -> Tensor:
         """Velocity at one step, guidance included, fp32. `tensors`: context, negative_context, source, references.
 
-        Raises FloatingPointError when it is not finite.
+        Where int8 attention made it non-finite it is computed once more with exact attention, which then stays.
+        Raises FloatingPointError when it is not finite all the same.
         """
+        arguments = (latents_BCTHW, sigma, step, tensors, attention_kwargs)
+        velocity_BCTHW = self._velocity(*arguments)
+        session = session_of(self.transformer)
+        if torch.isfinite(velocity_BCTHW).all():
+            return velocity_BCTHW
+        if session is not None and session.demote(f"output not finite with int8 attention at step {step}"):
+            logger.warning("attention of %s: %s; the step is repeated exactly", session.name, session.demoted)
+            velocity_BCTHW = self._velocity(*arguments)
+        if not torch.isfinite(velocity_BCTHW).all():
+            raise FloatingPointError(
+                f"the denoiser's output is not finite at step {step} (sigma {float(sigma):.3f}, "
+                f"{self.transformer.dtype}); run in bfloat16 or float32, or check the weights"
+            )
+        return velocity_BCTHW
+
+    def _velocity(
+        self,
+        latents_BCTHW: Tensor,
+        sigma: Tensor,
+        step: int,
+        tensors: dict[str, Tensor | None],
+        attention_kwargs: dict[str, Any] | None,
+    ) -> Tensor:
         model = self.transformer
         noisy_BCTHW = latents_BCTHW.to(model.dtype)
         timestep_B = (sigma.float() * 1000.0).expand(noisy_BCTHW.shape[0])
@@ -267,11 +303,6 @@ class InstructXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         if self.do_classifier_free_guidance:
             free_BCTHW = forward("uncond", tensors["negative_context"])
             velocity_BCTHW = free_BCTHW + self._guidance_scale * (velocity_BCTHW - free_BCTHW)
-        if not torch.isfinite(velocity_BCTHW).all():
-            raise FloatingPointError(
-                f"the denoiser's output is not finite at step {step} (sigma {float(sigma):.3f}, {model.dtype}); "
-                "run in bfloat16 or float32, or check the weights"
-            )
         return velocity_BCTHW
 
     @torch.no_grad()

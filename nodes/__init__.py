@@ -1,6 +1,7 @@
 """The ComfyUI layer: one node a file, each a thin step around instructx_core; data flows in the order of NODES.
 
     Load Encoder -> Query Embeddings -> Connector -> Source and Reference -> (sampler, VAE decode) -> Compare
+    MODEL -> Attention -> MODEL, anywhere before the sampler
 
 Only `extension()` touches the host. Heavy libraries (transformers) are imported when a node runs, never at start.
 """
@@ -19,6 +20,7 @@ NODES = (
     ("load_encoder", "InstructXLoadEncoder"),
     ("query_embeddings", "InstructXQueryEmbeddings"),
     ("connector", "InstructXConnector"),
+    ("attention", "InstructXAttention"),
     ("source_reference", "InstructXSourceReference"),
     ("sampler", "InstructXSampler"),
     ("compare", "InstructXCompare"),

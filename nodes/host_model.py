@@ -20,6 +20,11 @@ def wrapper_kinds() -> Any:
     return WrappersMP
 
 
+def compute_dtype(model: Any) -> Any:
+    """The dtype that a MODEL computes in; its weights may be kept in another."""
+    return getattr(model.model, "manual_cast_dtype", None) or model.model_dtype()
+
+
 def pad_to_patch_size(latent_BCTHW: Tensor, patch_size: tuple[int, int, int]) -> Tensor:
     """The latent with its sides filled up to the patch, by the host's own rule."""
     from comfy.ldm.common_dit import pad_to_patch_size as pad

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
+from typing import Any
 
 from ..errors import InputError
 from .model import ProgressLine, add_model_arguments, add_sampling_arguments, load
@@ -35,6 +36,15 @@ def parse_size(text: str | None) -> int | None:
     return int(match[1]) * int(match[2])
 
 
+def attention_lines(pipe: Any) -> list[str]:
+    """What attention ran in the DiT, and why; nothing where it is the stock one."""
+    from ..attention import session_of
+
+    session = session_of(pipe.transformer)
+    lines = session.report().splitlines()[1:] if session is not None else []
+    return [f"attention {line}" for line in lines]
+
+
 def run(args: argparse.Namespace) -> int:
     from ..edit import check_kind, check_request, edit_file
     from ..media import output_kind, read_image, read_media
@@ -51,5 +61,5 @@ def run(args: argparse.Namespace) -> int:
         guidance=args.guidance, seed=args.seed, max_pixels=max_pixels, max_frames=args.max_frames,
         progress=ProgressLine("step"),
     )  # fmt: skip
-    print("\n".join(report.lines()))
+    print("\n".join([*report.lines(), *attention_lines(pipe)]))
     return 0

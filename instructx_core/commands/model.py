@@ -20,6 +20,12 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--model", type=Path, help="checkpoint folder (default: the shipped tiny model)")
     group.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: the fastest there is)")
     group.add_argument("--dtype", choices=DTYPES, help="number format (default: float32 on cpu, else bfloat16)")
+    group.add_argument(
+        "--attention",
+        choices=["auto", "exact", "int8", "off"],
+        default="auto",
+        help="auto: the fastest that this card passed a test for; exact; int8; off: torch's (default: auto)",
+    )
     group.add_argument("--scheduler", choices=["euler", "unipc"], default="euler", help="sampler (default: euler)")
 
 
@@ -55,6 +61,7 @@ def load(args: argparse.Namespace) -> InstructXPipeline:
     pipe: Any = load_pipeline(args.model, getattr(torch, args.dtype) if args.dtype else None, device)
     pipe.scheduler = build_scheduler(pipe.instructx_config, args.scheduler)
     pipe.set_progress_bar_config(disable=True)
+    pipe.use_attention(args.attention)
     return pipe
 
 

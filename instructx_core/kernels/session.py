@@ -88,6 +88,51 @@ class Session:
         assert lse is not None
         return out, lse
 
+    def attend_projected(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        norms: tuple[Tensor, Tensor, float] | None,
+        rope: tuple[Tensor, Tensor] | None,
+        finish: Callable[[], tuple[Tensor, Tensor]],
+        host: Callable[[Tensor, Tensor], Tensor],
+    ) -> Tensor:
+        """(B, S, H, D) from projections (B, S, H, D) that still lack norm and RoPE: int8 does both in its prologue.
+
+        norms: (weight of q's norm, of k's, eps), weights (H*D,) on q's device. rope: cos, sin (S, D/2) float32.
+        None for either: this call cannot be fused. finish: q and k after both, for every other path.
+        host(q, k): attention of them without us.
+        """
+        scale = q.shape[-1] ** -0.5
+        compiling = torch.compiler.is_compiling()
+        if compiling or norms is None or rope is None or _wants_gradient((q, k, v, *norms[:2])):
+            q, k = finish()
+            return self.attend(q, k, v, host=lambda: host(q, k))
+        inputs = (q, k, v, scale, None, None, None)
+        plan = self.plan(inputs)
+        if plan.path == INT8:
+            norm_q, norm_k = (weight.to(q.dtype) for weight in norms[:2])
+            try:
+                return ops.quantized_attention(q, k, v, scale, None, None, norm_q, norm_k, *rope, norms[2])[0]
+            except KernelError as error:
+                select.disable(q.device, plan.path, str(error))
+                plan = Plan(HOST, str(error))
+        q, k = finish()
+        return self._follow(plan, (q, k, v, *inputs[3:]), False, lambda: host(q, k))[0]
+
+    @property
+    def inexact(self) -> bool:
+        """Whether something inexact has run and still may."""
+        return self.demoted is None and any(plan.path in (INT8, KITCHEN) for plan in self.calls())
+
+    def preview(self, device: torch.device, dtype: torch.dtype, heads: int = 12, head_dim: int = 128) -> str:
+        """What a long self-attention would run, and why; judges the card if it was not. For the Attention node."""
+        like = torch.empty(1, dtype=dtype, device=device).expand(1, bench.QUICK[1], heads, head_dim)
+        mode = "exact" if self.demoted and self.mode != "off" else self.mode
+        plan = select.plan(like, like, like, mode)
+        return f"{self._describe(plan)}\n{_card(device)}, mode {self.mode}"
+
     def plan(self, inputs: tuple[Any, ...], need_lse: bool = False, low_precision: bool = True) -> Plan:
         """The path of a call, counted."""
         q, k, v, scale, key_bias, extra_k, _ = inputs
@@ -112,8 +157,7 @@ class Session:
     def demote(self, reason: str) -> bool:
         """Stay exact from now on. True when that changes anything: something inexact may have run before."""
         with self._lock:
-            inexact = any(plan.path in (INT8, KITCHEN) for plan in self._counts)
-            if self.demoted or not inexact:
+            if self.demoted or not any(plan.path in (INT8, KITCHEN) for plan in self._counts):
                 return False
             self.demoted = reason
         return True
@@ -140,7 +184,11 @@ class Session:
     def _run(
         self, inputs: tuple[Any, ...], need_lse: bool, low_precision: bool, host: Callable[[], Tensor] | None
     ) -> tuple[Tensor, Tensor | None]:
-        plan = self.plan(inputs, need_lse, low_precision)
+        return self._follow(self.plan(inputs, need_lse, low_precision), inputs, need_lse, host)
+
+    def _follow(
+        self, plan: Plan, inputs: tuple[Any, ...], need_lse: bool, host: Callable[[], Tensor] | None
+    ) -> tuple[Tensor, Tensor | None]:
         if plan.path in (INT8, EXACT):
             try:
                 return (ops.attention_quantizing if plan.path == INT8 else ops.attention)(*inputs)

@@ -18,6 +18,7 @@ NODES = {
     "InstructXLoadEncoder",
     "InstructXQueryEmbeddings",
     "InstructXConnector",
+    "InstructXAttention",
     "InstructXSourceReference",
     "InstructXSampler",
     "InstructXCompare",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ctypes
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -57,6 +58,21 @@ def stand_in(_stand_in_library: Path) -> StandIn:
     made = StandIn(_stand_in_library)
     made.reset()
     return made
+
+
+@pytest.fixture(scope="session")
+def _emulator_library(load_helper: Callable[[str, str], ModuleType]) -> Path:
+    emulator = load_helper("instructx_test_emulator", "kernels/csrc/emulator.py")
+    if not emulator.available():
+        pytest.skip("no C++ compiler to build the kernels for the CPU with")
+    return emulator.library()
+
+
+@pytest.fixture
+def emulated(stand_in: StandIn, on_stand_in: loader.Runtime, _emulator_library: Path) -> loader.Runtime:
+    """As `on_stand_in`, and launches run the kernels, in the emulator."""
+    assert stand_in.lib.stand_in_emulator(str(_emulator_library).encode()) == 0
+    return on_stand_in
 
 
 @pytest.fixture

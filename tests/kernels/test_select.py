@@ -1,0 +1,263 @@
+"""Which attention is chosen, and the reason that goes with it, for every kind of card and call. Nothing runs here."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+
+from instructx_core.kernels import Session, attention, report, resolve_mode, select
+from instructx_core.kernels.errors import KernelError
+from instructx_core.kernels.select import Plan, Verdict
+
+GOOD = Verdict("card", (8, 9), {"exact": 0.002, "int8": 0.009}, {}, {})
+BF16 = torch.bfloat16
+
+
+def qkv(tokens: int = 4096, dim: int = 128, dtype: torch.dtype = BF16, keys: int | None = None, device: str = "cpu"):
+    def one(count: int) -> torch.Tensor:
+        return torch.empty(1, dtype=dtype, device=device).expand(1, count, 2, dim)
+
+    return one(tokens), one(keys or tokens), one(keys or tokens)
+
+
+@pytest.fixture
+def card(on_stand_in, monkeypatch: pytest.MonkeyPatch):
+    """card(...): the judgement that this card has, fields of Verdict changed."""
+
+    def use(**changes: object) -> None:
+        monkeypatch.setattr(select, "verdict", lambda device, again=False: replace(GOOD, **changes))
+
+    use()
+    return use
+
+
+def test_auto_prefers_what_was_measured_fastest(card) -> None:
+    inputs = qkv()
+    card(milliseconds={"int8": 5.0, "exact": 11.0, "host": 10.0})
+    assert select.plan(*inputs, "auto") == Plan("int8", "2.0x the speed of SDPA measured, self-test error 0.9%")
+    card(milliseconds={"int8": 9.5, "exact": 11.0, "host": 10.0})
+    plan = select.plan(*inputs, "auto")
+    assert plan == Plan("host", "int8 measured 1.05x the speed of SDPA on this card, 1.1x is needed")
+    card(milliseconds={"int8": 5.0, "host": 10.0, "comfy-kitchen": 4.0})
+    assert select.plan(*inputs, "auto").path == "comfy-kitchen"
+    card(milliseconds={"int8": 5.0, "host": 10.0, "comfy-kitchen": 6.0})
+    assert select.plan(*inputs, "auto").path == "int8"
+    card(milliseconds={"int8": 20.0, "exact": 5.0, "host": 10.0})  # no flash kernel in torch, as on old Windows builds
+    assert select.plan(*inputs, "auto").path == "exact"
+
+
+@pytest.mark.parametrize(("capability", "path"), [((8, 0), "int8"), ((8, 6), "int8"), ((12, 0), "int8"),
+                                                  ((9, 0), "host"), ((10, 0), "host")])  # fmt: skip
+def test_auto_without_a_measurement(card, capability: tuple[int, int], path: str) -> None:
+    card(capability=capability)
+    plan = select.plan(*qkv(), "auto")
+    assert plan.path == path and ("not measured" in plan.reason or "prefers SDPA unless" in plan.reason)
+
+
+def test_hopper_takes_int8_when_it_was_measured_faster(card) -> None:
+    card(capability=(9, 0), milliseconds={"int8": 5.0, "host": 10.0})
+    assert select.plan(*qkv(), "auto").path == "int8"
+    card(capability=(9, 0), milliseconds={"int8": 10.0, "host": 5.0})
+    assert select.plan(*qkv(), "auto").path == "host"
+
+
+def test_modes(card) -> None:
+    card(milliseconds={"int8": 20.0, "exact": 11.0, "host": 10.0})
+    assert select.plan(*qkv(), "off") == Plan("host", "switched off")
+    assert select.plan(*qkv(), "exact") == Plan("host", "exact asked for")
+    assert select.plan(*qkv(), "int8") == Plan("int8", "int8 asked for, self-test passed")
+    assert select.plan(*qkv(), "int8", low_precision=False) == Plan("host", "the model forbids low precision here")
+
+
+def test_a_failed_self_test_switches_the_path_off(card) -> None:
+    card(problems={"int8": "self-test failed"})
+    for mode in ("auto", "int8"):
+        assert select.plan(*qkv(), mode) == Plan("host", "self-test failed")
+    card(problems={"int8": "no compiler", "exact": "no compiler"})
+    assert select.plan(*qkv(), "auto", need_lse=True) == Plan("host", "no compiler")
+
+
+def test_what_the_exact_kernel_is_for(card) -> None:
+    keys = qkv()
+    assert select.plan(*keys, "exact", need_lse=True).path == "exact"
+    assert select.plan(*keys, "auto", key_bias=torch.zeros(1, 1, 4096)).path == "exact"
+    assert select.plan(*keys, "exact", extra_k=keys[1]).path == "exact"
+    assert select.plan(*keys, "auto", extra_k=keys[1]).path == "int8"
+    card(capability=(9, 0))
+    assert select.plan(*keys, "exact", extra_k=keys[1]) == Plan("host", "exact asked for")
+    assert select.plan(*keys, "exact", need_lse=True).path == "exact"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "reason"),
+    [
+        (qkv(dtype=torch.float32), "float32 tensors (bfloat16 and float16 are supported)"),
+        (qkv(dim=96), "head dim 96 (64 and 128 are supported)"),
+        (qkv(tokens=512), "fewer than 2048 tokens"),
+        (qkv(keys=512), "fewer than 2048 tokens"),
+        (qkv(device="meta"), "tensors are on meta, the kernels run on cpu"),
+        ((qkv()[0], qkv(dtype=torch.float16)[1], qkv()[2]), "q, k and v differ in dtype or device"),
+        ((qkv()[0], qkv()[1][:, :, :1], qkv()[2][:, :, :1]), "2 query heads and 1 key heads"),
+        ((qkv()[0], qkv()[1][:, :0], qkv()[2][:, :0]), "empty tensors"),
+    ],
+)
+def test_what_falls_back_says_why(card, inputs, reason: str) -> None:
+    assert select.plan(*inputs, "int8") == Plan("host", reason)
+
+
+def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [resolve_mode(mode) for mode in ("auto", "exact", "int8", "off")] == ["auto", "exact", "int8", "off"]
+    monkeypatch.setenv("INSTRUCTX_ATTENTION", "exact")
+    assert [resolve_mode(mode) for mode in ("auto", "int8")] == ["exact", "int8"]
+    monkeypatch.setenv("INSTRUCTX_ATTENTION", "OFF")
+    assert [resolve_mode(mode) for mode in ("auto", "int8")] == ["off", "off"]
+    monkeypatch.setenv("INSTRUCTX_ATTENTION", "fast")
+    with pytest.raises(ValueError, match="INSTRUCTX_ATTENTION=fast is unknown; use one of auto, exact, int8, off"):
+        resolve_mode()
+    with pytest.raises(ValueError, match="attention mode 'turbo' is unknown"):
+        resolve_mode("turbo")
+
+
+# --- judging a card ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def measured(on_stand_in, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Calls of the self-test, which finds small errors."""
+    calls: list[str] = []
+
+    def measure(path: str, device: torch.device, dtype: torch.dtype = BF16) -> dict[str, float]:
+        calls.append(path)
+        return {"random/128": 0.001, "outlier/128": 0.003}
+
+    monkeypatch.setattr(select.selftest, "measure", measure)
+    yield calls
+
+
+def test_a_card_is_judged_once_and_remembered(measured: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    device = torch.device("cpu")
+    assert select.known_verdict(device) is None
+    first = select.verdict(device)
+    assert first.errors == {"exact": 0.003, "int8": 0.003} and not first.problems
+    assert select.verdict(device) is first and measured == ["exact", "int8"]
+    monkeypatch.setattr(select, "_verdicts", {})  # another process
+    assert select.verdict(device) == first and measured == ["exact", "int8"]
+    select.verdict(device, again=True)
+    assert measured == ["exact", "int8"] * 2
+
+
+def test_another_driver_or_source_is_judged_anew(measured: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    device = torch.device("cpu")
+    select.verdict(device)
+    monkeypatch.setattr(select, "sources_digest", lambda: "other sources")
+    select.verdict(device)
+    assert measured == ["exact", "int8"] * 2
+
+
+def test_a_wrong_result_disables_and_warns(
+    measured: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(
+        select.selftest, "measure", lambda path, device: {"random/64": float("inf") if path == "int8" else 0.001}
+    )
+    found = select.verdict(torch.device("cpu"))
+    assert list(found.problems) == ["int8"] and "error inf% in random/64, allowed 1.80%" in found.problems["int8"]
+    assert "please report it" in caplog.text
+
+
+def test_what_does_not_run_is_tried_again_next_time(measured, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(path: str, device: torch.device) -> dict[str, float]:
+        raise KernelError("no compiler")
+
+    device = torch.device("cpu")
+    monkeypatch.setattr(select.selftest, "measure", fails)
+    assert select.verdict(device).problems == {"exact": "no compiler", "int8": "no compiler"}
+    monkeypatch.setattr(select, "_verdicts", {})
+    monkeypatch.setattr(select.selftest, "measure", lambda path, device: {"random/64": 0.001})
+    assert not select.verdict(device).problems
+
+
+# --- sessions ------------------------------------------------------------------------------------------------------
+
+
+def test_one_log_line_and_every_call_counted(card, caplog: pytest.LogCaptureFixture) -> None:
+    session = Session("exact", "Wan")
+    with caplog.at_level(logging.INFO, "instructx"):
+        for tokens in (2048, 2048, 16):
+            session.attend(*(torch.zeros(1, tokens, 1, 64, dtype=BF16) for _ in range(3)))
+    assert [r.message for r in caplog.records] == ["attention of Wan: pytorch SDPA (exact asked for)"]
+    assert session.report().splitlines() == [
+        "attention of Wan: mode exact, Stand-in 0, sm_89, driver 13.0",
+        "2 calls: pytorch SDPA (exact asked for)",
+        "1 calls: pytorch SDPA (fewer than 2048 tokens)",
+    ]
+
+
+def test_a_launch_that_fails_falls_back_and_is_not_tried_again(on_stand_in, stand_in, caplog) -> None:
+    select._verdicts[select._key(torch.device("cpu"))] = replace(GOOD, problems={})
+    stand_in.break_("cuLaunchKernel")
+    session = Session("int8", "Wan")
+    q = torch.randn(1, 2048, 1, 64).to(BF16)
+    out = session.attend(q, q, q)
+    expected = torch.nn.functional.scaled_dot_product_attention(*[q.transpose(1, 2)] * 3).transpose(1, 2)
+    assert torch.equal(out, expected)
+    session.attend(q, q, q)
+    reasons = [plan.reason for plan in session.calls()]
+    assert reasons[1].startswith("cuLaunchKernel failed") and "switched off" in caplog.text
+
+
+def test_demotion_needs_something_inexact(card) -> None:
+    session = Session("int8")
+    assert not session.demote("not finite"), "nothing ran yet"
+    session.count(Plan("int8", "asked for"), torch.device("cpu"))
+    assert session.inexact and session.demote("not finite") and not session.demote("not finite")
+    assert not session.inexact
+    assert session.plan((*qkv(), 0.1, None, None, None)) == Plan("host", "not finite")
+
+
+def test_preview_says_what_would_run(card) -> None:
+    assert Session("auto", host_name="sage").preview(torch.device("cpu"), BF16) == (
+        "instructx int8 (self-test passed, error 0.9%; speed not measured)\nStand-in 0, sm_89, driver 13.0, mode auto"
+    )
+    assert Session("auto").preview(torch.device("cpu"), torch.float32).startswith("pytorch SDPA (float32 tensors")
+
+
+# --- without any card ----------------------------------------------------------------------------------------------
+
+
+def test_without_a_card_everything_runs_on_torch() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a card")
+    q, k, v = (torch.randn(2, 5, 3, 64, requires_grad=True) for _ in range(3))
+    extra = torch.randn(2, 4, 3, 64)
+    bias = torch.randn(2, 1, 9)
+    out, lse = attention(q, k, v, key_bias=bias, extra_k=extra, extra_v=extra, return_lse=True, mode="int8")
+    logits = torch.einsum("bqhd,bkhd->bhqk", q, torch.cat((k, extra), 1)) / 8 + bias[:, :, None]
+    torch.testing.assert_close(lse, logits.logsumexp(-1))
+    want = torch.einsum("bhqk,bkhd->bqhd", logits.softmax(-1), torch.cat((v, extra), 1))
+    torch.testing.assert_close(out, want)
+    out.sum().backward()
+    assert all(part.grad is not None for part in (q, k, v))
+    text = report()
+    assert "our kernels are not used: torch sees no CUDA device" in text or "built without CUDA" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"k": torch.zeros(1, 4, 2, 64)}, "k is"),
+        ({"q": torch.zeros(4, 2, 64)}, "q is"),
+        ({"extra_k": torch.zeros(1, 4, 3, 64)}, "belong together"),
+        ({"v": torch.zeros(1, 5, 3, 64)}, "differ in length"),
+        ({"key_bias": torch.zeros(1, 3, 5)}, r"must be \(1, 1 or 3, 4\)"),
+    ],
+)
+def test_bad_shapes_are_named(change: dict[str, torch.Tensor], message: str) -> None:
+    inputs = {name: torch.zeros(1, 4, 3, 64) for name in "qkv"} | change
+    q, k, v = (inputs.pop(name) for name in "qkv")
+    with pytest.raises(ValueError, match=message):
+        attention(q, k, v, **inputs)
