@@ -109,6 +109,17 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+# A killed test run must leave no host behind: it ends when its parent is gone.
+_WATCH = """
+import os, threading, time
+def watch(parent=os.getppid()):
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+threading.Thread(target=watch, daemon=True).start()
+"""
+
+
 def _boot_code(main: Path, argv: list[str]) -> str:
     hide = f"import sys; sys.modules.update(dict.fromkeys({HIDDEN!r})); "
     return (
