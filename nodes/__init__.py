@@ -32,8 +32,10 @@ def node_classes() -> list[type]:
     classes = []
     for module, name in NODES:
         try:
-            classes.append(getattr(importlib.import_module(f".{module}", __name__), name))
-        except (ImportError, AttributeError, TypeError):
+            node = getattr(importlib.import_module(f".{module}", __name__), name)
+            node.GET_SCHEMA()  # here, where it costs one node: the host would drop the whole pack
+            classes.append(node)
+        except (ImportError, AttributeError, TypeError, ValueError):
             logger.exception("InstructX: node %s does not load on this ComfyUI; update ComfyUI or report this", name)
     return classes
 
