@@ -35,8 +35,8 @@ struct Exact {
         return low | (high << 16);
     }
 
-    // A row of huge bf16 queries could overflow inside the tensor core to inf - inf. Bringing |q| below 2^-8 by an exact
-    // power of two, undone in `factor`, keeps the sum of 128 products with any finite k finite.
+    // A row of huge bf16 queries could overflow inside the tensor core to inf - inf. Bringing |q| below 2^-8 by an
+    // exact power of two, undone in `factor`, keeps the sum of 128 products with any finite k finite.
     static DEVICE void prepare_queries(u32 (&q)[QK_STEPS][4], float (&factor)[2], const AttentionArgs& args) {
 #pragma unroll
         for (int r = 0; r < 2; ++r) {
@@ -67,7 +67,7 @@ struct Exact {
         const int t = thread_index() & 3;
         const char* bias = nullptr;
         if (args.bias != nullptr)
-            bias = args.bias + block_z() * args.bias_sb + block_y() * args.bias_sh + (at.second ? (i64)args.skv * 4 : 0);
+            bias = args.bias + block_z() * args.bias_sb + block_y() * args.bias_sh + (at.second ? args.skv * 4ll : 0);
 #pragma unroll
         for (int n = 0; n < KEY_BLOCKS; ++n) {
 #pragma unroll
@@ -85,8 +85,8 @@ struct Exact {
     }
 
     static DEVICE void softmax(float (&s)[KEY_BLOCKS][4], const float (&)[2], Softmax& state) {
-        const float one[2] = {1.0f, 1.0f};
-        softmax_step<OFFSET>(s, one, state);
+        const float unused[2] = {1.0f, 1.0f};
+        softmax_step<OFFSET, false>(s, unused, state);
     }
 
     static DEVICE void multiply_values(float (&o)[D / 8][4], const u32 (&p)[TILE_K / 16][4], u32 tile,

@@ -52,15 +52,17 @@ DEVICE KeyTile key_tile(int index, int skv, int skv2) {
 template <class Policy, class Args>
 DEVICE void load_keys(u32 tile, const Args& args, const KeyTile& at) {
     const int b = block_z(), h = block_y();
-    const char* base = at.second ? args.k2 + b * args.sk2.sb + h * args.sk2.sh : args.k + b * args.sk.sb + h * args.sk.sh;
-    load_tile<TILE_K, Policy::QK_ROW>(tile, base, at.second ? args.sk2.ss : args.sk.ss, at.first, at.limit);
+    const View& view = at.second ? args.sk2 : args.sk;
+    const char* base = (at.second ? args.k2 : args.k) + b * view.sb + h * view.sh;
+    load_tile<TILE_K, Policy::QK_ROW>(tile, base, view.ss, at.first, at.limit);
 }
 
 template <class Policy, class Args>
 DEVICE void load_values(u32 tile, const Args& args, const KeyTile& at) {
     const int b = block_z(), h = block_y();
-    const char* base = at.second ? args.v2 + b * args.sv2.sb + h * args.sv2.sh : args.v + b * args.sv.sb + h * args.sv.sh;
-    load_tile<TILE_K, Policy::V_ROW>(tile, base, at.second ? args.sv2.ss : args.sv.ss, at.first, at.limit);
+    const View& view = at.second ? args.sv2 : args.sv;
+    const char* base = (at.second ? args.v2 : args.v) + b * view.sb + h * view.sh;
+    load_tile<TILE_K, Policy::V_ROW>(tile, base, view.ss, at.first, at.limit);
 }
 
 // A fragments of this warp's 16 query rows: matrices (rows 0-7, 8-15) x (first, second half of the step).
@@ -104,13 +106,16 @@ DEVICE void mask_tail(float (&s)[KEY_BLOCKS][4], int keys) {
 }
 
 // One row of 16 is shared by 4 lanes: the state below is equal in them, but `sum` is each lane's own part.
-// base = running maximum of the logits + OFFSET, in log2 units; every probability is 2^(logit - base).
+// base = running maximum of the logits in log2 units; every probability is 2^(logit - base - OFFSET).
 struct Softmax {
     float base[2], sum[2], rescale[2];
 };
 
-// Turns s into probabilities; logit = s * factor, factor > 0. `rescale` is what the earlier output must be multiplied by.
-template <int OFFSET>
+// From here on a logit in log2 units is so large that s * factor must be rounded before the base is subtracted.
+constexpr float FAR = 4096.0f;
+
+// Turns s into probabilities; logit = s * factor, factor > 0. `rescale` is what the earlier output is multiplied by.
+template <int OFFSET, bool FACTORED>
 DEVICE void softmax_step(float (&s)[KEY_BLOCKS][4], const float (&factor)[2], Softmax& state) {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
@@ -119,19 +124,28 @@ DEVICE void softmax_step(float (&s)[KEY_BLOCKS][4], const float (&factor)[2], So
         for (int n = 0; n < KEY_BLOCKS; ++n) top = maximum(top, maximum(s[n][2 * r], s[n][2 * r + 1]));
         top = maximum(top, shuffle_xor(top, 1));
         top = maximum(top, shuffle_xor(top, 2));
-        const float base = maximum(state.base[r], multiply_add(top, factor[r], OFFSET));
+        const float base = maximum(state.base[r], FACTORED ? multiply_rounded(top, factor[r]) : top);
         // All keys so far masked: any finite base gives probabilities 2^-inf = 0.
         const float safe = base == negative_infinity() ? 0.0f : base;
         state.rescale[r] = exp2_fast(state.base[r] - safe);
         state.base[r] = base;
+        // A fused multiply-add sees the product before rounding: near the maximum that can be far above the base.
+        if (FACTORED && absolute(safe) > FAR) {
+#pragma unroll
+            for (int n = 0; n < KEY_BLOCKS; ++n)
+#pragma unroll
+                for (int i = 2 * r; i < 2 * r + 2; ++i)
+                    s[n][i] = exp2_fast(multiply_rounded(s[n][i], factor[r]) - safe);
+        } else {
+#pragma unroll
+            for (int n = 0; n < KEY_BLOCKS; ++n)
+#pragma unroll
+                for (int i = 2 * r; i < 2 * r + 2; ++i)
+                    s[n][i] = exp2_fast(multiply_add(s[n][i], FACTORED ? factor[r] : 1.0f, -safe) - OFFSET);
+        }
         float sum = 0.0f;
 #pragma unroll
-        for (int n = 0; n < KEY_BLOCKS; ++n)
-#pragma unroll
-            for (int i = 2 * r; i < 2 * r + 2; ++i) {
-                s[n][i] = exp2_fast(multiply_add(s[n][i], factor[r], -safe));
-                sum += s[n][i];
-            }
+        for (int n = 0; n < KEY_BLOCKS; ++n) sum += s[n][2 * r] + s[n][2 * r + 1];
         state.sum[r] = multiply_add(state.sum[r], state.rescale[r], sum);
     }
 }
@@ -178,7 +192,7 @@ DEVICE void write_output(const Args& args, const float (&o)[Policy::DIM / 8][4],
         }
         if (args.lse != nullptr && (lane & 3) == 0) {
             const i64 at = ((i64)b * args.heads + h) * args.sq + row;
-            args.lse[at] = (state.base[r] + log2_exact(sum)) * LN_2 + Policy::lse_shift(args, at);
+            args.lse[at] = (state.base[r] + (log2_exact(sum) + Policy::OFFSET)) * LN_2 + Policy::lse_shift(args, at);
         }
     }
 }
@@ -202,16 +216,16 @@ DEVICE void attention(const Args& args) {
     float factor[2];
     float o[Policy::DIM / 8][4] = {};
     Softmax state = {{negative_infinity(), negative_infinity()}, {0.0f, 0.0f}, {0.0f, 0.0f}};
+    copy_wait<0>();
+    block_barrier();
+    load_queries<Policy>(q, q_tile);
+    Policy::prepare_queries(q, factor, args);
 
     for (int i = 0; i < tiles; ++i) {
         copy_wait<0>();   // K[i] has arrived for this thread,
         block_barrier();  // for all threads, and nobody reads V[i-1] any more
         load_values<Policy>(v_tile, args, at);
         copy_commit();
-        if (i == 0) {
-            load_queries<Policy>(q, q_tile);
-            Policy::prepare_queries(q, factor, args);
-        }
         typename Policy::Score score[KEY_BLOCKS][4];
         multiply_keys<Policy>(score, q, k_tile);
         float s[KEY_BLOCKS][4];

@@ -5,7 +5,7 @@
 
 template <int D>
 struct Int8 {
-    static constexpr int DIM = D, QK_ROW = D, V_ROW = 2 * D, QK_STEPS = D / 32;
+    static constexpr int DIM = D, QK_ROW = D, V_ROW = 2 * D, QK_STEPS = D / 32, OFFSET = 0;
     // The bits of 1.5 * 2^23: an integer sum below 2^22 added to them is the float 1.5 * 2^23 + sum, exactly, so that
     // one subtraction converts. The largest sum is 128 * 127 * 127 < 2^21.
     static constexpr int ZERO = 0x4b400000;
@@ -68,7 +68,7 @@ struct Int8 {
     }
 
     static DEVICE void softmax(float (&s)[KEY_BLOCKS][4], const float (&factor)[2], Softmax& state) {
-        softmax_step<0>(s, factor, state);
+        softmax_step<OFFSET, true>(s, factor, state);
     }
 
     static DEVICE void multiply_values(float (&o)[D / 8][4], const u32 (&p)[TILE_K / 16][4], u32 tile,

@@ -138,6 +138,7 @@ inline float exp2_fast(float x) {
 inline float log2_exact(float x) { return std::log2(x); }
 inline float square_root(float x) { return std::sqrt(x); }
 inline float multiply_add(float a, float b, float c) { return std::fma(a, b, c); }
+inline float multiply_rounded(float a, float b) { return a * b; }
 inline float maximum(float a, float b) { return std::fmax(a, b); }
 inline float absolute(float x) { return std::fabs(x); }
 inline u32 float_bits(float x) { return emu::bits_of(x); }

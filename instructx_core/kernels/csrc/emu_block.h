@@ -1,8 +1,8 @@
 // One CUDA block of the CPU stand-in: its fibers and their scheduler, shared memory with race checks, and cp.async.
 //
-// Race check: every 4 bytes of shared memory have a shadow with the last writer, the readers and the "epoch", the number
-// of block barriers passed. Two warps that touch the same word in the same epoch, at least one of them writing, race
-// on a GPU whatever order this run took, so the check does not depend on the schedule.
+// Race check: every 4 bytes of shared memory have a shadow with the last writer, the readers and the "epoch", the
+// number of block barriers passed. Two warps that touch the same word in the same epoch, at least one of them writing,
+// race on a GPU whatever order this run took, so the check does not depend on the schedule.
 // cp.async: the target is poisoned and marked when the copy is issued; the data lands in copy_wait, as late as the
 // instruction set allows, so a wait that is missing or too weak always shows.
 #pragma once
@@ -84,7 +84,8 @@ inline Block*& block() {
     std::vsnprintf(text, sizeof text, format, list);
     va_end(list);
     char place[400];
-    std::snprintf(place, sizeof place, "%s (block %u,%u,%u thread %d)", text, b.index[0], b.index[1], b.index[2], b.current);
+    std::snprintf(place, sizeof place, "%s (block %u,%u,%u thread %d)", text, b.index[0], b.index[1], b.index[2],
+                  b.current);
     if (b.finding.empty()) b.finding = place;
     switch_fiber(b.thread[b.current].fiber, b.scheduler, true);
     std::abort();
@@ -100,11 +101,12 @@ inline void yield_to_scheduler(State state) {
     switch_fiber(me.fiber, b.scheduler);
 }
 
-// --- shared memory -----------------------------------------------------------------------------------------------------
+// --- shared memory -----------------------------------------------------------------------------------------------
 inline void check_range(uint32_t address, uint32_t bytes) {
     const Block& b = *block();
     if (address % bytes != 0) fail("shared address %u is not aligned to %u bytes", address, bytes);
-    if (address + bytes > b.shared_bytes) fail("shared address %u is past the %u bytes of the launch", address, b.shared_bytes);
+    if (address + bytes > b.shared_bytes)
+        fail("shared address %u is past the %u bytes of the launch", address, b.shared_bytes);
 }
 
 inline void note_read(uint32_t address, uint32_t bytes) {
@@ -140,7 +142,7 @@ inline void note_write(uint32_t address, uint32_t bytes) {
     }
 }
 
-// --- cp.async ------------------------------------------------------------------------------------------------------------
+// --- cp.async ----------------------------------------------------------------------------------------------------
 inline void copy_issue(uint32_t target, const void* source, int total, int bytes) {
     Block& b = *block();
     if (bytes != 0 && (uintptr_t)source % total != 0) fail("cp.async source is not aligned to %d bytes", total);
@@ -170,7 +172,7 @@ inline void copy_wait_group(size_t pending) {
     }
 }
 
-// --- scheduler -----------------------------------------------------------------------------------------------------------
+// --- scheduler ---------------------------------------------------------------------------------------------------
 inline void fiber_entry() {
     Block& b = *block();
     entered_fiber(b.scheduler);

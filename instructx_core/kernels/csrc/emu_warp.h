@@ -56,7 +56,8 @@ inline void load_matrices(Slot& s, bool transposed) {
         for (int l = 0; l < LANES; ++l) {
             uint16_t value[2];
             for (int j = 0; j < 2; ++j) {
-                const int from_row = transposed ? 2 * (l % 4) + j : l / 4, column = transposed ? l / 4 : 2 * (l % 4) + j;
+                const int outer = l / 4, inner = 2 * (l % 4) + j;
+                const int from_row = transposed ? inner : outer, column = transposed ? outer : inner;
                 std::memcpy(&value[j], row[from_row] + 2 * column, 2);
             }
             s.out[l][m] = value[0] | (uint32_t)value[1] << 16;
@@ -94,11 +95,15 @@ inline int unpack_byte(uint32_t r, int j) { return (int8_t)(r >> (8 * j)); }
 
 // A GPU adds the products in some order of its own with some truncation: results agree to rounding, not bit for bit.
 inline void compute_mma_bf16(Slot& s) {
-    multiply<float, 2>(s, unpack_brain, [&s](int l, int i, float c) { s.out[l][i] = bits_of(float_of(s.in[l][6 + i]) + c); });
+    multiply<float, 2>(s, unpack_brain, [&s](int l, int i, float c) {
+        s.out[l][i] = bits_of(float_of(s.in[l][6 + i]) + c);
+    });
 }
 
 inline void compute_mma_f16(Slot& s) {
-    multiply<float, 2>(s, unpack_half, [&s](int l, int i, float c) { s.out[l][i] = bits_of(float_of(s.in[l][6 + i]) + c); });
+    multiply<float, 2>(s, unpack_half, [&s](int l, int i, float c) {
+        s.out[l][i] = bits_of(float_of(s.in[l][6 + i]) + c);
+    });
 }
 
 inline void compute_mma_f16_f16(Slot& s) {

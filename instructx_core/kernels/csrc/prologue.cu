@@ -1,7 +1,7 @@
 // From the q, k, v projections to the inputs of attention_int8.cu in one pass: Wan's RMSNorm across heads, 3D RoPE, the
 // K shift, a fixed signed Hadamard rotation, int8 with one scale per token and head, and V scaled by 2^-e to fp16.
 // kv_stats and kv_shift come before it: max |v| per head, and the mean of a sample of the keys.
-// One block per token, because the norm spans all heads; a warp takes a head at a time, a lane D/32 neighbouring values.
+// One block per token, because the norm spans all heads; a warp takes a head at a time, a lane D/32 values.
 // Values are kept at 1/16 of their size between norm and quantisation, so that no sum of finite inputs overflows.
 #include "args.cuh"
 #include "ptx.cuh"
@@ -240,13 +240,15 @@ DEVICE void statistics(const KvStatsArgs& args) {
     constexpr int N = D / 32;
     const int lane = thread_index() & 31, warp = thread_index() >> 5, chunk = block_x(), b = block_y();
     const int heads = args.heads, width = heads * D;
-    const int first = (int)((i64)chunk * args.skv / args.chunks), last = (int)((i64)(chunk + 1) * args.skv / args.chunks);
+    const int first = (int)((i64)chunk * args.skv / args.chunks);
+    const int last = (int)((i64)(chunk + 1) * args.skv / args.chunks);
     if (args.v != nullptr)
         for (int h = warp; h < heads; h += WARPS) {
+            const char* v = args.v + b * args.sv.sb + h * args.sv.sh + lane * N * 2;
             u32 top = 0;
             for (int token = first; token < last; ++token) {
                 float x[N];
-                load_values<N>(x, args.v + b * args.sv.sb + token * args.sv.ss + h * args.sv.sh + lane * N * 2, args.is_bf16);
+                load_values<N>(x, v + token * args.sv.ss, args.is_bf16);
 #pragma unroll
                 for (int i = 0; i < N; ++i) {
                     const u32 bits = float_bits(x[i]) & 0x7fffffffu;

@@ -118,6 +118,7 @@ DEVICE float exp2_fast(float x) {
 DEVICE float log2_exact(float x) { return log2f(x); }
 DEVICE float square_root(float x) { return sqrtf(x); }
 DEVICE float multiply_add(float a, float b, float c) { return __fmaf_rn(a, b, c); }
+DEVICE float multiply_rounded(float a, float b) { return __fmul_rn(a, b); }
 DEVICE float maximum(float a, float b) { return fmaxf(a, b); }
 DEVICE float absolute(float x) { return fabsf(x); }
 DEVICE int round_even(float x) { return __float2int_rn(x); }

@@ -107,13 +107,15 @@ class Emulator:
         self.lib = ctypes.CDLL(str(path))
         self.seed = 1
 
-    def launch(self, name: str, args: ctypes.Structure, grid: abi.Dim3, shared: int) -> None:
+    def launch(
+        self, name: str, args: ctypes.Structure, grid: abi.Dim3, shared: int, threads: int = abi.THREADS
+    ) -> None:
         """Raises Finding with the emulator's message."""
         function = getattr(self.lib, f"launch_{name}")
         function.argtypes = abi.EMULATOR_SIGNATURE
         message = ctypes.create_string_buffer(512)
         code = function(
-            ctypes.byref(args), (ctypes.c_uint32 * 3)(*grid), abi.THREADS, shared, self.seed, message, len(message)
+            ctypes.byref(args), (ctypes.c_uint32 * 3)(*grid), threads, shared, self.seed, message, len(message)
         )
         if code:
             raise Finding(f"{name}: {message.value.decode()}")
@@ -135,7 +137,7 @@ class Emulator:
         batch, sq, heads, dim = q.shape
         o, lse = torch.full_like(q, float("nan"), memory_format=torch.contiguous_format), nans(batch, heads, sq)
         args = abi.AttentionArgs()
-        tensors = dict(q=q, k=k, v=v, k2=k2, v2=v2, o=o, lse=lse, bias=bias)
+        tensors = {"q": q, "k": k, "v": v, "k2": k2, "v2": v2, "o": o, "lse": lse, "bias": bias}
         skv2 = 0 if k2 is None else k2.shape[1]
         fill(
             args, tensors, ("q", "k", "v", "k2", "v2", "o"), scale=scale, heads=heads, sq=sq, skv=k.shape[1], skv2=skv2
@@ -157,13 +159,22 @@ class Emulator:
         batch, sq, heads, dim = p.q8.shape
         o, lse = torch.full(p.q8.shape, float("nan"), dtype=out_dtype), nans(batch, heads, sq)
         args = abi.AttentionInt8Args()
-        tensors = dict(q=p.q8, k=p.k8, v=p.v16, o=o, lse=lse, q_scale=p.q_scale, k_scale=p.k_scale, v_max=p.v_max)
+        tensors = {
+            "q": p.q8,
+            "k": p.k8,
+            "v": p.v16,
+            "o": o,
+            "lse": lse,
+            "q_scale": p.q_scale,
+            "k_scale": p.k_scale,
+            "v_max": p.v_max,
+        }
         tensors["lse_shift"] = p.lse_shift
         skv2 = 0
         if second is not None:
             tensors.update(k2=second.k8, v2=second.v16, k_scale2=second.k_scale)
             skv2 = second.k8.shape[1]
-        numbers = dict(scale=scale, heads=heads, sq=sq, skv=p.k8.shape[1], skv2=skv2)
+        numbers = {"scale": scale, "heads": heads, "sq": sq, "skv": p.k8.shape[1], "skv2": skv2}
         numbers["out_bf16"] = int(out_dtype == torch.bfloat16)
         fill(args, tensors, ("q", "k", "v", "k2", "v2", "o"), **numbers)
         self.kernel(f"attention_int8_d{dim}", args, abi.attention_grid(batch, heads, sq), heads)
@@ -181,13 +192,13 @@ class Emulator:
         v_max = torch.zeros(batch, heads, dtype=torch.int32) if v_max is None else v_max
         partial, kshift = nans(batch, chunks, heads * dim), nans(batch, heads, dim)
         args = abi.KvStatsArgs()
-        tensors = dict(k=k, v=v, wk=norm.wk, cos=norm.cos, sin=norm.sin, v_max=v_max, partial=partial)
-        numbers = dict(eps=norm.eps, heads=heads, skv=skv, sample_stride=stride, chunks=chunks)
+        tensors = {"k": k, "v": v, "wk": norm.wk, "cos": norm.cos, "sin": norm.sin, "v_max": v_max, "partial": partial}
+        numbers = {"eps": norm.eps, "heads": heads, "skv": skv, "sample_stride": stride, "chunks": chunks}
         fill(args, tensors, ("k", "v"), is_bf16=int(given.dtype == torch.bfloat16), **numbers, **norm.strides())
         self.kernel(f"kv_stats_d{dim}", args, abi.stats_grid(batch, chunks), heads)
         if k is not None:
             last = abi.KvShiftArgs()
-            fill(last, dict(partial=partial, kshift=kshift), (), width=heads * dim, chunks=chunks, samples=samples)
+            fill(last, {"partial": partial, "kshift": kshift}, (), width=heads * dim, chunks=chunks, samples=samples)
             self.kernel("kv_shift", last, abi.shift_grid(batch, heads, dim), heads)
         return kshift, v_max
 
@@ -217,12 +228,27 @@ class Emulator:
             v_max,
         )
         args = abi.PrologueArgs()
-        tensors = dict(q=q, k=k, v=v, wq=norm.wq, wk=norm.wk, cos=norm.cos, sin=norm.sin, kshift=kshift, v_max=v_max)
+        tensors = {
+            "q": q,
+            "k": k,
+            "v": v,
+            "wq": norm.wq,
+            "wk": norm.wk,
+            "cos": norm.cos,
+            "sin": norm.sin,
+            "kshift": kshift,
+            "v_max": v_max,
+        }
         tensors.update(q8=out.q8, k8=out.k8, v16=out.v16, q_scale=out.q_scale, k_scale=out.k_scale)
         tensors["lse_shift"] = out.lse_shift
-        numbers = dict(
-            eps=norm.eps, scale=scale, heads=heads, sq=sq, skv=skv, is_bf16=int(given.dtype == torch.bfloat16)
-        )
+        numbers = {
+            "eps": norm.eps,
+            "scale": scale,
+            "heads": heads,
+            "sq": sq,
+            "skv": skv,
+            "is_bf16": int(given.dtype == torch.bfloat16),
+        }
         fill(args, tensors, ("q", "k", "v"), **numbers, **norm.strides())
         self.kernel(f"qkv_prologue_d{dim}", args, abi.prologue_grid(batch, sq, skv), heads)
         return out
@@ -263,7 +289,7 @@ class Norm:
         if self.cos is None:
             return {}
         assert self.sin is not None and self.cos.stride() == self.sin.stride()
-        return dict(rope_sb=0, rope_ss=self.cos.stride(0) * 4, rope_se=self.cos.stride(1) * 4)
+        return {"rope_sb": 0, "rope_ss": self.cos.stride(0) * 4, "rope_se": self.cos.stride(1) * 4}
 
 
 @dataclass
