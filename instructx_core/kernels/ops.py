@@ -15,8 +15,12 @@ import torch
 from torch import Tensor
 
 from . import abi, sdpa
+from .cache import digest
 from .errors import KernelError
 from .loader import runtime
+
+# A process may hold this package twice, e.g. installed and inside a node pack: each copy has ops of its own.
+NAMESPACE = "instructx" if __name__.startswith("instructx_core.") else f"instructx_{digest(__name__)[:8]}"
 
 # Written out: what torch infers from annotations differs between its releases.
 _ATTENTION = (
@@ -65,16 +69,18 @@ def _set_views(arguments: ctypes.Structure, **views: Tensor | None) -> None:
             setattr(arguments, f"{name}_{axis}", stride * view.element_size())
 
 
-def _set_rope(arguments: Any, cos: Tensor | None, sin: Tensor | None) -> None:
-    """cos, sin (S, D/2) or (B, S, D/2) float32, any strides (equal for both): e.g. every second of repeated pairs."""
+def _set_rope(arguments: Any, cos: Tensor | None, sin: Tensor | None) -> tuple[Tensor, Tensor] | None:
+    """cos, sin (S, D/2) or (B, S, D/2), any strides: e.g. every second of repeated pairs. Gives what must outlive."""
     if cos is None or sin is None:
-        return
+        return None
+    cos, sin = cos.float(), sin.float()
     if cos.stride() != sin.stride():
         cos, sin = cos.contiguous(), sin.contiguous()
     arguments.cos, arguments.sin = cos.data_ptr(), sin.data_ptr()
     strides = [stride * cos.element_size() for stride in cos.stride()]
     arguments.rope_sb = strides[0] if cos.ndim == 3 and cos.shape[0] > 1 else 0
     arguments.rope_ss, arguments.rope_se = strides[-2:]
+    return cos, sin
 
 
 def _check(q: Tensor, *others: Tensor | None) -> None:
@@ -90,7 +96,7 @@ def _check(q: Tensor, *others: Tensor | None) -> None:
 # --- exact ---------------------------------------------------------------------------------------------------------
 
 
-@torch.library.custom_op("instructx::attention", mutates_args=(), schema=_ATTENTION)
+@torch.library.custom_op(f"{NAMESPACE}::attention", mutates_args=(), schema=_ATTENTION)
 def attention(
     q: Tensor,
     k: Tensor,
@@ -170,7 +176,7 @@ attention.register_autograd(recompute, setup_context=keep)
 # --- int8 ----------------------------------------------------------------------------------------------------------
 
 
-@torch.library.custom_op("instructx::kv_stats", mutates_args=(), schema=_KV_STATS)
+@torch.library.custom_op(f"{NAMESPACE}::kv_stats", mutates_args=(), schema=_KV_STATS)
 def kv_stats(
     k: Tensor,
     v: Tensor,
@@ -197,7 +203,7 @@ def kv_stats(
         wk=_pointer(norm_k), v_max=v_max.data_ptr(), partial=partial.data_ptr(),
     )  # fmt: skip
     _set_views(arguments, k=k, v=v)
-    _set_rope(arguments, cos, sin)
+    _table = _set_rope(arguments, cos, sin)
     launch, name = runtime().launch, f"kv_stats_d{dim}"
     launch(name, arguments, abi.stats_grid(batch, chunks), k.device, heads)
     if extra_v is not None and extra_v.shape[1]:
@@ -223,7 +229,7 @@ def _(k: Tensor, v: Tensor, *rest: Any, **named: Any) -> tuple[Tensor, Tensor]:
     return k.new_empty((batch, heads, dim), dtype=torch.float32), k.new_empty((batch, heads), dtype=torch.int32)
 
 
-@torch.library.custom_op("instructx::qkv_prologue", mutates_args=(), schema=_QKV_PROLOGUE)
+@torch.library.custom_op(f"{NAMESPACE}::qkv_prologue", mutates_args=(), schema=_QKV_PROLOGUE)
 def qkv_prologue(
     q: Tensor | None,
     k: Tensor,
@@ -255,7 +261,7 @@ def qkv_prologue(
         v16=_pointer(v16), q_scale=_pointer(q_scale), k_scale=_pointer(k_scale), lse_shift=_pointer(lse_shift),
     )  # fmt: skip
     _set_views(arguments, q=q, k=k, v=v)
-    _set_rope(arguments, cos, sin)
+    _table = _set_rope(arguments, cos, sin)
     runtime().launch(f"qkv_prologue_d{dim}", arguments, abi.prologue_grid(batch, sq, skv), k.device, heads)
     return results
 
@@ -281,7 +287,7 @@ def _(q: Tensor | None, k: Tensor, *rest: Any, **named: Any) -> tuple[Tensor, ..
     return _prologue_results(k, 0 if q is None else q.shape[1])
 
 
-@torch.library.custom_op("instructx::attention_int8", mutates_args=(), schema=_ATTENTION_INT8)
+@torch.library.custom_op(f"{NAMESPACE}::attention_int8", mutates_args=(), schema=_ATTENTION_INT8)
 def attention_int8(
     q8: Tensor,
     k8: Tensor,
@@ -336,7 +342,10 @@ def quantized_attention(
     sin: Tensor | None = None,
     eps: float = 1e-6,
 ) -> tuple[Tensor, Tensor]:
-    """Statistics, prologue, int8 attention. The second segment is taken as it is: no norm, no RoPE of its own."""
+    """Statistics, prologue, int8 attention. The second segment is taken as it is: no norm, no RoPE of its own.
+
+    Its keys are shifted by the first one's mean, which suits tokens of the same projection.
+    """
     if q.dtype != k.dtype:
         raise KernelError("q, k and v differ in dtype or device")
     shift, v_max = kv_stats(k, v, norm_k, cos, sin, eps, extra_v)
@@ -349,7 +358,7 @@ def quantized_attention(
     return attention_int8(q8, k8, v16, q_scale, k_scale, v_max, scale, bfloat16, lse_shift, *second)
 
 
-@torch.library.custom_op("instructx::attention_quantizing", mutates_args=(), schema=_ATTENTION)
+@torch.library.custom_op(f"{NAMESPACE}::attention_quantizing", mutates_args=(), schema=_ATTENTION)
 def attention_quantizing(
     q: Tensor,
     k: Tensor,

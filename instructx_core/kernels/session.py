@@ -222,7 +222,7 @@ def traces_to_host(q: Tensor, mode: str) -> bool:
 
 
 @torch.library.custom_op(
-    "instructx::attention_auto",
+    f"{ops.NAMESPACE}::attention_auto",
     mutates_args=(),
     schema="(Tensor q, Tensor k, Tensor v, float scale, Tensor? key_bias=None, Tensor? extra_k=None, "
     'Tensor? extra_v=None, str mode="auto", int session=0, bool low_precision=True, bool need_lse=False)'

@@ -120,7 +120,9 @@ def test_shared_memory_is_asked_for_once_per_size(stand_in, tmp_path: Path) -> N
     runtime = stand_in.runtime(tmp_path)
     for heads in (4, 120):  # 120 heads of 128: 60 KB, more than a block gets without asking
         launch(runtime, "kv_stats_d128", heads)
-    assert [line.split()[8] for line in stand_in.launches()] == [str(4 * 512), str(120 * 512)]
+    assert [line.split()[8] for line in stand_in.launches()] == [
+        str(abi.KERNELS["kv_stats_d128"].shared(heads)) for heads in (4, 120)
+    ]
 
 
 def test_memory_only_when_the_folder_is_not_usable(stand_in, tmp_path: Path) -> None:

@@ -56,9 +56,10 @@ def test_bias_may_be_shared_between_heads_and_strided() -> None:
 @pytest.mark.parametrize("dim", [64, 128])
 def test_int8(dim: int) -> None:
     q, k, v = qkv(130, dim, batch=2)
-    k = k + 3.0 * torch.randn(dim, generator=torch.Generator().manual_seed(5)).to(BF16)
     _, k2, v2 = qkv(67, dim, batch=2, seed=1)
-    v2 = v2 * 1000.0  # the larger values are in the second segment
+    offset = 3.0 * torch.randn(dim, generator=torch.Generator().manual_seed(5)).to(BF16)
+    k, k2 = k + offset, k2 + offset  # both segments come from one projection
+    v2 = v2 * 4.0  # the larger values are in the second segment
     for extra in ({}, {"extra_k": k2, "extra_v": v2}):
         out, lse = ops.attention_quantizing(q, k, v, dim**-0.5, **extra)
         want, want_lse = reference.attention(q, k, v, dim**-0.5, None, extra.get("extra_k"), extra.get("extra_v"))
@@ -207,6 +208,7 @@ def test_the_self_test_passes_and_the_card_is_used(capsys: pytest.CaptureFixture
     assert "int8: self-test passed, error " in capsys.readouterr().out
 
 
+@torch.no_grad()
 def test_wan_on_the_kernels(card, load_helper: Any) -> None:
     case = load_helper("instructx_test_processor", "kernels/test_processor.py")
     stock, ours = case.run(case.wan(BF16)), case.wan(BF16)

@@ -115,6 +115,7 @@ def in_float(q, k, v, scale, extra_k, extra_v, norm_q, norm_k, cos, sin, eps) ->
     return out.transpose(1, 2).to(v.dtype), torch.empty(0)
 
 
+@torch.no_grad()  # fuse_qkv_projections makes trainable weights, and what trains is not fused
 def test_the_fused_path_gets_projections_weights_and_tables(card, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ops, "quantized_attention", in_float)
     stock, ours = run(wan(torch.bfloat16)), wan(torch.bfloat16)
