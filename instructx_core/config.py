@@ -263,7 +263,7 @@ def tiny() -> InstructXConfig:
     """The shipped checkpoint: the whole architecture, trained on the procedural world `shapes` (64x64, 17 frames).
 
     Native ComfyUI loaders take its files: original Wan key names, head dim 128, z_dim 16, text_dim 4096.
-    Source and reference have embedders of their own: "tied" learns many times slower (docs/training.md).
+    Source and reference have embedders of their own: "tied" starts much slower (docs/training.md).
     LoRA sits in the language model only, so the frozen vision tower's features can be cached in training.
     """
     return InstructXConfig(
