@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import re
 import shutil
@@ -38,6 +39,7 @@ def survives(mutant: Mutant, library: Path) -> bool:
     child = os.fork()
     if child == 0:
         code = 1
+        faulthandler.disable()  # a crash is a result here
         try:
             mutant.check(emulator.Emulator(library))
             code = 0
