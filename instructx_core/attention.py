@@ -9,6 +9,7 @@ Legend: B batch, S tokens, H heads, D head dim.
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any
 
 import torch
@@ -54,14 +55,18 @@ class InstructXAttnProcessor(WanAttnProcessor):
             return _rotate(normed[0], rotary_emb), _rotate(normed[1], rotary_emb)
 
         def stock(q_BSHD: Tensor, k_BSHD: Tensor) -> Tensor:
-            backend = getattr(self, "_attention_backend", None)
-            return dispatch_attention_fn(q_BSHD, k_BSHD, v_BSHD, attn_mask=None, backend=backend)
+            return _dispatch(getattr(self, "_attention_backend", None), q_BSHD, k_BSHD, v_BSHD)
 
         out_BSHD = self.session.attend_projected(
             q.unflatten(2, heads), k.unflatten(2, heads), v_BSHD,
             _norms(attn, q.device), _table(rotary_emb), finish, stock,
         )  # fmt: skip
         return attn.to_out[1](attn.to_out[0](out_BSHD.flatten(2).type_as(q)))
+
+
+def _dispatch(backend: Any, q_BSHD: Tensor, k_BSHD: Tensor, v_BSHD: Tensor) -> Tensor:
+    """Attention by the user's diffusers backend; None is the default one."""
+    return dispatch_attention_fn(q_BSHD, k_BSHD, v_BSHD, attn_mask=None, backend=backend)
 
 
 def _rotate(x_BSHD: Tensor, rotary_emb: tuple[Tensor, Tensor]) -> Tensor:
@@ -110,6 +115,8 @@ def use_attention(model: nn.Module, mode: str = "auto", name: str | None = None)
         if type(current) not in (WanAttnProcessor, InstructXAttnProcessor):
             logger.info("attention: a %s stays in place", type(current).__name__)
             continue
+        if session.probe is None and getattr(current, "_attention_backend", None) is not None:
+            session.probe = partial(_dispatch, current._attention_backend)
         made = WanAttnProcessor() if session.mode == "off" else InstructXAttnProcessor(session)
         for setting in ("_attention_backend", "_parallel_config"):
             if hasattr(current, setting):

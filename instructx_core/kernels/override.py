@@ -37,7 +37,17 @@ class AttentionOverride:
         def host() -> Tensor:
             return func(*args, **kwargs) if self.previous is None else self.previous(func, *args, **kwargs)
 
+        if self.session.probe is None and not torch.compiler.is_compiling():
+            self.session.probe = self._probe(func)
         return self._attend(host, *args, **kwargs)
+
+    def _probe(self, func: Callable[..., Tensor]) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+        def host(q_BSHD: Tensor, k_BSHD: Tensor, v_BSHD: Tensor) -> Tensor:
+            parts = (q_BSHD.flatten(2), k_BSHD.flatten(2), v_BSHD.flatten(2))
+            heads = q_BSHD.shape[2]
+            return func(*parts, heads) if self.previous is None else self.previous(func, *parts, heads)
+
+        return host
 
     def _attend(
         self,

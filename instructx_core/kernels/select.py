@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import threading
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -49,6 +49,11 @@ class Verdict:
     errors: dict[str, float] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     milliseconds: dict[str, float] = field(default_factory=dict)
+    rival: str = "SDPA"  # what milliseconds["host"] belongs to
+
+    def against(self, rival: str, milliseconds: float) -> Verdict:
+        """The same card for a model whose own attention is not torch's."""
+        return replace(self, rival=rival, milliseconds={**self.milliseconds, HOST: milliseconds})
 
     def speed_over(self, path: str, other: str = HOST) -> float | None:
         """How many times faster than `other`; None where one of them was not measured."""
@@ -176,8 +181,12 @@ def plan(
     extra_k: Tensor | None = None,
     need_lse: bool = False,
     low_precision: bool = True,
+    host: tuple[str, float] | None = None,
 ) -> Plan:
-    """The path of one call. mode: resolved. low_precision False forbids int8, as a host's caller may."""
+    """The path of one call. mode: resolved. low_precision False forbids int8, as a host's caller may.
+
+    host: (name, milliseconds at bench.QUICK) of what runs without us, where that is not torch's SDPA.
+    """
     if mode == "off":
         return Plan(HOST, "switched off")
     problem = unsupported(q, k, v, extra_k)
@@ -190,6 +199,7 @@ def plan(
         card = verdict(q.device)
     except KernelError as error:
         return Plan(HOST, str(error))
+    card = card if host is None else card.against(*host)
     special = "LSE asked for" if need_lse else "key bias" if key_bias is not None else None
     if special is None and extra_k is not None and extra_k.shape[1]:
         special = "two segments"
@@ -212,7 +222,7 @@ def _exact(card: Verdict, special: str | None, reason: str) -> Plan:
         return Plan(EXACT, f"{reason}; {special}")
     gain = card.speed_over(EXACT)
     if gain is not None and gain >= MARGIN:
-        return Plan(EXACT, f"{reason}; {gain:.1f}x the speed of SDPA measured")
+        return Plan(EXACT, f"{reason}; {gain:.1f}x the speed of {card.rival} measured")
     if special is not None and prefers_ours(card.capability):
         return Plan(EXACT, f"{reason}; {special}")
     return Plan(HOST, reason)
@@ -221,11 +231,13 @@ def _exact(card: Verdict, special: str | None, reason: str) -> Plan:
 def _auto(card: Verdict, special: str | None) -> Plan:
     ours, kitchen = card.speed_over(INT8), card.speed_over(KITCHEN)
     if special is None and kitchen is not None and kitchen >= max(MARGIN, ours or 0.0):
-        return Plan(KITCHEN, f"measured fastest on this card, {kitchen:.1f}x the speed of SDPA")
+        return Plan(KITCHEN, f"measured fastest on this card, {kitchen:.1f}x the speed of {card.rival}")
     if ours is not None:
         if ours >= MARGIN:
-            return Plan(INT8, f"{ours:.1f}x the speed of SDPA measured, self-test error {card.errors[INT8]:.1%}")
-        return _exact(card, special, f"int8 measured {ours:.2f}x the speed of SDPA on this card, {MARGIN}x is needed")
+            return Plan(
+                INT8, f"{ours:.1f}x the speed of {card.rival} measured, self-test error {card.errors[INT8]:.1%}"
+            )
+        return _exact(card, special, f"int8 measured {ours:.2f}x the speed of {card.rival}, {MARGIN}x is needed")
     if prefers_ours(card.capability):
         return Plan(INT8, f"self-test passed, error {card.errors[INT8]:.1%}; speed not measured")
     major, minor = card.capability

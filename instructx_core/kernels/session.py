@@ -31,7 +31,7 @@ class Session:
     """Attention of one loaded model.
 
     mode: "auto", "exact", "int8" or "off" (select.resolve_mode). name: of the model, for the log line. host_name: what
-    runs where we do not.
+    runs where we do not. `probe`, if set: computes that on (B, S, H, D), so that "auto" can measure it once on a card.
     """
 
     def __init__(self, mode: str = "auto", name: str = "model", host_name: str = "pytorch SDPA") -> None:
@@ -39,6 +39,8 @@ class Session:
         self.name, self.host_name = name, host_name
         self.demoted: str | None = None
         self.card = ""
+        self.probe: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
+        self._host_times: dict[torch.device, tuple[str, float] | None] = {}
         self._counts: Counter[Plan] = Counter()
         self._lock = threading.Lock()
         self.key = id(self)
@@ -137,13 +139,35 @@ class Session:
         """The path of a call, counted."""
         q, k, v, scale, key_bias, extra_k, _ = inputs
         mode = "exact" if self.demoted and self.mode != "off" else self.mode
-        plan = select.plan(q, k, v, mode, key_bias, extra_k, need_lse, low_precision)
+        host = self._host_time(q, mode)
+        plan = select.plan(q, k, v, mode, key_bias, extra_k, need_lse, low_precision, host)
         if plan.path == KITCHEN and (need_lse or scale != q.shape[-1] ** -0.5 or _wants_gradient(inputs)):
             plan = Plan(HOST, "comfy-kitchen has no LSE, backward or scale of one's own")
         if self.demoted and mode == "exact":
             plan = Plan(plan.path, self.demoted)
         self.count(plan, q.device)
         return plan
+
+    def _host_time(self, q: Tensor, mode: str) -> tuple[str, float] | None:
+        """Name and milliseconds of the host's own attention on q's card, measured on the first call that needs it."""
+        if self.probe is None or mode != "auto" or q.shape[1] < select.MIN_TOKENS or q.device in self._host_times:
+            return self._host_times.get(q.device)
+        if q.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+            return None
+        try:
+            card = None if select.unsupported(q, q, q) else select.verdict(q.device)
+        except KernelError:
+            return None
+        if card is None or HOST not in card.milliseconds:
+            return None  # a card that is not timed
+        try:
+            inputs = bench.random_qkv(bench.QUICK, q.device, torch.bfloat16)
+            found = (self.host_name, bench.time_cuda(self.probe, inputs, rounds=5))
+        except (RuntimeError, ValueError, TypeError) as error:
+            logger.debug("attention: %s was not timed: %s", self.host_name, error)
+            found = None
+        self._host_times[q.device] = found
+        return found
 
     def count(self, plan: Plan, device: torch.device) -> None:
         """Counts a call; the first one writes the model's log line."""

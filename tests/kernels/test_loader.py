@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,20 @@ def test_compiled_once_then_cached(stand_in, tmp_path: Path, caplog: pytest.LogC
     assert stand_in.launches() == [f"{NAME} grid 2 3 1 block 256 shared {expected} stream 0"] * 2
     launch(stand_in.runtime(tmp_path))  # another process
     assert stand_in.lib.stand_in_compiles() == 1 and stand_in.lib.stand_in_loads() == 2
+
+
+def test_of_parallel_workers_one_compiles(stand_in, tmp_path: Path) -> None:
+    codes: list[bytes] = []
+    workers = [
+        threading.Thread(target=lambda: codes.append(stand_in.runtime(tmp_path).code("attention.cu", "sm_89")))
+        for _ in range(4)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(30)
+    assert len(codes) == 4 and len(set(codes)) == 1
+    assert stand_in.lib.stand_in_compiles() == 1
 
 
 def test_headers_go_in_memory(stand_in, tmp_path: Path) -> None:

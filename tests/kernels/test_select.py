@@ -41,7 +41,7 @@ def test_auto_prefers_what_was_measured_fastest(card) -> None:
     assert select.plan(*inputs, "auto") == Plan("int8", "2.0x the speed of SDPA measured, self-test error 0.9%")
     card(milliseconds={"int8": 9.5, "exact": 11.0, "host": 10.0})
     plan = select.plan(*inputs, "auto")
-    assert plan == Plan("host", "int8 measured 1.05x the speed of SDPA on this card, 1.1x is needed")
+    assert plan == Plan("host", "int8 measured 1.05x the speed of SDPA, 1.1x is needed")
     card(milliseconds={"int8": 5.0, "host": 10.0, "comfy-kitchen": 4.0})
     assert select.plan(*inputs, "auto").path == "comfy-kitchen"
     card(milliseconds={"int8": 5.0, "host": 10.0, "comfy-kitchen": 6.0})
@@ -217,6 +217,21 @@ def test_demotion_needs_something_inexact(card) -> None:
     assert session.inexact and session.demote("not finite") and not session.demote("not finite")
     assert not session.inexact
     assert session.plan((*qkv(), 0.1, None, None, None)) == Plan("host", "not finite")
+
+
+def test_the_hosts_own_attention_is_timed_once_and_beaten_or_used(card, monkeypatch: pytest.MonkeyPatch) -> None:
+    card(milliseconds={"int8": 5.0, "exact": 11.0, "host": 10.0})
+    timed: list[object] = []
+    monkeypatch.setattr(select.bench, "random_qkv", lambda *args: qkv(8))
+    monkeypatch.setattr(select.bench, "time_cuda", lambda attend, *args, **named: timed.append(attend) or 4.0)
+    session, inputs = Session("auto", host_name="sage"), (*qkv(), 0.1, None, None, None)
+    session.probe = lambda q, k, v: q
+    for _ in range(2):
+        assert session.plan(inputs) == Plan("host", "int8 measured 0.80x the speed of sage, 1.1x is needed")
+    assert timed == [session.probe]
+    forced = Session("int8", host_name="sage")
+    forced.probe = session.probe
+    assert forced.plan(inputs).path == "int8" and len(timed) == 1
 
 
 def test_preview_says_what_would_run(card) -> None:
