@@ -46,7 +46,9 @@ def check(results: list[kernel_table.Result], names: set[str]) -> None:
         if not r.name.startswith("attention"):
             assert kernel_table.tensor(r.whole) == 0
             continue
-        assert kernel_table.tensor(r.loop) == kernel_table.tensor(r.whole), f"{label}: tensor work outside the loop"
+        # The compiler may put the first pass in front of the loop (sm_120 does); nothing else may multiply.
+        passes = kernel_table.tensor(r.whole) / kernel_table.tensor(r.loop)
+        assert passes in (1, 2), f"{label}: {passes} times the loop's tensor instructions"
         for prefix, count in TENSOR[r.name.replace("d64", "d128")].items():
             found = sum(n for name, n in r.loop.items() if name.startswith(prefix))
             assert found == count * kernel.head_dim // 128, f"{label}: {found} {prefix} in {r.loop}"
