@@ -17,6 +17,8 @@ from .recipes import RECIPES
 
 logger = logging.getLogger("instructx")
 
+SHOWN = ("tiny_stage2", "tiny_stage2_flat", "tiny_words", "tiny_stage3")  # in curves.png
+
 WHAT = {
     "tiny_vae_image": "the VAE on images",
     "tiny_vae": "the VAE on images and clips",
@@ -24,7 +26,9 @@ WHAT = {
     "tiny_dit": "the DiT draws scenes from captions",
     "tiny_stage1": "queries, LoRA and connector; the DiT is frozen and sees no source",
     "tiny_stage2": "the whole DiT as well, source and reference latents, images and clips",
-    "tiny_stage3": "the same, learning rate to zero",
+    "tiny_stage2_flat": "the same, noise levels weighted alike, learning rate to zero",
+    "tiny_words": "the same on images; add, swap and colour at high noise",
+    "tiny_stage3": "all kinds of edits again, high noise more often, learning rate to zero",
 }
 
 
@@ -83,7 +87,7 @@ Doing nothing scores 0, the ground truth 100. Style and segmentation were never 
 
 Mean absolute pixel error in [0, 1]: images {errors[0]}, clips {errors[1]}.
 
-![Losses and success on the validation split over stages 2 and 3](curves.png)
+![Losses and success on the validation split from stage 2 on](curves.png)
 
 ## How it was made
 
@@ -104,6 +108,6 @@ def write_card(output: Path, evaluation: Path, hardware: str, target: Path) -> N
     if not evaluation.is_file():
         raise InputError(f"no {evaluation}; write it with `instructx eval shapes --json {evaluation}`")
     text = card(output, json.loads(evaluation.read_text()), hardware)
-    plot_metrics([output / name / "metrics.jsonl" for name in ("tiny_stage2", "tiny_stage3")], target / "curves.png")
+    plot_metrics([output / name / "metrics.jsonl" for name in SHOWN], target / "curves.png")
     (target / "README.md").write_text(text, encoding="utf-8")
     logger.info("wrote %s", target / "README.md")

@@ -27,7 +27,7 @@ from ..vae import build_vae, speed_up_single_frames
 from . import rng
 from .flow_job import Velocity, draw_bucket, euler, flow_loss, validation_loss
 from .pictures import save_grid, to_uint8
-from .pools import Pool, edit_pool, edit_sample, grids
+from .pools import Pool, edit_pool, edit_sample, edit_tasks, grids
 from .recipes import Recipe
 from .run import final_weights, load_into
 from .trainable import select, summary
@@ -59,6 +59,15 @@ def edit_config(recipe: Recipe, config: InstructXConfig) -> InstructXConfig:
     return dataclasses.replace(
         config, denoiser=dataclasses.replace(config.denoiser, source_embedder=recipe.source_embedder)
     )
+
+
+def pool_rows(recipe: Recipe, bucket: Bucket, count: int) -> np.ndarray:
+    """The rows of a pool that `recipe` draws from: its kinds of edits follow each other (pools.edit_sample)."""
+    rows = np.arange(count)
+    if not recipe.tasks or bucket.has_reference:
+        return rows
+    kinds = np.array(edit_tasks("train", bucket.modality, False))
+    return rows[np.isin(kinds[(recipe.pool_start + rows) % len(kinds)], recipe.tasks)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +209,8 @@ class EditJob:
         recipe = self.recipe
         pool = self.pools[bucket.modality, bucket.has_reference]
         part = slice(positions.start, positions.stop)
-        indices = rng.draw_indices(recipe.seed, step, bucket.batch, len(pool))[part]
+        rows = pool_rows(recipe, bucket, len(pool))
+        indices = rows[rng.draw_indices(recipe.seed, step, bucket.batch, len(rows))][part]
         dropped = rng.philox(recipe.seed, step, rng.DROPOUT).random(bucket.batch)[part] < recipe.instruction_dropout
         batch = self.batch(pool, bucket.modality, indices, dropped)
         return flow_loss(recipe, step, bucket, positions, batch.target, self.velocity(batch))

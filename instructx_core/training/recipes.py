@@ -60,6 +60,7 @@ class Recipe:
     video_pool: int = 0
     image_reference_pool: int = 0
     video_reference_pool: int = 0
+    tasks: tuple[str, ...] = ()  # edits without a reference are of these kinds only; (): all (shapes.TASKS)
     pool_start: int = 0  # first sample number of the pools, so that two stages can see different data
     seed: int = 0
     save_every: int = 500
@@ -210,14 +211,40 @@ def tiny_stage2(**overrides: Any) -> Recipe:
     )
 
 
+def tiny_stage2_flat(**overrides: Any) -> Recipe:
+    """Stage 2 goes on with every noise level weighted alike, and more images."""
+    values: dict[str, Any] = {
+        "name": "tiny_stage2_flat",
+        "requires": (*_TINY_PARTS, "tiny_stage1", "tiny_stage2"),
+        "num_steps": 4400,
+        "learning_rate_decay": "linear",
+        "weighting": "none",  # the bell all but ignores sigma near 1, where it is decided what will be edited
+        "video_probability": 0.4,  # images hold eleven tasks, clips nine, and a batch of clips takes twice as long
+    }
+    return tiny_stage2(**values | overrides)
+
+
+def tiny_words() -> Recipe:
+    """Colours and shapes by name: high noise only, and edits that hang on a word (docs/training.md)."""
+    return tiny_stage2_flat(
+        name="tiny_words",
+        requires=(*_TINY_PARTS, "tiny_stage1", "tiny_stage2_flat"),
+        num_steps=756,
+        learning_rate_decay="constant",
+        shift=8.0,
+        instruction_dropout=0.0,
+        tasks=("add", "swap", "color"),
+        video_probability=0.0,
+        reference_probability=0.0,
+        image_reference_pool=0,
+        video_pool=0,
+        video_reference_pool=0,
+    )
+
+
 def tiny_stage3() -> Recipe:
-    return tiny_stage2(
-        name="tiny_stage3",
-        requires=(*_TINY_PARTS, "tiny_stage1", "tiny_stage2"),
-        num_steps=9000,
-        learning_rate_decay="linear",
-        weighting="none",  # the bell all but ignores sigma near 1, where it is decided what will be edited
-        video_probability=0.4,  # images hold eleven tasks, clips nine, and a batch of clips takes twice as long
+    return tiny_stage2_flat(
+        name="tiny_stage3", requires=(*_TINY_PARTS, "tiny_stage1", "tiny_words"), num_steps=3200, shift=6.0
     )
 
 
@@ -231,5 +258,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "tiny_dit": tiny_dit,
     "tiny_stage1": tiny_stage1,
     "tiny_stage2": tiny_stage2,
+    "tiny_stage2_flat": tiny_stage2_flat,
+    "tiny_words": tiny_words,
     "tiny_stage3": tiny_stage3,
 }

@@ -52,7 +52,8 @@ def test_card(runs: Path, evaluation: Path, tmp_path: Path) -> None:
     assert "| reference tasks, both together | 40.0 [20.0, 100.0] | |" in text
     assert "| zero-shot: style and segment | | - |" in text  # not in this evaluation
     assert "images 0.012, clips 0.046" in text and "one abacus" in text
-    assert "| `tiny_stage3` | the same, learning rate to zero | 7 | 32, 16 | 0.001 to 0 | 0 | 7 |" in text
+    row = next(line for line in text.splitlines() if line.startswith("| `tiny_stage1`"))
+    assert row.endswith("| 5 | 32, 16 | 0.001 | 0 | 5 |")
     assert (target / "curves.png").stat().st_size > 10_000
 
 

@@ -14,10 +14,11 @@ from instructx_core.config import paper_14b, tiny
 from instructx_core.denoiser import build_denoiser
 from instructx_core.errors import InputError
 from instructx_core.instruction import build_encoder
-from instructx_core.training.job_edit import EditJob
+from instructx_core.training.job_edit import EditJob, pool_rows
+from instructx_core.training.pools import edit_sample
 from instructx_core.training.recipes import RECIPES, stage1, stage2, stage3
 from instructx_core.training.trainable import groups, select
-from instructx_core.training.trainer import Trainer
+from instructx_core.training.trainer import Bucket, Trainer
 
 sys.path.insert(0, str(Path(__file__).parent))
 from nano import nano, nano_stage1, nano_stage2
@@ -111,3 +112,12 @@ def test_a_step_changes_the_trained_tensors_and_no_other(recipe, tmp_path: Path)
 def root(job: EditJob) -> dict[str, torch.nn.Parameter]:
     modules = {"vae": job.vae, "encoder": job.encoder, "denoiser": job.denoiser}
     return {f"{part}.{name}": p for part, module in modules.items() for name, p in module.named_parameters()}
+
+
+def test_a_recipe_may_train_on_some_kinds_of_edits_only() -> None:
+    recipe = dataclasses.replace(nano_stage2(), tasks=("add", "color"), pool_start=5)
+    plain, reference = Bucket("image", False, 4, 4), Bucket("image", True, 4, 4)
+    rows = pool_rows(recipe, plain, 27)
+    assert {edit_sample("train", 5 + int(row), "image", False).task for row in rows} == {"add", "color"}
+    assert len(rows) == 6  # two of nine kinds
+    assert len(pool_rows(recipe, reference, 27)) == len(pool_rows(nano_stage2(), plain, 27)) == 27
