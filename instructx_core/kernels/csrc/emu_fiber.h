@@ -11,6 +11,7 @@
 #if defined(__SANITIZE_ADDRESS__)
 extern "C" void __sanitizer_start_switch_fiber(void** fake_stack, const void* bottom, size_t size);
 extern "C" void __sanitizer_finish_switch_fiber(void* fake_stack, const void** bottom, size_t* size);
+extern "C" void __asan_unpoison_memory_region(const volatile void* address, size_t size);
 #endif
 
 namespace emu {
@@ -89,6 +90,10 @@ inline void make_fiber(Fiber& fiber, char* stack, void (*entry)()) {
     fiber.bottom = stack;
     fiber.size = STACK_BYTES;
     fiber.fake_stack = nullptr;
+#if defined(__SANITIZE_ADDRESS__)
+    // The last block's fiber never returned from its frames, so their red zones are still marked.
+    __asan_unpoison_memory_region(stack, STACK_BYTES);
+#endif
 #if defined(__x86_64__)
     // At a function's entry the stack pointer is 8 below a multiple of 16 (the return address has just been pushed).
     void** top = (void**)(((uintptr_t)stack + STACK_BYTES - 64) & ~(uintptr_t)15);
