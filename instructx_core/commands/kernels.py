@@ -1,4 +1,4 @@
-"""`instructx kernels report|bench|selftest`: what attention runs on this machine, how fast it is, whether it is right."""
+"""`instructx kernels report|bench|selftest`: what attention runs here, how fast it is, whether it is right."""
 
 from __future__ import annotations
 
