@@ -1,6 +1,6 @@
-"""The shipped tiny model end to end. It is half-trained (1.8 % of image edits succeed), so the bounds are on pixel
-error, somewhat looser than what it measures (0.187 images, 0.112 clips, 0.302 for the four files). They become floors
-of success when a trained checkpoint replaces it.
+"""The shipped tiny model end to end, with floors of success below what it measures on the same samples.
+
+It measured 50 % (44 images) and 41 % (22 clips); the card in its folder has 500 and 200.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from instructx_core.media import read_image, write_image
 from instructx_core.shapes import sample, score
 from instructx_core.weights import load_pipeline
 
-IMAGE_ERROR = 0.22  # mean absolute, [0, 1]
-CLIP_ERROR = 0.15
-FILE_ERROR = 0.36
+IMAGE_SUCCESS = 0.4
+CLIP_SUCCESS = 0.3
+FILE_ERROR = 0.2  # mean absolute, [0, 1]
 
 
 @pytest.mark.slow
@@ -27,8 +27,8 @@ def test_held_out_images_and_clips(shipped: Path) -> None:
     result = run_benchmark(load_pipeline(shipped), EvalSettings(images=44, clips=22))
     images, clips = result.summary("image"), result.summary("video")
     assert images is not None and clips is not None
-    assert images.pixel_error <= IMAGE_ERROR, result.table()
-    assert clips.pixel_error <= CLIP_ERROR, result.table()
+    assert images.overall.success >= IMAGE_SUCCESS, result.table()
+    assert clips.overall.success >= CLIP_SUCCESS, result.table()
 
 
 def test_files_are_small_and_safe(shipped: Path) -> None:

@@ -115,7 +115,9 @@ def test_shipped_model_is_offered_by_the_native_loaders(host: Any) -> None:
 
 def test_nothing_went_wrong_in_the_log(host: Any) -> None:
     log = host.log()
-    assert "IMPORT FAILED" not in log and "Traceback" not in log, log[-3000:]
+    assert "IMPORT FAILED" not in log and "InstructX: node" not in log, log[-3000:]
+    ours = [part for part in log.split("Traceback")[1:] if "ComfyUI-InstructX" in part.split("\n\n")[0]]
+    assert not ours, ours[0]  # a host without torchaudio reports its own audio nodes
     seconds = re.search(r"([\d.]+) seconds: .*ComfyUI-InstructX", log)
     assert seconds is not None
     print(f"the host says the pack took {seconds.group(1)} s to import")  # benchmarks/host_start.py measures it
