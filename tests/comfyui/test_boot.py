@@ -27,6 +27,7 @@ NODES = {
 HEAVY = ("transformers", "diffusers", "peft", "accelerate")
 
 # A pack of the test's own, beside ours: what can't be seen over HTTP.
+FAILED = re.compile(r"IMPORT FAILED.*custom_nodes")  # a host without torchaudio names its own audio nodes so
 PROBE = (
     f"HEAVY = {HEAVY!r}"
     + """
@@ -115,7 +116,7 @@ def test_shipped_model_is_offered_by_the_native_loaders(host: Any) -> None:
 
 def test_nothing_went_wrong_in_the_log(host: Any) -> None:
     log = host.log()
-    assert "IMPORT FAILED" not in log and "InstructX: node" not in log, log[-3000:]
+    assert not FAILED.search(log) and "InstructX: node" not in log, log[-3000:]
     ours = [part for part in log.split("Traceback")[1:] if "ComfyUI-InstructX" in part.split("\n\n")[0]]
     assert not ours, ours[0]  # a host without torchaudio reports its own audio nodes
     seconds = re.search(r"([\d.]+) seconds: .*ComfyUI-InstructX", log)
@@ -132,7 +133,7 @@ def test_start_is_light(probed: Any) -> None:
 
 def test_twice_under_other_names_and_free(probed: Any) -> None:
     """Two copies in folders with blanks, dots and dashes do not disturb each other; /free drops every encoder."""
-    assert set(probed.object_info()) >= NODES and "IMPORT FAILED" not in probed.log()
+    assert set(probed.object_info()) >= NODES and not FAILED.search(probed.log())
     put_source(probed)
     entry = probed.run(encode_graph())
     assert [picture.shape for picture in probed.pictures(entry)] == [(64, 64, 3)]
