@@ -9,6 +9,8 @@ Legend: F pixel frames, T latent frames, H W pixels.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -21,7 +23,9 @@ from .config import InstructXConfig, preset
 from .denoiser import build_denoiser
 from .geometry import dit_tokens, latent_frames, latent_size, mllm_grid
 from .instruction import EncoderInputs, build_encoder
+from .positions import sequence_positions
 from .vae import build_vae
+from .vision import vision_plan
 
 # Width, height, frames that a preset is usually run at: 5 s of 480p, of 720p, and one clip of `shapes`.
 USUAL_CLIP = {"paper_14b": (832, 480, 81), "kiwi_5b": (1280, 704, 81), "tiny": (64, 64, 17)}
@@ -43,6 +47,20 @@ def lora_parameters(mllm: nn.Module, config: InstructXConfig) -> int:
         if name.startswith(prefix) and name.split(".")[-1] in config.lora.targets and isinstance(module, nn.Linear):
             total += config.lora.rank * (module.in_features + module.out_features)
     return total
+
+
+@contextmanager
+def fake_tensors() -> Iterator[None]:
+    """Inside, tensors on the CPU have shapes and no values: the largest model is built and run in no memory.
+
+    Not the meta device: transformers 4.57 enters torch.autocast for it, which torch 2.6 refuses.
+    """
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            yield
+    finally:  # these must not keep a fake tensor for the next real clip of the same size
+        vision_plan.cache_clear()
+        sequence_positions.cache_clear()
 
 
 def _flops(call: Any) -> int:
@@ -120,8 +138,7 @@ def measure(config: InstructXConfig, frames: int, height: int, width: int) -> di
     vision_tokens = grid[0] * grid[1] * grid[2] // config.mllm.vision.spatial_merge_size**2
     queries = config.instruction.query_count(modality)
     dit = config.denoiser
-    # Fake CPU tensors, not the meta device: transformers 4.57 enters torch.autocast for it, which torch 2.6 refuses.
-    with FakeTensorMode(allow_non_fake_inputs=True):
+    with fake_tensors():
         encoder, denoiser, vae = build_encoder(config), build_denoiser(config), build_vae(config.vae)
         inputs = _encoder_inputs(config, grid, modality, vision_tokens)
         noise = torch.empty(1, dit.in_channels, latents, h, w)

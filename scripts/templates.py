@@ -103,9 +103,9 @@ class Template:
 
 
 TEMPLATES = (
-    Template("try_image", "Try it now - image", TINY, "image", sample=("remove", 10)),
-    Template("try_video", "Try it now - video", TINY, "video", sample=("remove", 1)),
-    Template("try_reference", "Try it now - reference", TINY, "image", True, sample=("reference_swap", 3)),
+    Template("try_image", "Try it now - image", TINY, "image", sample=("color", 10)),
+    Template("try_video", "Try it now - video", TINY, "video", sample=("color", 6)),
+    Template("try_reference", "Try it now - reference", TINY, "image", True, sample=("reference_swap", 2)),
     Template("paper_image", "InstructX 14B - image", PAPER, "image", instruction="Make it snow."),
     Template("paper_video", "InstructX 14B - video", PAPER, "video", instruction="Make it snow."),
     Template(

@@ -88,7 +88,7 @@ def test_extension_is_served(host: Any) -> None:
 
 @pytest.mark.parametrize("slug", TRY)
 def test_try_it_now_runs_by_the_client(host: Any, slug: str, tmp_path: Path) -> None:
-    """The documented command; the saved file has the sample's size and length, and is not the source."""
+    """The documented command; the saved file passes the world's own success measure."""
     command = [sys.executable, str(CLIENT), str(ROOT / "workflows" / "api" / f"{slug}.json"), "--url", host.url]
     done = subprocess.run([*command, "--output", str(tmp_path)], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -96,8 +96,7 @@ def test_try_it_now_runs_by_the_client(host: Any, slug: str, tmp_path: Path) -> 
     assert done.stdout.strip() == str(saved)
     drawn, edited = drawn_sample(slug), frames(saved)
     assert edited.shape == drawn.source_FHWC.shape
-    result = score(drawn, edited)
-    assert 0 < result.pixel_error < 0.3, "half-trained model: bounded, no success asked for yet"
+    assert score(drawn, edited).success
 
 
 def drawn_sample(slug: str) -> Any:

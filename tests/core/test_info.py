@@ -6,11 +6,13 @@ import json
 
 import pytest
 from tiny import small_config
+from torch._subclasses.fake_tensor import FakeTensor
 
 from instructx_core.config import kiwi_5b, paper_14b, tiny
 from instructx_core.errors import InputError
 from instructx_core.geometry import mllm_grid
 from instructx_core.info import describe, lora_parameters, measure
+from instructx_core.vision import vision_plan
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +84,10 @@ def test_text():
         describe("tiny", (70, 64, 17))
     with pytest.raises(InputError, match="16 frames"):
         describe("tiny", (64, 64, 16))
+
+
+def test_real_tensors_follow_fake_ones() -> None:
+    """The cached window plan of a size that was measured holds no fake tensor afterwards."""
+    measure(tiny(), 17, 64, 64)
+    _, height, width = mllm_grid(17, 64, 64, tiny(), "video")
+    assert not isinstance(vision_plan(height, width, tiny().mllm.vision).cos_NK, FakeTensor)

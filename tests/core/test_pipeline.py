@@ -11,11 +11,11 @@ import torch
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler
 from PIL import Image
 from tiny import clip, own_config, pipeline, small_config
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from instructx_core.config import paper_14b
 from instructx_core.denoiser import build_denoiser
 from instructx_core.errors import InputError
+from instructx_core.info import fake_tensors
 from instructx_core.instruction import EncoderInputs, build_encoder
 from instructx_core.pipeline import InstructXPipeline, decode_latents, encode_latents
 from instructx_core.pixels import as_frames, as_references, pad_reference, to_signed, to_uint8
@@ -380,7 +380,7 @@ def test_paper_shapes_through_every_component():
     from instructx_core.geometry import dit_tokens, latent_frames, latent_size, mllm_grid
 
     config = paper_14b()
-    with FakeTensorMode(allow_non_fake_inputs=True):
+    with fake_tensors():
         encoder, denoiser, vae = build_encoder(config), build_denoiser(config), build_vae(config.vae)
         grid = mllm_grid(81, 480, 832, config, "video")
         reference_grid = mllm_grid(1, 512, 512, config, "reference")
