@@ -225,7 +225,7 @@ def tiny_stage2_flat(**overrides: Any) -> Recipe:
 
 
 def tiny_words() -> Recipe:
-    """Colours and shapes by name: high noise only, and edits that hang on a word (docs/training.md)."""
+    """Colours and shapes by name: mostly high noise, and edits that hang on a word (docs/training.md)."""
     return tiny_stage2_flat(
         name="tiny_words",
         requires=(*_TINY_PARTS, "tiny_stage1", "tiny_stage2_flat"),
