@@ -1,13 +1,16 @@
 """Planted bugs: one change of a source each, and the check that must notice it.
 
 They keep the emulator and the tests honest: a mutant that survives is a bug class nobody would see before a GPU does.
-`old` occurs exactly once in the file. A crash or a hang counts as noticed.
+`old` occurs exactly once in the file. A crash counts as noticed, a hang does not.
 """
 
 from __future__ import annotations
 
+import faulthandler
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import checks
 import torch
@@ -191,3 +194,11 @@ MUTANTS = [
         "",
     ),
 ]
+
+
+def run_check(number: int, library: Path) -> None:
+    """In the child: the exit code is 0 when the check passes, 1 (an uncaught error) or a signal when it notices."""
+    faulthandler.disable()  # a crash is a result here
+    torch.set_num_threads(1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    MUTANTS[number].check(Emulator(library))
