@@ -35,7 +35,8 @@ class Recipe:
     train: tuple[str, ...] = ()
     num_steps: int
     learning_rate: float = 1e-5
-    learning_rate_decay: Literal["constant", "linear"] = "constant"  # not in paper; linear: to 0 over the run
+    # not in paper; linear: to 0 over the run, cooldown: to 0 over its last quarter
+    learning_rate_decay: Literal["constant", "linear", "cooldown"] = "constant"
     warmup_steps: int = 500  # not in paper
     betas: tuple[float, float] = (0.9, 0.95)  # not in paper
     weight_decay: float = 0.01  # not in paper
@@ -242,9 +243,45 @@ def tiny_words() -> Recipe:
     )
 
 
+def tiny_stage2_mixed() -> Recipe:
+    """All edits again, with more of the high noise than before the words."""
+    return tiny_stage2_flat(
+        name="tiny_stage2_mixed", requires=(*_TINY_PARTS, "tiny_stage1", "tiny_words"), num_steps=3200, shift=6.0
+    )
+
+
+def tiny_focus() -> Recipe:
+    """What was weak after that: edits that hang on a word, and references. More samples, for they were fitted by heart.
+
+    (Success on images that were trained on was 52 %, on held-out ones 39 %.)
+    """
+    return tiny_stage2_flat(
+        name="tiny_focus",
+        requires=(*_TINY_PARTS, "tiny_stage1", "tiny_stage2_mixed"),
+        num_steps=3000,
+        learning_rate_decay="constant",
+        shift=8.0,
+        instruction_dropout=0.0,
+        tasks=("swap", "color", "hybrid", "tone", "style", "segment"),
+        image_pool=30_000,
+        image_reference_pool=10_000,
+        video_probability=0.0,
+        reference_probability=0.4,
+        video_pool=0,
+        video_reference_pool=0,
+    )
+
+
 def tiny_stage3() -> Recipe:
     return tiny_stage2_flat(
-        name="tiny_stage3", requires=(*_TINY_PARTS, "tiny_stage1", "tiny_words"), num_steps=3200, shift=6.0
+        name="tiny_stage3",
+        requires=(*_TINY_PARTS, "tiny_stage1", "tiny_focus"),
+        num_steps=9000,
+        learning_rate_decay="cooldown",
+        shift=6.0,
+        image_pool=30_000,
+        image_reference_pool=10_000,
+        video_probability=0.35,
     )
 
 
@@ -260,5 +297,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "tiny_stage2": tiny_stage2,
     "tiny_stage2_flat": tiny_stage2_flat,
     "tiny_words": tiny_words,
+    "tiny_stage2_mixed": tiny_stage2_mixed,
+    "tiny_focus": tiny_focus,
     "tiny_stage3": tiny_stage3,
 }

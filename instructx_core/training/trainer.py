@@ -60,12 +60,14 @@ class Job(Protocol):
         ...
 
 
+DECAY_SHARE = {"constant": 1e-9, "linear": 1.0, "cooldown": 0.25}
+
+
 def learning_rate(recipe: Recipe, step: int) -> float:
-    """Linear warm-up, then constant or linear to zero at num_steps."""
+    """Linear warm-up, then constant, or linear to zero at num_steps over DECAY_SHARE of the steps."""
     scale = min(1.0, (step + 1) / max(1, recipe.warmup_steps))
-    if recipe.learning_rate_decay == "linear":
-        scale *= max(0.0, 1 - step / recipe.num_steps)
-    return recipe.learning_rate * scale
+    left = max(0.0, 1 - step / recipe.num_steps)
+    return recipe.learning_rate * scale * min(1.0, left / DECAY_SHARE[recipe.learning_rate_decay])
 
 
 def build_optimizers(recipe: Recipe, parameters: list[nn.Parameter]) -> list[torch.optim.Optimizer]:
