@@ -279,10 +279,10 @@ def tiny_stage3() -> Recipe:
         num_steps=9000,
         learning_rate_decay="cooldown",
         shift=6.0,
-        image_pool=60_000,
-        image_reference_pool=20_000,
-        video_pool=4_000,
-        video_reference_pool=1_600,
+        image_pool=45_000,
+        image_reference_pool=16_000,
+        video_pool=3_600,
+        video_reference_pool=1_200,
         video_probability=0.35,
     )
 
