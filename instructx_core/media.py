@@ -256,7 +256,7 @@ def write_image(path: str | Path, frame_HWC: np.ndarray) -> None:
 
 
 def write_video(path: str | Path, frames_FHWC: np.ndarray, fps: Fraction | float, **options: Any) -> tuple[str, ...]:
-    """Write a clip; see media_video.write_video for the options. Returns notes on what was done with the audio."""
-    from .media_video import write_video as write
+    """Write a clip; see media_encode.write_video for the options. Returns notes on what was done with the audio."""
+    from .media_encode import write_video as write
 
     return write(path, frames_FHWC, fps, **options)

@@ -19,7 +19,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
 from .errors import InputError
-from .media import VIDEO_SUFFIXES, AudioSource, Media, Transform, atomic_path, check_frames, output_kind
+from .media import AudioSource, Media, Transform
 
 # Playlists and network protocols are shut out: a media file must never make the program open something else.
 _OPEN_OPTIONS = {
@@ -28,36 +28,15 @@ _OPEN_OPTIONS = {
 }
 # swscale: BICUBIC, FULL_CHR_H_INT, FULL_CHR_H_INP, ACCURATE_RND, BITEXACT; as numbers, older PyAV does not name them.
 # Plain bilinear is off by up to 3/255 on solid colours, this by 1/255 (measured in the tests).
-_EXACT = 4 | 0x2000 | 0x4000 | 0x40000 | 0x80000
+EXACT = 4 | 0x2000 | 0x4000 | 0x40000 | 0x80000
 # Numbers of ITU-T H.273, as FFmpeg uses them: matrix, transfer, primaries.
 _MATRIX = {1: ("bt709", Colorspace.ITU709), 5: ("bt601", Colorspace.ITU601), 6: ("bt601", Colorspace.ITU601),
            4: ("fcc", Colorspace.FCC), 7: ("smpte240m", Colorspace.SMPTE240M)}  # fmt: skip
 _HDR_TRANSFER = {16: "PQ", 18: "HLG"}
-_BT709 = 1
-_LIMITED = 1
 _FULL = 2
-# Codecs that go into the container as they are.
-_REMUX = {
-    ".mp4": {"aac", "mp3", "mp3float", "ac3", "eac3", "alac"},
-    ".mov": {"aac", "mp3", "mp3float", "ac3", "alac", "pcm_s16le", "pcm_s24le"},
-    ".mkv": {
-        "aac",
-        "mp3",
-        "mp3float",
-        "ac3",
-        "eac3",
-        "alac",
-        "opus",
-        "vorbis",
-        "flac",
-        "pcm_s16le",
-        "pcm_s24le",
-        "dts",
-    },
-}
 
 
-def _open(path: Path) -> Any:
+def open_container(path: Path) -> Any:
     try:
         return av.open("file:" + os.path.abspath(path), options=dict(_OPEN_OPTIONS))
     except (av.error.FFmpegError, UnicodeError) as error:
@@ -71,27 +50,19 @@ def read_video(
     path: Path, transform: Transform | None = None, max_frames: int | None = None, first_only: bool = False
 ) -> Media:
     """Decode the first video stream; arguments and errors as media.read_media."""
-    with _open(path) as container:
-        if not container.streams.video:
-            raise InputError(f"{path}: has no video stream (audio only?); give an image or a video")
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        notes: list[str] = []
-        frames, times, first = _decode(path, container, stream, transform, max_frames, first_only, notes)
-        if not frames:
-            raise InputError(f"{path}: holds no decodable video frame (0 frames); export the clip again")
-        frames, fps = _constant_rate(frames, times, stream, notes)
+    with open_container(path) as container:
+        stream = first_video_stream(path, container)
+        look = Look(path)
+        frames, times = _decode(container, stream, look, transform, max_frames, first_only)
+        picked, fps = constant_rate(times, stream, look.notes)
+        frames = [frames[i] for i in picked]
         if not first_only:
-            _note_truncation(container, stream, len(frames) / fps, notes)
-        audio = _find_audio(path, container, times[0])
-        aspect = Fraction(stream.codec_context.sample_aspect_ratio or 1) or Fraction(1)
-    rotation, size, color = first
-    if aspect != 1:
-        notes.append(f"pixels are not square ({aspect}); the result keeps that")
-        aspect = 1 / aspect if rotation % 180 else aspect
+            note_truncation(container, stream, len(picked) / fps, look.notes)
+        audio = find_audio(path, container, times[0])
+        aspect = look.pixel_aspect(stream)
     return Media(
-        path=path, frames_FHWC=_stack(frames), size=size, is_video=True, fps=fps, audio=audio, rotation=rotation,
-        pixel_aspect=aspect, color=color, notes=tuple(notes),
+        path=path, frames_FHWC=_stack(frames), size=look.size, is_video=True, fps=fps, audio=audio,
+        rotation=look.rotation, pixel_aspect=aspect, color=look.color, notes=tuple(look.notes),
     )  # fmt: skip
 
 
@@ -104,48 +75,85 @@ def _stack(frames: list[np.ndarray]) -> np.ndarray:
     return frames_FHWC
 
 
-def _decode(
-    path: Path,
-    container: Any,
-    stream: Any,
-    transform: Transform | None,
-    max_frames: int | None,
-    first_only: bool,
-    notes: list[str],
-) -> tuple[list[np.ndarray], list[float], tuple[int, tuple[int, int], str]]:
-    frames: list[np.ndarray] = []
-    times: list[float] = []
-    rotation, size, color = 0, (0, 0), ""
+class Look:
+    """What the first frame says: rotation, upright size (H, W), colour, notes. Later frames are checked and read by it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.notes = path, list[str]()
+        self.rotation, self.size, self.color, self.count = 0, (0, 0), "", 0
+
+    def check(self, frame: Any) -> tuple[Colorspace, ColorRange]:
+        """Matrix and range of one more frame. Raises InputError for HDR, transparency or a size that changes."""
+        matrix, value_range, label = _color_of(self.path, frame)
+        rotation = int(getattr(frame, "rotation", 0)) % 360 if not self.count else self.rotation
+        size = (frame.height, frame.width) if rotation % 180 == 0 else (frame.width, frame.height)
+        if not self.count:
+            self.rotation, self.size, self.color = rotation, size, label
+            _first_frame_notes(self.path, frame, rotation, label, self.notes)
+        elif size != self.size:
+            raise InputError(
+                f"{self.path}: its size changes from {self.size[1]}x{self.size[0]} to {size[1]}x{size[0]} "
+                f"at frame {self.count}; export it at one size"
+            )
+        self.count += 1
+        return matrix, value_range
+
+    def upright(self, frame: Any, matrix: Colorspace, value_range: ColorRange) -> np.ndarray:
+        """One frame as upright sRGB, uint8 (H, W, 3)."""
+        rgb_HWC = frame.reformat(
+            format="rgb24", src_colorspace=matrix, dst_colorspace=matrix, interpolation=EXACT,
+            src_color_range=value_range, dst_color_range=ColorRange.JPEG,
+        ).to_ndarray()  # fmt: skip
+        # FFmpeg counts the rotation anticlockwise, as numpy does.
+        return np.ascontiguousarray(np.rot90(rgb_HWC, self.rotation // 90)) if self.rotation else rgb_HWC
+
+    def pixel_aspect(self, stream: Any) -> Fraction:
+        """Width / height of an upright pixel; noted where it is not 1."""
+        aspect = Fraction(stream.codec_context.sample_aspect_ratio or 1) or Fraction(1)
+        if aspect == 1:
+            return aspect
+        self.notes.append(f"pixels are not square ({aspect}); the result keeps that")
+        return 1 / aspect if self.rotation % 180 else aspect
+
+
+def first_video_stream(path: Path, container: Any) -> Any:
+    """Raises InputError for a file without pictures."""
+    if not container.streams.video:
+        raise InputError(f"{path}: has no video stream (audio only?); give an image or a video")
+    stream = container.streams.video[0]
+    stream.thread_type = "AUTO"
+    return stream
+
+
+def decoded(path: Path, container: Any, stream: Any) -> Iterator[tuple[Any, float]]:
+    """(frame as PyAV gives it, its time in seconds or NaN). Raises InputError where the file is damaged or empty."""
+    count = 0
     try:
         for frame in container.decode(stream):
-            if max_frames is not None and len(frames) == max_frames:
-                raise InputError(f"{path}: has more than {max_frames} frames; cut it to {max_frames} or fewer")
-            matrix, value_range, label = _color_of(path, frame)
-            if not frames:
-                rotation, color = int(getattr(frame, "rotation", 0)) % 360, label
-                _first_frame_notes(path, frame, rotation, label, notes)
-            rgb_HWC = frame.reformat(
-                format="rgb24", src_colorspace=matrix, dst_colorspace=matrix, interpolation=_EXACT,
-                src_color_range=value_range, dst_color_range=ColorRange.JPEG,
-            ).to_ndarray()  # fmt: skip
-            # FFmpeg counts the rotation anticlockwise, as numpy does.
-            rgb_HWC = np.ascontiguousarray(np.rot90(rgb_HWC, rotation // 90)) if rotation else rgb_HWC
-            if not frames:
-                size = (rgb_HWC.shape[0], rgb_HWC.shape[1])
-            elif rgb_HWC.shape[:2] != size:
-                raise InputError(
-                    f"{path}: its size changes from {size[1]}x{size[0]} to {rgb_HWC.shape[1]}x{rgb_HWC.shape[0]} "
-                    f"at frame {len(frames)}; export it at one size"
-                )
-            frames.append(rgb_HWC if transform is None else transform(rgb_HWC))
-            times.append(float(frame.time) if frame.time is not None else float("nan"))
-            if first_only:
-                break
+            yield frame, float(frame.time) if frame.time is not None else float("nan")
+            count += 1
     except av.error.FFmpegError as error:
         raise InputError(
-            f"{path}: damaged at frame {len(frames)} ({error.strerror}); export the clip again or cut it there"
+            f"{path}: damaged at frame {count} ({error.strerror}); export the clip again or cut it there"
         ) from None
-    return frames, times, (rotation, size, color)
+    if not count:
+        raise InputError(f"{path}: holds no decodable video frame (0 frames); export the clip again")
+
+
+def _decode(
+    container: Any, stream: Any, look: Look, transform: Transform | None, max_frames: int | None, first_only: bool
+) -> tuple[list[np.ndarray], list[float]]:
+    frames: list[np.ndarray] = []
+    times: list[float] = []
+    for frame, time in decoded(look.path, container, stream):
+        if max_frames is not None and len(frames) == max_frames:
+            raise InputError(f"{look.path}: has more than {max_frames} frames; cut it to {max_frames} or fewer")
+        rgb_HWC = look.upright(frame, *look.check(frame))
+        frames.append(rgb_HWC if transform is None else transform(rgb_HWC))
+        times.append(time)
+        if first_only:
+            break
+    return frames, times
 
 
 def _first_frame_notes(path: Path, frame: Any, rotation: int, label: str, notes: list[str]) -> None:
@@ -182,10 +190,9 @@ def _color_of(path: Path, frame: Any) -> tuple[Colorspace, ColorRange, str]:
     return Colorspace.ITU601, value_range, f"bt601 {label_range} (assumed, SD)"
 
 
-def _constant_rate(
-    frames: list[np.ndarray], times: list[float], stream: Any, notes: list[str]
-) -> tuple[list[np.ndarray], Fraction]:
-    """Frames at a constant rate: as they are when their steps are equal, else whole frames repeated or dropped."""
+def constant_rate(times: list[float], stream: Any, notes: list[str]) -> tuple[Sequence[int], Fraction]:
+    """Numbers of the frames to show at a constant rate: all when steps are equal, else some repeated or dropped."""
+    frames = range(len(times))
     rates = [Fraction(r) for r in (stream.average_rate, stream.guessed_rate, stream.base_rate) if r]
     steps = np.diff(np.asarray(times, np.float64))
     if not len(steps) or not (steps > 0).all():  # one frame, or no usable timestamps (NaN compares false)
@@ -207,10 +214,10 @@ def _constant_rate(
         f"variable frame rate made constant at {float(fps):.3f} fps: {len(frames)} -> {count} frames "
         f"({repeated} repeated, {dropped} dropped)"
     )
-    return [frames[i] for i in picked], fps
+    return picked, fps
 
 
-def _note_truncation(container: Any, stream: Any, seconds: Fraction, notes: list[str]) -> None:
+def note_truncation(container: Any, stream: Any, seconds: Fraction, notes: list[str]) -> None:
     """A file that was cut off (a broken download) often decodes without any error, only shorter."""
     promised = Fraction(0)
     if stream.duration is not None and stream.time_base is not None:
@@ -223,7 +230,7 @@ def _note_truncation(container: Any, stream: Any, seconds: Fraction, notes: list
         )
 
 
-def _find_audio(path: Path, container: Any, video_start: float) -> AudioSource | None:
+def find_audio(path: Path, container: Any, video_start: float) -> AudioSource | None:
     if not container.streams.audio:
         return None
     stream = container.streams.audio[0]
@@ -232,137 +239,3 @@ def _find_audio(path: Path, container: Any, video_start: float) -> AudioSource |
         duration = float(stream.duration * stream.time_base)
     start = video_start if video_start == video_start else 0.0  # NaN: no timestamps
     return AudioSource(path, stream.index, stream.codec_context.name, start, duration)
-
-
-def write_video(
-    path: str | Path,
-    frames_FHWC: np.ndarray,
-    fps: Fraction | float,
-    audio: AudioSource | None = None,
-    crf: int = 16,
-    preset: str = "medium",
-    pixel_aspect: Fraction = Fraction(1),
-) -> tuple[str, ...]:
-    """Write H.264 yuv420p, BT.709 limited range, tagged; atomic: an old file at `path` survives any failure.
-
-    fps: Hz. audio: copied from its file, cut to the clip's length. crf: 0 (lossless) .. 51. Returns notes on the audio.
-    Raises InputError: wrong pixels, odd size, bad fps, suffix other than .mp4 .mov .mkv, no libx264.
-    """
-    path = Path(path)
-    check_frames(frames_FHWC)
-    if output_kind(path) != "video":
-        raise InputError(f"{path}: a clip needs one of {', '.join(VIDEO_SUFFIXES)}; change the suffix")
-    _, height, width, _ = frames_FHWC.shape
-    if height % 2 or width % 2:
-        raise InputError(f"frames are {width}x{height}; H.264 4:2:0 needs even sides: crop or pad by one pixel")
-    rate = Fraction(fps).limit_denominator(1001)
-    if not 0 < rate < 1000:
-        raise InputError(f"fps is {fps}; it must lie between 0 and 1000")
-    if "libx264" not in av.codecs_available:
-        raise InputError(
-            "this PyAV has no libx264 encoder; install the wheel from PyPI: pip install --force-reinstall av"
-        )
-    notes: list[str] = []
-    with atomic_path(path) as temporary:
-        try:
-            _encode(temporary, path.suffix.lower(), frames_FHWC, rate, audio, crf, preset, pixel_aspect, notes)
-        except av.error.FFmpegError as error:
-            raise InputError(f"{path}: cannot be written ({error.strerror}); check free space and the folder") from None
-    return tuple(notes)
-
-
-def _encode(
-    temporary: Path, suffix: str, frames_FHWC: np.ndarray, rate: Fraction, audio: AudioSource | None, crf: int,
-    preset: str, pixel_aspect: Fraction, notes: list[str],
-) -> None:  # fmt: skip
-    _, height, width, _ = frames_FHWC.shape
-    duration = float(len(frames_FHWC) / rate)
-    options = {"movflags": "+faststart"} if suffix in (".mp4", ".mov") else {}
-    container_format = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}[suffix]
-    with av.open("file:" + os.path.abspath(temporary), "w", format=container_format, options=options) as out:
-        stream: Any = out.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": preset})
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        context = stream.codec_context
-        context.color_range, context.colorspace = _LIMITED, _BT709
-        context.color_primaries, context.color_trc = _BT709, _BT709
-        context.sample_aspect_ratio = pixel_aspect
-        context.time_base = 1 / rate
-        sound = _Sound(out, suffix, audio, duration, notes)
-        for index, rgb_HWC in enumerate(frames_FHWC):
-            out.mux(stream.encode(_to_bt709(rgb_HWC, index, rate)))
-            sound.mux_until(float((index + 1) / rate))
-        out.mux(stream.encode(None))
-        sound.finish()
-
-
-def _to_bt709(rgb_HWC: np.ndarray, index: int, rate: Fraction) -> Any:
-    rgb: Any = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb_HWC), format="rgb24")
-    frame = rgb.reformat(
-        format="yuv420p", src_colorspace=Colorspace.ITU709, dst_colorspace=Colorspace.ITU709, interpolation=_EXACT,
-        src_color_range=ColorRange.JPEG, dst_color_range=ColorRange.MPEG,
-    )  # fmt: skip
-    frame.colorspace, frame.color_range = _BT709, _LIMITED
-    for tag in ("color_primaries", "color_trc"):
-        if hasattr(frame, tag):  # since PyAV 17; otherwise the stream's own tags are used
-            setattr(frame, tag, _BT709)
-    frame.pts, frame.time_base = index, 1 / rate
-    return frame
-
-
-class _Sound:
-    """Feeds the audio of another file into `out` in step with the video, so that nothing piles up in the muxer."""
-
-    def __init__(self, out: Any, suffix: str, audio: AudioSource | None, duration: float, notes: list[str]) -> None:
-        self.out, self.notes, self.source = out, notes, None
-        self.packets: Iterator[tuple[float, Sequence[Any]]] = iter(())
-        self.waiting: tuple[float, Sequence[Any]] | None = None
-        if audio is None:
-            return
-        self.source = _open(audio.path)
-        stream = self.source.streams[audio.stream]
-        if audio.codec in _REMUX[suffix]:
-            target = out.add_stream_from_template(stream)
-            self.packets = self._copied(stream, target, audio.video_start, duration)
-            notes.append(f"audio ({audio.codec}) copied")
-        else:
-            target = out.add_stream("aac", rate=stream.codec_context.sample_rate)
-            target.layout = stream.codec_context.layout
-            self.packets = self._encoded(stream, target, audio.video_start, duration)
-            notes.append(f"audio ({audio.codec}) encoded anew as AAC: {suffix} cannot hold it")
-
-    def _copied(self, stream: Any, target: Any, start: float, end: float) -> Iterator[tuple[float, Sequence[Any]]]:
-        shift = round(start / stream.time_base)
-        for packet in self.source.demux(stream):  # type: ignore[union-attr]
-            if packet.pts is None or packet.dts is None:
-                continue
-            packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
-            time = float(packet.pts * packet.time_base)
-            if time >= end:
-                break
-            packet.stream = target
-            yield time, [packet]
-
-    def _encoded(self, stream: Any, target: Any, start: float, end: float) -> Iterator[tuple[float, Sequence[Any]]]:
-        resampler = av.AudioResampler(format="fltp", layout=target.layout, rate=target.rate)
-        for frame in self.source.decode(stream):  # type: ignore[union-attr]
-            time = float(frame.time or 0.0) - start
-            if time >= end:
-                break
-            for part in resampler.resample(frame):
-                part.pts = None if part.pts is None else part.pts - round(start * part.sample_rate)
-                yield time, target.encode(part)
-        yield end, target.encode(None)
-
-    def mux_until(self, time: float) -> None:
-        while True:
-            item = self.waiting or next(self.packets, None)
-            if item is None or item[0] > time:
-                self.waiting = item
-                return
-            self.waiting = None
-            self.out.mux(list(item[1]))
-
-    def finish(self) -> None:
-        self.mux_until(float("inf"))
-        if self.source is not None:
-            self.source.close()

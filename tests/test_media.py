@@ -228,7 +228,7 @@ def test_odd_size_unknown_suffix_and_wrong_pixels_are_refused(tmp_path: Path) ->
 
 
 def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from instructx_core import media_video
+    from instructx_core import media_encode
 
     path = tmp_path / "old.mp4"
     path.write_bytes(b"precious")
@@ -236,7 +236,7 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mo
     def broken(*_: object) -> None:
         raise av.error.OSError(28, "No space left on device")
 
-    monkeypatch.setattr(media_video, "_to_bt709", broken)
+    monkeypatch.setattr(media_encode, "_to_bt709", broken)
     with pytest.raises(InputError, match="cannot be written"):
         write_video(path, noisy(3), 10)
     assert path.read_bytes() == b"precious"
