@@ -28,6 +28,7 @@ LAYERS = {
     "pipeline": "pipeline",
     "info": "pipeline",
     "edit": "pipeline",
+    "jobs": "pipeline",
     "long_video": "pipeline",
     "training": "training",
     "evaluation": "evaluation",

@@ -1,4 +1,8 @@
-"""`instructx edit`: one image or video, by instruction, with a report of everything that was done to it."""
+"""`instructx edit`: an image or video by instruction, with a report of everything that was done to it; or many.
+
+One edit: --input, --instruction, --output. A list of them: --jobs FILE.jsonl, whose lines hold the same options; those
+of the command line are the defaults. Exit code 0: all done; 1: a job of the list failed; 2: bad input.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +16,17 @@ from .model import ProgressLine, add_model_arguments, add_sampling_arguments, lo
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--input", type=Path, required=True, help="image or video")
-    parser.add_argument("--instruction", required=True, help='what to change, e.g. "make the circle blue"')
+    parser.add_argument("--input", type=Path, help="image or video")
+    parser.add_argument("--instruction", help='what to change, e.g. "make the circle blue"')
     parser.add_argument(
         "--reference", type=Path, action="append", default=[], help="picture the instruction refers to; repeatable"
     )
-    parser.add_argument("--output", type=Path, required=True, help="file to write: .png .jpg ... or .mp4 .mov .mkv")
+    parser.add_argument("--output", type=Path, help="file to write: .png .jpg ... or .mp4 .mov .mkv")
+    parser.add_argument(
+        "--jobs", type=Path, metavar="FILE.jsonl",
+        help='many edits instead of one: a line is {"input": .., "instruction": .., "output": ..} and options; what is '
+        "finished is skipped when the list is run again",
+    )  # fmt: skip
     parser.add_argument(
         "--size", help="largest area to work at, WxH, e.g. 832x480; the source's shape is kept (default: by model)"
     )
@@ -45,21 +54,69 @@ def attention_lines(pipe: Any) -> list[str]:
     return [f"attention {line}" for line in lines]
 
 
+def edit_options(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of one edit as keyword arguments of edit_file. Raises InputError for a wrong size."""
+    return {
+        "steps": args.steps, "guidance": args.guidance, "seed": args.seed, "max_pixels": parse_size(args.size),
+        "max_frames": args.max_frames,
+    }  # fmt: skip
+
+
 def run(args: argparse.Namespace) -> int:
+    return run_one(args) if args.jobs is None else run_list(args)
+
+
+def run_one(args: argparse.Namespace) -> int:
     from ..edit import check_kind, check_request, edit_file
     from ..media import output_kind, read_image, read_media
 
-    max_pixels = parse_size(args.size)
+    missing = [f"--{name}" for name in ("input", "instruction", "output") if getattr(args, name) is None]
+    if missing:
+        raise InputError(f"{', '.join(missing)} is missing; give --input, --instruction and --output, or --jobs")
+    options = edit_options(args)
     # Everything that needs no model is checked before loading one, which takes minutes for a large checkpoint.
-    check_request(args.instruction, args.seed, args.steps, max_pixels)
+    check_request(args.instruction, args.seed, args.steps, options["max_pixels"])
     check_kind(read_media(args.input, first_only=True), output_kind(args.output), args.output)
     for path in args.reference:
         read_image(path)
     pipe = load(args)
     report = edit_file(
-        pipe, args.input, args.instruction, args.reference, output=args.output, steps=args.steps,
-        guidance=args.guidance, seed=args.seed, max_pixels=max_pixels, max_frames=args.max_frames,
-        progress=ProgressLine("step"),
-    )  # fmt: skip
+        pipe, args.input, args.instruction, args.reference, output=args.output, **options, progress=ProgressLine("step")
+    )
     print("\n".join([*report.lines(), *attention_lines(pipe)]))
     return 0
+
+
+# Options a line of the list may hold: what Python type JSON must give.
+JOB_OPTIONS = {"steps": int, "guidance": (int, float), "seed": int, "size": str, "max_frames": int}
+
+
+def run_list(args: argparse.Namespace) -> int:
+    """Runs --jobs, tells each outcome as it comes and all of them at the end."""
+    from ..edit import edit_file
+    from ..jobs import Journal, model_key, read_jobs, run_jobs, summary
+    from ..weights import SHIPPED
+
+    given = [f"--{name}" for name in ("input", "instruction", "output", "reference") if getattr(args, name)]
+    if given:
+        raise InputError(f"{', '.join(given)} with --jobs; write it into the lines of {args.jobs}")
+
+    def parse(values: dict[str, Any]) -> dict[str, Any]:
+        for name, value in values.items():
+            if name not in JOB_OPTIONS:
+                raise InputError(f"{name} is no option of a job; use {', '.join(JOB_OPTIONS)}")
+            if not isinstance(value, JOB_OPTIONS[name]) or isinstance(value, bool):
+                raise InputError(f"{name} is {value!r}, a {type(value).__name__}; see instructx edit --help")
+        return edit_options(argparse.Namespace(**{**vars(args), **values}))
+
+    jobs = read_jobs(args.jobs, parse)
+    settings = {name: getattr(args, name) for name in ("dtype", "attention", "scheduler")}
+    key = model_key(args.model or SHIPPED, settings)
+    outcomes = []
+    try:
+        for outcome in run_jobs(jobs, Journal(args.jobs), key, lambda: load(args), edit_file):
+            outcomes.append(outcome)
+            print(f"{len(outcomes)}/{len(jobs)} {outcome.status}: {outcome.message or outcome.job.output}", flush=True)
+    finally:
+        print(summary(outcomes))
+    return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0
