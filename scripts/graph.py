@@ -127,7 +127,7 @@ class Graph:
 
     def api(self) -> dict[str, Any]:
         """The prompt for POST /prompt."""
-        return {
+        prompt = {
             str(node.id): {
                 "class_type": node.kind,
                 "inputs": {
@@ -142,6 +142,10 @@ class Graph:
             for node in self.nodes
             if node.kind != NOTE
         }
+        for entry in prompt.values():
+            if entry["class_type"] == "SaveVideo":  # its name on newer hosts; older ones ignore it
+                entry["inputs"]["format.codec"] = entry["inputs"]["codec"]
+        return prompt
 
     # --- UI ----------------------------------------------------------------------------------------------------------
 

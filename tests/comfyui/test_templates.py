@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import numpy as np
 import pytest
@@ -112,20 +112,38 @@ def frames(path: Path) -> np.ndarray:
     return np.asarray(read_media(path).frames_FHWC)
 
 
+def comfy_cli(home: Path, *arguments: str) -> str:
+    """Output of `comfy --json ...`, which must succeed; it neither asks nor reports."""
+    done = subprocess.run(
+        [sys.executable, "-m", "comfy_cli", "--skip-prompt", "--json", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={"DO_NOT_TRACK": "1", "PATH": "/usr/bin:/bin", "HOME": str(home)},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 @pytest.mark.parametrize("slug", TRY)
-def test_validates_offline_with_comfy_cli(host: Any, slug: str, tmp_path: Path) -> None:
+def test_comfy_cli_validates_offline(host: Any, slug: str, tmp_path: Path) -> None:
     info = tmp_path / "object_info.json"
     info.write_text(json.dumps(host.object_info()), encoding="utf-8")
     flow = ROOT / "workflows" / "api" / f"{slug}.json"
-    command = [sys.executable, "-m", "comfy_cli", "--json", "workflow", "validate"]
-    done = subprocess.run(
-        [*command, "--workflow", str(flow), "--input", str(info)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={"DO_NOT_TRACK": "1", "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+    comfy_cli(tmp_path, "workflow", "validate", "--workflow", str(flow), "--input", str(info))
+
+
+@pytest.mark.parametrize("slug", TRY)
+def test_comfy_cli_runs(host: Any, slug: str, tmp_path: Path) -> None:
+    flow = ROOT / "workflows" / "api" / f"{slug}.json"
+    where = urlsplit(host.url)
+    said = comfy_cli(
+        tmp_path, "run", "--workflow", str(flow), "--wait", "--host", str(where.hostname), "--port", str(where.port)
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    data = json.loads(said)["data"]
+    saved = [url for url in data["outputs"] if "type=output" in url]
+    assert data["status"] == "completed" and len(saved) == 1
+    assert len(host.request("GET", saved[0].removeprefix(host.url))) > 1000
 
 
 def test_the_client_reports_a_node_that_fails(host: Any, tmp_path: Path) -> None:

@@ -1,0 +1,343 @@
+"""Runs the public reference of this design, showlab/Kiwi-Edit (MIT), on tiny models and stores its numbers.
+
+    pip install --target tf457 --no-deps "transformers==4.57.*" "diffusers==0.36.*" "tokenizers<0.23" "huggingface_hub<1.0"
+    git clone https://github.com/showlab/Kiwi-Edit kiwi
+    KIWI_PATH=kiwi PYTHONPATH=tf457 python scripts/make_golden.py           # writes tests/golden/kiwi_*.json
+    KIWI_PATH=kiwi PYTHONPATH=tf457 python scripts/make_golden.py --check   # compares with what is stored
+
+CPU, fp32 where no other type is named. The weights and inputs are formulas (tests/core/kiwi_case.py); of the reference
+only its own functions run, with stand-ins for two packages that the run does not need. No code of it is kept here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import importlib
+import importlib.machinery
+import json
+import math
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "core")]
+
+import kiwi_case as case  # noqa: E402
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from PIL import Image  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+STAND_INS = ("deepspeed", "modelscope")
+TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% for part in m.content %}"
+    "{% if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
+    "{% elif part.type == 'video' %}<|vision_start|><|video_pad|><|vision_end|>"
+    "{% else %}{{ part.text }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
+)  # the parts of Qwen2.5-VL's chat template that an edit uses
+
+
+def reference(path: Path) -> Any:
+    """The reference's modules by short names."""
+    for name in STAND_INS:
+        module = types.ModuleType(name)
+        module.__spec__ = importlib.machinery.ModuleSpec(name, None)
+        module.snapshot_download = None  # type: ignore[attr-defined]
+        sys.modules[name] = module
+    sys.path[:0] = [str(path), str(path / "utils" / "convert_diffusers")]
+    names = {
+        "pipeline": "diffsynth.pipelines.wan_video_mllm",
+        "dit": "diffsynth.models.wan_video_dit",
+        "vae": "diffsynth.models.wan_video_vae",
+        "mllm": "diffsynth.models.mllm_encoder",
+        "qwen": "diffsynth.models.modeling_qwen2_5_vl",
+        "vision": "diffsynth.models.qwen_vl_utils",
+        "video": "diffsynth.data.video",
+        "base": "diffsynth.utils",
+        "diffusers": "pipeline_kiwi_edit",
+    }
+    return types.SimpleNamespace(**{short: importlib.import_module(name) for short, name in names.items()})
+
+
+def numbers(tensor: Tensor) -> list[Any]:
+    """Nested lists with eight significant digits."""
+
+    def shorten(value: Any) -> Any:
+        return [shorten(v) for v in value] if isinstance(value, list) else float(f"{value:.8g}")
+
+    return shorten(tensor.detach().double().tolist())
+
+
+# --- encoder -------------------------------------------------------------------------------------------------------
+
+
+def processor(record: dict[str, Any]) -> Any:
+    """Qwen2.5-VL's processor around the byte tokenizer; keeps what it returned in `record`."""
+    from transformers import PreTrainedTokenizerFast, Qwen2_5_VLProcessor, Qwen2VLImageProcessor, Qwen2VLVideoProcessor
+
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=case.byte_tokenizer(), pad_token="<|endoftext|>")
+
+    class Recording(Qwen2_5_VLProcessor):
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            record["inputs"] = super().__call__(*args, **kwargs)
+            return record["inputs"]
+
+    Recording.__name__ = "Qwen2_5_VLProcessor"
+    return Recording(Qwen2VLImageProcessor(), tokenizer, Qwen2VLVideoProcessor(), chat_template=TEMPLATE)
+
+
+def reference_encoder(kiwi: Any, record: dict[str, Any]) -> Any:
+    """Its encoder with the weights of kiwi_case.small_encoder()."""
+    ours, config = case.small_encoder(), case.small_config()
+    tools = processor(record)
+    qwen_config = ours.mllm.config
+    ids = {name: tools.tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("image_pad", "video_pad")}
+    qwen_config.image_token_id, qwen_config.video_token_id = ids["image_pad"], ids["video_pad"]
+    qwen_config.vision_start_token_id = tools.tokenizer.convert_tokens_to_ids("<|vision_start|>")
+    model = kiwi.qwen.Qwen2_5_VLForConditionalGeneration(qwen_config).eval()
+    model.model.load_state_dict(ours.mllm.state_dict())
+    query_id = tools.tokenizer.convert_tokens_to_ids("<|object_ref_start|>")
+
+    def query_mask(self: Any, input_ids: Tensor, inputs_embeds: Tensor) -> Tensor:  # theirs looks for Qwen's id, 151646
+        return (input_ids == query_id).unsqueeze(-1).expand_as(inputs_embeds)
+
+    kiwi.qwen.Qwen2_5_VLModel.get_query_placeholder_mask = query_mask
+    kiwi.mllm.Qwen2_5_VLForConditionalGeneration = types.SimpleNamespace(from_pretrained=lambda *a, **k: model)
+    kiwi.mllm.AutoProcessor = types.SimpleNamespace(from_pretrained=lambda *a, **k: tools)
+    rule = config.instruction
+    encoder = kiwi.mllm.QwenVLMLLMEncoder(
+        "Qwen2.5", torch.float32, "cpu", config.denoiser.dim, rule.num_image_queries, rule.num_video_queries,
+        rule.num_reference_queries, max_object_token=768,
+    )  # fmt: skip
+    with torch.no_grad():
+        names = {"image": "image_queries", "video": "video_queries", "reference": "ref_queries"}
+        for name, theirs in names.items():
+            getattr(encoder, theirs).q.copy_(ours.queries[name])
+    encoder.connetor.load_state_dict(ours.connector.state_dict())
+    encoder.ref_connector.load_state_dict(ours.reference_connector.state_dict())
+    model.model.language_model.register_forward_pre_hook(
+        lambda module, args, kwargs: record.update(position_ids=kwargs["position_ids"]), with_kwargs=True
+    )
+    encoder.connetor.register_forward_pre_hook(lambda module, args: record.update(query=args[0]))
+    return encoder
+
+
+def encoder_numbers(kiwi: Any) -> dict[str, Any]:
+    """Token ids, positions, grids, pixels, the query slice and the context of every case."""
+    record: dict[str, Any] = {}
+    encoder = reference_encoder(kiwi, record)
+    result = {}
+    for name in case.CASES:
+        frames, picture = case.case(name)
+        images = [Image.fromarray(frame.numpy()) for frame in frames]
+        source = {"src_image": images} if len(images) == 1 else {"src_video": images}
+        references = None if picture is None else [Image.fromarray(picture.numpy())]
+        with torch.no_grad():
+            context = encoder(case.TEXTS[name], ref_image=references, **source)
+        inputs, position = record["inputs"], record["position_ids"][-3:, 0]
+        video = "pixel_values_videos" in inputs
+        result[name] = {
+            "input_ids": case.run_lengths(inputs["input_ids"][0].tolist()),
+            "position_ids": [case.run_lengths(axis.diff().tolist()) for axis in position],
+            "first_position": position[:, 0].tolist(),
+            "grid": inputs["video_grid_thw" if video else "image_grid_thw"][0].tolist(),
+            "pixels": [round(v, 6) for v in case.samples(inputs["pixel_values_videos" if video else "pixel_values"])],
+            "query": numbers(record["query"][0]),
+            "context": numbers(context[0]),
+        }
+        if references:
+            result[name]["reference_grid"] = inputs["image_grid_thw"][0].tolist()
+    return result
+
+
+# --- DiT, scheduler ------------------------------------------------------------------------------------------------
+
+
+def reference_dit(kiwi: Any) -> tuple[Any, Any, Any]:
+    """Its DiT, source embedder and reference embedder with the weights of kiwi_case.parameters()."""
+    size = {**case.DIT, "patch_size": tuple(case.DIT["patch_size"])}
+    dit = kiwi.dit.WanModel(has_image_input=False, **size).eval()
+    embedders = [
+        kiwi.dit.ConditionalEmbedder(in_dim=size["in_dim"], dim=size["dim"], patch_size=size["patch_size"])
+        for _ in range(2)
+    ]
+    targets = dict(dit.state_dict())
+    for prefix, embedder in zip(("source_embedder", "reference_embedder"), embedders, strict=True):
+        targets |= {f"{prefix}.{key.split('.')[-1]}": value for key, value in embedder.state_dict().items()}
+    for name, value in case.parameters({name: tuple(value.shape) for name, value in targets.items()}).items():
+        targets[name].copy_(value)
+    return dit, embedders[0], embedders[1]
+
+
+def scheduler(kiwi: Any, steps: int) -> Any:
+    made = kiwi.pipeline.FlowMatchScheduler(shift=case.SHIFT, sigma_min=0.0, extra_one_step=True)
+    made.set_timesteps(steps, shift=case.SHIFT)
+    return made
+
+
+def denoise(kiwi: Any, name: str) -> dict[str, Any]:
+    """Four steps of one case. "rounded": the timestep in bf16, as its pipeline passes it; "bf16": everything in bf16."""
+    dtype = torch.bfloat16 if name == "bf16" else torch.float32
+    dit, source_embedder, reference_embedder = (module.to(dtype) for module in reference_dit(kiwi))
+    reference_embedder.ref_pad_first = name == "first"
+    given = {key: value.to(dtype) for key, value in case.dit_inputs().items()}
+    steps = scheduler(kiwi, case.STEPS)
+    latents, first, after = given["noise"], None, []
+    for timestep in steps.timesteps:
+        rounded = timestep.bfloat16() if name in ("rounded", "bf16") else timestep
+        velocity = kiwi.pipeline.model_fn_wan_video(
+            dit, source_embedder, reference_embedder, vae_source_input=given["source"],
+            vae_ref_image=None if name == "none" else [given["reference"]], latents=latents,
+            timestep=rounded.to(dtype)[None], context=given["context"], scheduler=steps,
+        )  # fmt: skip
+        first = velocity if first is None else first
+        latents = steps.step(velocity, timestep, latents)
+        after.append(numbers(latents.flatten()))
+    assert first is not None
+    return {"first_velocity": numbers(first.flatten()), "latents": after}
+
+
+def dit_numbers(kiwi: Any) -> dict[str, Any]:
+    with torch.no_grad():
+        cases = {name: denoise(kiwi, name) for name in case.DIT_CASES}
+    sigmas = {}
+    for count in (4, 8, 20, 30, 50):
+        sigmas[f"diffsynth_{count}"] = numbers(scheduler(kiwi, count).sigmas)
+        shifted, _ = kiwi.diffusers.KiwiEditPipeline._setup_scheduler(None, count, shift=case.SHIFT)
+        sigmas[f"diffusers_{count}"] = numbers(shifted)
+    return {"config": case.DIT, "sigmas": sigmas, "cases": cases}
+
+
+# --- VAE, pixels, geometry -----------------------------------------------------------------------------------------
+
+
+def reference_vae(kiwi: Any, channels: int) -> Any:
+    """Its VAE of 16 or 48 latent channels at the width of kiwi_case.vae_config()."""
+    module, config = kiwi.vae, case.vae_config(channels)
+    if channels == 48:
+        full, module.VideoVAE38_ = module.VideoVAE38_, None
+        module.VideoVAE38_ = functools.partial(full, dec_dim=config.decoder_base_dim)
+        return module.WanVideoVAE38(dim=config.base_dim)
+    full = module.VideoVAE_
+    module.VideoVAE_ = functools.partial(full, dim=config.base_dim)
+    made = module.WanVideoVAE()
+    module.VideoVAE_ = full
+    return made
+
+
+def vae_numbers(kiwi: Any, channels: int) -> dict[str, Any]:
+    """Its statistics, and a clip encoded (normalised) and decoded again."""
+    vae = reference_vae(kiwi, channels)
+    targets = vae.model.state_dict()
+    for name, value in case.parameters({name: tuple(value.shape) for name, value in targets.items()}).items():
+        targets[name].copy_(value)
+    with torch.no_grad():
+        latent = vae.encode([case.vae_clip()[0]], "cpu")
+        decoded = vae.decode([latent[0]], "cpu")
+    return {
+        "mean": numbers(vae.mean), "std": numbers(vae.std), "shape": list(latent.shape),
+        "latent": numbers(latent.flatten()), "decoded": numbers(torch.tensor(case.samples(decoded))),
+    }  # fmt: skip
+
+
+def coordinates(height: int, width: int) -> np.ndarray:
+    """A picture whose pixels say where they are: (x mod 256, y mod 256, 16 (y div 256) + x div 256)."""
+    y, x = np.mgrid[:height, :width]
+    return np.stack([x % 256, y % 256, y // 256 * 16 + x // 256], axis=-1).astype(np.uint8)
+
+
+def crop_of(kiwi: Any, height: int, width: int) -> dict[str, Any]:
+    """The size that its demo gives a source, and the box (top, left, height, width) that it cuts out first."""
+    picture, seen = coordinates(height, width), []
+
+    class Recorder:
+        @staticmethod
+        def fromarray(array: np.ndarray) -> Image.Image:
+            seen.append(array)
+            return Image.fromarray(array)
+
+    real, kiwi.video.Image = kiwi.video.Image, Recorder
+    size = kiwi.video.get_height_width(Image.fromarray(picture), 720 * 1280)
+    if size != (height, width):
+        kiwi.video.crop_and_resize(Image.fromarray(picture), *size)
+    kiwi.video.Image = real
+    cut = seen[0] if seen else picture
+    x, y, high = (int(v) for v in cut[0, 0])
+    return {"size": list(size), "crop": [y + high // 16 * 256, x + high % 16 * 256, *cut.shape[:2]]}
+
+
+def rule_numbers(kiwi: Any) -> dict[str, Any]:
+    """Frames and sizes that the MLLM sees, the demo's crop, the pipeline's rounding, pixels, noise, both VAEs."""
+    vision, result = kiwi.vision, {}
+    clips = {n: [Image.new("RGB", (112, 112), (i, i, i)) for i in range(n)] for n in case.LENGTHS}
+    result["frames"] = {n: vision.fetch_video({"video": clip})[:, 0, 0, 0].int().tolist() for n, clip in clips.items()}
+    sizes = {}
+    for height, width in case.SIZES:
+        image = Image.new("RGB", (width, height))
+        clip = vision.fetch_video({"video": [image], "max_pixels": 512 * 512})
+        sizes[f"{height}x{width}"] = {
+            "video": list(clip.shape[2:]),
+            "image": list(vision.fetch_image({"image": image}).size[::-1]),
+            "reference": list(vision.fetch_image({"image": image, "max_pixels": 28 * 28 * 768}).size[::-1]),
+            "source": crop_of(kiwi, height, width),
+            "diffusers": list(kiwi.diffusers.KiwiEditPipeline._check_resize(height, width, 80, 32, 32)),
+        }
+    base = types.SimpleNamespace(torch_dtype=torch.bfloat16, device="cpu")
+    levels = Image.fromarray(np.arange(256, dtype=np.uint8).repeat(3).reshape(1, 256, 3))
+    pixels = kiwi.base.BasePipeline.preprocess_image(base, levels)[0, 0, 0]
+    decoded = torch.linspace(-1, 1, 65)[None, :, None].expand(1, 65, 3)
+    written = kiwi.base.BasePipeline.vae_output_to_image(base, decoded, "H W C")
+    noise = kiwi.base.BasePipeline.generate_noise(base, (1, 16, 1, 2, 2), seed=7, torch_dtype=torch.float32)
+    return result | {
+        "sizes": sizes, "pixels_bf16": numbers(pixels), "written": np.array(written)[0, :, 0].tolist(),
+        "noise": numbers(noise.flatten()), "vae": {str(c): vae_numbers(kiwi, c) for c in (16, 48)},
+    }  # fmt: skip
+
+
+# --- files ---------------------------------------------------------------------------------------------------------
+
+
+def difference(have: Any, want: Any) -> float:
+    """Largest difference of two trees of numbers, relative to the larger tree leaf above 1; inf where they differ."""
+    if isinstance(have, dict) and isinstance(want, dict) and have.keys() == want.keys():
+        return max((difference(have[key], want[key]) for key in have), default=0.0)
+    if isinstance(have, list) and isinstance(want, list) and len(have) == len(want):
+        return max((difference(a, b) for a, b in zip(have, want, strict=True)), default=0.0)
+    if isinstance(have, (int, float)) and isinstance(want, (int, float)):
+        return abs(have - want) / max(1.0, abs(want))
+    return 0.0 if have == want else math.inf
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--check", action="store_true", help="compare with the stored numbers and write nothing")
+    parser.add_argument("--only", nargs="*", choices=("encoder", "denoiser", "rules"), help="some of the files")
+    arguments = parser.parse_args()
+    path = os.environ.get("KIWI_PATH", "")
+    if not Path(path, "diffsynth").is_dir():
+        sys.exit(f"KIWI_PATH is {path!r}; set it to a checkout of showlab/Kiwi-Edit")
+    kiwi = reference(Path(path).resolve())
+    import transformers
+
+    commit = subprocess.run(["git", "-C", path, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
+    versions = f"torch {torch.__version__}, transformers {transformers.__version__}, Kiwi-Edit {commit or 'unknown'}"
+    command = "KIWI_PATH=kiwi PYTHONPATH=tf457 python scripts/make_golden.py"
+    jobs = {"encoder": encoder_numbers, "denoiser": dit_numbers, "rules": rule_numbers}
+    for name in arguments.only or jobs:
+        made = json.loads(json.dumps(jobs[name](kiwi)))
+        if arguments.check:
+            stored = case.golden(name)
+            print(f"{name}: largest difference {difference(made, {k: stored[k] for k in made if k in stored}):.1e}")
+        else:
+            text = json.dumps({"command": command, "versions": versions, **made}, separators=(",", ":"))
+            (case.FOLDER / f"kiwi_{name}.json").write_text(text + "\n", encoding="utf-8")
+            print(f"{name}: {len(text) // 1000} kB")
+
+
+if __name__ == "__main__":
+    main()
