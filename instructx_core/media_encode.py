@@ -82,15 +82,20 @@ def write_video(
     return tuple(notes)
 
 
+def new_container(temporary: Path, suffix: str) -> Any:
+    """An open file of the format that `suffix` names, whatever the temporary file is called."""
+    options = {"movflags": "+faststart"} if suffix in (".mp4", ".mov") else {}
+    kind = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}[suffix]
+    return av.open("file:" + os.path.abspath(temporary), "w", format=kind, options=options)
+
+
 def _encode(
     temporary: Path, suffix: str, frames_FHWC: np.ndarray, rate: Fraction, audio: AudioSource | None, crf: int,
     preset: str, pixel_aspect: Fraction, notes: list[str],
 ) -> None:  # fmt: skip
     _, height, width, _ = frames_FHWC.shape
     duration = float(len(frames_FHWC) / rate)
-    options = {"movflags": "+faststart"} if suffix in (".mp4", ".mov") else {}
-    container_format = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}[suffix]
-    with av.open("file:" + os.path.abspath(temporary), "w", format=container_format, options=options) as out:
+    with new_container(temporary, suffix) as out:
         stream: Any = out.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": preset})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         context = stream.codec_context
@@ -98,7 +103,7 @@ def _encode(
         context.color_primaries, context.color_trc = _BT709, _BT709
         context.sample_aspect_ratio = pixel_aspect
         context.time_base = 1 / rate
-        sound = _Sound(out, suffix, audio, duration, notes)
+        sound = Sound(out, suffix, audio, duration, notes)
         for index, rgb_HWC in enumerate(frames_FHWC):
             out.mux(stream.encode(_to_bt709(rgb_HWC, index, rate)))
             sound.mux_until(float((index + 1) / rate))
@@ -120,7 +125,7 @@ def _to_bt709(rgb_HWC: np.ndarray, index: int, rate: Fraction) -> Any:
     return frame
 
 
-class _Sound:
+class Sound:
     """Feeds the audio of another file into `out` in step with the video, so that nothing piles up in the muxer."""
 
     def __init__(self, out: Any, suffix: str, audio: AudioSource | None, duration: float, notes: list[str]) -> None:

@@ -76,7 +76,7 @@ def _stack(frames: list[np.ndarray]) -> np.ndarray:
 
 
 class Look:
-    """What the first frame says: rotation, upright size (H, W), colour, notes. Later frames are checked and read by it."""
+    """What the first frame says: rotation, upright size (H, W), colour, notes. Later frames are read by it."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.notes = path, list[str]()
