@@ -1,4 +1,4 @@
-"""Clips as streams: the same frames, rate and sound as the reader of whole clips; parts joined without encoding again."""
+"""Clips as streams: the same frames, rate and sound as the reader of whole clips; parts joined as they are."""
 
 from __future__ import annotations
 

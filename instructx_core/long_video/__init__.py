@@ -1,0 +1,23 @@
+"""Clips of any length: overlapping windows, each continuing the edit of the one before it (paper A.5).
+
+    plan (which frames) -> hand-over (edited tail replaces the next head) -> one edit a window -> colour -> file
+
+`plan`, `handover` are numpy only and shared with the ComfyUI node; `state` keeps finished windows on disk; `job` goes
+from file to file with constant memory. Docs: docs/long-video.md.
+"""
+
+from __future__ import annotations
+
+from .handover import Colour, WindowResult, edit_windows
+from .plan import SECONDS, Window, plan_windows, window_frames, window_seed
+
+__all__ = [
+    "SECONDS",
+    "Colour",
+    "Window",
+    "WindowResult",
+    "edit_windows",
+    "plan_windows",
+    "window_frames",
+    "window_seed",
+]

@@ -1,0 +1,141 @@
+"""The plan of the windows and the hand-over between them, without a model."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from instructx_core.errors import InputError
+from instructx_core.long_video import Colour, Window, edit_windows, plan_windows, window_frames, window_seed
+from instructx_core.long_video.plan import check_window
+
+
+@pytest.mark.parametrize("overlap", [1, 2, 5])
+@pytest.mark.parametrize("size", [13, 17, 81])
+def test_every_frame_is_new_once(size: int, overlap: int) -> None:
+    for total in (*range(1, 4 * size), 1000, 9001):
+        windows = plan_windows(total, size, overlap)
+        covered = [(w.first_new, w.stop) for w in windows]
+        assert covered[0][0] == 0 and covered[-1][1] == total
+        assert all(a[1] == b[0] for a, b in itertools.pairwise(covered)), (total, covered)
+        assert all(w.stop > w.first_new and w.frames <= size for w in windows)
+        assert all((w.frames - 1) % 4 == 0 for w in windows[:-1]), "only the last one may need padding"
+        assert [w.shared for w in windows] == [0] + [overlap] * (len(windows) - 1)
+        assert [w.index for w in windows] == list(range(len(windows)))
+
+
+def test_last_two_windows_share_what_is_left() -> None:
+    """One frame more than fits: not 17 + 2 frames but about half each, in as many windows as needed."""
+    assert plan_windows(17, 17) == (Window(0, 0, 17, 0),)
+    assert [w.frames for w in plan_windows(18, 17)] == [13, 6]
+    assert [w.frames for w in plan_windows(129, 17)] == [17] * 8
+    assert [w.frames for w in plan_windows(131, 17)][-3:] == [17, 13, 7]
+    shortest = [min(w.frames for w in plan_windows(total, 81)) for total in range(82, 1000)]
+    assert min(shortest) >= 38
+
+
+@pytest.mark.parametrize(
+    ("size", "overlap", "message"),
+    [(16, 1, "not 4n.1; use 17"), (1, 1, "use 5"), (17, 0, "overlap of 0"), (17, 9, "1 .the paper's. to 8")],
+)
+def test_refused_windows(size: int, overlap: int, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        check_window(size, overlap)
+
+
+def test_window_of_five_seconds() -> None:
+    assert window_frames(16, 81) == 77 and window_frames(16.2, 81) == 81
+    assert window_frames(30, 81) == 81 and window_frames(30, 1000) == 149
+    assert window_frames(16, 17, seconds=0.6) == 9
+    with pytest.raises(InputError, match="a window needs 5"):
+        window_frames(1, 81, seconds=3)
+    assert window_seed(7, 0) == window_seed(7, 5) == 7
+    with pytest.raises(InputError, match="seed is -1"):
+        window_seed(-1, 0)
+
+
+def clip(count: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(40, 200, (count, 8, 8, 3), np.uint8)
+
+
+def brighter(given_FHWC: np.ndarray, window: Window) -> np.ndarray:
+    """An edit with drift: new frames +20; the head, edited already, comes back 3 levels too bright, and so do they."""
+    made = given_FHWC + np.uint8(20) + np.uint8(3 * bool(window.shared))
+    made[: window.shared] = given_FHWC[: window.shared] + np.uint8(3)
+    return made
+
+
+def edited(frames: np.ndarray, size: int, **options: object) -> np.ndarray:
+    windows = plan_windows(len(frames), size)
+    return np.concatenate([r.new_FHWC for r in edit_windows(iter(frames), windows, brighter, **options)])  # type: ignore[arg-type]
+
+
+def test_edited_tail_is_the_next_head() -> None:
+    frames, seen = clip(23), []
+
+    def edit(given_FHWC: np.ndarray, window: Window) -> np.ndarray:
+        seen.append(given_FHWC.copy())
+        return given_FHWC + np.uint8(20)
+
+    windows = plan_windows(23, 9)
+    results = list(edit_windows(iter(frames), windows, edit))
+    for before, given, window in zip(results, seen[1:], windows[1:], strict=False):
+        assert (given[0] == before.new_FHWC[-1]).all(), "the edited tail"
+        assert (given[1:] == frames[window.start + 1 : window.stop]).all(), "the source behind it"
+    assert (np.concatenate([r.new_FHWC for r in results]) == frames + 20).all()
+    assert [r.join for r in results] == [0.0, 20.0, 20.0]
+
+
+def test_colour_drift_is_measured_and_corrected() -> None:
+    frames = clip(33)
+    windows = plan_windows(33, 9)
+    plain = list(edit_windows(iter(frames), windows, brighter))
+    assert [r.drift for r in plain[1:]] == [(3.0, 3.0, 3.0)] * 3 and not any(r.corrected for r in plain)
+    assert plain[0].drift == (0.0, 0.0, 0.0)
+    assert (edited(frames, 9)[9:] == frames[9:] + 23).all()
+    assert (edited(frames, 9, match_colour=True) == frames + 20).all()
+
+
+def test_colour_matches_mean_and_spread() -> None:
+    wanted = clip(2)
+    edited_OHWC = np.rint(wanted * 0.8 + 10).astype(np.uint8)
+    back = Colour.between(edited_OHWC, wanted).apply(edited_OHWC)
+    assert np.abs(back.astype(int) - wanted).max() <= 2
+    flat, other = np.full((1, 4, 4, 3), 9, np.uint8), np.full((1, 4, 4, 3), 12, np.uint8)
+    assert Colour.between(flat, other) == Colour((1.0, 1.0, 1.0), (3.0, 3.0, 3.0))
+
+
+def test_windows_from_the_middle_give_the_same() -> None:
+    """A job that goes on after window 2 sees exactly what it would have seen."""
+    frames, windows = clip(40), plan_windows(40, 9, 2)
+    whole = list(edit_windows(iter(frames), windows, brighter))
+    rest = edit_windows(iter(frames[windows[2].first_new :]), windows, brighter, done=2, tail_OHWC=whole[1].tail_OHWC)
+    for a, b in zip(whole[2:], rest, strict=True):
+        assert (a.new_FHWC == b.new_FHWC).all() and a.window == b.window and a.join == b.join
+
+
+def test_one_window_in_memory() -> None:
+    """No more source frames are pulled than the window at hand needs."""
+    pulled = 0
+
+    def source() -> Iterator[np.ndarray]:
+        nonlocal pulled
+        for frame in clip(40):
+            pulled += 1
+            yield frame
+
+    for result in edit_windows(source(), plan_windows(40, 9), brighter):
+        assert pulled == result.window.stop
+
+
+def test_wrong_use_is_refused() -> None:
+    windows = plan_windows(20, 9)
+    with pytest.raises(InputError, match="ended 3 frames early in window 2 of 3"):
+        list(edit_windows(iter(clip(14)), windows, brighter))
+    with pytest.raises(InputError, match="window 2 needs the edited tail"):
+        list(edit_windows(iter(clip(20)), windows, brighter, done=1))
+    with pytest.raises(InputError, match="keeps number and size"):
+        list(edit_windows(iter(clip(20)), windows, lambda given, _: given[1:]))
