@@ -20,13 +20,14 @@ VERBS = {
     "edit": (".commands.edit", "edit an image or a video by instruction"),
     "eval": (".commands.eval", "measure a model on the procedural benchmark"),
     "train": (".training.cli", "run or resume a training recipe"),
+    "inspect": (".commands.inspect", "what a weight file or folder is, what it needs and what takes it"),
     "kernels": (".commands.kernels", "attention kernels: report, selftest, bench"),
     "info": (".commands.info", "parameters, tokens, FLOPs and bytes of a preset"),
 }
 
 
 def _overview() -> argparse.ArgumentParser:
-    listing = "\n".join(f"  {verb:<8}{text}" for verb, (_, text) in VERBS.items())
+    listing = "\n".join(f"  {verb:<9}{text}" for verb, (_, text) in VERBS.items())
     parser = argparse.ArgumentParser(
         prog="instructx",
         description="Instruction editing of images and videos.",

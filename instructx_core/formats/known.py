@@ -1,0 +1,61 @@
+"""Names of public weights by what their headers hold: sizes of Wan and Qwen, Wan's variants, models of other families.
+
+Tables only; identify_base.py and identify.py look things up here.
+"""
+
+from __future__ import annotations
+
+# (dim, layers, channels in)
+DIT_SIZES = {
+    (1536, 30, 16): "2.1 T2V-1.3B",
+    (5120, 40, 16): "2.1 T2V-14B, or a half of 2.2 T2V-A14B, whose header is the same",
+    (3072, 30, 48): "2.2 TI2V-5B",
+    (256, 6, 16): "of the size of the shipped tiny model",
+}
+QWEN_SIZES = {2048: "3B", 3584: "7B", 5120: "32B", 8192: "72B", 128: "of the size of the shipped tiny model"}
+
+# (mark in the tensor names, what it is); a plain text-to-video DiT has none of them
+VARIANTS = (
+    (r"^vace_", "VACE"),
+    (r"^motion_encoder\.|^face_adapter\.", "Animate"),
+    (r"^casual_audio_encoder\.|^audio_injector\.", "S2V"),
+    (r"^audio_proj\.", "MultiTalk or InfiniteTalk"),
+    (r"^control_adapter\.", "Fun camera control"),
+    (r"^ref_conv\.", "Fun control with a reference"),
+    (r"^img_emb\.|\.k_img\.|^condition_embedder\.image_embedder\.|\.add_k_proj\.", "image-to-video"),
+)
+
+# (mark, kind, what it is, why it is not needed)
+FOREIGN = (
+    (
+        r"(^|\.)encoder\.block\.0\.layer\.0\.SelfAttention\.|^blocks\.0\.pos_embedding\.embedding\.|^enc\.blk\.0\.",
+        "t5",
+        "a T5 text encoder",
+        "not needed: the connector takes the place of text prompts",
+    ),
+    (
+        r"(^|\.)text_model\.encoder\.layers\.|(^|\.)vision_model\.encoder\.layers\.|visual\.transformer\.|"
+        r"transformer\.resblocks\.0\.",
+        "clip",
+        "a CLIP model",
+        "not needed: Qwen2.5-VL looks at the source",
+    ),
+    (
+        r"(^|\.)decoder\.up\.0\.block\.0\.norm1",
+        "vae-other",
+        "an image VAE (Stable Diffusion, FLUX)",
+        "it is no Wan VAE",
+    ),
+    (r"(^|\.)decoder\.up_blocks\.0\.resnets\.0\.norm1\.weight", "vae-other", "an image VAE", "it is no Wan VAE"),
+    (r"(^|\.)input_blocks\.0\.0\.weight", "dit-other", "a Stable Diffusion UNet", "InstructX needs a Wan DiT"),
+    (r"(^|\.)double_blocks\.0\.", "dit-other", "a FLUX or HunyuanVideo DiT", "InstructX needs a Wan DiT"),
+    (r"(^|\.)joint_blocks\.0\.", "dit-other", "a Stable Diffusion 3 DiT", "InstructX needs a Wan DiT"),
+    (r"(^|\.)transformer_blocks\.0\.", "dit-other", "a DiT of another family", "InstructX needs a Wan DiT"),
+    (r"(^|\.)layers\.0\.self_attn\.q_proj\.", "llm-other", "a language model", "it is no Qwen2.5-VL"),
+)
+
+
+def vae_for(channels: int) -> str:
+    """The VAE that a DiT of so many latent channels works with."""
+    names = {48: "the Wan2.2 VAE (48 channels, wan2.2_vae)", 16: "the Wan2.1 VAE (16 channels, wan_2.1_vae)"}
+    return names.get(channels, f"a Wan VAE of {channels} channels") + " (models/vae)"
