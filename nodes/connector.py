@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from comfy_api.latest import io
 
+from .guard import only_patched
+from .model_patch import KEY
 from .schema import Queries as QueriesWire
 from .schema import schema
 
 if TYPE_CHECKING:
     from .query_embeddings import Queries
-
-KEY = "instructx"  # as model_patch.KEY: of the adapter in a conditioning's dict
 
 
 class InstructXConnector(io.ComfyNode):
@@ -43,5 +43,5 @@ class InstructXConnector(io.ComfyNode):
     @classmethod
     def execute(cls, queries: Queries) -> io.NodeOutput:
         context_1LD = queries.encoder.connect(queries.query_BQD, queries.reference_BLD)
-        options = {KEY: queries.encoder.adapter, f"{KEY}_references": queries.references}
+        options = {KEY: queries.encoder.adapter, f"{KEY}_references": queries.references, "hooks": only_patched()}
         return io.NodeOutput([[context_1LD, options]])

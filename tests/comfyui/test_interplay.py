@@ -201,13 +201,13 @@ def test_interrupt_while_sampling(host: Any) -> None:
 
 
 def test_wrong_graphs(host: Any) -> None:
-    """One sentence, naming the way out; for an unpatched model there is only the host's own."""
+    """One sentence, naming the way out."""
     graph = edit()
     graph["sampler"]["inputs"]["model"] = ["unet", 0]
     assert "InstructXSampler: MODEL is not patched; take MODEL" in host.fails(graph)
     graph = native(edit())
     graph["shift"]["inputs"]["model"] = ["unet", 0]
-    assert "KSampler: mat1 and mat2 shapes cannot be multiplied (16x256 and 4096x256)" in host.fails(graph)
+    assert "KSampler: this conditioning needs a patched MODEL; connect the MODEL, positive" in host.fails(graph)
     graph = native(edit())
     graph["ksampler"]["inputs"]["positive"] = ["connector", 0]
     assert "take positive and negative from Source and Reference" in host.fails(graph)

@@ -34,6 +34,11 @@ def patching(pack: Callable[[str], ModuleType]) -> ModuleType:
 
 
 @pytest.fixture(scope="module")
+def guard(pack: Callable[[str], ModuleType]) -> ModuleType:
+    return pack("nodes.guard")
+
+
+@pytest.fixture(scope="module")
 def case(dit: ModuleType) -> Any:
     return dit.Case(dit.config_of(**OWN))
 
@@ -173,11 +178,19 @@ def test_wrong_models(dit: ModuleType, patching: ModuleType, case: Any) -> None:
         patching.patch_model(case.load(), adapter)
 
 
-@torch.no_grad()
-def test_unpatched_model_refuses_our_conditioning(dit: ModuleType, case: Any) -> None:
-    """The host's own words, in an unpatched model: the context does not fit its text embedding."""
-    with pytest.raises(RuntimeError, match=r"mat1 and mat2 shapes cannot be multiplied \(5x256 and 4096x256\)"):
-        dit.forward(case.load(), dit.draw(case.config))
+def test_our_conditioning_looks_for_the_patch(patching: ModuleType, guard: ModuleType, case: Any) -> None:
+    """As the host does it before sampling: every hook of the conditioning is shown to the model."""
+    from comfy import hooks, sampler_helpers
+
+    assert guard.only_patched() is guard.only_patched(), "or the host would not batch positive and negative"
+    conds = {"positive": [{"hooks": guard.only_patched()}]}
+    options: dict[str, Any] = {"transformer_options": {}}
+    model = case.load()
+    with pytest.raises(ValueError, match="needs a patched MODEL; connect the MODEL, positive and negative of Source"):
+        sampler_helpers.prepare_model_patcher(model, conds, options)
+    patched = patching.patch_model(model, case.adapter)
+    sampler_helpers.prepare_model_patcher(patched, conds, options)
+    assert not hooks.create_transformer_options_from_hooks(patched, guard.only_patched())
 
 
 def test_memory_estimate_counts_references(dit: ModuleType, patching: ModuleType, case: Any) -> None:
