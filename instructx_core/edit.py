@@ -166,7 +166,7 @@ def edit_file(
         pictures = [read_image(path) for path in references]
     check_kind(media, kind, Path(output))
     with _timed(seconds, "edit"):
-        frames_FHWC, steps, guidance = _run(pipe, media, instruction, pictures, steps, guidance, seed, progress)
+        frames_FHWC, steps, guidance = run_clip(pipe, media, instruction, pictures, steps, guidance, seed, progress)
     notes = list(media.notes)
     with _timed(seconds, "write"):
         if media.is_video:
@@ -205,11 +205,14 @@ def check_kind(media: Media, kind: str, output: Path) -> None:
         raise InputError(f"{output}: the source is an image and the output a video; use .png or .jpg")
 
 
-def _run(
+def run_clip(
     pipe: InstructXPipeline, media: Media, instruction: str, pictures: list[np.ndarray], steps: int | None,
-    guidance: float | None, seed: int, progress: Progress | None,
+    guidance: float | None, seed: int, progress: Progress | None, contexts: tuple[Tensor, Tensor | None] | None = None,
 ) -> tuple[np.ndarray, int, float]:  # fmt: skip
-    """Pixels in, pixels out, as many frames as came in; and the number of steps and guidance that were used."""
+    """Pixels in, pixels out, as many frames as came in; and the number of steps and guidance that were used.
+
+    contexts: (context, negative) of pipe.encode_instruction, where the MLLM has read the instruction already.
+    """
     sampling = pipe.instructx_config.sampling
     steps = sampling.num_steps if steps is None else steps
     guidance = sampling.guidance_scale if guidance is None else guidance
@@ -222,7 +225,8 @@ def _run(
 
     try:
         (frames_BFCHW,) = pipe(
-            source_FHWC, instruction, reference=[torch.from_numpy(p.copy()) for p in pictures] or None,
+            source_FHWC, instruction if contexts is None else None, context=contexts and contexts[0],
+            negative_context=contexts and contexts[1], reference=[torch.from_numpy(p.copy()) for p in pictures] or None,
             num_inference_steps=steps, guidance_scale=guidance, output_type="pt", return_dict=False,
             generator=torch.Generator("cpu").manual_seed(seed), callback_on_step_end=on_step,
             fps=None if media.fps is None else float(media.fps),
