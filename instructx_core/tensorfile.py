@@ -1,7 +1,7 @@
-"""safetensors files with our config in their metadata: read strictly, written whole or not at all.
+"""Weight files with our config in their metadata: read strictly (formats/source.py), written whole or not at all.
 
-Every tensor is checked as it is read: a missing, unexpected, misshapen, quantised or non-finite one raises InputError
-with its name. Pickle formats are refused, they can run code. Imports torch and safetensors only.
+Every tensor is checked as it is read: a missing, unexpected, misshapen or non-finite one raises InputError with its
+name. Imports torch and safetensors only.
 """
 
 from __future__ import annotations
@@ -9,58 +9,64 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .config import InstructXConfig
 from .errors import InputError
+from .formats.quantised import dequantised
+from .formats.report import some as some
+from .formats.source import TensorSource, open_source
 
 METADATA_KEY = "instructx"
-PICKLE_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".pkl", ".pickle")
-PLAIN_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-
-
-def some(names: list[str] | set[str], count: int = 3) -> str:
-    """The first few names for a message."""
-    ordered = sorted(names)
-    more = f" and {len(ordered) - count} more" if len(ordered) > count else ""
-    return ", ".join(ordered[:count]) + more
-
-
-@contextmanager
-def open_tensors(path: str | Path, device: str = "cpu") -> Iterator[safe_open]:
-    """An open safetensors file. Raises InputError when it is missing, a pickle, or damaged."""
-    file = Path(path)
-    if file.suffix.lower() in PICKLE_SUFFIXES:
-        raise InputError(
-            f"{file.name} is a pickle file, which can run code when it is opened; "
-            "convert it to .safetensors with the tool of whoever made it"
-        )
-    if not file.is_file():
-        raise InputError(f"no file {file}; check the path")
-    try:
-        with safe_open(str(file), framework="pt", device=device) as handle:
-            yield handle
-    except SafetensorError as error:
-        raise InputError(f"{file.name} is damaged or not a safetensors file ({error}); download it again") from None
+FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 def read_config(path: str | Path) -> InstructXConfig | None:
     """The InstructXConfig in the file's metadata; None for a file that carries none (a plain Wan or Qwen file)."""
-    with open_tensors(path) as handle:
-        text = (handle.metadata() or {}).get(METADATA_KEY)
+    with open_source(path) as source:
+        text = source.metadata.get(METADATA_KEY)
     if text is None:
         return None
     try:
         return InstructXConfig.from_json(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{Path(path).name} carries an unreadable config: {error}") from None
+
+
+def read_weight(
+    source: TensorSource, key: str, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+) -> Tensor:
+    """One floating-point tensor of a dequantised source. Raises InputError on any other, and on NaN or infinity."""
+    if source.dtype(key) not in FLOATS:
+        raise InputError(
+            f"{source.path.name}: {key} is {source.dtype(key)}, no plain weight: a quantisation that is unknown here; "
+            "use the bf16, fp16, fp8_scaled or GGUF file"
+        )
+    tensor = source.get(key, device, dtype)
+    if not bool(torch.isfinite(tensor).all()):
+        raise InputError(f"{source.path.name}: {key} holds NaN or infinity; the file is broken, download it again")
+    return tensor
+
+
+def name_all(source: TensorSource, keys: Iterable[str], rename: Callable[[str], str | None]) -> dict[str, str]:
+    """New name -> name in the file, without those that `rename` answers with None.
+
+    Raises InputError on two of one name.
+    """
+    names: dict[str, str] = {}
+    for key in keys:
+        name = rename(key)
+        if name in names:
+            raise InputError(f"{source.path.name}: {key} appears under two spellings; use a file of one layout")
+        if name is not None:
+            names[name] = key
+    return names
 
 
 def read_tensors(
@@ -71,41 +77,26 @@ def read_tensors(
 ) -> dict[str, Tensor]:
     """All tensors of a file under new names, read one by one to `device`, in the dtype that `dtype_of(name)` gives.
 
-    rename returning None skips a tensor. Tensors own their memory: mapped ones start at odd addresses, where CPU
-    kernels are slower and round differently. Raises InputError on a quantised or non-finite tensor and on two of one
-    name.
+    rename returning None skips a tensor. Quantised tensors come back plain. Raises InputError as read_weight and
+    name_all do.
     """
-    tensors: dict[str, Tensor] = {}
-    with open_tensors(path, str(device)) as handle:
-        for key in handle.keys():
-            name = rename(key)
-            if name is None:
-                continue
-            tensor = handle.get_tensor(key)
-            if tensor.dtype not in PLAIN_DTYPES:
-                raise InputError(
-                    f"{Path(path).name}: {key} is {tensor.dtype}, a quantised file; use the bf16, fp16 or fp32 file"
-                )
-            if not bool(torch.isfinite(tensor).all()):
-                raise InputError(
-                    f"{Path(path).name}: {key} holds NaN or infinity; the file is broken, download it again"
-                )
-            if name in tensors:
-                raise InputError(f"{Path(path).name}: {key} appears under two spellings; use a file of one layout")
-            tensors[name] = tensor.to(dtype_of(name) or tensor.dtype, copy=True)
-    return tensors
+    with dequantised(open_source(path)) as source:
+        names = name_all(source, source.keys(), rename)
+        return {name: read_weight(source, key, device, dtype_of(name)) for name, key in names.items()}
 
 
-def check_names(file: str, have: Mapping[str, Tensor], want: Mapping[str, Tensor]) -> None:
-    """Raises InputError naming the first few missing, unexpected or misshapen tensors. `want` may be on meta."""
+Shapes = Mapping[str, Tensor] | Mapping[str, tuple[int, ...]]
+
+
+def check_names(file: str, have: Shapes, want: Shapes) -> None:
+    """Raises InputError naming the first few missing, unexpected or misshapen tensors. Values: tensors or shapes."""
     missing, extra = set(want) - set(have), set(have) - set(want)
     if missing or extra:
         parts = [f"{len(missing)} missing ({some(missing)})"] if missing else []
         parts += [f"{len(extra)} unexpected ({some(extra)})"] if extra else []
         raise InputError(f"{file} does not fit the model: {'; '.join(parts)}; use the file of this model")
-    wrong = [
-        f"{n} {tuple(have[n].shape)}, expected {tuple(want[n].shape)}" for n in want if have[n].shape != want[n].shape
-    ]
+    shapes = {name: tuple(tuple(getattr(s[name], "shape", s[name])) for s in (have, want)) for name in want}
+    wrong = [f"{name} {ours}, expected {theirs}" for name, (ours, theirs) in shapes.items() if ours != theirs]
     if wrong:
         raise InputError(f"{file} has {len(wrong)} tensors of another size ({some(wrong)}); use the file of this model")
 

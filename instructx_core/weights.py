@@ -10,7 +10,7 @@ Every file carries the InstructXConfig in its metadata; the adapter's one decide
 
 from __future__ import annotations
 
-import re
+import glob
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,21 +24,21 @@ from .denoiser import InstructXTransformer3DModel, build_denoiser
 from .encoder_weights import (
     EMBEDDERS,
     adapter_config,
-    agree,
-    assign_tensors,
     mllm_to_original,
     read_adapter,
-    read_encoder,
 )
 from .errors import InputError
+from .formats.dit import read_dit
+from .formats.encoder import read_encoder
+from .formats.report import LoadReport
+from .formats.vae import read_vae
 from .instruction import InstructXEncoder, build_encoder
-from .keymaps import dit_to_diffusers, dit_to_original, is_diffusers_dit, vae_to_diffusers, vae_to_original
+from .keymaps import dit_to_original, vae_to_original
 from .pipeline import InstructXPipeline
 from .schedule import build_scheduler
 from .tensorfile import (
     check_names,
     empty_parameters,
-    read_tensors,
     whole_folder,
     write_tensors,
 )
@@ -52,8 +52,8 @@ FOLDERS = {
     "text_encoder": "text_encoders",
     "adapter": "model_patches",
 }
+SUFFIXES = (".safetensors", ".gguf")
 TOKENIZER_FILE = "tokenizer.json"
-_WRAPPERS = re.compile(r"^(model\.diffusion_model|diffusion_model)\.")  # of single-file repackagings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +77,12 @@ def find_files(folder: str | Path, name: str | None = None) -> CheckpointFiles:
         raise InputError(f"no folder {root}; give a folder with {', '.join(FOLDERS.values())}")
     found = {}
     for part, sub in FOLDERS.items():
-        pattern = "*.safetensors" if name is None else f"{name}.safetensors"
-        files = sorted((root / sub).glob(pattern))
+        stem = "*" if name is None else glob.escape(name)
+        files = sorted(file for suffix in SUFFIXES for file in (root / sub).glob(stem + suffix))
         if not files:
-            raise InputError(f"no {sub}/{pattern} in {root}; a checkpoint needs one file in each of its folders")
+            raise InputError(
+                f"no {sub}/{name or '*'}.safetensors in {root}; a checkpoint needs one file in each of its folders"
+            )
         if len(files) > 1:
             names = ", ".join(file.stem for file in files)
             raise InputError(f"{root / sub} holds several files ({names}); pick one with name=")
@@ -88,13 +90,7 @@ def find_files(folder: str | Path, name: str | None = None) -> CheckpointFiles:
     return CheckpointFiles(**found, tokenizer=root / TOKENIZER_FILE)
 
 
-# --- names ---------------------------------------------------------------------------------------------------------
-
-
-def denoiser_name(key: str) -> str:
-    """Name in a file -> name in InstructXTransformer3DModel: original or diffusers spelling, wrapped or not."""
-    bare = _WRAPPERS.sub("", key)
-    return bare if is_diffusers_dit(bare) else dit_to_diffusers(bare)
+# --- adapter -------------------------------------------------------------------------------------------------------
 
 
 def adapter_state(encoder: InstructXEncoder, transformer: InstructXTransformer3DModel) -> dict[str, Tensor]:
@@ -161,20 +157,20 @@ def load_denoiser(
 
     Norms, modulation and embedders stay fp32, as in diffusers. Raises InputError when tensors do not fit.
     """
-    file = Path(path)
-    agree(file, config, ("denoiser",))
-    fp32 = InstructXTransformer3DModel._keep_in_fp32_modules
+    return _load_dit(path, config, adapter, dtype, device)[0]
 
-    def dtype_of(name: str) -> torch.dtype:
-        return torch.float32 if any(part in name.split(".") for part in fp32) else dtype
 
-    state = read_tensors(file, denoiser_name, device, dtype_of)
-    own = {name: value for name, value in (adapter or {}).items() if name.startswith(EMBEDDERS)}
-    state |= {name: value.to(device, torch.float32) for name, value in own.items()}
+def _load_dit(
+    path: str | Path,
+    config: InstructXConfig,
+    adapter: Mapping[str, Tensor] | None,
+    dtype: torch.dtype,
+    device: str | torch.device,
+) -> tuple[InstructXTransformer3DModel, LoadReport]:
     with empty_parameters():
         model = build_denoiser(config)
-    assign_tensors(file, model, state, lambda key: key if key.startswith(EMBEDDERS) else dit_to_original(key))
-    return model.to(device=device).eval()
+    report = read_dit(model, path, config, adapter, dtype, device)
+    return model.to(device=device).eval(), report.log()
 
 
 def load_vae(
@@ -183,14 +179,20 @@ def load_vae(
     dtype: torch.dtype = torch.bfloat16,
     device: str | torch.device = "cpu",
 ) -> Any:
-    """AutoencoderKLWan from a file in original Wan names."""
-    file = Path(path)
-    agree(file, config, ("vae",))
-    state = read_tensors(file, lambda key: vae_to_diffusers(key, config.vae), device, lambda name: dtype)
+    """AutoencoderKLWan from a file or folder in original Wan or diffusers names.
+
+    Raises InputError when it is another VAE or tensors do not fit.
+    """
+    return _load_vae(path, config, dtype, device)[0]
+
+
+def _load_vae(
+    path: str | Path, config: InstructXConfig, dtype: torch.dtype, device: str | torch.device
+) -> tuple[Any, LoadReport]:
     with empty_parameters():
         model = build_vae(config.vae)
-    assign_tensors(file, model, state, lambda key: vae_to_original(key, config.vae))
-    return model.to(device=device).eval()
+    report = read_vae(model, path, config, dtype, device)
+    return model.to(device=device).eval(), report.log()
 
 
 def load_encoder(
@@ -205,9 +207,20 @@ def load_encoder(
 
     merge_lora=False keeps LoRA layers, to train on. Raises InputError when tensors do not fit.
     """
+    return _load_encoder(path, config, adapter, dtype, device, merge_lora)[0]
+
+
+def _load_encoder(
+    path: str | Path,
+    config: InstructXConfig,
+    adapter: Mapping[str, Tensor],
+    dtype: torch.dtype,
+    device: str | torch.device,
+    merge_lora: bool,
+) -> tuple[InstructXEncoder, LoadReport]:
     with empty_parameters():
         model = build_encoder(config)
-    read_encoder(model, path, config, adapter, dtype, device, merge_lora)
+    report = read_encoder(model, path, config, adapter, dtype, device, merge_lora)
     lora = {k: v for k, v in adapter.items() if ".lora_" in k}
     if lora and not merge_lora:
         model.add_lora(config.lora)
@@ -216,7 +229,7 @@ def load_encoder(
         check_names("adapter", lora, want)
         for k, value in want.items():
             value.copy_(lora[k])
-    return model.to(device=device).eval()
+    return model.to(device=device).eval(), report.log()
 
 
 def load_pipeline(
@@ -228,8 +241,9 @@ def load_pipeline(
 ) -> InstructXPipeline:
     """A pipeline from a folder in the shipped layout, from single files, or (None) the shipped `tiny` model.
 
-    dtype: default fp32 on the CPU, bf16 elsewhere. name: X, when a folder holds several models.
-    Raises InputError on anything missing, damaged, of another profile or size, quantised, pickled or not finite.
+    dtype: default fp32 on the CPU, bf16 elsewhere. name: X, when a folder holds several models. What each file gave is
+    in the result's `load_reports` and in the log. Raises InputError on anything missing, damaged, of another profile or
+    size, in an unknown quantisation, pickled or not finite.
     """
     from transformers import PreTrainedTokenizerFast
 
@@ -238,11 +252,16 @@ def load_pipeline(
     dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
     config = adapter_config(files.adapter)
     adapter = read_adapter(files.adapter)
-    return InstructXPipeline(
-        vae=load_vae(files.vae, config, dtype, device),
-        transformer=load_denoiser(files.denoiser, config, adapter, dtype, device),
-        encoder=load_encoder(files.text_encoder, config, adapter, dtype, device, merge_lora),
+    transformer, dit_report = _load_dit(files.denoiser, config, adapter, dtype, device)
+    vae, vae_report = _load_vae(files.vae, config, dtype, device)
+    encoder, encoder_report = _load_encoder(files.text_encoder, config, adapter, dtype, device, merge_lora)
+    pipeline = InstructXPipeline(
+        vae=vae,
+        transformer=transformer,
+        encoder=encoder,
         tokenizer=PreTrainedTokenizerFast(tokenizer_object=load_tokenizer(files.tokenizer)),
         scheduler=build_scheduler(config),
         instructx=config,
     )
+    pipeline.load_reports = (dit_report, vae_report, encoder_report)
+    return pipeline

@@ -17,7 +17,11 @@ QWEN_SIZES = {2048: "3B", 3584: "7B", 5120: "32B", 8192: "72B", 128: "of the siz
 # (mark in the tensor names, what it is); a plain text-to-video DiT has none of them
 VARIANTS = (
     (r"^vace_", "VACE"),
-    (r"^motion_encoder\.|^face_adapter\.", "Animate"),
+    (r"^motion_encoder\.|^face_adapter\.|^pose_patch_embedding\.", "Animate"),
+    (r"^patch_embedding_(mask|pose)\.", "SCAIL"),
+    (r"^patch_embedding_global\.", "WanDancer"),
+    (r"^audio_proj\.audio_proj_glob_1\.", "HuMo"),
+    (r"\.cam_encoder\.", "ReCamMaster"),
     (r"^casual_audio_encoder\.|^audio_injector\.", "S2V"),
     (r"^audio_proj\.", "MultiTalk or InfiniteTalk"),
     (r"^control_adapter\.", "Fun camera control"),

@@ -1,0 +1,75 @@
+"""Tiny random Wan files for the tests of formats/: every layout of one DiT and of the two VAEs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from instructx_core.config import DenoiserConfig, InstructXConfig, VaeConfig, kiwi_5b, tiny
+
+DIT = DenoiserConfig(dim=128, ffn_dim=192, num_layers=2, num_heads=1, text_dim=32)
+VAE21 = VaeConfig(base_dim=8)
+VAE22 = dataclasses.replace(kiwi_5b().vae, base_dim=8, decoder_base_dim=12)
+
+
+def config(channels: int = 16) -> InstructXConfig:
+    """A config of a DiT of width 128; 16 channels are Wan2.1's VAE, 48 Wan2.2's."""
+    dit = dataclasses.replace(DIT, in_channels=channels, out_channels=channels)
+    return dataclasses.replace(tiny(), name="small", denoiser=dit, vae=VAE22 if channels == 48 else VAE21)
+
+
+def state(module: torch.nn.Module, rename: Callable[[str], str], seed: int = 0) -> dict[str, Tensor]:
+    """Random weights of a module under new names; nothing is left at zero."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            fan = parameter[0].numel() if parameter.ndim > 1 else 1
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.copy_(1 + 0.1 * noise if "gamma" in name or "norm" in name else noise / fan**0.5 * 0.7)
+    return {rename(name): value.detach().clone() for name, value in module.state_dict().items()}
+
+
+def save(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: value.contiguous().clone() for name, value in tensors.items()}, str(path), metadata=metadata)
+    return path
+
+
+def quantise(tensors: Mapping[str, Tensor], keep: tuple[str, ...] = ("norm", "modulation", "patch_embedding")):
+    """(name -> fp8 weight, name -> scale) of the matrices, and the rest as fp16: what a scaled file holds."""
+    packed, scales, rest = {}, {}, {}
+    for name, value in tensors.items():
+        if value.ndim == 2 and not any(part in name for part in keep):
+            scales[name] = value.abs().max() / 448
+            packed[name] = (value / scales[name]).to(torch.float8_e4m3fn)
+        else:
+            rest[name] = value.half()
+    return packed, scales, rest
+
+
+def scaled(tensors: Mapping[str, Tensor], spelling: str = ".scale_weight") -> dict[str, Tensor]:
+    """An fp8_scaled file, in the old (".scale_weight") or the new (".weight_scale") spelling."""
+    packed, scales, rest = quantise(tensors)
+    note = torch.tensor(list(b'{"format": "float8_e4m3fn"}'), dtype=torch.uint8)
+    file = {**packed, **rest}
+    for name, scale in scales.items():
+        stem = name.removesuffix(".weight")
+        file[stem + spelling] = scale
+        if spelling == ".weight_scale":
+            file[f"{stem}.comfy_quant"] = note
+    if spelling == ".scale_weight":
+        file["scaled_fp8"] = torch.empty(2, dtype=torch.float8_e4m3fn)
+    return file
+
+
+def unscaled(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What `scaled` files hold, in fp32."""
+    packed, scales, rest = quantise(tensors)
+    return {name: value.float() for name, value in rest.items()} | {
+        name: value.float() * scales[name] for name, value in packed.items()
+    }
