@@ -21,6 +21,7 @@ VERBS = {
     "eval": (".commands.eval", "measure a model on the procedural benchmark"),
     "train": (".training.cli", "run or resume a training recipe"),
     "inspect": (".commands.inspect", "what a weight file or folder is, what it needs and what takes it"),
+    "convert": (".commands.convert", "a weight file into another form of the same weights"),
     "kernels": (".commands.kernels", "attention kernels: report, selftest, bench"),
     "info": (".commands.info", "parameters, tokens, FLOPs and bytes of a preset"),
 }

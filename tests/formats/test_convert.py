@@ -1,0 +1,214 @@
+"""instructx convert: lossless round trips, fp8, and nothing overwritten or left behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from instructx_core.cli import main
+from instructx_core.config import kiwi_5b, paper_14b
+from instructx_core.errors import InputError
+from instructx_core.formats import dequantised, open_source
+from instructx_core.formats.convert import convert
+from instructx_core.formats.identify import identify
+from instructx_core.keymaps import dit_to_diffusers, dit_to_original, vae_to_diffusers, vae_to_original
+
+SIZES = ("1.3B", "14B", "5B")
+
+
+@pytest.fixture(scope="session")
+def real(load_helper) -> ModuleType:
+    return load_helper("instructx_test_real", "formats/real.py")
+
+
+def narrow(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A public shape with its widths divided by 64; channels and kernels stay."""
+    return tuple(n // 64 if n >= 256 else n for n in shape)
+
+
+def random_state(shapes: dict[str, tuple[int, ...]], seed: int = 0) -> dict[str, Tensor]:
+    """bf16, with norms and modulation in fp32, as some files have them."""
+    generator = torch.Generator().manual_seed(seed)
+    state = {key: torch.randn(shape, generator=generator) * 0.05 for key, shape in shapes.items()}
+    return {key: value if "norm" in key or "modulation" in key else value.bfloat16() for key, value in state.items()}
+
+
+@pytest.fixture(scope="session")
+def narrow_dit(real, tmp_path_factory: pytest.TempPathFactory):
+    """narrow_dit("5B") -> a file with all names, layers and channels of a public DiT, at 1/64 of its widths."""
+    folder = tmp_path_factory.mktemp("dits")
+
+    def make(size: str) -> Path:
+        path = folder / f"{size}.safetensors"
+        if not path.exists():
+            save_file(random_state({key: narrow(shape) for key, (_, shape) in real.dit(size).items()}), str(path))
+        return path
+
+    return make
+
+
+def same(first: Path, second: Path) -> bool:
+    a, b = load_file(first), load_file(second)
+    return a.keys() == b.keys() and all(a[k].dtype == b[k].dtype and torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_names_of_the_public_sizes_go_both_ways(real, size: str) -> None:
+    ours, theirs = real.dit(size), real.dit(size, diffusers=True)
+    assert {dit_to_diffusers(key) for key in ours} == set(theirs)
+    assert all(dit_to_original(dit_to_diffusers(key)) == key for key in ours)
+    config = real.SIZES[size]().vae
+    ours, theirs = real.vae(size), real.vae(size, diffusers=True)
+    assert {vae_to_diffusers(key, config) for key in ours} == set(theirs)
+    assert all(vae_to_original(vae_to_diffusers(key, config), config) == key for key in ours)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_dit_to_diffusers_and_back(narrow_dit, real, tmp_path: Path, size: str) -> None:
+    from diffusers import WanTransformer3DModel
+
+    source = narrow_dit(size)
+    folder = convert(source, tmp_path / "transformer", "diffusers")
+    model = WanTransformer3DModel.from_pretrained(folder)
+    assert (model.config["num_layers"], model.config["in_channels"]) == (
+        {"14B": 40}.get(size, 30),
+        48 if size == "5B" else 16,
+    )
+    stored = load_file(folder / "diffusion_pytorch_model.safetensors")
+    shapes = {key: narrow(shape) for key, (_, shape) in real.dit(size, diffusers=True).items()}
+    assert shapes == {key: tuple(value.shape) for key, value in stored.items()}
+    assert same(source, convert(folder, tmp_path / "back.safetensors", "original"))
+
+
+def test_wrapped_names_are_unwrapped_and_metadata_stay(narrow_dit, tmp_path: Path) -> None:
+    state = load_file(narrow_dit("1.3B"))
+    wrapped = tmp_path / "wrapped.safetensors"
+    save_file({f"model.diffusion_model.{k}": v for k, v in state.items()}, str(wrapped), metadata={"author": "x"})
+    plain = convert(wrapped, tmp_path / "plain.safetensors", "original")
+    assert same(plain, narrow_dit("1.3B"))
+    with open_source(plain) as source:
+        assert source.metadata["author"] == "x"
+
+
+@pytest.mark.parametrize("preset", [paper_14b, kiwi_5b])
+def test_vae_to_diffusers_and_back(tmp_path: Path, preset) -> None:
+    from diffusers import AutoencoderKLWan
+
+    from instructx_core.vae import build_vae
+
+    full = preset().vae
+    wide = None if full.decoder_base_dim is None else 8
+    config = dataclasses.replace(full, base_dim=4, decoder_base_dim=wide)
+    torch.manual_seed(0)
+    state = {vae_to_original(k, config): v.contiguous() for k, v in build_vae(config).bfloat16().state_dict().items()}
+    save_file(state, str(tmp_path / "vae.safetensors"))
+    folder = convert(tmp_path / "vae.safetensors", tmp_path / "vae", "diffusers")
+    model = AutoencoderKLWan.from_pretrained(folder)
+    assert model.config["z_dim"] == full.z_dim and len(model.config["latents_mean"]) == full.z_dim
+    assert same(tmp_path / "vae.safetensors", convert(folder, tmp_path / "back.safetensors", "original"))
+
+
+def test_fp8(narrow_dit, tmp_path: Path) -> None:
+    source = narrow_dit("5B")
+    slim = convert(source, tmp_path / "slim.safetensors", "fp8")
+    assert slim.stat().st_size < 0.65 * source.stat().st_size  # tiny widths: the rest weighs more than in a public file
+    assert identify(slim).values["quantisation"] == "fp8_scaled"
+    full, stored = load_file(source), load_file(slim)
+    assert stored["scaled_fp8"].numel() == 2
+    with dequantised(open_source(slim)) as plain:
+        assert sorted(plain.keys()) == sorted(full)
+        for key, want in full.items():
+            have = plain.get(key)
+            if want.ndim == 2:
+                step = want.abs().max().item() / 448 * 2**-9  # half a subnormal step
+                error = (have - want.float()).abs()
+                assert bool((error <= want.float().abs() * 2**-4 + step).all()), key
+                assert stored[key].dtype == torch.float8_e4m3fn
+            else:
+                assert torch.equal(stored[key], want), key
+    back = convert(slim, tmp_path / "back.safetensors", "original")
+    assert {value.dtype for value in load_file(back).values()} == {torch.bfloat16, torch.float32}
+    with pytest.raises(InputError, match="quantised already"):
+        convert(slim, tmp_path / "again.safetensors", "fp8")
+
+
+def test_all_zero_matrices_survive_fp8(narrow_dit, tmp_path: Path) -> None:
+    state = load_file(narrow_dit("1.3B"))
+    state["blocks.0.ffn.0.weight"].zero_()
+    save_file(state, str(tmp_path / "zero.safetensors"))
+    slim = convert(tmp_path / "zero.safetensors", tmp_path / "slim.safetensors", "fp8")
+    with dequantised(open_source(slim)) as plain:
+        assert not plain.get("blocks.0.ffn.0.weight").any()
+
+
+def test_gguf_becomes_a_plain_file(narrow_dit, tmp_path: Path) -> None:
+    import gguf
+
+    state = load_file(narrow_dit("1.3B"))
+    writer = gguf.GGUFWriter(str(tmp_path / "wan.gguf"), "wan")
+    for key, value in state.items():
+        if value.ndim == 5:
+            writer.add_array(f"comfy.gguf.orig_shape.{key}", list(value.shape))
+            value = value.reshape(value.shape[0], -1)
+        writer.add_tensor(key, value.float().numpy())
+    writer.write_header_to_file(), writer.write_kv_data_to_file(), writer.write_tensors_to_file(), writer.close()
+    plain = load_file(convert(tmp_path / "wan.gguf", tmp_path / "plain.safetensors", "original"))
+    assert all(
+        torch.equal(plain[key], value.float()) and plain[key].shape == value.shape for key, value in state.items()
+    )
+
+
+# --- refusals ------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_overwritten_or_left_behind(narrow_dit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = narrow_dit("1.3B")
+    taken = tmp_path / "taken.safetensors"
+    taken.write_bytes(b"mine")
+    with pytest.raises(InputError, match="exists; nothing is overwritten"):
+        convert(source, taken, "original")
+    assert taken.read_bytes() == b"mine"
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match="exists; nothing is overwritten"):
+        convert(source, tmp_path / "folder", "diffusers")
+    broken = tmp_path / "broken.safetensors"
+    state = load_file(source)
+    state["head.head.weight"].view(-1)[3] = float("nan")
+    save_file(state, str(broken))
+    before = sorted(tmp_path.iterdir())
+    for target, to in (("out.safetensors", "original"), ("out.safetensors", "fp8"), ("out", "diffusers")):
+        with pytest.raises(InputError, match="NaN"):
+            convert(broken, tmp_path / target, to)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1))
+    with pytest.raises(InputError, match=r"0.00 GB free, out.safetensors needs"):
+        convert(source, tmp_path / "out.safetensors", "original")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_what_does_not_go_together(
+    narrow_dit, shipped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = narrow_dit("1.3B"), tmp_path / "out.safetensors"
+    adapter = next((shipped / "model_patches").glob("*.safetensors"))
+    for arguments, words in (
+        ((source, out, "upside-down"), "is unknown"),
+        ((source, tmp_path / "out.bin", "original"), "must end in .safetensors"),
+        ((source, tmp_path / "none" / "out.safetensors", "original"), "does not exist"),
+        ((source, out, "original", adapter), "--lora belongs to"),
+        ((adapter, out, "original"), "is adapter, --to original takes"),
+        ((adapter, out, "fp8"), "is adapter, --to fp8 takes"),
+    ):
+        with pytest.raises(InputError, match=words):
+            convert(*arguments)
+    assert main(["convert", str(source), str(out), "--to", "fp8"]) == 0
+    said = capsys.readouterr().out
+    assert "fp8_scaled" in said and "Load Diffusion Model" in said
+    assert main(["convert", str(source), str(out), "--to", "fp8"]) == 2
+    assert "exists" in capsys.readouterr().err
