@@ -81,11 +81,13 @@ class InstructionConfig:
     num_image_queries: int = 256
     num_video_queries: int = 512
     num_reference_queries: int = 0  # 0: reference edits use the set of their modality
+    # 0 image or video queries: the checkpoint was not trained on that modality, which is refused
     query_slice: Literal["exact", "tail"] = "exact"  # tail: kiwi keeps the last N tokens, <|im_end|> and \n included
     mllm_frames: int = 13
     frame_rule: Literal["always", "cap"] = "always"  # cap: kiwi samples only clips longer than mllm_frames
     temporal_position_step: Literal["seconds", "fixed"] = "seconds"  # fixed: kiwi, 2 a grid cell whatever the fps
     reference_in_context: bool = False  # kiwi: the reference's vision tokens go through their own connector, first
+    reference_as_video: bool = False  # kiwi: with a reference, one picture is a clip of one frame
     reference_suffix: str = " Use the reference input from last frame."
     system_prompt: str = SYSTEM_PROMPT  # not in paper
     min_pixels: int = 100352  # a frame the MLLM sees, video; not in paper
@@ -93,6 +95,7 @@ class InstructionConfig:
     video_size_factor: Literal[1, 2] = 1  # 2: kiwi first fits video frames to multiples of 56 px, then of 28
     max_image_pixels: int = 16384 * 784  # a single image
     max_reference_pixels: int = 602112
+    pixel_rounding: Literal["none", "bfloat16"] = "none"  # bfloat16: parity with kiwi, which rounds pixels first
 
     def query_count(self, modality: str, has_reference: bool = False) -> int:
         if has_reference and self.num_reference_queries:
@@ -116,11 +119,20 @@ class DenoiserConfig:
     eps: float = 1e-6
     source_embedder: Literal["tied", "own"] = "tied"  # tied = "add the VAE encoding to the noisy latent"
     source_scale: Literal["none", "sigma"] = "none"
-    reference_embedder: Literal["tied", "own"] = "tied"  # not in paper
+    reference_embedder: Literal["tied", "own", "none"] = "tied"  # not in paper; none: references are refused
     reference_position: Literal["last", "first"] = "last"  # not in paper
+    # direct: the connector's output is the context; text: it goes through Wan's text_embedding. The paper says "replace
+    # the text embeddings", which is the context after that layer.
+    context: Literal["direct", "text"] = "direct"
+    timestep_rounding: Literal["none", "bfloat16"] = "none"  # bfloat16: parity with kiwi, which rounds the timestep
 
     def __post_init__(self) -> None:
         _require(self.dim % self.num_heads == 0, f"dim {self.dim} must divide into {self.num_heads} heads")
+
+    @property
+    def context_dim(self) -> int:
+        """Width of the connector's output."""
+        return self.dim if self.context == "direct" else self.text_dim
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,6 +161,7 @@ class SamplingConfig:
     shift: float = 5.0  # not in paper; Wan's and Kiwi's value
     guidance_scale: float = 1.0  # 1 = off (one forward a step); not in paper
     fps: float = 16.0  # Wan2.1's training frame rate, Hz
+    sigma_min: float = 0.0  # last noise level before the shift; not in paper; kiwi's diffusers pipeline: 0.003 / 1.002
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -232,6 +245,7 @@ def kiwi_5b() -> InstructXConfig:
             video_size_factor=2,
             temporal_position_step="fixed",
             reference_in_context=True,
+            reference_as_video=True,
         ),
         denoiser=DenoiserConfig(
             dim=3072,
@@ -298,6 +312,18 @@ def tiny() -> InstructXConfig:
         ),
         vae=VaeConfig(base_dim=12),
         sampling=SamplingConfig(num_steps=12, shift=3.0),
+    )
+
+
+def with_parity(config: InstructXConfig) -> InstructXConfig:
+    """`config` with the rounding steps of Kiwi-Edit's bf16 pipelines switched on, to compare numbers (docs/parity.md).
+
+    Results are not better for it: each switch only loses digits where the reference loses them.
+    """
+    return dataclasses.replace(
+        config,
+        instruction=dataclasses.replace(config.instruction, pixel_rounding="bfloat16"),
+        denoiser=dataclasses.replace(config.denoiser, timestep_rounding="bfloat16"),
     )
 
 

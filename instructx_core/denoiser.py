@@ -60,8 +60,11 @@ class InstructXTransformer3DModel(WanTransformer3DModel):
         source_embedding: "tied" adds the source latent to the noisy latent before the patch embedding;
             "own" adds the output of `source_embedder`, a Conv3d that starts at zero.
         source_scale: "sigma" multiplies the own embedder's output by the noise level. Raises InputError with "tied".
-        reference_embedding: "tied" embeds references with the patch embedding, "own" with `reference_embedder`.
+        reference_embedding: "tied" embeds references with the patch embedding, "own" with `reference_embedder`; "none"
+            refuses them.
         reference_position: "last" puts references after the video (RoPE t = T..T+R-1), "first" before (t = 0..R-1).
+        context: "direct" takes the context as it is, "text" sends it through `text_embedder` first.
+        timestep_rounding: "bfloat16" rounds the timestep before its embedding, as Kiwi-Edit does.
     """
 
     _skip_layerwise_casting_patterns: ClassVar[list[str]] = [
@@ -101,11 +104,15 @@ class InstructXTransformer3DModel(WanTransformer3DModel):
         source_scale: str = "none",
         reference_embedding: str = "tied",
         reference_position: str = "last",
+        context: str = "direct",
+        timestep_rounding: str = "none",
     ) -> None:
         _check_choice("source_embedding", source_embedding, ("tied", "own"))
         _check_choice("source_scale", source_scale, ("none", "sigma"))
-        _check_choice("reference_embedding", reference_embedding, ("tied", "own"))
+        _check_choice("reference_embedding", reference_embedding, ("tied", "own", "none"))
         _check_choice("reference_position", reference_position, ("last", "first"))
+        _check_choice("context", context, ("direct", "text"))
+        _check_choice("timestep_rounding", timestep_rounding, ("none", "bfloat16"))
         if source_embedding == "tied" and source_scale != "none":
             raise InputError(f"source_scale {source_scale!r} needs source_embedding 'own'; set it to 'none'")
         if (image_dim, added_kv_proj_dim, pos_embed_seq_len) != (None, None, None):
@@ -138,7 +145,7 @@ class InstructXTransformer3DModel(WanTransformer3DModel):
         encoder_hidden_states: Tensor,
         source: Tensor | None = None,
         references: Tensor | None = None,
-        text: bool = False,
+        text: bool | None = None,
         return_dict: bool = True,
         attention_kwargs: dict[str, Any] | None = None,
     ) -> Transformer2DModelOutput | tuple[Tensor]:
@@ -146,11 +153,13 @@ class InstructXTransformer3DModel(WanTransformer3DModel):
 
         hidden_states (B, C, T, H, W): x_sigma = (1 - sigma) x0 + sigma eps, H and W even.
         timestep (B,): 1000 * sigma, fp32.
-        encoder_hidden_states (B, L, D): the connector's output; with text=True (B, L, text_dim) text features.
+        encoder_hidden_states (B, L, D): the context; with text=True (B, L, text_dim) features for the text embedding.
+        text: None follows the config (True when its context is "text").
         source (B, C, T, H, W): normalised VAE latent of the source. references (B, C, R, H, W): of the references.
         attention_kwargs: {"scale": s} scales LoRA layers for this call, as in every diffusers transformer.
         Raises InputError when shapes disagree.
         """
+        text = self.config.context == "text" if text is None else text
         grid = self._check_inputs(hidden_states, timestep, encoder_hidden_states, source, references, text)
         with _lora_scale(self, attention_kwargs):
             velocity_BCTHW = self._denoise(
@@ -214,6 +223,8 @@ class InstructXTransformer3DModel(WanTransformer3DModel):
     def _condition(self, timestep_B: Tensor, states_BLD: Tensor, text: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Time embedding (B, D), its six modulations (B, 6, D) and the context (B, L, D)."""
         embedder = self.condition_embedder
+        if self.config.timestep_rounding == "bfloat16":
+            timestep_B = timestep_B.bfloat16().float()
         wave_BD = embedder.timesteps_proj(timestep_B)
         dtype = next(iter(embedder.time_embedder.parameters())).dtype
         if dtype.is_floating_point:
@@ -249,6 +260,8 @@ class InstructXTransformer3DModel(WanTransformer3DModel):
         if source_BCTHW is not None:
             cond.check_source(noisy_BCTHW, source_BCTHW)
         if references_BCRHW is not None:
+            if config.reference_embedding == "none":
+                raise InputError("this checkpoint takes no references; leave the reference out or use another one")
             cond.check_references(noisy_BCTHW, references_BCRHW)
         return t // p, h // q, w // r
 
@@ -299,4 +312,6 @@ def build_denoiser(config: InstructXConfig) -> InstructXTransformer3DModel:
         source_scale=dit.source_scale,
         reference_embedding=dit.reference_embedder,
         reference_position=dit.reference_position,
+        context=dit.context,
+        timestep_rounding=dit.timestep_rounding,
     )

@@ -39,13 +39,13 @@ class EncoderForward:
         self.instructx = config
         self.mllm = build_mllm(config.mllm)
         counts = {"image": rule.num_image_queries, "video": rule.num_video_queries}
-        if rule.num_reference_queries:
-            counts["reference"] = rule.num_reference_queries
+        counts["reference"] = rule.num_reference_queries
         self.queries = nn.ParameterDict(
-            {name: nn.Parameter(torch.randn(count, width) * 0.02) for name, count in counts.items()}
+            {name: nn.Parameter(torch.randn(count, width) * 0.02) for name, count in counts.items() if count}
         )
-        self.connector = Connector(width, config.denoiser.dim)
-        self.reference_connector = Connector(width, config.denoiser.dim) if rule.reference_in_context else None
+        context = config.denoiser.context_dim
+        self.connector = Connector(width, context)
+        self.reference_connector = Connector(width, context) if rule.reference_in_context else None
 
     def encode_vision(self, patches_BSP: Tensor, grid: Grid | tuple[Grid, ...]) -> Tensor:
         """Vision tokens (B, S/4, D) of one grid, or of several grids one after the other (references)."""
@@ -130,7 +130,7 @@ class EncoderForward:
         return query_BQD, torch.cat(tokens, dim=1)
 
     def connect(self, query_BQD: Tensor, reference_BLD: Tensor | None = None) -> Tensor:
-        """Features -> context (B, L, DiT width): [reference tokens,] queries."""
+        """Features -> context (B, L, config.denoiser.context_dim): [reference tokens,] queries."""
         context_BLD = self.connector(query_BQD)
         if reference_BLD is None or self.reference_connector is None:
             return context_BLD
@@ -139,7 +139,7 @@ class EncoderForward:
     def forward(
         self, inputs: EncoderInputs, vision_BSD: Tensor | None = None, reference_vision_BSD: Tensor | None = None
     ) -> Tensor:
-        """Context (B, L, DiT width) for the DiT's cross-attention: [reference tokens,] queries."""
+        """Context (B, L, config.denoiser.context_dim) for the DiT's cross-attention: [reference tokens,] queries."""
         return self.connect(*self.encode_features(inputs, vision_BSD, reference_vision_BSD))
 
 

@@ -111,12 +111,14 @@ def prepare_inputs(
     instructions: B strings. frames: B uint8 (F, H, W, 3) tensors, the whole clips at `fps` Hz; F == 1 is an image.
     references: B lists of uint8 (H, W, 3). With precomputed vision features leave frames (and references) out and give
     num_frames (of the whole clip, 1 = image), `grid` and `reference_grid` instead (geometry.mllm_grid).
-    modality: image or video; by default that of the frames. One picture may be forced to be a clip of one frame.
+    modality: image or video; by default what frames and config say. One picture may be forced to be a one-frame clip.
     allow_empty: "" is the unconditional branch of guidance. text_length: pad instructions to a fixed length.
     Raises InputError on empty or overlong text, unequal samples, wrong shapes or dtypes.
     """
     if isinstance(instructions, str) or not instructions:
         raise InputError(f"instructions is {instructions!r}; give a non-empty list of strings")
+    if modality is None and config.instruction.reference_as_video and (references or reference_grid):
+        modality = "video"
     patches_BSP = reference_patches_BSP = None
     if frames is not None:
         for clip in frames:
@@ -157,6 +159,7 @@ def _assemble(
     text_length: int | None = None,
 ) -> EncoderInputs:
     rule = config.instruction
+    _check_trained(config, modality, reference_grids)
     suffix = rule.reference_suffix if reference_grids else ""
     query_set = "reference" if reference_grids and rule.num_reference_queries else modality
     query_count = rule.query_count(modality, bool(reference_grids))
@@ -188,6 +191,14 @@ def _assemble(
         temporal_step=step,
         padded=prompt.padded,
     )
+
+
+def _check_trained(config: InstructXConfig, modality: str, reference_grids: tuple[Grid, ...]) -> None:
+    """Raises InputError for what the checkpoint was not trained on."""
+    if reference_grids and config.denoiser.reference_embedder == "none":
+        raise InputError(f"{config.name} takes no reference; leave it out or use a checkpoint trained with references")
+    if not config.instruction.query_count(modality, bool(reference_grids)):
+        raise InputError(f"{config.name} has no queries for {modality} edits; use a checkpoint trained on {modality}s")
 
 
 def drop_instruction(tokenizer: Any, config: InstructXConfig, inputs: EncoderInputs) -> EncoderInputs:

@@ -159,7 +159,7 @@ class InstructXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         height: int | None = None,
         width: int | None = None,
         fps: float | None = None,
-        sigma_min: float = 0.0,
+        sigma_min: float | None = None,
         latents: Tensor | None = None,
         context: Tensor | None = None,
         negative_context: Tensor | None = None,
@@ -177,7 +177,7 @@ class InstructXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         num_inference_steps, guidance_scale, fps (Hz): default to the config's sampling. guidance_scale 1 = no guidance,
             one forward a step; any other value costs a second one, without the instruction but with the same pictures.
         generator: of any device; the noise is drawn on its device. height, width: a check of the source's size.
-        sigma_min: last noise level before the shift, for parity with other pipelines (schedule.py).
+        sigma_min: last noise level before the shift; default the config's.
         latents: initial noise (1, C, T, h, w). context, negative_context: precomputed, instead of the instruction.
         output_type: "np", "pt", "pil" or "latent" (normalised).
         callback_on_step_end(pipe, step, timestep, tensors) may return changed tensors.
@@ -219,12 +219,13 @@ class InstructXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         latents: Tensor,
         tensors: dict[str, Tensor | None],
         num_inference_steps: int,
-        sigma_min: float = 0.0,
+        sigma_min: float | None = None,
         attention_kwargs: dict[str, Any] | None = None,
         callback_on_step_end: StepCallback | None = None,
         callback_tensors: Sequence[str] = ("latents",),
     ) -> Tensor:
         """Noise (1, C, T, h, w), fp32 -> edited latent. `tensors` from to_denoiser."""
+        sigma_min = self.instructx_config.sampling.sigma_min if sigma_min is None else sigma_min
         timesteps_N, sigmas_N = start(self.scheduler, num_inference_steps, latents.device, sigma_min)
         self._num_timesteps, self._interrupt = len(timesteps_N), False
         warmup = len(timesteps_N) - num_inference_steps * self.scheduler.order
@@ -308,15 +309,15 @@ class InstructXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
     @torch.no_grad()
     def encode_pictures(self, frames_FHWC: Tensor, references: list[Tensor]) -> tuple[Tensor, Tensor | None]:
         """Latents of the source (1, C, T, h, w) and of the references (1, C, R, h, w) or None, normalised, fp32."""
-        device = self._execution_device
-        source_BCTHW = encode_latents(self.vae, to_signed(frames_FHWC).to(device))
+        device, rounding = self._execution_device, self.instructx_config.instruction.pixel_rounding
+        source_BCTHW = encode_latents(self.vae, to_signed(frames_FHWC, rounding).to(device))
         if not references:
             return source_BCTHW, None
         height, width = frames_FHWC.shape[1:3]
         singles = []
         for picture in references:  # one frame each: as a clip the VAE would compress them in time
             padded_HWC = pad_reference(picture, height, width)
-            singles.append(encode_latents(self.vae, to_signed(padded_HWC[None]).to(device)))
+            singles.append(encode_latents(self.vae, to_signed(padded_HWC[None], rounding).to(device)))
         return source_BCTHW, torch.cat(singles, dim=2)
 
     def prepare_latents(

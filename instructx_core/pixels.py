@@ -78,9 +78,14 @@ def to_uint8(frames_FHWC: Tensor) -> Tensor:
     return (frames_FHWC * 255.0).round().to(torch.uint8)
 
 
-def to_signed(frames_FHWC: Tensor) -> Tensor:
-    """(F, H, W, 3) uint8 or float [0,1] -> (1, 3, F, H, W) float32 in [-1, 1], what the VAE takes."""
-    if frames_FHWC.dtype == torch.uint8:
+def to_signed(frames_FHWC: Tensor, rounding: str = "none") -> Tensor:
+    """(F, H, W, 3) uint8 or float [0,1] -> (1, 3, F, H, W) float32 in [-1, 1], what the VAE takes.
+
+    rounding "bfloat16" computes in that type, for parity with Kiwi-Edit (config.instruction.pixel_rounding).
+    """
+    if rounding == "bfloat16":
+        signed_FHWC = (to_uint8(frames_FHWC).bfloat16() * (2 / 255) - 1).float()
+    elif frames_FHWC.dtype == torch.uint8:
         signed_FHWC = frames_FHWC.float() / 127.5 - 1.0
     else:
         signed_FHWC = frames_FHWC.float() * 2.0 - 1.0

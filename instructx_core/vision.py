@@ -81,7 +81,10 @@ def prepare_pictures(frames_FHWC: Tensor, config: InstructXConfig, kind: str) ->
         rule = config.instruction
         frames_FHWC = frames_FHWC[sample_frame_indices(len(frames_FHWC), rule.mllm_frames, rule.frame_rule)]
     size = mllm_frame_size(frames_FHWC.shape[1], frames_FHWC.shape[2], config, kind)
-    return patchify(resize_frames(frames_FHWC, *size), config.mllm.vision)
+    patches_SP, grid = patchify(resize_frames(frames_FHWC, *size), config.mllm.vision)
+    if config.instruction.pixel_rounding == "bfloat16":
+        patches_SP = patches_SP.bfloat16().float()
+    return patches_SP, grid
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,8 @@ def load(
 ) -> LoadedEncoder:
     """Read encoder and adapter. devices: (load, offload). Raises InputError in one sentence when they do not fit."""
     from ..instructx_core.encoder import PlainEncoder
-    from ..instructx_core.encoder_weights import adapter_config, read_adapter, read_encoder
+    from ..instructx_core.encoder_weights import adapter_config, read_adapter
+    from ..instructx_core.formats.encoder import read_encoder
     from ..instructx_core.tensorfile import empty_parameters
     from ..instructx_core.tokenizer import load_tokenizer
 
@@ -110,8 +111,8 @@ def load(
     tensors = read_adapter(adapter_file)
     with empty_parameters():
         encoder = PlainEncoder(config)
-    layers = read_encoder(encoder, files, config, tensors, dtype, devices[1])
-    logger.info("InstructX: %s with %s, LoRA on %d layers", files[0].name, adapter_file.name, layers)
+    report = read_encoder(encoder, files, config, tensors, dtype, devices[1])
+    report.log()
     module = EncoderModule(castable(encoder.eval().requires_grad_(False)))
     adapter = Adapter(
         name=config.name,

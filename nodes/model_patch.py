@@ -72,14 +72,18 @@ class DenoiserPatch:
         """
         model, options = executor.class_obj, transformer_options or {}
         source = kwargs.pop(SOURCE, None)
-        check_conditioning(model.dim, context, source, kwargs.pop(NO_NEGATIVE, False))
+        check_conditioning(self.config.context_dim, context, source, kwargs.pop(NO_NEGATIVE, False))
         source_BCTHW = window_of(source, x, options)
         check_grids(x, source_BCTHW, time_dim_concat)
         references = 0 if time_dim_concat is None else time_dim_concat.shape[2]
+        if references and self.config.reference_embedder == "none":
+            raise InputError(f"this checkpoint takes no references; disconnect them from {SOURCE_NODE}")
         sigma_BT = timestep.float().reshape(timestep.shape[0], -1) / 1000.0
         call = Call(_pad_to_patch(source_BCTHW, model), sigma_BT, x.shape[2], references)
         with self.lent(model, call):
             timestep = self.timestep_of_all(timestep, references)
+            if self.config.timestep_rounding == "bfloat16":
+                timestep = timestep.bfloat16().to(timestep.dtype)
             return executor(x, timestep, context, clip_fea, time_dim_concat, transformer_options, **kwargs)
 
     @contextmanager
@@ -88,8 +92,9 @@ class DenoiserPatch:
         patch_embedding, head = model.patch_embedding.forward, model.head.forward
         forwards: dict[nn.Module, Callable[..., Tensor]] = {
             model.patch_embedding: lambda joined: self.embed(patch_embedding, joined, call),
-            model.text_embedding: lambda context: context,
         }
+        if self.config.context == "direct":
+            forwards[model.text_embedding] = lambda context: context
         if call.references and self.config.reference_position == "first":
             forwards[model.head] = lambda *args, **kw: self.video_first(head(*args, **kw), call)
         before = {module: module.__dict__.get("forward") for module in forwards}
@@ -145,7 +150,7 @@ class DenoiserPatch:
 
 
 def _own(name: str, mode: str, embedder: Mapping[str, Tensor] | None) -> Mapping[str, Tensor] | None:
-    if mode == "tied":
+    if mode != "own":
         return None
     if embedder is None:
         raise InputError(f"the adapter has no {name}, its config asks for one; use the adapter file of this checkpoint")

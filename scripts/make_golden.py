@@ -1,6 +1,6 @@
 """Runs the public reference of this design, showlab/Kiwi-Edit (MIT), on tiny models and stores its numbers.
 
-    pip install --target tf457 --no-deps "transformers==4.57.*" "diffusers==0.36.*" "tokenizers<0.23" "huggingface_hub<1.0"
+    pip install --target tf457 "transformers==4.57.*" "diffusers==0.36.*" "huggingface_hub<1.0"
     git clone https://github.com/showlab/Kiwi-Edit kiwi
     KIWI_PATH=kiwi PYTHONPATH=tf457 python scripts/make_golden.py           # writes tests/golden/kiwi_*.json
     KIWI_PATH=kiwi PYTHONPATH=tf457 python scripts/make_golden.py --check   # compares with what is stored
@@ -78,14 +78,15 @@ def numbers(tensor: Tensor) -> list[Any]:
 
 def processor(record: dict[str, Any]) -> Any:
     """Qwen2.5-VL's processor around the byte tokenizer; keeps what it returned in `record`."""
-    from transformers import PreTrainedTokenizerFast, Qwen2_5_VLProcessor, Qwen2VLImageProcessor, Qwen2VLVideoProcessor
+    from transformers import Qwen2_5_VLProcessor, Qwen2TokenizerFast, Qwen2VLImageProcessor, Qwen2VLVideoProcessor
 
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=case.byte_tokenizer(), pad_token="<|endoftext|>")
+    tokenizer = Qwen2TokenizerFast(tokenizer_object=case.byte_tokenizer(), pad_token="<|endoftext|>")
 
     class Recording(Qwen2_5_VLProcessor):
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
-            record["inputs"] = super().__call__(*args, **kwargs)
-            return record["inputs"]
+            made = super().__call__(*args, **kwargs)
+            record["inputs"] = dict(made)  # a copy: the caller turns the pixels into bf16 in place
+            return made
 
     Recording.__name__ = "Qwen2_5_VLProcessor"
     return Recording(Qwen2VLImageProcessor(), tokenizer, Qwen2VLVideoProcessor(), chat_template=TEMPLATE)
@@ -181,7 +182,7 @@ def scheduler(kiwi: Any, steps: int) -> Any:
 
 
 def denoise(kiwi: Any, name: str) -> dict[str, Any]:
-    """Four steps of one case. "rounded": the timestep in bf16, as its pipeline passes it; "bf16": everything in bf16."""
+    """Four steps of one case. "rounded": its timestep in bf16, as in its pipeline; "bf16": everything in bf16."""
     dtype = torch.bfloat16 if name == "bf16" else torch.float32
     dit, source_embedder, reference_embedder = (module.to(dtype) for module in reference_dit(kiwi))
     reference_embedder.ref_pad_first = name == "first"
@@ -332,11 +333,12 @@ def main() -> None:
         made = json.loads(json.dumps(jobs[name](kiwi)))
         if arguments.check:
             stored = case.golden(name)
-            print(f"{name}: largest difference {difference(made, {k: stored[k] for k in made if k in stored}):.1e}")
+            largest = difference(made, {key: stored[key] for key in made if key in stored})
+            sys.stdout.write(f"{name}: largest difference {largest:.1e}\n")
         else:
             text = json.dumps({"command": command, "versions": versions, **made}, separators=(",", ":"))
             (case.FOLDER / f"kiwi_{name}.json").write_text(text + "\n", encoding="utf-8")
-            print(f"{name}: {len(text) // 1000} kB")
+            sys.stdout.write(f"{name}: {len(text) // 1000} kB\n")
 
 
 if __name__ == "__main__":
