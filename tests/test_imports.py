@@ -21,6 +21,7 @@ LAYERS = {
     "version": "base",
     "errors": "base",
     "config": "base",
+    "config_check": "base",
     "geometry": "base",
     "kernels": "kernels",
     "shapes": "shapes",

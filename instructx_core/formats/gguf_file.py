@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .source import TORCH_DTYPES, TensorSource, read_bytes
+from .source import TORCH_DTYPES, TensorSource, is_name, read_bytes
 
 BLOCK_TYPE = re.compile(r"(I?Q|TQ)\d|MXFP4|NVFP4")  # types that only dequantise_blocks reads
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
@@ -125,6 +125,8 @@ class GgufSource(TensorSource):
     def _entry(self, head: _Header, metadata: dict) -> tuple:
         """name, type, shape, offset, bytes"""
         name, rank = head.text(), head.number("<I")
+        if not is_name(name):
+            raise head.damaged(f"a tensor is called {name[:40]!a}")
         if rank > 8:
             raise head.damaged(f"{name} has {rank} dimensions")
         shape = tuple(head.number("<Q") for _ in range(rank))[::-1]

@@ -9,6 +9,7 @@ rotated int8 and the like) is refused by name: those files run in ComfyUI with i
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from .report import some
 from .source import TensorSource
 
 FP8_TYPES = ("F8_E4M3", "F8_E5M2")
+_JSON_LIMIT = 4096  # bytes that describe a layer
 _SCALES = (".scale_weight", ".weight_scale")
 _SIDE = (*_SCALES, ".scale_input", ".input_scale", ".comfy_quant")
 _FORMATS = {"float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2", "int8_tensorwise": "I8"}
@@ -186,7 +188,7 @@ def _declarations(source: TensorSource) -> dict[str, dict]:
     texts = {
         key.removesuffix(".comfy_quant"): bytes(source.get(key).flatten().tolist())
         for key in source.keys()
-        if key.endswith(".comfy_quant") and source.dtype(key) == "U8" and len(source.shape(key)) == 1
+        if key.endswith(".comfy_quant") and source.dtype(key) == "U8" and math.prod(source.shape(key)) <= _JSON_LIMIT
     }
     try:
         found = {layer: json.loads(text) for layer, text in texts.items()}

@@ -40,6 +40,7 @@ TORCH_DTYPES = {
 }
 _OTHER_BITS = {"U64": 64, "U32": 32, "U16": 16, "F8_E8M0": 8, "F8_E5M2FNUZ": 8, "F8_E4M3FNUZ": 8, "F6_E2M3": 6}
 _OTHER_BITS |= {"F6_E3M2": 6, "F4": 4, "C64": 64}
+_NAME_LIMIT = 512
 _HEADER_LIMIT = 100_000_000  # bytes; the format's own limit
 _INDEX_LIMIT = 50_000_000
 
@@ -176,11 +177,14 @@ def open_source(path: str | Path) -> TensorSource:
         raise InputError(f"no file {path}; check the path")
     if path.suffix.lower() == ".json":
         return _open_index(path)
-    if _starts(path) == b"GGUF":
-        from .gguf_file import GgufSource
+    try:
+        if _starts(path) == b"GGUF":
+            from .gguf_file import GgufSource
 
-        return GgufSource(path)
-    return SafetensorsSource(path)
+            return GgufSource(path)
+        return SafetensorsSource(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); check its permissions and the disk") from None
 
 
 def open_sources(paths: Sequence[str | Path]) -> TensorSource:
@@ -263,11 +267,18 @@ def _read_header(path: Path, file: BinaryIO) -> tuple[dict, int, int]:
 
 
 def _is_size(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
+
+
+def is_name(key: str) -> bool:
+    """False for what no tensor is called: names that cannot be printed on one line, or of absurd length."""
+    return 0 < len(key) <= _NAME_LIMIT and key.isprintable()
 
 
 def _entry(path: Path, key: str, entry: object, size: int) -> tuple[str, tuple[int, ...], int, int]:
     """(type, shape, begin, end) of one tensor, checked against each other and the length of the file."""
+    if not is_name(key):
+        raise _damaged(path, f"a tensor is called {key[:40]!a}")
     if not isinstance(entry, dict):
         raise _damaged(path, f"{key} is no table")
     name, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
@@ -321,12 +332,14 @@ def _open_index(path: Path) -> TensorSource:
     if not isinstance(places, dict) or not places or not all(isinstance(file, str) for file in places.values()):
         raise InputError(f"{path.name} has no weight_map; it is no index of shards, give the .safetensors file")
     names = sorted(set(places.values()))
-    strange = [name for name in names if name in ("", ".", "..") or set("/\\:\0") & set(name)]
+    strange = [name for name in names if not is_name(name) or name in (".", "..") or set("/\\:") & set(name)]
     if strange:
-        raise InputError(f"{path.name} points outside its folder ({strange[0][:80]!r}); the shards must lie beside it")
+        raise InputError(f"{path.name} points outside its folder ({strange[0][:80]!a}); the shards must lie beside it")
     pickled = [name for name in names if not name.endswith(".safetensors")]
     if pickled:
         raise InputError(f"{path.name} is an index of {pickled[0][:80]}; use the safetensors version of the model")
+    if any(name.endswith(".json") for name in names):
+        raise InputError(f"{path.name} names another index as a shard; download it again")
     absent = [name for name in names if not (path.parent / name).is_file()]
     if absent:
         raise InputError(
