@@ -33,6 +33,7 @@ from .conditioning import denormalise_latents, normalise_latents
 from .config import InstructXConfig
 from .denoiser import InstructXTransformer3DModel
 from .errors import InputError
+from .formats.lora import LoadsFiles
 from .geometry import check_size, latent_frames
 from .instruction import InstructXEncoder, drop_instruction, prepare_inputs
 from .kernels import Session
@@ -69,7 +70,7 @@ def decode_latents(vae: AutoencoderKLWan, latent_BCTHW: Tensor) -> Tensor:
     return vae.decode(latent_BCTHW.to(vae.dtype), return_dict=False)[0]
 
 
-class InstructXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
+class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin):
     """Edits an image or a clip by instruction.
 
     Components: vae, transformer (the DiT), encoder (MLLM, queries, connector), tokenizer, scheduler (any flow-matching

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,14 @@ DTYPES = ("float32", "bfloat16", "float16")
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("model")
     group.add_argument("--model", type=Path, help="checkpoint folder (default: the shipped tiny model)")
+    group.add_argument(
+        "--lora", action="append", default=[], metavar="FILE[:STRENGTH]",
+        help="LoRA of the DiT (PEFT, ComfyUI or musubi names), merged into it; repeatable (strength: 1)",
+    )  # fmt: skip
+    group.add_argument(
+        "--lora-layers", choices=["all", "self"], default="all",
+        help="self: self-attention and FFN only, for step-distilled LoRAs (default: all)",
+    )  # fmt: skip
     group.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: the fastest there is)")
     group.add_argument("--dtype", choices=DTYPES, help="number format (default: float32 on cpu, else bfloat16)")
     group.add_argument(
@@ -26,6 +35,10 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="auto: the fastest that this card passed a test for; exact; int8; off: torch's (default: auto)",
     )
+    group.add_argument(
+        "--tile", choices=["auto", "on", "off"], default="auto",
+        help="VAE in tiles for large frames; auto: when whole frames would not fit into memory (default: auto)",
+    )  # fmt: skip
     group.add_argument("--scheduler", choices=["euler", "unipc"], default="euler", help="sampler (default: euler)")
 
 
@@ -59,10 +72,24 @@ def load(args: argparse.Namespace) -> InstructXPipeline:
     diffusers_logging.set_verbosity_error()
     device = _device(args.device)
     pipe: Any = load_pipeline(args.model, getattr(torch, args.dtype) if args.dtype else None, device)
+    for path, strength in map(parse_lora, args.lora):
+        print(pipe.load_dit_lora(path, strength, args.lora_layers), file=sys.stderr)
     pipe.scheduler = build_scheduler(pipe.instructx_config, args.scheduler)
     pipe.set_progress_bar_config(disable=True)
     pipe.use_attention(args.attention)
+    pipe.memory.set_tile(args.tile)
     return pipe
+
+
+def parse_lora(text: str) -> tuple[Path, float]:
+    """'x.safetensors:0.7' -> path and strength, 1 where none is given. Raises InputError for one of no number."""
+    match = re.fullmatch(r"(.+?\.\w+)(?::([^/\\]*))?", text)
+    if match is None:
+        return Path(text), 1.0
+    try:
+        return Path(match[1]), 1.0 if match[2] is None else float(match[2])
+    except ValueError:
+        raise InputError(f"--lora {text!r}: {match[2]!r} is no strength; write FILE:0.7") from None
 
 
 def _device(name: str | None) -> Any:
@@ -94,6 +121,11 @@ class ProgressLine:
         self.shown = True
         if done == total:
             self.close()
+
+    def tell(self, text: str) -> None:
+        """A line of its own above the progress; also where stderr is a file, which a long job is watched by."""
+        self.close()
+        print(text, file=sys.stderr, flush=True)
 
     def close(self) -> None:
         if self.shown:
