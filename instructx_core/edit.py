@@ -24,6 +24,7 @@ from torch import Tensor
 from .errors import InputError
 from .geometry import FitBox, fit_size, pad_frames
 from .media import Media, output_kind, read_image, read_media, write_image, write_video
+from .memory import within_memory
 
 if TYPE_CHECKING:
     from .config import InstructXConfig
@@ -167,7 +168,7 @@ def edit_file(
     check_kind(media, kind, Path(output))
     with _timed(seconds, "edit"):
         frames_FHWC, steps, guidance = run_clip(pipe, media, instruction, pictures, steps, guidance, seed, progress)
-    notes = list(media.notes)
+    notes = [*media.notes, *pipe.memory.notes]
     with _timed(seconds, "write"):
         if media.is_video:
             notes += write_video(
@@ -223,22 +224,24 @@ def run_clip(
             progress(step + 1, steps)
         return {}
 
-    try:
-        (frames_BFCHW,) = pipe(
+    def sample() -> Tensor:
+        return pipe(
             source_FHWC, instruction if contexts is None else None, context=contexts and contexts[0],
             negative_context=contexts and contexts[1], reference=[torch.from_numpy(p.copy()) for p in pictures] or None,
-            num_inference_steps=steps, guidance_scale=guidance, output_type="pt", return_dict=False,
+            num_inference_steps=steps, guidance_scale=guidance, output_type="latent", return_dict=False,
             generator=torch.Generator("cpu").manual_seed(seed), callback_on_step_end=on_step,
             fps=None if media.fps is None else float(media.fps),
-        )  # fmt: skip
+        )[0]  # fmt: skip
+
+    try:
+        latents = within_memory(pipe, "sampling", sample)
+        frames_BFCHW = within_memory(pipe, "decoding", lambda: pipe.decode(latents, "pt"))
     except FloatingPointError as error:
         raise InputError(
             f"{error}; the weights may hold NaN: check the checkpoint, or run with --dtype float32"
         ) from None
-    except torch.OutOfMemoryError:
-        size = f"{source_FHWC.shape[2]}x{source_FHWC.shape[1]} x {len(source_FHWC)} frames"
-        raise InputError(f"out of memory at {size}; use a smaller --size or a shorter clip") from None
     frames_FHWC = to_uint8_frames(frames_BFCHW)[: len(media.frames_FHWC)]
+    pipe.maybe_free_model_hooks()
     return frames_FHWC, steps, float(guidance)
 
 

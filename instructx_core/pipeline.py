@@ -34,11 +34,13 @@ from .config import InstructXConfig
 from .denoiser import InstructXTransformer3DModel
 from .errors import InputError
 from .formats.lora import LoadsFiles
-from .geometry import check_size, latent_frames
+from .geometry import check_size, latent_frames, pixel_frames
 from .instruction import InstructXEncoder, drop_instruction, prepare_inputs
 from .kernels import Session
+from .memory import MemoryPlan
 from .pixels import as_frames, as_references, check_clip_sizes, pad_reference, to_signed, to_uint8
 from .schedule import start
+from .tiling import Tiling, decode_tiled, encode_tiled
 
 logger = logging.getLogger("instructx")
 
@@ -58,15 +60,26 @@ class InstructXPipelineOutput(BaseOutput):
     frames: np.ndarray | Tensor | list[list[Image.Image]]
 
 
-def encode_latents(vae: AutoencoderKLWan, video_BCFHW: Tensor) -> Tensor:
-    """Pixels (B, 3, F, H, W) in [-1, 1] -> normalised latents (B, C, T, h, w), fp32. The mean, nothing is sampled."""
-    latent_BCTHW = vae.encode(video_BCFHW.to(vae.dtype)).latent_dist.mode().float()
+def encode_latents(
+    vae: AutoencoderKLWan, video_BCFHW: Tensor, tiling: Tiling | None = None, device: torch.device | None = None
+) -> Tensor:
+    """Pixels (B, 3, F, H, W) in [-1, 1] -> normalised latents (B, C, T, h, w), fp32. The mean, nothing is sampled.
+
+    device: where the VAE works; by default that of the pixels, which with tiles may wait on the CPU.
+    """
+    device = device or video_BCFHW.device
+    if tiling is None:
+        latent_BCTHW = vae.encode(video_BCFHW.to(device, vae.dtype)).latent_dist.mode().float()
+    else:
+        latent_BCTHW = encode_tiled(vae, video_BCFHW, tiling, device).to(device)
     return normalise_latents(latent_BCTHW, vae.config.latents_mean, vae.config.latents_std)
 
 
-def decode_latents(vae: AutoencoderKLWan, latent_BCTHW: Tensor) -> Tensor:
-    """Normalised latents -> pixels (B, 3, F, H, W) in about [-1, 1], in the VAE's dtype."""
+def decode_latents(vae: AutoencoderKLWan, latent_BCTHW: Tensor, tiling: Tiling | None = None) -> Tensor:
+    """Normalised latents -> pixels (B, 3, F, H, W) in [-1, 1], in the VAE's dtype; with tiles fp32, on the CPU."""
     latent_BCTHW = denormalise_latents(latent_BCTHW.float(), vae.config.latents_mean, vae.config.latents_std)
+    if tiling is not None:
+        return decode_tiled(vae, latent_BCTHW, tiling, latent_BCTHW.device)
     return vae.decode(latent_BCTHW.to(vae.dtype), return_dict=False)[0]
 
 
@@ -100,6 +113,7 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin):
         self.register_to_config(instructx=config.to_json())
         self.instructx_config = config
         self.video_processor = VideoProcessor(vae_scale_factor=config.vae.scale_factor_spatial)
+        self.memory = MemoryPlan()  # tiles of the VAE, offload: memory.py
         self._guidance_scale = 1.0
         self._num_timesteps = 0
         self._current_timestep: Tensor | None = None
@@ -311,14 +325,16 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin):
     def encode_pictures(self, frames_FHWC: Tensor, references: list[Tensor]) -> tuple[Tensor, Tensor | None]:
         """Latents of the source (1, C, T, h, w) and of the references (1, C, R, h, w) or None, normalised, fp32."""
         device, rounding = self._execution_device, self.instructx_config.instruction.pixel_rounding
-        source_BCTHW = encode_latents(self.vae, to_signed(frames_FHWC, rounding).to(device))
+        frames, height, width = frames_FHWC.shape[:3]
+        with self.memory.vae(self, frames, height, width) as tiling:
+            source_BCTHW = encode_latents(self.vae, to_signed(frames_FHWC, rounding), tiling, device)
         if not references:
             return source_BCTHW, None
-        height, width = frames_FHWC.shape[1:3]
         singles = []
         for picture in references:  # one frame each: as a clip the VAE would compress them in time
             padded_HWC = pad_reference(picture, height, width)
-            singles.append(encode_latents(self.vae, to_signed(padded_HWC[None], rounding).to(device)))
+            with self.memory.vae(self, 1, height, width) as tiling:
+                singles.append(encode_latents(self.vae, to_signed(padded_HWC[None], rounding), tiling, device))
         return source_BCTHW, torch.cat(singles, dim=2)
 
     def prepare_latents(
@@ -336,7 +352,12 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin):
     @torch.no_grad()
     def decode(self, latents_BCTHW: Tensor, output_type: str = "np") -> Any:
         """Normalised latents -> frames in [0, 1] of `output_type`; values outside are clamped, as in every pipeline."""
-        video_BCFHW = decode_latents(self.vae, latents_BCTHW.to(self._execution_device))
+        vae, (t, h, w) = self.instructx_config.vae, latents_BCTHW.shape[2:]
+        size = (pixel_frames(t, vae.scale_factor_temporal), h * vae.scale_factor_spatial, w * vae.scale_factor_spatial)
+        with self.memory.vae(self, *size) as tiling:
+            video_BCFHW = decode_latents(self.vae, latents_BCTHW.to(self._execution_device), tiling)
+        if not torch.isfinite(video_BCFHW).all():
+            raise FloatingPointError(f"pixels of the VAE are not finite ({self.vae.dtype}); use bfloat16 or float32")
         return self.video_processor.postprocess_video(video_BCFHW.float(), output_type=output_type)
 
     def check_inputs(

@@ -1,0 +1,114 @@
+"""What to do when an edit does not fit into memory: the next smaller plan is tried once and said aloud, else an error.
+
+Between edit.py and the pipeline. The plans, in order: the VAE in tiles (tiling.py), each smaller size once; then the
+parts that are not at work wait on the CPU (diffusers' model offload; needs an accelerator). The VAE is tiled ahead of
+time where its count of bytes says that whole frames will not fit. What was done stays for the pipeline's next edits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib.util
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+
+from .errors import InputError
+from .tiling import SIZES, Tiling, plan_tiling
+
+logger = logging.getLogger("instructx")
+
+Result = TypeVar("Result")
+
+TILE_MODES = ("auto", "on", "off")
+# What allocators of torch say in a plain RuntimeError: the CPU's, on Linux and elsewhere, and Apple's.
+_MESSAGES = ("can't allocate memory", "not enough memory", "out of memory", "Cannot allocate memory")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True for the errors that torch, its allocators and Python raise when memory ends."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(message in str(error) for message in _MESSAGES)
+
+
+@dataclass(slots=True)
+class MemoryPlan:
+    """How one pipeline fits into memory. tile: "auto", "off" or the Tiling in use; notes: what was decided and why."""
+
+    tile: Tiling | str = "auto"
+    offloaded: bool = False
+    notes: list[str] = field(default_factory=list)
+    _frame: tuple[int, int] = (0, 0)  # (H, W) of the last frames the VAE was given
+    _in_vae: bool = False
+
+    def set_tile(self, mode: str) -> None:
+        """Tiles of the VAE: "auto", "on" or "off". Raises InputError for another mode."""
+        if mode not in TILE_MODES:
+            raise InputError(f"tile is {mode!r}; use one of {', '.join(TILE_MODES)}")
+        self.tile = Tiling() if mode == "on" else mode
+
+    @contextlib.contextmanager
+    def vae(self, pipe: Any, frames: int, height: int, width: int) -> Iterator[Tiling | None]:
+        """Gives the tiling for frames of height x width pixels; the block is what the VAE does with them."""
+        self._frame, self._in_vae = (height, width), True
+        tiling = self.tile if isinstance(self.tile, Tiling) else None
+        if self.tile == "auto":
+            config = pipe.instructx_config.vae
+            tiling, reason = plan_tiling(pipe.vae, config, frames, height, width, pipe._execution_device)
+            if tiling is not None:
+                self.say(reason)
+        yield tiling
+        self._in_vae = False  # left as it is by an error: then the VAE was at fault
+
+    def say(self, note: str) -> None:
+        """Log a decision; once in the notes."""
+        if note not in self.notes:
+            logger.warning("%s", note)
+            self.notes.append(note)
+
+    def shrink(self, pipe: Any) -> str:
+        """Switch to the next smaller plan; its name, or "" when there is none left."""
+        at_fault, self._in_vae = self._in_vae, False
+        if at_fault and self.tile != "off":
+            current = self.tile.size if isinstance(self.tile, Tiling) else max(self._frame)
+            size = next((size for size in SIZES if size < min(current, max(self._frame))), None)
+            if size is not None:
+                self.tile = Tiling(size, min(Tiling().overlap, size // 4))
+                return self.tile.describe(*self._frame)
+        accelerated = pipe._execution_device.type != "cpu" and importlib.util.find_spec("accelerate") is not None
+        if accelerated and not self.offloaded:
+            self.offloaded = True
+            pipe.enable_model_cpu_offload(device=pipe._execution_device)
+            return "parts that are not at work wait on the CPU"
+        return ""
+
+
+def within_memory(pipe: Any, stage: str, run: Callable[[], Result]) -> Result:
+    """run(), and again under each next smaller plan while memory ends. stage: for the message, "sampling".
+
+    Raises InputError when no smaller plan is left; every other error as it comes.
+    """
+    plan: MemoryPlan = pipe.memory
+    while True:
+        try:
+            return run()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # Out of the except block: the error held on to every tensor of the failed run.
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        smaller = plan.shrink(pipe)
+        if not smaller:
+            raise InputError(
+                f"out of memory while {stage} ({reason}) and no smaller plan is left; use a smaller --size or a "
+                "shorter clip, or --dtype bfloat16"
+            )
+        plan.say(f"out of memory while {stage}: tried again with {smaller}")
