@@ -62,11 +62,12 @@ class AttentionInt8Args(ctypes.Structure):
 
     q k k2 int8, v v2 float16, o bfloat16 (`out_bf16` = 1) or float16. q_scale [B,H,Sq], k_scale [B,H,Skv], k_scale2
     [B,H,Skv2] float32 contiguous. v_max uint32 [B,H]: bits of max |v| over both segments (see `KvStatsArgs`); e is its
-    binary exponent and o is multiplied by 2^e. lse, lse_shift float32 [B,H,Sq] or null; lse_shift is added to lse.
+    binary exponent and o is multiplied by 2^e. lse, lse_shift, lse_shift2 float32 [B,H,Sq] or null; lse_shift is added
+    to lse. lse_shift2 - lse_shift is added to the logits of the second segment, whose keys have a shift of their own.
     """
 
     _fields_ = (
-        _fields(_POINTER, "q k v k2 v2 o lse q_scale k_scale k_scale2 v_max lse_shift")
+        _fields(_POINTER, "q k v k2 v2 o lse q_scale k_scale k_scale2 v_max lse_shift lse_shift2")
         + _views("q", "k", "v", "k2", "v2", "o")
         + _fields(_FLOAT, "scale")
         + _fields(_INT, "heads sq skv skv2 out_bf16")
@@ -81,11 +82,12 @@ class PrologueArgs(ctypes.Structure):
     RoPE; row r belongs to token r, pairs are interleaved (2i, 2i+1); `rope_se` is the byte stride between pairs (4, or
     8 for a table with repeated pairs), `rope_sb` 0 to share it in the batch. kshift float32 [B,H,D] contiguous or null.
     Out, contiguous: q8 k8 int8 [B,S,H,D], v16 float16 [B,Skv,H,D], q_scale k_scale float32 [B,H,S],
-    lse_shift float32 [B,H,Sq] or null: scale * (q . kshift), needs kshift.
+    lse_shift float32 [B,H,Sq] or null: scale * (q . kshift), needs kshift; lse_shift2 the same of kshift2, the shift of
+    a second segment's keys.
     """
 
     _fields_ = (
-        _fields(_POINTER, "q k v wq wk cos sin kshift v_max q8 k8 v16 q_scale k_scale lse_shift")
+        _fields(_POINTER, "q k v wq wk cos sin kshift kshift2 v_max q8 k8 v16 q_scale k_scale lse_shift lse_shift2")
         + _views("q", "k", "v")
         + _fields(_STRIDE, "rope_sb rope_ss rope_se")
         + _fields(_FLOAT, "eps scale")

@@ -29,17 +29,17 @@ _ATTENTION = (
 )
 _KV_STATS = (
     "(Tensor k, Tensor v, Tensor? norm_k=None, Tensor? cos=None, Tensor? sin=None, float eps=1e-6,"
-    " Tensor? extra_v=None) -> (Tensor, Tensor)"
+    " Tensor? extra_k=None, Tensor? extra_v=None) -> (Tensor, Tensor, Tensor)"
 )
 _QKV_PROLOGUE = (
     "(Tensor? q, Tensor k, Tensor v, Tensor k_shift, Tensor v_max, float scale, Tensor? norm_q=None,"
-    " Tensor? norm_k=None, Tensor? cos=None, Tensor? sin=None, float eps=1e-6)"
-    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
+    " Tensor? norm_k=None, Tensor? cos=None, Tensor? sin=None, float eps=1e-6, Tensor? extra_k_shift=None)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
 _ATTENTION_INT8 = (
     "(Tensor q8, Tensor k8, Tensor v16, Tensor q_scale, Tensor k_scale, Tensor v_max, float scale, bool bfloat16,"
-    " Tensor? lse_shift=None, Tensor? extra_k8=None, Tensor? extra_v16=None, Tensor? extra_k_scale=None)"
-    " -> (Tensor, Tensor)"
+    " Tensor? lse_shift=None, Tensor? extra_k8=None, Tensor? extra_v16=None, Tensor? extra_k_scale=None,"
+    " Tensor? extra_lse_shift=None) -> (Tensor, Tensor)"
 )
 
 DTYPES = {torch.bfloat16: "bf16", torch.float16: "f16"}
@@ -184,18 +184,35 @@ def kv_stats(
     cos: Tensor | None = None,
     sin: Tensor | None = None,
     eps: float = 1e-6,
+    extra_k: Tensor | None = None,
     extra_v: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """What the prologue must know of all tokens: K's shift (B, H, D) float32 and max |V| (B, H) as int32 float bits.
 
-    The shift is the mean of at most 1024 strided keys after norm and RoPE; softmax does not see it. The maximum covers
-    extra_v too.
+    The shift is the mean of at most 1024 strided keys after norm and RoPE; softmax does not see it. A second segment
+    (no norm, no RoPE) has a shift of its own, the third result, else (B, H, 0); the maximum covers both.
     """
-    _check(k, v, extra_v)
+    _check(k, v, extra_k, extra_v)
+    v_max = torch.zeros((k.shape[0], k.shape[2]), dtype=torch.int32, device=k.device)
+    shift = _segment_stats(k, v, v_max, norm_k, cos, sin, eps)
+    if extra_k is None or extra_v is None or not extra_k.shape[1]:
+        return shift, v_max, shift.new_empty((*shift.shape[:2], 0))
+    return shift, v_max, _segment_stats(extra_k, extra_v, v_max)
+
+
+def _segment_stats(
+    k: Tensor,
+    v: Tensor,
+    v_max: Tensor,
+    norm_k: Tensor | None = None,
+    cos: Tensor | None = None,
+    sin: Tensor | None = None,
+    eps: float = 1e-6,
+) -> Tensor:
+    """The shift (B, H, D) of one segment; raises `v_max` in place."""
     k, v = aligned(k), aligned(v)
     batch, skv, heads, dim = k.shape
     stride, samples, chunks = abi.stats_plan(skv)
-    v_max = torch.zeros((batch, heads), dtype=torch.int32, device=k.device)
     partial = torch.empty((batch, chunks, heads * dim), dtype=torch.float32, device=k.device)
     shift = torch.empty((batch, heads, dim), dtype=torch.float32, device=k.device)
     arguments = abi.KvStatsArgs(
@@ -204,29 +221,27 @@ def kv_stats(
     )  # fmt: skip
     _set_views(arguments, k=k, v=v)
     _table = _set_rope(arguments, cos, sin)
-    launch, name = runtime().launch, f"kv_stats_d{dim}"
-    launch(name, arguments, abi.stats_grid(batch, chunks), k.device, heads)
-    if extra_v is not None and extra_v.shape[1]:
-        extra_v = aligned(extra_v)
-        stride, _, chunks = abi.stats_plan(extra_v.shape[1])
-        second = abi.KvStatsArgs(
-            heads=heads, skv=extra_v.shape[1], sample_stride=stride, chunks=chunks, is_bf16=arguments.is_bf16,
-            v_max=v_max.data_ptr(),
-        )  # fmt: skip
-        _set_views(second, v=extra_v)
-        launch(name, second, abi.stats_grid(batch, chunks), k.device, heads)
-    _, samples, chunks = abi.stats_plan(skv)
+    launch = runtime().launch
+    launch(f"kv_stats_d{dim}", arguments, abi.stats_grid(batch, chunks), k.device, heads)
     last = abi.KvShiftArgs(
         partial=partial.data_ptr(), kshift=shift.data_ptr(), width=heads * dim, chunks=chunks, samples=samples
     )
     launch("kv_shift", last, abi.shift_grid(batch, heads, dim), k.device, heads)
-    return shift, v_max
+    return shift
 
 
 @kv_stats.register_fake
-def _(k: Tensor, v: Tensor, *rest: Any, **named: Any) -> tuple[Tensor, Tensor]:
+def _(
+    k: Tensor, v: Tensor, norm_k: Any = None, cos: Any = None, sin: Any = None, eps: float = 1e-6,
+    extra_k: Tensor | None = None, extra_v: Any = None,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     batch, _, heads, dim = k.shape
-    return k.new_empty((batch, heads, dim), dtype=torch.float32), k.new_empty((batch, heads), dtype=torch.int32)
+    extra = dim if extra_k is not None and extra_k.shape[1] else 0
+    return (
+        k.new_empty((batch, heads, dim), dtype=torch.float32),
+        k.new_empty((batch, heads), dtype=torch.int32),
+        k.new_empty((batch, heads, extra), dtype=torch.float32),
+    )
 
 
 @torch.library.custom_op(f"{NAMESPACE}::qkv_prologue", mutates_args=(), schema=_QKV_PROLOGUE)
@@ -242,23 +257,25 @@ def qkv_prologue(
     cos: Tensor | None = None,
     sin: Tensor | None = None,
     eps: float = 1e-6,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """(q8, k8, v16, q_scale, k_scale, lse_shift) from the projections (B, S, H, D), in one pass.
+    extra_k_shift: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """(q8, k8, v16, q_scale, k_scale, lse_shift, extra_lse_shift) from the projections (B, S, H, D), in one pass.
 
     RMSNorm across heads (norm_q, norm_k: (H*D,) weights as activations, None: off), RoPE (cos, sin (S, D/2) float32,
     None: off), signed Hadamard, K shift, int8 per token and head, V times a power of two in fp16. q None: the second
-    segment; its q parts come back empty.
+    segment; its q parts come back empty. extra_k_shift: the second segment's, for extra_lse_shift (else empty).
     """
     _check(k, v, q, norm_q, norm_k)
     k, v, q = aligned(k), aligned(v), None if q is None else aligned(q)
     batch, skv, heads, dim = k.shape
     sq = 0 if q is None else q.shape[1]
-    results = _prologue_results(k, sq)
-    q8, k8, v16, q_scale, k_scale, lse_shift = results
+    results = _prologue_results(k, sq, extra_k_shift)
+    q8, k8, v16, q_scale, k_scale, lse_shift, extra_lse_shift = results
     arguments = abi.PrologueArgs(
         eps=eps, scale=scale, heads=heads, sq=sq, skv=skv, is_bf16=k.dtype == torch.bfloat16, wq=_pointer(norm_q),
-        wk=_pointer(norm_k), kshift=k_shift.data_ptr(), v_max=v_max.data_ptr(), q8=_pointer(q8), k8=_pointer(k8),
-        v16=_pointer(v16), q_scale=_pointer(q_scale), k_scale=_pointer(k_scale), lse_shift=_pointer(lse_shift),
+        wk=_pointer(norm_k), kshift=k_shift.data_ptr(), kshift2=_pointer(extra_k_shift), v_max=v_max.data_ptr(),
+        q8=_pointer(q8), k8=_pointer(k8), v16=_pointer(v16), q_scale=_pointer(q_scale), k_scale=_pointer(k_scale),
+        lse_shift=_pointer(lse_shift), lse_shift2=_pointer(extra_lse_shift),
     )  # fmt: skip
     _set_views(arguments, q=q, k=k, v=v)
     _table = _set_rope(arguments, cos, sin)
@@ -266,8 +283,11 @@ def qkv_prologue(
     return results
 
 
-def _prologue_results(k: Tensor, sq: int | torch.SymInt) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _prologue_results(
+    k: Tensor, sq: int | torch.SymInt, extra_k_shift: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     batch, skv, heads, dim = k.shape
+    extra = 0 if extra_k_shift is None or not extra_k_shift.shape[-1] else sq
 
     def empty(dtype: torch.dtype, *shape: Any) -> Tensor:
         return k.new_empty(shape, dtype=dtype)
@@ -279,12 +299,16 @@ def _prologue_results(k: Tensor, sq: int | torch.SymInt) -> tuple[Tensor, Tensor
         empty(torch.float32, batch, heads, sq),
         empty(torch.float32, batch, heads, skv),
         empty(torch.float32, batch, heads, sq),
+        empty(torch.float32, batch, heads, extra),
     )
 
 
 @qkv_prologue.register_fake
-def _(q: Tensor | None, k: Tensor, *rest: Any, **named: Any) -> tuple[Tensor, ...]:
-    return _prologue_results(k, 0 if q is None else q.shape[1])
+def _(
+    q: Tensor | None, k: Tensor, v: Any, k_shift: Any, v_max: Any, scale: float, norm_q: Any = None, norm_k: Any = None,
+    cos: Any = None, sin: Any = None, eps: float = 1e-6, extra_k_shift: Tensor | None = None,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    return _prologue_results(k, 0 if q is None else q.shape[1], extra_k_shift)
 
 
 @torch.library.custom_op(f"{NAMESPACE}::attention_int8", mutates_args=(), schema=_ATTENTION_INT8)
@@ -301,6 +325,7 @@ def attention_int8(
     extra_k8: Tensor | None = None,
     extra_v16: Tensor | None = None,
     extra_k_scale: Tensor | None = None,
+    extra_lse_shift: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Attention of what `qkv_prologue` made: (B, Sq, H, D) bfloat16 or float16, and LSE (B, H, Sq) float32."""
     batch, sq, heads, dim = q8.shape
@@ -314,6 +339,7 @@ def attention_int8(
     _set_views(arguments, q=q8, k=k8, v=v16, o=out)
     if extra_k8 is not None and extra_k8.shape[1]:
         arguments.skv2, arguments.k_scale2 = extra_k8.shape[1], _pointer(extra_k_scale)
+        arguments.lse_shift2 = _pointer(extra_lse_shift)
         _set_views(arguments, k2=extra_k8, v2=extra_v16)
     name = f"attention_int8_d{dim}"
     runtime().launch(name, arguments, abi.attention_grid(batch, heads, sq), q8.device, heads)
@@ -342,18 +368,17 @@ def quantized_attention(
     sin: Tensor | None = None,
     eps: float = 1e-6,
 ) -> tuple[Tensor, Tensor]:
-    """Statistics, prologue, int8 attention. The second segment is taken as it is: no norm, no RoPE of its own.
-
-    Its keys are shifted by the first one's mean, which suits tokens of the same projection.
-    """
+    """Statistics, prologue, int8 attention. The second segment is taken as it is: no norm, no RoPE of its own."""
     if q.dtype != k.dtype:
         raise KernelError("q, k and v differ in dtype or device")
-    shift, v_max = kv_stats(k, v, norm_k, cos, sin, eps, extra_v)
-    q8, k8, v16, q_scale, k_scale, lse_shift = qkv_prologue(q, k, v, shift, v_max, scale, norm_q, norm_k, cos, sin, eps)
-    second: tuple[Tensor | None, Tensor | None, Tensor | None] = (None, None, None)
+    shift, v_max, extra_shift = kv_stats(k, v, norm_k, cos, sin, eps, extra_k, extra_v)
+    q8, k8, v16, q_scale, k_scale, lse_shift, extra_lse_shift = qkv_prologue(
+        q, k, v, shift, v_max, scale, norm_q, norm_k, cos, sin, eps, extra_shift
+    )
+    second: tuple[Tensor | None, ...] = ()
     if extra_k is not None and extra_v is not None and extra_k.shape[1]:
-        _, extra_k8, extra_v16, _, extra_k_scale, _ = qkv_prologue(None, extra_k, extra_v, shift, v_max, scale)
-        second = (extra_k8, extra_v16, extra_k_scale)
+        _, extra_k8, extra_v16, _, extra_k_scale, *_ = qkv_prologue(None, extra_k, extra_v, extra_shift, v_max, scale)
+        second = (extra_k8, extra_v16, extra_k_scale, extra_lse_shift)
     bfloat16 = q.dtype == torch.bfloat16
     return attention_int8(q8, k8, v16, q_scale, k_scale, v_max, scale, bfloat16, lse_shift, *second)
 

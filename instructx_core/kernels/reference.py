@@ -152,10 +152,16 @@ def attention_int8(
     k_scale_BHS: Tensor,
     v_max_BH: Tensor,
     scale: float,
+    shift_BHQK: Tensor,
     dtype: torch.dtype = torch.float64,
 ) -> tuple[Tensor, Tensor]:
-    """What exact arithmetic would make of the int8 kernel's inputs (both segments concatenated): o and lse."""
+    """What exact arithmetic would make of the int8 kernel's inputs (both segments concatenated): o and lse.
+
+    shift: what the K shift took off the logits, equal within a segment.
+    """
     scores = integer_scores(q8_BSHD, k8_BSHD).to(dtype)
-    logits = scores * q_scale_BHS.to(dtype)[..., None] * k_scale_BHS.to(dtype)[:, :, None] * scale
+    logits = scores * q_scale_BHS.to(dtype)[..., None] * k_scale_BHS.to(dtype)[:, :, None] * scale + shift_BHQK.to(
+        dtype
+    )
     out = torch.einsum("bhqk,bkhd->bqhd", logits.softmax(-1), v16_BSHD.to(dtype))
     return torch.ldexp(out, v_exponent(v_max_BH)[:, None, :, None]), torch.logsumexp(logits, -1)

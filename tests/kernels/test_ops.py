@@ -85,15 +85,21 @@ def test_fused_norm_and_rope() -> None:
 
 def test_statistics_and_prologue_against_their_definition() -> None:
     q, k, v = qkv(70, 64)
-    shift, v_max = ops.kv_stats(k, v, extra_v=v * 4)
+    shift, v_max, extra_shift = ops.kv_stats(k, v, extra_k=k[:, ::7] + 3, extra_v=v[:, ::7] * 4)
     torch.testing.assert_close(shift.double(), reference.k_shift(k.double(), 1), rtol=1e-5, atol=1e-6)
-    assert torch.equal(v_max.view(torch.float32), v.float().abs().amax((1, 3)) * 4)
-    q8, k8, v16, q_scale, _k_scale, lse_shift = ops.qkv_prologue(q, k, v, shift, v_max, 0.125)
+    torch.testing.assert_close(extra_shift.double(), (k[:, ::7] + 3).double().mean(1), rtol=1e-5, atol=1e-6)
+    both = torch.cat([v, v[:, ::7] * 4], 1)
+    assert torch.equal(v_max.view(torch.float32), both.float().abs().amax((1, 3)))
+    q8, k8, v16, q_scale, _k_scale, lse_shift, extra = ops.qkv_prologue(
+        q, k, v, shift, v_max, 0.125, extra_k_shift=extra_shift
+    )
     want = reference.prologue(q, k, v, 0.125, shift, v_max.view(torch.float32))
     assert (q8.int() - want.q8.int()).abs().max() <= 1 and (k8.int() - want.k8.int()).abs().max() <= 1
     assert torch.equal(v16, want.v16)
     torch.testing.assert_close(q_scale.double(), want.q_scale, rtol=1e-4, atol=0)
     torch.testing.assert_close(lse_shift.double(), want.lse_shift, rtol=1e-3, atol=1e-3)
+    want_extra = torch.einsum("bshd,bhd->bhs", q.double(), extra_shift.double()) * 0.125
+    torch.testing.assert_close(extra.double(), want_extra, rtol=1e-3, atol=1e-3)
 
 
 def test_rows_that_kernels_cannot_read_are_copied() -> None:
@@ -129,15 +135,24 @@ def test_opcheck() -> None:
     q, k, v = (part.contiguous() for part in qkv(9))
     _, k2, v2 = (part.contiguous() for part in qkv(5, seed=1))
     bias = torch.zeros(1, 1, 14)
-    shift, v_max = ops.kv_stats(k, v)
-    q8, k8, v16, q_scale, k_scale, lse_shift = ops.qkv_prologue(q, k, v, shift, v_max, 0.125)
+    shift, v_max, shift2 = ops.kv_stats(k, v, extra_k=k2, extra_v=v2)
+    q8, k8, v16, q_scale, k_scale, lse_shift, lse2 = ops.qkv_prologue(
+        q, k, v, shift, v_max, 0.125, extra_k_shift=shift2
+    )
+    _, k8_2, v16_2, _, k_scale_2, *_ = ops.qkv_prologue(None, k2, v2, shift2, v_max, 0.125)
     cases: list[tuple[Any, tuple]] = [
         (ops.attention, (q, k, v, 0.125, bias, k2, v2)),
         (ops.attention_quantizing, (q, k, v, 0.125, None, k2, v2)),
         (ops.kv_stats, (k, v)),
+        (ops.kv_stats, (k, v, None, None, None, 1e-6, k2, v2)),
         (ops.qkv_prologue, (q, k, v, shift, v_max, 0.125)),
         (ops.qkv_prologue, (None, k, v, shift, v_max, 0.125)),
+        (ops.qkv_prologue, (q, k, v, shift, v_max, 0.125, None, None, None, None, 1e-6, shift2)),
         (ops.attention_int8, (q8, k8, v16, q_scale, k_scale, v_max, 0.125, True, lse_shift)),
+        (
+            ops.attention_int8,
+            (q8, k8, v16, q_scale, k_scale, v_max, 0.125, True, lse_shift, k8_2, v16_2, k_scale_2, lse2),
+        ),
     ]
     for op, arguments in cases:
         found = torch.library.opcheck(op, arguments, test_utils=CHECKS)

@@ -23,7 +23,7 @@ struct AttentionInt8Args {
     float* lse;
     const float *q_scale, *k_scale, *k_scale2;
     const unsigned* v_max;
-    const float* lse_shift;
+    const float *lse_shift, *lse_shift2;
     View sq_, sk, sv, sk2, sv2, so;
     float scale;
     int heads, sq, skv, skv2, out_bf16;
@@ -31,10 +31,10 @@ struct AttentionInt8Args {
 
 struct PrologueArgs {
     const char *q, *k, *v, *wq, *wk, *cos, *sin;
-    const float* kshift;
+    const float *kshift, *kshift2;
     const unsigned* v_max;
     char *q8, *k8, *v16;
-    float *q_scale, *k_scale, *lse_shift;
+    float *q_scale, *k_scale, *lse_shift, *lse_shift2;
     View sq_, sk, sv;
     long long rope_sb, rope_ss, rope_se;
     float eps, scale;

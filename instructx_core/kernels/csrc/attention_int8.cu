@@ -55,8 +55,8 @@ struct Int8 {
     }
 
     // The row's factor is applied inside the softmax, where it costs nothing.
-    static DEVICE void logits(float (&s)[KEY_BLOCKS][4], const int (&score)[KEY_BLOCKS][4], const float (&)[2],
-                              u32 scale_tile, const AttentionInt8Args&, const KeyTile&) {
+    static DEVICE void logits(float (&s)[KEY_BLOCKS][4], const int (&score)[KEY_BLOCKS][4], const float (&factor)[2],
+                              u32 scale_tile, const AttentionInt8Args& args, const KeyTile& at) {
         const int t = thread_index() & 3;
 #pragma unroll
         for (int n = 0; n < KEY_BLOCKS; ++n) {
@@ -64,6 +64,24 @@ struct Int8 {
             shared_load2(scale_tile + (n * 8 + 2 * t) * 4, scale[0], scale[1]);
 #pragma unroll
             for (int i = 0; i < 4; ++i) s[n][i] = (bits_float(score[n][i]) - 12582912.0f) * scale[i & 1];
+        }
+        if (at.second && args.lse_shift2 != nullptr) add_shift(s, factor, args);
+    }
+
+    // The second segment's keys lost another shift than the first one's: the difference, before the row's factor.
+    static DEVICE void add_shift(float (&s)[KEY_BLOCKS][4], const float (&factor)[2], const AttentionInt8Args& args) {
+        const int lane = thread_index() & 31, warp = thread_index() >> 5;
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+            const int row = block_x() * TILE_Q + warp * 16 + r * 8 + (lane >> 2);
+            if (row >= args.sq) continue;
+            const i64 at = ((i64)block_z() * args.heads + block_y()) * args.sq + row;
+            const float difference = load<float>(args.lse_shift2 + at) - lse_shift(args, at);
+            const float shift = difference * LOG2_E / factor[r];
+#pragma unroll
+            for (int n = 0; n < KEY_BLOCKS; ++n)
+#pragma unroll
+                for (int i = 2 * r; i < 2 * r + 2; ++i) s[n][i] += shift;
         }
     }
 

@@ -20,6 +20,14 @@ DEVICE float warp_sum(float x) {
     return x;
 }
 
+// The head's 32 N floats of a shift [B, H, D]; zeros without one.
+template <int N>
+DEVICE void load_shift(float (&shift)[N], const float* table, i64 head) {
+    const int lane = thread_index() & 31;
+#pragma unroll
+    for (int i = 0; i < N; ++i) shift[i] = table == nullptr ? 0.0f : load<float>(table + (head * 32 + lane) * N + i);
+}
+
 DEVICE float warp_max(float x) {
 #pragma unroll
     for (int mask = 16; mask > 0; mask >>= 1) x = maximum_nan(x, shuffle_xor(x, mask));
@@ -182,6 +190,17 @@ DEVICE void scale_values(const char* head, char* out, u32 max_bits, int is_bf16)
         store<u32>(out + (lane * N + i) * 2, pack_f16(x[i] * factor, x[i + 1] * factor));
 }
 
+// What taking `shift` off the keys changed in this query's logits.
+template <int N>
+DEVICE void store_shift(float* out, const float (&x)[N], const float (&shift)[N], const PrologueArgs& args, i64 head,
+                        int token) {
+    float dot = 0.0f;
+#pragma unroll
+    for (int i = 0; i < N; ++i) dot = multiply_add(clamp(x[i], SHIFT_LIMIT), shift[i], dot);
+    dot = warp_sum(dot);
+    if (out != nullptr && (thread_index() & 31) == 0) out[head * args.sq + token] = dot * 16.0f * args.scale;
+}
+
 template <int D>
 DEVICE void prologue(const PrologueArgs& args) {
     constexpr int N = D / 32;
@@ -204,20 +223,17 @@ DEVICE void prologue(const PrologueArgs& args) {
 
     for (int h = warp; h < heads; h += WARPS) {
         const i64 head = (i64)b * heads + h;
-        float shift[N];
-#pragma unroll
-        for (int i = 0; i < N; ++i)
-            shift[i] = args.kshift == nullptr ? 0.0f : load<float>(args.kshift + head * D + lane * N + i);
-        float x[N];
+        float shift[N], x[N];
+        load_shift<N>(shift, args.kshift, head);
         if (has_q) {
             load_head<N>(x, q + h * args.sq_.sh, args.wq == nullptr ? nullptr : args.wq + h * D * 2, q_factor, angles,
                          args.is_bf16);
-            float dot = 0.0f;
-#pragma unroll
-            for (int i = 0; i < N; ++i) dot = multiply_add(clamp(x[i], SHIFT_LIMIT), shift[i], dot);
-            dot = warp_sum(dot);
-            if (args.lse_shift != nullptr && lane == 0)
-                args.lse_shift[head * args.sq + token] = dot * 16.0f * args.scale;
+            store_shift<N>(args.lse_shift, x, shift, args, head, token);
+            if (args.kshift2 != nullptr) {
+                float other[N];
+                load_shift<N>(other, args.kshift2, head);
+                store_shift<N>(args.lse_shift2, x, other, args, head, token);
+            }
             rotate<N>(x);
             quantize<N>(x, args.q8 + ((i64)b * args.sq + token) * width + h * D, args.q_scale + head * args.sq + token);
         }

@@ -76,7 +76,7 @@ def int8(emu: Emulator, kind: str, shape: Shape, dim: int, skv2: int = 0, dtype:
     q, k, v = inputs(kind, shape, dim, dtype)
     k2 = v2 = second = None
     if skv2:
-        _, k2, v2 = inputs(kind, (shape[0], shape[1], 1, skv2), dim, dtype)
+        _, k2, v2 = inputs(kind, (shape[0], shape[1], 1, skv2), dim, dtype, 1)  # K lies elsewhere than the first one's
         v2 = (v2.float() * 40).to(dtype)  # the exponent must come from both segments
         second = (k2, v2, None)
     o, lse = emu.int8(q, k, v, dim**-0.5, None, second)
@@ -102,7 +102,7 @@ def int8_kernel(emu: Emulator, shape: Shape, dim: int, skv2: int = 0) -> None:
     v = torch.randn((batch, skv + skv2, heads, dim), generator=generator) * 1e5
     v_max = v.abs().amax((1, 3))
     v16 = reference.scale_v(v, v_max)
-    shift = torch.randn((batch, heads, sq), generator=generator)
+    shift, shift2 = (torch.randn((batch, heads, sq), generator=generator) for _ in range(2))
     o, lse = torch.full((batch, sq, heads, dim), float("nan")).bfloat16(), torch.full((batch, heads, sq), float("nan"))
     args = abi.AttentionInt8Args()
     parts = [(x[:, :skv], x[:, skv:]) for x in (k8, v16)]
@@ -110,14 +110,15 @@ def int8_kernel(emu: Emulator, shape: Shape, dim: int, skv2: int = 0) -> None:
     tensors: dict[str, Tensor | None] = {"q": q8, "k": parts[0][0], "v": parts[1][0], "o": o, "lse": lse}
     tensors |= {"q_scale": q_scale, "k_scale": scale_parts[0], "v_max": v_max, "lse_shift": shift}
     if skv2:
-        tensors |= {"k2": parts[0][1], "v2": parts[1][1], "k_scale2": scale_parts[1]}
+        tensors |= {"k2": parts[0][1], "v2": parts[1][1], "k_scale2": scale_parts[1], "lse_shift2": shift2}
     fill(
         args, tensors, ("q", "k", "v", "k2", "v2", "o"), scale=0.05, heads=heads, sq=sq, skv=skv, skv2=skv2, out_bf16=1
     )
     emu.kernel(f"attention_int8_d{dim}", args, abi.attention_grid(batch, heads, sq), heads)
-    want, want_lse = reference.attention_int8(q8, k8, v16, q_scale, k_scale, v_max, 0.05)
+    shifts = torch.cat([x[..., None].expand(-1, -1, -1, n) for x, n in ((shift, skv), (shift2, skv2))], -1)
+    want, want_lse = reference.attention_int8(q8, k8, v16, q_scale, k_scale, v_max, 0.05, shifts)
     assert relative_error(o, want) <= 3e-3
-    assert (lse - shift - want_lse).abs().max() <= 3e-5
+    assert (lse - want_lse).abs().max() <= 3e-5
 
 
 def integer_scores(emu: Emulator, shape: Shape, dim: int) -> None:

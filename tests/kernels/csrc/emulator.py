@@ -172,7 +172,7 @@ class Emulator:
         tensors["lse_shift"] = p.lse_shift
         skv2 = 0
         if second is not None:
-            tensors.update(k2=second.k8, v2=second.v16, k_scale2=second.k_scale)
+            tensors.update(k2=second.k8, v2=second.v16, k_scale2=second.k_scale, lse_shift2=p.lse_shift2)
             skv2 = second.k8.shape[1]
         numbers = {"scale": scale, "heads": heads, "sq": sq, "skv": p.k8.shape[1], "skv2": skv2}
         numbers["out_bf16"] = int(out_dtype == torch.bfloat16)
@@ -211,6 +211,7 @@ class Emulator:
         v_max: Tensor,
         scale: float,
         norm: Norm | None = None,
+        kshift2: Tensor | None = None,
     ) -> Quantized:
         """`qkv_prologue_d<D>`; outputs of a tensor that is not given stay poisoned."""
         norm = norm or Norm()
@@ -226,6 +227,7 @@ class Emulator:
             nans(batch, heads, skv),
             nans(batch, heads, sq) if kshift is not None else None,
             v_max,
+            nans(batch, heads, sq) if kshift2 is not None else None,
         )
         args = abi.PrologueArgs()
         tensors = {
@@ -237,10 +239,11 @@ class Emulator:
             "cos": norm.cos,
             "sin": norm.sin,
             "kshift": kshift,
+            "kshift2": kshift2,
             "v_max": v_max,
         }
         tensors.update(q8=out.q8, k8=out.k8, v16=out.v16, q_scale=out.q_scale, k_scale=out.k_scale)
-        tensors["lse_shift"] = out.lse_shift
+        tensors.update(lse_shift=out.lse_shift, lse_shift2=out.lse_shift2)
         numbers = {
             "eps": norm.eps,
             "scale": scale,
@@ -265,13 +268,14 @@ class Emulator:
     ) -> tuple[Tensor, Tensor]:
         """The whole int8 path: statistics, prologue, attention, as ops.py launches them."""
         kshift, v_max = self.statistics(k, v, norm)
+        kshift2 = None
         if second is not None:
-            self.statistics(None, second[1], second[2], v_max)
-        given = kshift if shift else None
-        prepared = self.prologue(q, k, v, given, v_max, scale, norm)
+            kshift2, _ = self.statistics(*second, v_max)
+        given, given2 = (kshift, kshift2) if shift else (None, None)
+        prepared = self.prologue(q, k, v, given, v_max, scale, norm, given2)
         more = None
         if second is not None:
-            more = self.prologue(None, second[0], second[1], given, v_max, scale, second[2])
+            more = self.prologue(None, second[0], second[1], given2, v_max, scale, second[2])
         return self.attention_int8(prepared, scale, more, q.dtype)
 
 
@@ -303,6 +307,7 @@ class Quantized:
     k_scale: Tensor
     lse_shift: Tensor | None
     v_max: Tensor
+    lse_shift2: Tensor | None = None  # of a second segment's shift
 
 
 def nans(*shape: int) -> Tensor:

@@ -91,6 +91,7 @@ static void exact(Launch launch, int batch, int heads, int dim, int sq, int skv,
 static void int8(Launch stats, Launch prologue, Launch attention, int batch, int heads, int dim, int sq, int skv,
                  bool bf16) {
     const size_t token = (size_t)batch * heads * dim, rows = (size_t)batch * heads;
+    // Both segments are the same keys, the second with a shift of its own (twice the first one's values).
     const int width = heads * dim, chunks = skv < 128 ? skv : 128, length = sq > skv ? sq : skv;
     Half q(token * sq, bf16), k(token * skv, bf16), v(token * skv, bf16), wq(width, bf16), wk(width, bf16);
     Tensor<float> cos((size_t)length * dim / 2), sin((size_t)length * dim / 2), kshift(token), lse(rows * sq);
@@ -98,6 +99,7 @@ static void int8(Launch stats, Launch prologue, Launch attention, int batch, int
     Tensor<unsigned> v_max(rows);
     std::memset(v_max.data, 0, rows * 4);
     Tensor<float> partial((size_t)batch * chunks * width), q_scale(rows * sq), k_scale(rows * skv), shift(rows * sq);
+    Tensor<float> kshift2(token), shift2(rows * sq);
     Tensor<uint8_t> q8(token * sq), k8(token * skv);
     Tensor<uint16_t> v16(token * skv), o(token * sq);
     const long long row = dim / 2 * 4;
@@ -107,13 +109,15 @@ static void int8(Launch stats, Launch prologue, Launch attention, int batch, int
     run(stats, "kv_stats", &s, chunks, batch, 1, width * 4 + 64);
     KvShiftArgs m = {partial.data, kshift.data, width, chunks, skv};
     run(launch_kv_shift, "kv_shift", &m, (width + 255) / 256, batch, 1, 0);
-    const View rows_q = view(sq, heads, dim, 2), rows_k = view(skv, heads, dim, 2);
-    PrologueArgs p = {q, k, v, wq, wk, cos, sin, kshift.data, v_max.data, q8, k8, v16, q_scale.data, k_scale.data,
-                      shift.data, rows_q, rows_k, rows_k, 0, row, 4, 1e-6f, 0.1f, heads, sq, skv, bf16};
+    for (size_t i = 0; i < token; ++i) kshift2.data[i] = 2 * kshift.data[i];
+    const View rows_q = view(sq, heads, dim, 2), rows_k = view(skv, heads, dim, 2), bytes_k = view(skv, heads, dim, 1);
+    PrologueArgs p = {q, k, v, wq, wk, cos, sin, kshift.data, kshift2.data, v_max.data, q8, k8, v16, q_scale.data,
+                      k_scale.data, shift.data, shift2.data, rows_q, rows_k, rows_k, 0, row, 4, 1e-6f, 0.1f, heads, sq,
+                      skv, bf16};
     run(prologue, "qkv_prologue", &p, length, batch, 1, 128);
-    AttentionInt8Args a = {q8, k8, v16, nullptr, nullptr, o, lse.data, q_scale.data, k_scale.data, nullptr, v_max.data,
-                           shift.data, view(sq, heads, dim, 1), view(skv, heads, dim, 1), rows_k, {}, {}, rows_q, 0.1f,
-                           heads, sq, skv, 0, bf16};
+    AttentionInt8Args a = {q8, k8, v16, k8, v16, o, lse.data, q_scale.data, k_scale.data, k_scale.data, v_max.data,
+                           shift.data, shift2.data, view(sq, heads, dim, 1), bytes_k, rows_k, bytes_k, rows_k, rows_q,
+                           0.1f, heads, sq, skv, skv, bf16};
     run(attention, "attention_int8", &a, (sq + 127) / 128, heads, batch, 192 * dim + 128 * dim + 256);
     finite(o, token * sq, bf16, "attention_int8");
 }
