@@ -171,8 +171,8 @@ def table(results: list[Result], version: tuple[int, int]) -> str:
     """Markdown. The issue share is static: instructions of the loop over the tensor core's clocks for one tile."""
     lines = [
         f"Compiled by NVRTC {version[0]}.{version[1]}; static, from the machine code, not measured on a GPU. The",
-        "count includes code that only some tiles run (tail mask, huge logits, second segment): the share is an upper bound;",
-        "above 1 the tensor cores would wait.",
+        "count includes code that only some tiles run (tail mask, huge logits, second segment): the share is an upper",
+        "bound; above 1 the tensor cores would wait.",
         "",
         "| kernel | GPU | registers | spilled | shared KB | instructions per tile | tensor | issue share |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
