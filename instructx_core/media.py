@@ -9,7 +9,9 @@ Legend: F frames, H W pixels, C = 3 (RGB, 0..255, sRGB).
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -25,6 +27,7 @@ from .errors import InputError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv")
+ALPHA_SUFFIXES = (".png", ".webp", ".tif", ".tiff")
 JPEG_QUALITY = 95
 
 Transform = Callable[[np.ndarray], np.ndarray]
@@ -47,6 +50,7 @@ class Media:
 
     frames_FHWC: uint8 sRGB, upright. fps: Hz, None for an image. size: (H, W) of the file, before `transform`.
     pixel_aspect: width / height of one pixel, 1 almost always. color: what the file said, e.g. "bt709 limited".
+    alpha_HW: transparency of an image that has any, 255 opaque, after `transform`; its frame shows it over white.
     notes: one sentence for every conversion that was done on the way in.
     """
 
@@ -59,17 +63,23 @@ class Media:
     rotation: int = 0
     pixel_aspect: Fraction = Fraction(1)
     color: str = "srgb"
+    alpha_HW: np.ndarray | None = None
     notes: tuple[str, ...] = ()
 
 
 def read_media(
-    path: str | Path, transform: Transform | None = None, max_frames: int | None = None, first_only: bool = False
+    path: str | Path,
+    transform: Transform | None = None,
+    max_frames: int | None = None,
+    first_only: bool = False,
+    partial: bool = False,
 ) -> Media:
     """Decode an image or a clip; what the file is decides, not its name.
 
     transform: applied to each upright HWC uint8 frame while decoding (crop, scale), so that a long clip never lies in
     memory at full size. max_frames: a longer clip raises instead of filling the memory. first_only: stop after the
-    first frame of a clip, to look at a file cheaply.
+    first frame of a clip, to look at a file cheaply. partial: of a clip that is damaged or cut off, take what can be
+    read instead of raising.
     Raises InputError: missing, unreadable, corrupt or empty file, HDR, animation, unknown pixel format.
     """
     path = Path(path)
@@ -90,7 +100,7 @@ def read_media(
     except UnidentifiedImageError:
         from .media_video import read_video
 
-        return read_video(path, transform, max_frames, first_only)
+        return read_video(path, transform, max_frames, first_only, partial)
     except (OSError, SyntaxError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as an image ({error}); save it again as PNG or JPEG") from None
     with opened:
@@ -125,12 +135,24 @@ def _read_image(path: Path, image: Image.Image, transform: Transform | None) -> 
         raise InputError(f"{path}: the image is damaged ({error}); save it again as PNG or JPEG") from None
     if image.getexif().get(0x0112, 1) != 1:
         notes.append("turned upright as its EXIF orientation says")
+    alpha_HW = _alpha_of(upright)
     rgb = _to_srgb(path, upright, notes)
     frame_HWC = np.array(rgb, dtype=np.uint8)
     size = (frame_HWC.shape[0], frame_HWC.shape[1])
     if transform is not None:
         frame_HWC = transform(frame_HWC)
-    return Media(path=path, frames_FHWC=frame_HWC[None], size=size, is_video=False, notes=tuple(notes))
+        alpha_HW = alpha_HW if alpha_HW is None else transform(np.repeat(alpha_HW[..., None], 3, axis=-1))[..., 0]
+    return Media(
+        path=path, frames_FHWC=frame_HWC[None], size=size, is_video=False, alpha_HW=alpha_HW, notes=tuple(notes)
+    )  # fmt: skip
+
+
+def _alpha_of(image: Image.Image) -> np.ndarray | None:
+    """uint8 (H, W) of a picture that is not opaque everywhere, else None."""
+    if image.mode not in ("RGBA", "LA", "La", "PA", "RGBa") and "transparency" not in image.info:
+        return None
+    alpha_HW = np.array(image.convert("RGBA").getchannel("A"))
+    return None if alpha_HW.min() == 255 else alpha_HW
 
 
 def _to_srgb(path: Path, image: Image.Image, notes: list[str]) -> Image.Image:
@@ -166,7 +188,7 @@ def _over_white(image: Image.Image, notes: list[str]) -> Image.Image:
     low, _ = rgba.getchannel("A").getextrema()
     if low == 255:
         return rgba.convert("RGB")
-    notes.append("transparency composed over white (the model knows no alpha)")
+    notes.append("transparent: the model sees it over white (it knows no alpha)")
     return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
 
 
@@ -215,10 +237,50 @@ def output_kind(path: str | Path) -> str:
 
 
 @contextlib.contextmanager
+def claim_output(path: str | Path) -> Iterator[None]:
+    """No other process that claims it writes `path` during the block. Removes what a killed one left beside it.
+
+    The claim is a lock on a file `.NAME.lock`; the system lifts it when the process ends, however it ends.
+    Raises InputError when another process has it, or the folder is missing or cannot be written to.
+    """
+    path = Path(path)
+    output_kind(path)
+    lock = path.with_name(f".{path.name}.lock")
+    try:
+        handle = lock.open("ab")
+    except OSError as error:
+        raise InputError(f"{path}: cannot write into its folder ({error.strerror}); choose another place") from None
+    with handle:
+        if not _lock(handle.fileno(), lock):
+            raise InputError(f"{path}: another process is writing this file; wait for it or choose another name")
+        left = re.compile(rf"\.{re.escape(path.stem)}\.[a-z0-9_]{{8}}\.part{re.escape(path.suffix)}")
+        for file in path.absolute().parent.iterdir():
+            if left.fullmatch(file.name):
+                file.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def _lock(handle: int, path: Path) -> bool:
+    """Locks the open file at `path` for this process; False when another one has it or has just given it up."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: there is no lock that a crash lifts and that lets the file be removed
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except (BlockingIOError, FileNotFoundError):
+        return False
+
+
+@contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """A temporary file beside `path` that takes its place only if the block succeeds; the old file survives a failure.
 
-    Raises InputError when the folder cannot be written to.
+    Raises InputError when the folder cannot be written to, or the disk is full.
     """
     path = Path(path)
     try:
@@ -229,21 +291,34 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())  # on the disk before it takes the old one's place
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # mkstemp makes private files; the result is an ordinary one
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise InputError(f"{path}: cannot be written ({error.strerror}); free some space first") from None
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_image(path: str | Path, frame_HWC: np.ndarray) -> None:
+def write_image(path: str | Path, frame_HWC: np.ndarray, alpha_HW: np.ndarray | None = None) -> None:
     """Write one uint8 RGB picture; the suffix picks the format (JPEG quality 95, no chroma subsampling), atomically.
 
+    alpha_HW: transparency to add, uint8, for .png .webp .tif; the white that read_media put behind is taken out.
     Raises InputError for wrong pixels, an unknown suffix or a folder that is missing or cannot be written to.
     """
     path = Path(path)
     check_frames(np.asarray(frame_HWC)[None])
+    if alpha_HW is not None:
+        if path.suffix.lower() not in ALPHA_SUFFIXES:
+            raise InputError(f"{path}: this format has no transparency; use one of {', '.join(ALPHA_SUFFIXES)}")
+        part_HWC = np.maximum(alpha_HW, 1)[..., None] / 255.0
+        colour_HWC = np.clip(np.rint(255 - (255.0 - frame_HWC) / part_HWC), 0, 255).astype(np.uint8)
+        frame_HWC = np.dstack([np.where(alpha_HW[..., None] > 0, colour_HWC, frame_HWC), alpha_HW])
     if output_kind(path) != "image":
         raise InputError(f"{path}: one picture cannot be written as a video; use .png or .jpg")
     options: dict[str, Any] = {}

@@ -22,11 +22,11 @@ from .media import AudioSource, Transform, atomic_path
 from .media_encode import Sound, new_container
 from .media_video import (
     Look,
+    check_end,
     constant_rate,
     decoded,
     find_audio,
     first_video_stream,
-    note_truncation,
     open_container,
 )
 
@@ -53,17 +53,17 @@ class ClipScan:
         return len(self.picked)
 
 
-def scan_clip(path: str | Path) -> ClipScan:
-    """Decode a clip once and keep only what it says about itself. Raises InputError as media.read_media does."""
+def scan_clip(path: str | Path, partial: bool = False) -> ClipScan:
+    """Decode a clip once and keep only what it says about itself. Arguments and errors as media.read_media."""
     path = Path(path)
-    look, times = Look(path), list[float]()
+    look, times = Look(path, partial), list[float]()
     with open_container(path) as container:
         stream = first_video_stream(path, container)
-        for frame, time in decoded(path, container, stream):
+        for frame, time in decoded(look, container, stream):
             look.check(frame)
             times.append(time)
         picked, fps = constant_rate(times, stream, look.notes)
-        note_truncation(container, stream, len(picked) / fps, look.notes)
+        check_end(look, container, stream, len(picked) / fps)
         audio, aspect = find_audio(path, container, times[0]), look.pixel_aspect(stream)
     return ClipScan(path, look.size, fps, picked, audio, aspect, tuple(look.notes))
 
@@ -75,7 +75,7 @@ def clip_frames(scan: ClipScan, transform: Transform | None = None, start: int =
     """
     look, position = Look(scan.path), start
     with open_container(scan.path) as container:
-        frames = decoded(scan.path, container, first_video_stream(scan.path, container))
+        frames = decoded(look, container, first_video_stream(scan.path, container))
         for number, (frame, _) in enumerate(frames):
             matrix = look.check(frame)
             picture = None
@@ -135,7 +135,7 @@ def _copy(part: Path, out: Any, target: Any, rate: Fraction, offset: int) -> int
                 continue  # the empty packet that ends a stream
             packet.pts = offset + round(packet.pts * packet.time_base * rate)
             packet.dts = offset + count - REORDER  # even steps: each part would start its own delay anew
-            packet.time_base, packet.stream = 1 / rate, target
+            packet.duration, packet.time_base, packet.stream = 1, 1 / rate, target
             out.mux(packet)
             count += 1
     return count

@@ -47,17 +47,21 @@ def open_container(path: Path) -> Any:
 
 
 def read_video(
-    path: Path, transform: Transform | None = None, max_frames: int | None = None, first_only: bool = False
+    path: Path,
+    transform: Transform | None = None,
+    max_frames: int | None = None,
+    first_only: bool = False,
+    partial: bool = False,
 ) -> Media:
     """Decode the first video stream; arguments and errors as media.read_media."""
     with open_container(path) as container:
         stream = first_video_stream(path, container)
-        look = Look(path)
+        look = Look(path, partial)
         frames, times = _decode(container, stream, look, transform, max_frames, first_only)
         picked, fps = constant_rate(times, stream, look.notes)
         frames = [frames[i] for i in picked]
         if not first_only:
-            note_truncation(container, stream, len(picked) / fps, look.notes)
+            check_end(look, container, stream, len(picked) / fps)
         audio = find_audio(path, container, times[0])
         aspect = look.pixel_aspect(stream)
     return Media(
@@ -76,10 +80,13 @@ def _stack(frames: list[np.ndarray]) -> np.ndarray:
 
 
 class Look:
-    """What the first frame says: rotation, upright size (H, W), colour, notes. Later frames are read by it."""
+    """What the first frame says: rotation, upright size (H, W), colour, notes. Later frames are read by it.
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.notes = path, list[str]()
+    partial: of a damaged file, what can be read is taken, with a note.
+    """
+
+    def __init__(self, path: Path, partial: bool = False) -> None:
+        self.path, self.partial, self.notes = path, partial, list[str]()
         self.rotation, self.size, self.color, self.count = 0, (0, 0), "", 0
 
     def check(self, frame: Any) -> tuple[Colorspace, ColorRange]:
@@ -125,17 +132,21 @@ def first_video_stream(path: Path, container: Any) -> Any:
     return stream
 
 
-def decoded(path: Path, container: Any, stream: Any) -> Iterator[tuple[Any, float]]:
+def decoded(look: Look, container: Any, stream: Any) -> Iterator[tuple[Any, float]]:
     """(frame as PyAV gives it, its time in seconds or NaN). Raises InputError where the file is damaged or empty."""
+    path = look.path
     count = 0
     try:
         for frame in container.decode(stream):
             yield frame, float(frame.time) if frame.time is not None else float("nan")
             count += 1
     except av.error.FFmpegError as error:
-        raise InputError(
-            f"{path}: damaged at frame {count} ({error.strerror}); export the clip again or cut it there"
-        ) from None
+        if not look.partial or not count:
+            raise InputError(
+                f"{path}: damaged at frame {count} ({error.strerror}); export it again, or use --partial to edit "
+                "the frames before"
+            ) from None
+        look.notes.append(f"damaged at frame {count} ({error.strerror}): only the frames before are used")
     if not count:
         raise InputError(f"{path}: holds no decodable video frame (0 frames); export the clip again")
 
@@ -145,7 +156,7 @@ def _decode(
 ) -> tuple[list[np.ndarray], list[float]]:
     frames: list[np.ndarray] = []
     times: list[float] = []
-    for frame, time in decoded(look.path, container, stream):
+    for frame, time in decoded(look, container, stream):
         if max_frames is not None and len(frames) == max_frames:
             raise InputError(f"{look.path}: has more than {max_frames} frames; cut it to {max_frames} or fewer")
         rgb_HWC = look.upright(frame, *look.check(frame))
@@ -217,17 +228,22 @@ def constant_rate(times: list[float], stream: Any, notes: list[str]) -> tuple[Se
     return picked, fps
 
 
-def note_truncation(container: Any, stream: Any, seconds: Fraction, notes: list[str]) -> None:
-    """A file that was cut off (a broken download) often decodes without any error, only shorter."""
-    promised = Fraction(0)
+def check_end(look: Look, container: Any, stream: Any, seconds: Fraction) -> None:
+    """A file that was cut off (a broken download) often decodes without any error, only shorter.
+
+    Raises InputError unless look.partial; only notes it where the promised length may be that of the sound.
+    """
+    promised, sure = Fraction(0), True
     if stream.duration is not None and stream.time_base is not None:
         promised = stream.duration * stream.time_base
     elif container.duration is not None:
-        promised = Fraction(container.duration, av.time_base)
-    if promised - seconds > max(Fraction(1, 2), promised / 20):
-        notes.append(
-            f"the file promises {float(promised):.1f} s but {float(seconds):.1f} s could be read: it may be cut off"
-        )
+        promised, sure = Fraction(container.duration, av.time_base), len(container.streams) == 1
+    if promised - seconds <= max(Fraction(1, 2), promised / 20):
+        return
+    found = f"the file promises {float(promised):.1f} s but {float(seconds):.1f} s could be read"
+    if sure and not look.partial:
+        raise InputError(f"{look.path}: cut off, {found}; get the whole file, or use --partial to edit what is there")
+    look.notes.append(f"{found}: it may be cut off")
 
 
 def find_audio(path: Path, container: Any, video_start: float) -> AudioSource | None:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from instructx_core.errors import InputError
-from instructx_core.media import read_image, read_media, write_image, write_video
+from instructx_core.media import Transform, read_image, read_media, write_image, write_video
 
 COLORS = [(0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255),
           (255, 0, 255), (12, 34, 56), (200, 120, 40), (128, 128, 128), (250, 5, 130)]  # fmt: skip
@@ -347,25 +347,31 @@ def test_missing_folder_and_too_long(tmp_path: Path, bunny: Path) -> None:
         read_image(bunny)
 
 
-def test_a_cut_off_clip_is_reported(tmp_path: Path) -> None:
+def test_a_cut_off_clip_is_refused_unless_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "whole.mkv"
     frames = np.random.default_rng(0).integers(0, 256, (40, 64, 64, 3), dtype=np.uint8)
     write_video(path, frames, 10)
-    assert read_media(path).notes == ()
+    whole = read_media(path)
+    assert whole.notes == ()
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    media = read_media(path)
-    assert len(media.frames_FHWC) < 40 and any("cut off" in note for note in media.notes)
+    with pytest.raises(InputError, match=r"cut off, the file promises 4.0 s .*--partial"):
+        read_media(path)
+    media = read_media(path, partial=True)
+    count = len(media.frames_FHWC)
+    assert 5 < count < 40 and any("cut off" in note for note in media.notes)
+    assert (media.frames_FHWC == whole.frames_FHWC[:count]).all(), "what is kept is what was there"
 
 
 def test_damage_in_the_middle_is_not_silent(tmp_path: Path, bunny: Path) -> None:
-    """Zeroed bytes in the middle of the data: an error, or a note; never a shorter clip without a word."""
+    """Zeroed bytes in the middle of the data: an error; the frames before it when asked for."""
     data = bytearray(bunny.read_bytes())
     data[len(data) // 2 : len(data) // 2 + 60000] = bytes(60000)
     path = tmp_path / "damaged.mp4"
     path.write_bytes(data)
-    try:
-        media = read_media(path, transform=lambda frame: frame[:16, :16])
-    except InputError as error:
-        assert "damaged" in str(error)
-    else:
-        assert len(media.frames_FHWC) == 132 or media.notes
+    corner: Transform = lambda frame: frame[:16, :16]  # noqa: E731 - one expression
+    with pytest.raises(InputError, match=r"damaged at frame .*--partial"):
+        read_media(path, transform=corner)
+    media = read_media(path, transform=corner, partial=True)
+    count = len(media.frames_FHWC)
+    assert 20 < count < 132 and any(f"damaged at frame {count}" in note for note in media.notes)
+    assert (media.frames_FHWC == read_media(bunny, transform=corner).frames_FHWC[:count]).all()

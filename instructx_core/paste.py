@@ -1,0 +1,118 @@
+"""Put an edit back into its untouched source: pixel-exact outside of a mask, feathered inside of it.
+
+After the pipeline in the data flow, when asked for (`--keep-outside`): the edited frames, which have the model's size,
+are scaled back to where the fit box was cut out and laid over the full-size source under a mask. The mask is a picture
+of the user, or what the edit changed. Feathering goes inwards, so that outside of the mask nothing changes.
+Legend: F frames, H W pixels of the source, h w of the edit, C = 3 (RGB, 0..255).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from .errors import InputError
+from .geometry import FitBox
+from .media import read_image
+
+AUTO = "auto"
+THRESHOLD = 24  # levels of 255: a smaller difference, after a 3x3 mean, is taken for the loss of the VAE
+FEATHER = 8  # pixels of the source
+
+
+def read_mask(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """Weights (H, W) in 0..255 of a mask picture: white is where the edit may show, gray is mixed.
+
+    Raises InputError when it cannot be read, is not of the source's size (H, W), or allows no pixel.
+    """
+    mask_HW = np.array(Image.fromarray(read_image(path)).convert("L"))
+    if mask_HW.shape != size:
+        raise InputError(
+            f"{path}: the mask is {mask_HW.shape[1]}x{mask_HW.shape[0]}, the source {size[1]}x{size[0]}; give a mask "
+            "of the source's size"
+        )
+    if not mask_HW.any():
+        raise InputError(f"{path}: the mask is black everywhere, so nothing may change; paint white where it may")
+    return mask_HW
+
+
+def difference_mask(source_FHWC: np.ndarray, edited_FHWC: np.ndarray) -> Iterator[np.ndarray]:
+    """For each frame what the edit changed, uint8 (h, w), 0 or 255: on the model's grid, grown by 4 pixels.
+
+    A frame's mask holds what changed in its neighbours too, so that its edge does not flicker.
+    """
+    changed = [_changed(source, edited) for source, edited in zip(source_FHWC, edited_FHWC, strict=True)]
+    for index in range(len(changed)):
+        near = np.maximum.reduce(changed[max(index - 1, 0) : index + 2])
+        yield np.array(Image.fromarray(near).filter(ImageFilter.MaxFilter(9)))
+
+
+def _changed(source_HWC: np.ndarray, edited_HWC: np.ndarray) -> np.ndarray:
+    difference_HW = np.abs(source_HWC.astype(np.int16) - edited_HWC).max(axis=-1).astype(np.uint8)
+    mean_HW = np.array(Image.fromarray(difference_HW).filter(ImageFilter.BoxBlur(1)))
+    lit = Image.fromarray(np.where(mean_HW > THRESHOLD, 255, 0).astype(np.uint8))
+    return np.array(lit.filter(ImageFilter.MedianFilter(3)))  # single pixels are no edit
+
+
+def to_source(picture: np.ndarray, box: FitBox, method: Image.Resampling) -> np.ndarray:
+    """A picture (h, w[, 3]) of the model's grid on the source's (H, W[, 3]); 0 where the fit cut the source off."""
+    top, left, bottom, right = box.source_box
+    across, down = box.width / (right - left), box.height / (bottom - top)
+    size = (box.source_width, box.source_height)
+    # Pillow maps centres of pixels: x_in = across * (x_out + 0.5 - left), then minus 0.5.
+    affine = (across, 0.0, -left * across, 0.0, down, -top * down)
+    return np.array(Image.fromarray(picture).transform(size, Image.Transform.AFFINE, affine, method))
+
+
+def feathered(mask_HW: np.ndarray, feather: int) -> np.ndarray:
+    """Weights 0..255 that rise from the mask's edge inwards over about 2 * feather pixels; 0 wherever the mask is 0.
+
+    The picture's own border is no edge. Raises InputError for a negative feather.
+    """
+    if feather < 0:
+        raise InputError(f"feather is {feather} pixels; it must be 0 or more")
+    if feather == 0:
+        return mask_HW
+    padded = Image.fromarray(np.pad(np.where(mask_HW > 0, 255, 0).astype(np.uint8), 2 * feather, mode="edge"))
+    soft = padded.filter(ImageFilter.MinFilter(2 * feather + 1)).filter(ImageFilter.BoxBlur(feather))
+    inside = np.array(soft)[2 * feather : -2 * feather, 2 * feather : -2 * feather]
+    return np.minimum(mask_HW, inside)
+
+
+def paste_back(
+    original_FHWC: np.ndarray, source_FHWC: np.ndarray, edited_FHWC: np.ndarray, box: FitBox, keep_outside: Path | str,
+    feather: int = FEATHER,
+) -> tuple[np.ndarray, str]:  # fmt: skip
+    """(full-size frames uint8 (F, H, W, 3), a note on what was kept).
+
+    original_FHWC: the untouched source. source_FHWC, edited_FHWC: what the model saw and made, (F, h, w, 3).
+    keep_outside: a mask picture, or "auto". Raises InputError for a wrong mask, or one that feathering leaves empty.
+    """
+    size = original_FHWC.shape[1:3]
+    if keep_outside == AUTO:
+        small = difference_mask(source_FHWC, edited_FHWC)
+        masks = (to_source(mask_hw, box, Image.Resampling.NEAREST) for mask_hw in small)
+    else:
+        area_HW = to_source(np.full((box.height, box.width), 255, np.uint8), box, Image.Resampling.NEAREST)
+        weight_HW = feathered(np.minimum(read_mask(Path(keep_outside), size), area_HW), feather)
+        if not weight_HW.any():
+            raise InputError(
+                f"{keep_outside}: nothing of the mask is left inside of the edited area with a feather of {feather} "
+                "pixels; use a larger mask or a smaller --feather"
+            )
+        masks = iter([weight_HW] * len(original_FHWC))
+    result_FHWC = np.empty_like(original_FHWC)
+    changed = 0
+    for index, mask_HW in enumerate(masks):
+        weight_HW = feathered(mask_HW, feather) if keep_outside == AUTO else mask_HW
+        large_HWC = to_source(edited_FHWC[index], box, Image.Resampling.BICUBIC)
+        share = weight_HW[..., None] / 255.0
+        mixed_HWC = np.rint(original_FHWC[index] * (1 - share) + large_HWC * share)
+        result_FHWC[index] = mixed_HWC.astype(np.uint8)
+        changed += int((weight_HW > 0).sum())
+    kept = 100 * (1 - changed / (len(original_FHWC) * size[0] * size[1]))
+    kind = "the difference" if keep_outside == AUTO else str(keep_outside)
+    return result_FHWC, f"laid over the source at its full size by {kind}: {kept:.1f} % of the pixels are the source's"
