@@ -9,27 +9,24 @@ Legend: F pixel frames, T latent frames, H W pixels.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
+from .cards import Card
 from .config import InstructXConfig, preset
+from .costs import Cost, cost_of, fake_tensors
 from .denoiser import build_denoiser
+from .floor import USUAL_MEMORY, floor_lines, plan_lines
 from .geometry import dit_tokens, latent_frames, latent_size, mllm_grid
 from .instruction import EncoderInputs, build_encoder
-from .positions import sequence_positions
 from .vae import build_vae
-from .vision import vision_plan
 
 # Width, height, frames that a preset is usually run at: 5 s of 480p, of 720p, and one clip of `shapes`.
 USUAL_CLIP = {"paper_14b": (832, 480, 81), "kiwi_5b": (1280, 704, 81), "tiny": (64, 64, 17)}
 TEXT_TOKENS = 64  # template and a typical instruction; 1-2 % of the MLLM's sequence
+TILE = 256  # pixels, diffusers' own tile of this VAE
 BYTES = {"fp32": 4, "bf16": 2, "fp8": 1}
 _SCOPE_PREFIX = {"mllm": "", "language_model": "language_model."}
 
@@ -47,27 +44,6 @@ def lora_parameters(mllm: nn.Module, config: InstructXConfig) -> int:
         if name.startswith(prefix) and name.split(".")[-1] in config.lora.targets and isinstance(module, nn.Linear):
             total += config.lora.rank * (module.in_features + module.out_features)
     return total
-
-
-@contextmanager
-def fake_tensors() -> Iterator[None]:
-    """Inside, tensors on the CPU have shapes and no values: the largest model is built and run in no memory.
-
-    Not the meta device: transformers 4.57 enters torch.autocast for it, which torch 2.6 refuses.
-    """
-    try:
-        with FakeTensorMode(allow_non_fake_inputs=True):
-            yield
-    finally:  # these must not keep a fake tensor for the next real clip of the same size
-        vision_plan.cache_clear()
-        sequence_positions.cache_clear()
-
-
-def _flops(call: Any) -> int:
-    # the counter knows the two products of plain attention, not the CPU's fused kernel
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.no_grad():
-        call()
-    return counter.get_total_flops()
 
 
 def _encoder_inputs(
@@ -97,17 +73,30 @@ def _encoder_inputs(
     )
 
 
-def _vae_flops(vae: Any, latents: int, height: int, width: int) -> tuple[int, int]:
-    """(encode, decode). The causal VAE works in chunks, the first of one frame, the others of four and all alike."""
+def _vae_costs(vae: Any, latents: int, height: int, width: int) -> tuple[Cost, Cost]:
+    """(encode, decode). The causal VAE works in chunks, the first of one frame, the others of four and all alike.
+
+    Memory then grows by what is done (moments, pixels) and by copies of the whole input (patches, 1x1 convolution).
+    """
+    dtype = next(vae.parameters()).dtype
+    h, w = height // vae.config.scale_factor_spatial, width // vae.config.scale_factor_spatial
     encode, decode = [], []
-    for frames in (1, 2):
-        pixels = torch.empty(1, 3, 4 * (frames - 1) + 1, height, width)
-        h, w = height // vae.config.scale_factor_spatial, width // vae.config.scale_factor_spatial
-        latent = torch.empty(1, vae.config.z_dim, frames, h, w)
-        encode.append(_flops(lambda pixels=pixels: vae.encode(pixels)))
-        decode.append(_flops(lambda latent=latent: vae.decode(latent)))
-    first, chunk = zip(encode, decode, strict=True)
-    return tuple(a + (latents - 1) * (b - a) for a, b in zip(first, chunk, strict=True))  # type: ignore[return-value]
+    for frames in range(1, min(latents, 3) + 1):
+        pixels = torch.empty(1, 3, 4 * (frames - 1) + 1, height, width, dtype=dtype)
+        latent = torch.empty(1, vae.config.z_dim, frames, h, w, dtype=dtype)
+        encode.append(cost_of(lambda pixels=pixels: vae.encode(pixels)))
+        decode.append(cost_of(lambda latent=latent: vae.decode(latent)))
+    pixel, cell = 4 * 3 * height * width * dtype.itemsize, vae.config.z_dim * h * w * dtype.itemsize
+    patches = 0 if vae.config.patch_size is None else pixel
+    return _extend(encode, latents, patches + 2 * cell), _extend(decode, latents, pixel + cell)
+
+
+def _extend(costs: list[Cost], latents: int, growth: int) -> Cost:
+    """Cost of `latents` chunks from those of the first ones; growth: bytes that each further chunk leaves behind."""
+    if latents <= len(costs):
+        return costs[latents - 1]
+    more, flops = latents - len(costs), costs[1].flops - costs[0].flops
+    return Cost(costs[-1].flops + more * flops, costs[-1].peak + more * growth)
 
 
 def _parameters(encoder: Any, denoiser: Any, vae: nn.Module, config: InstructXConfig) -> dict[str, int]:
@@ -128,7 +117,7 @@ def _parameters(encoder: Any, denoiser: Any, vae: nn.Module, config: InstructXCo
 def measure(config: InstructXConfig, frames: int, height: int, width: int) -> dict[str, Any]:
     """Parameters, tokens, FLOPs and bytes of one edit of F frames at height x width pixels, as plain numbers.
 
-    Guidance as in config.sampling. `activations` is an estimate: the largest tensors alive in one DiT block at bf16.
+    Guidance as in config.sampling; bytes of parts and work are those of a bf16 run, one branch at a time.
     Raises InputError for a size the model cannot take.
     """
     modality = "image" if frames == 1 else "video"
@@ -137,20 +126,28 @@ def measure(config: InstructXConfig, frames: int, height: int, width: int) -> di
     grid = mllm_grid(frames, height, width, config, modality)
     vision_tokens = grid[0] * grid[1] * grid[2] // config.mllm.vision.spatial_merge_size**2
     queries = config.instruction.query_count(modality)
-    dit = config.denoiser
-    with fake_tensors():
+    dit, dtype = config.denoiser, torch.bfloat16
+    with fake_tensors(dtype):
         encoder, denoiser, vae = build_encoder(config), build_denoiser(config), build_vae(config.vae)
-        inputs = _encoder_inputs(config, grid, modality, vision_tokens)
-        noise = torch.empty(1, dit.in_channels, latents, h, w)
-        context = torch.empty(1, queries, dit.dim)
-        per_forward = _flops(lambda: denoiser(noise, torch.empty(1), context, noise))
-        encoder_flops = _flops(lambda: encoder(inputs))
-        encode_flops, decode_flops = _vae_flops(vae, latents, height, width)
+        inputs = _encoder_inputs(config, grid, modality, vision_tokens).to(dtype=dtype)
+        noise = torch.empty(1, dit.in_channels, latents, h, w, dtype=dtype)
+        context = torch.empty(1, queries, dit.dim, dtype=dtype)
+        step = cost_of(lambda: denoiser(noise, torch.empty(1, dtype=torch.float32), context, noise))
+        think = cost_of(lambda: encoder(inputs))
+        encode, decode = _vae_costs(vae, latents, height, width)
+        tile = (min(height, TILE), min(width, TILE))
+        tiles = (encode, decode) if tile == (height, width) else _vae_costs(vae, latents, *tile)
     branches = 1 if config.sampling.guidance_scale == 1.0 else 2
-    per_step = per_forward * branches
     parameters = _parameters(encoder, denoiser, vae, config)
     inference = sum(n for name, n in parameters.items() if name != "MLLM LoRA")  # merged into the MLLM
-    total = branches * encoder_flops + config.sampling.num_steps * per_step + encode_flops + decode_flops
+    pixels = 3 * frames * height * width
+    flops = {
+        "DiT step": step.flops * branches,
+        "DiT": config.sampling.num_steps * step.flops * branches,
+        "encoder": branches * think.flops,
+        "VAE encode": encode.flops,
+        "VAE decode": decode.flops,
+    }
     return {
         "name": config.name,
         "clip": {"frames": frames, "height": height, "width": width, "modality": modality},
@@ -163,27 +160,29 @@ def measure(config: InstructXConfig, frames: int, height: int, width: int) -> di
             "DiT per reference": tokens // latents,
         },
         "latent": {"shape": [1, dit.in_channels, latents, h, w], "bytes_fp32": 4 * noise.numel()},
-        "flops": {
-            "DiT step": per_step,
-            "DiT": config.sampling.num_steps * per_step,
-            "encoder": branches * encoder_flops,
-            "VAE encode": encode_flops,
-            "VAE decode": decode_flops,
-            "total": total,
-        },
+        "flops": {**flops, "total": sum(flops.values()) - flops["DiT step"]},
         "steps": config.sampling.num_steps,
+        "branches": branches,
+        "layers": dit.num_layers,
         "bytes": {
             "weights": {k: size * inference for k, size in BYTES.items()},
-            "activations": _activations(config, tokens),
+            "parts": {
+                "encoder": 2 * count(encoder),
+                "DiT": 2 * count(denoiser),
+                "DiT blocks": 2 * count(denoiser.blocks),
+                "VAE": 2 * count(vae),
+            },
+            # Pixels beside the VAE: fp32 and bf16 going in; bf16, its fp32 copy and the clamped result coming out.
+            "work": {
+                "encoder": think.peak,
+                "DiT step": step.peak,
+                "VAE encode": encode.peak + 6 * pixels,
+                "VAE decode": max(decode.peak, 8 * pixels) + 2 * pixels,
+                "VAE tile encode": tiles[0].peak + 6 * pixels,
+                "VAE tile decode": max(tiles[1].peak, 8 * pixels) + 2 * pixels,
+            },
         },
     }
-
-
-def _activations(config: InstructXConfig, tokens: int) -> int:
-    """Bytes alive at the widest point of a DiT block, bf16 with fp32 norms: estimate, attention without its matrix."""
-    d, f = config.denoiser.dim, config.denoiser.ffn_dim
-    residual, normed = 2 * d, 2 * 4 * d
-    return tokens * (residual + normed + max(4 * 2 * d, 2 * 2 * f))
 
 
 def _short(value: float, unit: str = "") -> str:
@@ -197,28 +196,41 @@ def _short(value: float, unit: str = "") -> str:
 
 
 def _table(title: str, rows: dict[str, str]) -> list[str]:
-    return [title, *(f"  {name:<18}{value:>14}" for name, value in rows.items()), ""]
+    return [title, *(f"  {name:<22}{value:>14}" for name, value in rows.items()), ""]
 
 
-def describe(config: InstructXConfig | str, clip: tuple[int, int, int] | None = None) -> str:
+def describe(
+    config: InstructXConfig | str,
+    clip: tuple[int, int, int] | None = None,
+    card: Card | None = None,
+    memory: float | None = None,
+    steps: int | None = None,
+) -> str:
     """`measure` as text. config: one, or a preset's name. clip: (width, height, frames), default the usual one.
 
+    card, memory (GiB): with one of them also the floor and the memory plans. steps: default the model's.
     Raises InputError for a clip the model cannot take.
     """
     config = preset(config) if isinstance(config, str) else config
     width, height, frames = clip or USUAL_CLIP.get(config.name, USUAL_CLIP["tiny"])
     facts = measure(config, frames, height, width)
+    steps = steps or facts["steps"]
     latent = "x".join(str(n) for n in facts["latent"]["shape"][1:])
     lines = [f"{config.name} ({config.profile} profile), {width}x{height}, {frames} frames, {facts['steps']} steps", ""]
     parameters = {k: _short(v) for k, v in facts["parameters"].items() if v}
     lines += _table("parameters", parameters)
     lines += _table("tokens", {k: f"{v:,}" for k, v in facts["tokens"].items()})
     lines += _table("compute", {k: _short(v, "FLOP") for k, v in facts["flops"].items()})
-    memory = {f"weights {k}": _short(v, "B") for k, v in facts["bytes"]["weights"].items()}
-    memory["activations"] = _short(facts["bytes"]["activations"], "B")
-    memory["latent"] = _short(facts["latent"]["bytes_fp32"], "B")
-    lines += _table("memory", memory)
+    memory_rows = {f"weights {k}": _short(v, "B") for k, v in facts["bytes"]["weights"].items()}
+    memory_rows |= {f"{k}, work": _short(v, "B") for k, v in facts["bytes"]["work"].items()}
+    memory_rows["latent"] = _short(facts["latent"]["bytes_fp32"], "B")
+    lines += _table("memory", memory_rows)
+    if card is not None:
+        lines += floor_lines(facts, card, steps)
+    if card is not None or memory is not None:
+        wanted = [memory] if memory is not None else sorted({*USUAL_MEMORY, card.memory if card else 0} - {0})
+        lines += plan_lines(facts, wanted, card)
     lines.append(
-        f"latent {latent} (C T h w). LoRA is merged for inference; activations are an estimate (bf16, one block)."
+        f"latent {latent} (C T h w). LoRA is merged for inference; work is counted on tensors (bf16), not guessed."
     )
     return re.sub(r" +$", "", "\n".join(lines), flags=re.MULTILINE)

@@ -1,17 +1,27 @@
-"""`instructx info PRESET`: parameters by component, and tokens, FLOPs and bytes of a clip. No weights are needed."""
+"""`instructx info [PRESET]`: parameters by component, tokens, FLOPs and bytes of a clip. No weights are needed.
+
+With --gpu or --vram also the floor in seconds and the memory plans that fit.
+"""
 
 from __future__ import annotations
 
 import argparse
 import re
 
+from ..cards import find_card
 from ..config import PRESETS
 from ..errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("preset", choices=list(PRESETS), help="which model")
+    parser.add_argument(
+        "preset", choices=list(PRESETS), nargs="?", default="kiwi_5b",
+        help="which model (default: kiwi_5b, the one with public weights)",
+    )  # fmt: skip
     parser.add_argument("--clip", help="WIDTHxHEIGHTxFRAMES, e.g. 832x480x81 (default: the preset's usual clip)")
+    parser.add_argument("--gpu", help="card, e.g. 3060, 4060ti, 4090, h100: floor in seconds and memory plans for it")
+    parser.add_argument("--vram", type=float, help="memory of a card in GiB: which plan fits")
+    parser.add_argument("--steps", type=int, help="denoising steps for the floor (default: the preset's)")
 
 
 def parse_clip(text: str | None) -> tuple[int, int, int] | None:
@@ -25,7 +35,13 @@ def parse_clip(text: str | None) -> tuple[int, int, int] | None:
 
 
 def run(args: argparse.Namespace) -> int:
+    clip = parse_clip(args.clip)
+    card = None if args.gpu is None else find_card(args.gpu)
+    if args.vram is not None and not args.vram > 0:
+        raise InputError(f"--vram is {args.vram}; give the card's memory in GiB, e.g. 12")
+    if args.steps is not None and args.steps < 1:
+        raise InputError(f"--steps is {args.steps}; use at least 1")
     from ..info import describe
 
-    print(describe(args.preset, parse_clip(args.clip)))
+    print(describe(args.preset, clip, card, args.vram, args.steps))
     return 0

@@ -13,9 +13,9 @@ from PIL import Image
 from tiny import clip, own_config, pipeline, small_config
 
 from instructx_core.config import paper_14b
+from instructx_core.costs import fake_tensors
 from instructx_core.denoiser import build_denoiser
 from instructx_core.errors import InputError
-from instructx_core.info import fake_tensors
 from instructx_core.instruction import EncoderInputs, build_encoder
 from instructx_core.pipeline import InstructXPipeline, decode_latents, encode_latents
 from instructx_core.pixels import as_frames, as_references, pad_reference, to_signed, to_uint8
