@@ -8,7 +8,7 @@ Legend: B batch, C latent channels, T latent frames, R reference frames, H W lat
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from . import conditioning as cond
 from .config import InstructXConfig
+from .constants import Constants
 from .errors import InputError
 
 # Releases below 0.37 know the classes that may scale LoRA adapters by name; newer ones take any.
@@ -78,6 +79,7 @@ class InstructXTransformer3DModel(WanTransformer3DModel):
         "reference_embedder",
     ]
 
+    constants: Constants | None = None  # set for the steps of one edit (constants.py)
     source_embedder: nn.Conv3d | None
     reference_embedder: nn.Conv3d | None
 
@@ -207,7 +209,7 @@ class InstructXTransformer3DModel(WanTransformer3DModel):
             noisy_BCTHW = noisy_BCTHW + source_BCTHW
         video_BDTHW = self.patch_embedding(noisy_BCTHW)
         if source_BCTHW is not None and own is not None:
-            embedded_BDTHW = own(source_BCTHW.to(own.weight.dtype))
+            embedded_BDTHW = self._constant("source", source_BCTHW, lambda: own(source_BCTHW.to(own.weight.dtype)))
             sigma_B = timestep_B.float() / 1000.0
             scaled_BDTHW = cond.scale_source(embedded_BDTHW, sigma_B, self.config.source_scale)
             video_BDTHW = video_BDTHW + scaled_BDTHW.to(video_BDTHW.dtype)
@@ -215,10 +217,16 @@ class InstructXTransformer3DModel(WanTransformer3DModel):
         if references_BCRHW is None:
             return video_BLD
         embedder = self.patch_embedding if self.reference_embedder is None else self.reference_embedder
-        if self.reference_embedder is not None:
-            references_BCRHW = references_BCRHW.to(embedder.weight.dtype)
-        reference_BLD = cond.to_tokens(embedder(references_BCRHW)).to(video_BLD.dtype)
+        weight = embedder.weight
+        reference_BDRHW = self._constant(
+            "references", references_BCRHW, lambda: embedder(references_BCRHW.to(weight.dtype))
+        )
+        reference_BLD = cond.to_tokens(reference_BDRHW).to(video_BLD.dtype)
         return cond.join_references(video_BLD, reference_BLD, self.config.reference_position)
+
+    def _constant(self, name: str, source: Tensor, make: Callable[[], Tensor]) -> Tensor:
+        """make(), what is the same in every step for the same `source`."""
+        return make() if self.constants is None else self.constants.get(name, source, make)
 
     def _condition(self, timestep_B: Tensor, states_BLD: Tensor, text: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Time embedding (B, D), its six modulations (B, 6, D) and the context (B, L, D)."""
@@ -231,7 +239,9 @@ class InstructXTransformer3DModel(WanTransformer3DModel):
             wave_BD = wave_BD.to(dtype)
         temb_BD = embedder.time_embedder(wave_BD).type_as(states_BLD)
         temb_B6D = embedder.time_proj(embedder.act_fn(temb_BD)).unflatten(1, (6, -1))
-        return temb_BD, temb_B6D, embedder.text_embedder(states_BLD) if text else states_BLD
+        if not text:
+            return temb_BD, temb_B6D, states_BLD
+        return temb_BD, temb_B6D, self._constant("text", states_BLD, lambda: embedder.text_embedder(states_BLD))
 
     def _check_inputs(
         self,

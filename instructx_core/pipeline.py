@@ -8,10 +8,8 @@ Legend: B batch (1), F pixel frames, T latent frames, R references, C channels, 
 
 # No `from __future__ import annotations`: diffusers reads the annotations of __init__, older releases not as strings.
 
-import inspect
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Union
 
@@ -39,7 +37,9 @@ from .instruction import InstructXEncoder, drop_instruction, prepare_inputs
 from .kernels import Session
 from .memory import MemoryPlan
 from .pixels import as_frames, as_references, check_clip_sizes, pad_reference, to_signed, to_uint8
+from .reuse import reused
 from .schedule import start
+from .speed import Speed, cache_context, in_steps
 from .tiling import Tiling, decode_tiled, encode_tiled
 
 logger = logging.getLogger("instructx")
@@ -83,7 +83,7 @@ def decode_latents(vae: AutoencoderKLWan, latent_BCTHW: Tensor, tiling: Tiling |
     return vae.decode(latent_BCTHW.to(vae.dtype), return_dict=False)[0]
 
 
-class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin):
+class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin, Speed):
     """Edits an image or a clip by instruction.
 
     Components: vae, transformer (the DiT), encoder (MLLM, queries, connector), tokenizer, scheduler (any flow-matching
@@ -147,6 +147,7 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin):
         """
         return use_attention(self.transformer, mode, self.instructx_config.name)
 
+    @reused("encoder")
     @torch.no_grad()
     def encode_instruction(
         self, frames_FHWC: Tensor, instruction: str, references: list[Tensor], fps: float, unconditional: bool = False
@@ -228,6 +229,7 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin):
         device, dtype = self._execution_device, self.transformer.dtype
         return {name: None if part is None else part.to(device, dtype) for name, part in parts.items()}
 
+    @in_steps
     @torch.no_grad()
     def denoise(
         self,
@@ -304,7 +306,7 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin):
         where = {"step_index": step, "sigma": sigma, "num_inference_steps": self._num_timesteps}
 
         def forward(branch: str, context_BLD: Tensor | None) -> Tensor:
-            with _cache_context(model, branch, where):
+            with cache_context(model, branch, where):
                 return model(
                     hidden_states=noisy_BCTHW,
                     timestep=timestep_B,
@@ -321,6 +323,7 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin):
             velocity_BCTHW = free_BCTHW + self._guidance_scale * (velocity_BCTHW - free_BCTHW)
         return velocity_BCTHW
 
+    @reused("vae")
     @torch.no_grad()
     def encode_pictures(self, frames_FHWC: Tensor, references: list[Tensor]) -> tuple[Tensor, Tensor | None]:
         """Latents of the source (1, C, T, h, w) and of the references (1, C, R, h, w) or None, normalised, fp32."""
@@ -390,9 +393,3 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin):
         if unknown:
             allowed = ", ".join(self._callback_tensor_inputs)
             raise InputError(f"callback tensors {unknown} are unknown; use some of {allowed}")
-
-
-def _cache_context(model: Any, branch: str, where: dict[str, Any]) -> AbstractContextManager[None]:
-    """diffusers' cache_context; older releases take the branch's name only."""
-    several = len(inspect.signature(model.cache_context).parameters) > 1
-    return model.cache_context(branch, **where) if several else model.cache_context(branch)
