@@ -22,6 +22,7 @@ VERBS = {
     "train": (".training.cli", "run or resume a training recipe"),
     "inspect": (".commands.inspect", "what a weight file or folder is, what it needs and what takes it"),
     "convert": (".commands.convert", "a weight file into another form of the same weights"),
+    "verify": (".commands.verify", "check a folder of models: whole, known, and what works together"),
     "kernels": (".commands.kernels", "attention kernels: report, selftest, bench"),
     "info": (".commands.info", "parameters, tokens, FLOPs and bytes of a preset"),
 }

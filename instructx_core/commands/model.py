@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from .speed import add_speed_arguments, apply_speed, loading_device
 
 if TYPE_CHECKING:
     from ..pipeline import InstructXPipeline
@@ -40,6 +41,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         help="VAE in tiles for large frames; auto: when whole frames would not fit into memory (default: auto)",
     )  # fmt: skip
     group.add_argument("--scheduler", choices=["euler", "unipc"], default="euler", help="sampler (default: euler)")
+    add_speed_arguments(parser)
 
 
 def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,14 +72,17 @@ def load(args: argparse.Namespace) -> InstructXPipeline:
     from ..schedule import build_scheduler
 
     diffusers_logging.set_verbosity_error()
-    device = _device(args.device)
-    pipe: Any = load_pipeline(args.model, getattr(torch, args.dtype) if args.dtype else None, device)
+    device = pick_device(args.device)
+    usual = torch.float32 if device.type == "cpu" else torch.bfloat16
+    dtype = getattr(torch, args.dtype) if args.dtype else usual
+    pipe: Any = load_pipeline(args.model, dtype, loading_device(args, device))
     for path, strength in map(parse_lora, args.lora):
         print(pipe.load_dit_lora(path, strength, args.lora_layers), file=sys.stderr)
     pipe.scheduler = build_scheduler(pipe.instructx_config, args.scheduler)
     pipe.set_progress_bar_config(disable=True)
     pipe.use_attention(args.attention)
     pipe.memory.set_tile(args.tile)
+    apply_speed(pipe, args, device)
     return pipe
 
 
@@ -92,7 +97,8 @@ def parse_lora(text: str) -> tuple[Path, float]:
         raise InputError(f"--lora {text!r}: {match[2]!r} is no strength; write FILE:0.7") from None
 
 
-def _device(name: str | None) -> Any:
+def pick_device(name: str | None) -> Any:
+    """The torch device of a name, or the fastest there is. Raises InputError for one that cannot be used."""
     import torch
 
     if name is None:

@@ -55,6 +55,8 @@ def adapter(header: Header) -> Identity | None:
         ("MLLM LoRA", say_lora(header.shapes)),
         ("embedders", ", ".join(own) or "none of its own"),
     )
+    channels = header.shapes.get("source_embedder.weight", (0, None))[1]
+    values = {"dim": dim, "hidden_size": width, "channels": channels, "queries": queries}
     needs = (
         f"a Wan DiT of width {dim} and its VAE",
         f"Qwen2.5-VL {QWEN_SIZES.get(width, f'of width {width}')} with its vision tower",
@@ -63,7 +65,7 @@ def adapter(header: Header) -> Identity | None:
         "node Load Encoder (InstructX), file in models/model_patches",
         "instructx edit --model FOLDER, file in FOLDER/model_patches",
     )
-    return header.identity("adapter", "InstructX adapter", facts, needs, takers, {"dim": dim, "queries": queries})
+    return header.identity("adapter", "InstructX adapter", facts, needs, takers, values)
 
 
 def kiwi_training(header: Header) -> Identity | None:
@@ -71,7 +73,7 @@ def kiwi_training(header: Header) -> Identity | None:
     queries = _queries(shapes, r"mllm\.(image|video|ref)_queries\.q")
     if not queries:
         return None
-    _, dim = _connector(shapes, r"mllm\.connec?tor\.([02])\.weight")
+    width, dim = _connector(shapes, r"mllm\.connec?tor\.([02])\.weight")
     dit = {key.removeprefix("dit."): shape for key, shape in shapes.items() if _KIWI_DIT.match(key)}
     held = "lora" if ranks(dit) else "full" if dit else "none"
     stage = 3 if "reference" in queries else 2 if "vae_condition.patch_embedding.weight" in shapes else 1
@@ -96,7 +98,8 @@ def kiwi_training(header: Header) -> Identity | None:
     takers.append(f"node Load Encoder (InstructX) after {convert} adapter")
     if held == "full":
         takers.append(f"node Load Diffusion Model after {convert} original")
-    values = {"stage": stage, "queries": queries, "dim": dim, "dit": held, "reference_first": first}
+    values = {"stage": stage, "queries": queries, "dim": dim, "hidden_size": width, "channels": channels}
+    values |= {"dit": held, "reference_first": first}
     title = f"Kiwi-Edit training file, stage {stage}"
     return header.identity("kiwi-training", title, facts, needs, tuple(takers), values)
 

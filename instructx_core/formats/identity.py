@@ -98,7 +98,8 @@ class Header:
     ) -> Identity:  # fmt: skip
         """An Identity of this file; size and tensor count come first among its facts."""
         size = (("size", f"{_size(self.bytes)}, {self.count} tensors"),)
-        numbers = {"tensors": self.count, "bytes": self.bytes, "quantisation": self.quantisation}
+        numbers = {"tensors": self.count, "weights": len(self.shapes), "bytes": self.bytes}
+        numbers |= {"quantisation": self.quantisation}
         return Identity(self.path, kind, title, size + facts, needs, taken_by, {**numbers, **(values or {})})
 
 

@@ -12,6 +12,11 @@ DIT_SIZES = {
     (3072, 30, 48): "2.2 TI2V-5B",
     (256, 6, 16): "of the size of the shipped tiny model",
 }
+# Tensors of a public model without the scales of quantised ones, and of Kiwi-Edit's 5B training files by stage.
+DIT_TENSORS = {"2.1 T2V-1.3B": 825, "2.1 T2V-14B": 1095, "2.2 TI2V-5B": 825}
+VAE_TENSORS = {"2.1": 194, "2.2": 196}
+QWEN_TENSORS = (824, 825)  # the second with an lm_head, which is not used
+KIWI_TENSORS = {1: 293, 2: 1121, 3: 1128}
 QWEN_SIZES = {2048: "3B", 3584: "7B", 5120: "32B", 8192: "72B", 128: "of the size of the shipped tiny model"}
 
 # (mark in the tensor names, what it is); a plain text-to-video DiT has none of them
