@@ -66,8 +66,9 @@ def pool_rows(recipe: Recipe, bucket: Bucket, count: int) -> np.ndarray:
     rows = np.arange(count)
     if not recipe.tasks or bucket.has_reference:
         return rows
-    kinds = np.array(edit_tasks("train", bucket.modality, False))
-    return rows[np.isin(kinds[(recipe.pool_start + rows) % len(kinds)], recipe.tasks)]
+    kinds = edit_tasks("train", bucket.modality, False)
+    times = np.array([recipe.tasks.count(kind) for kind in kinds])
+    return np.repeat(rows, times[(recipe.pool_start + rows) % len(kinds)])
 
 
 @dataclass(frozen=True, slots=True)

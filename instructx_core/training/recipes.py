@@ -61,7 +61,8 @@ class Recipe:
     video_pool: int = 0
     image_reference_pool: int = 0
     video_reference_pool: int = 0
-    tasks: tuple[str, ...] = ()  # edits without a reference are of these kinds only; (): all (shapes.TASKS)
+    # edits without a reference are of these kinds only, of one that is named twice twice as many; (): shapes.TASKS
+    tasks: tuple[str, ...] = ()
     pool_start: int = 0  # first sample number of the pools, so that two stages can see different data
     seed: int = 0
     save_every: int = 500
@@ -307,9 +308,10 @@ def tiny_tone() -> Recipe:
 
 
 def tiny_stage3() -> Recipe:
-    """All edits again, the learning rate falling to zero at the end."""
+    """All edits again, the weak ones more often, the learning rate falling to zero at the end."""
     return tiny_wide(
         name="tiny_stage3",
+        tasks=("add", "background", "color", "remove", "segment", "style", *("swap", "hybrid", "tone") * 2),
         requires=(*_TINY_PARTS, "tiny_stage1", "tiny_tone"),
         num_steps=6400,
         learning_rate_decay="cooldown",

@@ -120,4 +120,6 @@ def test_a_recipe_may_train_on_some_kinds_of_edits_only() -> None:
     rows = pool_rows(recipe, plain, 27)
     assert {edit_sample("train", 5 + int(row), "image", False).task for row in rows} == {"add", "color"}
     assert len(rows) == 6  # two of nine kinds
+    twice = pool_rows(dataclasses.replace(recipe, tasks=("add", "color", "add")), plain, 27)
+    assert len(twice) == 9 and set(twice) == set(rows), "a kind that is named twice is drawn twice as often"
     assert len(pool_rows(recipe, reference, 27)) == len(pool_rows(nano_stage2(), plain, 27)) == 27
