@@ -1,18 +1,13 @@
-"""Checkpoints on disk <-> InstructXPipeline, in the layout of a ComfyUI model folder.
+"""Checkpoints on disk <-> InstructXPipeline: saved in the layout of a ComfyUI model folder (formats/files.py), loaded
+from it, from Kiwi-Edit's files, and from base Wan and Qwen files with an adapter.
 
-    <folder>/diffusion_models/X.safetensors  the DiT, original Wan names: any Wan loader takes it
-             vae/X.safetensors               the VAE, original Wan names
-             text_encoders/X.safetensors     Qwen2.5-VL, names of its original repository (model.*, visual.*)
-             model_patches/X.safetensors     the adapter: queries, connector, own embedders, LoRA of the MLLM
-             tokenizer.json
-Every file carries the InstructXConfig in its metadata; the adapter's one decides, the others must agree where present.
+Every file that we save carries the InstructXConfig in its metadata; the adapter's one decides, the others must agree
+where present.
 """
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +16,14 @@ from torch import Tensor
 
 from .config import InstructXConfig
 from .denoiser import InstructXTransformer3DModel, build_denoiser
-from .encoder_weights import (
-    EMBEDDERS,
-    adapter_config,
-    mllm_to_original,
-    read_adapter,
-)
+from .encoder_weights import EMBEDDERS, mllm_to_original
 from .errors import InputError
+from .formats.adapter import holds_denoiser, load_adapter, open_denoiser
 from .formats.dit import read_dit
 from .formats.encoder import read_encoder
+from .formats.files import FOLDERS, TOKENIZER_FILE, CheckpointFiles, find_files
+from .formats.kiwi import Position
+from .formats.lora import apply_lora
 from .formats.report import LoadReport
 from .formats.vae import read_vae
 from .instruction import InstructXEncoder, build_encoder
@@ -46,48 +40,6 @@ from .tokenizer import backend, load_tokenizer
 from .vae import build_vae
 
 SHIPPED = Path(__file__).parent / "assets" / "tiny"
-FOLDERS = {
-    "denoiser": "diffusion_models",
-    "vae": "vae",
-    "text_encoder": "text_encoders",
-    "adapter": "model_patches",
-}
-SUFFIXES = (".safetensors", ".gguf")
-TOKENIZER_FILE = "tokenizer.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckpointFiles:
-    """The four weight files and the tokenizer of one model, wherever they lie."""
-
-    denoiser: Path
-    vae: Path
-    text_encoder: Path
-    adapter: Path
-    tokenizer: Path
-
-
-def find_files(folder: str | Path, name: str | None = None) -> CheckpointFiles:
-    """The files of a folder in the shipped layout. `name` (X) is needed when a subfolder holds several.
-
-    Raises InputError naming what is missing or ambiguous.
-    """
-    root = Path(folder)
-    if not root.is_dir():
-        raise InputError(f"no folder {root}; give a folder with {', '.join(FOLDERS.values())}")
-    found = {}
-    for part, sub in FOLDERS.items():
-        stem = "*" if name is None else glob.escape(name)
-        files = sorted(file for suffix in SUFFIXES for file in (root / sub).glob(stem + suffix))
-        if not files:
-            raise InputError(
-                f"no {sub}/{name or '*'}.safetensors in {root}; a checkpoint needs one file in each of its folders"
-            )
-        if len(files) > 1:
-            names = ", ".join(file.stem for file in files)
-            raise InputError(f"{root / sub} holds several files ({names}); pick one with name=")
-        found[part] = files[0]
-    return CheckpointFiles(**found, tokenizer=root / TOKENIZER_FILE)
 
 
 # --- adapter -------------------------------------------------------------------------------------------------------
@@ -169,7 +121,7 @@ def _load_dit(
 ) -> tuple[InstructXTransformer3DModel, LoadReport]:
     with empty_parameters():
         model = build_denoiser(config)
-    report = read_dit(model, path, config, adapter, dtype, device)
+    report = read_dit(model, open_denoiser(path), config, adapter, dtype, device)
     return model.to(device=device).eval(), report.log()
 
 
@@ -238,30 +190,52 @@ def load_pipeline(
     device: str | torch.device = "cpu",
     name: str | None = None,
     merge_lora: bool = True,
+    *,
+    denoiser: str | Path | None = None,
+    vae: str | Path | None = None,
+    text_encoder: str | Path | None = None,
+    adapter: str | Path | None = None,
+    tokenizer: str | Path | None = None,
+    reference_position: Position | None = None,
 ) -> InstructXPipeline:
-    """A pipeline from a folder in the shipped layout, from single files, or (None) the shipped `tiny` model.
+    """A pipeline from a folder in ComfyUI's layout, a Kiwi-Edit folder or training file, or (None) the shipped `tiny`.
 
-    dtype: default fp32 on the CPU, bf16 elsewhere. name: X, when a folder holds several models. What each file gave is
-    in the result's `load_reports` and in the log. Raises InputError on anything missing, damaged, of another profile or
-    size, in an unknown quantisation, pickled or not finite.
+    denoiser, vae, text_encoder, adapter, tokenizer: files or folders for what `source` does not hold, or instead of it;
+    without source all of them. dtype: default fp32 on the CPU, bf16 elsewhere. name: X, when a folder holds several
+    models. reference_position: overrides what a Kiwi-Edit config or file name says. What each file gave is in the
+    result's `load_reports` and in the log, with the licences. Raises InputError on anything missing, damaged, of
+    another profile or size, in an unknown quantisation, pickled or not finite.
     """
     from transformers import PreTrainedTokenizerFast
 
-    files = source if isinstance(source, CheckpointFiles) else find_files(source or SHIPPED, name)
+    given = {"denoiser": denoiser, "vae": vae, "text_encoder": text_encoder, "adapter": adapter, "tokenizer": tokenizer}
+    if isinstance(source, CheckpointFiles):
+        files = source
+    else:
+        nothing = source is None and not any(given.values())
+        files = find_files(SHIPPED if nothing else source, name, **given)
     device = torch.device(device)
     dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
-    config = adapter_config(files.adapter)
-    adapter = read_adapter(files.adapter)
-    transformer, dit_report = _load_dit(files.denoiser, config, adapter, dtype, device)
-    vae, vae_report = _load_vae(files.vae, config, dtype, device)
-    encoder, encoder_report = _load_encoder(files.text_encoder, config, adapter, dtype, device, merge_lora)
+    loaded = load_adapter(
+        files.adapter, text_encoder=files.text_encoder, denoiser=files.denoiser, vae=files.vae,
+        reference_position=reference_position,
+    )  # fmt: skip
+    config, tensors = loaded.config, loaded.tensors
+    reports = [loaded.report.log()]
+    transformer, report = _load_dit(files.denoiser, config, tensors, dtype, device)
+    reports.append(report)
+    if files.denoiser != files.adapter and holds_denoiser(files.adapter) == "lora":
+        reports.append(apply_lora(transformer, files.adapter))
+    vae_model, report = _load_vae(files.vae, config, dtype, device)
+    reports.append(report)
+    encoder, report = _load_encoder(files.text_encoder, config, tensors, dtype, device, merge_lora)
     pipeline = InstructXPipeline(
-        vae=vae,
+        vae=vae_model,
         transformer=transformer,
         encoder=encoder,
         tokenizer=PreTrainedTokenizerFast(tokenizer_object=load_tokenizer(files.tokenizer)),
         scheduler=build_scheduler(config),
         instructx=config,
     )
-    pipeline.load_reports = (dit_report, vae_report, encoder_report)
+    pipeline.load_reports = (*reports, report)
     return pipeline

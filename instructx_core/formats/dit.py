@@ -104,7 +104,7 @@ def dit_config(source: TensorSource) -> DenoiserConfig:
 
 def read_dit(
     module: nn.Module,
-    path: str | Path,
+    path: str | Path | TensorSource,
     config: InstructXConfig,
     adapter: Mapping[str, Tensor] | None = None,
     dtype: torch.dtype = torch.bfloat16,
@@ -112,11 +112,12 @@ def read_dit(
 ) -> LoadReport:
     """Weights of a Wan file and, for a profile with own embedders, of an adapter into `module`.
 
-    module: an InstructXTransformer3DModel built under empty_parameters(). Norms, modulation and embedders stay fp32, as
-    in diffusers. Raises InputError when the file is no such DiT, or tensors do not fit or are not finite.
+    module: an InstructXTransformer3DModel built under empty_parameters(). path: a file, a folder, or a source, which is
+    closed afterwards. Norms, modulation and embedders stay fp32, as in diffusers. Raises InputError when the file is no
+    such DiT, or tensors do not fit or are not finite.
     """
     fp32 = set(getattr(module, "_keep_in_fp32_modules", None) or ())
-    with open_source(path) as stored:
+    with path if isinstance(path, TensorSource) else open_source(path) as stored:
         agree(stored.path, config, ("denoiser",))
         source = dequantised(stored)
         names, ignored = dit_tensors(source)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ..config import InstructXConfig, MllmConfig, VisionConfig
 from ..encoder_weights import EMBEDDERS, agree, assign_tensors, mllm_from_original, mllm_to_original
 from ..errors import InputError
+from ..tensorfile import read_weight
 from .quantised import dequantised, quantisation
 from .report import LoadReport, some
 from .source import TensorSource, open_source, open_sources
@@ -279,11 +280,6 @@ def _read_mllm(
 def _read(
     source: TensorSource, key: str, layer: LoraLayer | None, dtype: torch.dtype, device: str | torch.device
 ) -> Tensor:
-    weight = source.get(key, device, torch.float32 if layer is not None else dtype)
-    if not weight.is_floating_point():
-        raise InputError(f"{source.path.name}: {key} is {source.dtype(key)}, no weight; use the bf16 or fp16 file")
-    if layer is not None:
-        weight = layer.merged_into(weight).to(dtype)
-    if not bool(torch.isfinite(weight).all()):
-        raise InputError(f"{source.path.name}: {key} holds NaN or infinity; the file is broken, download it again")
-    return weight
+    if layer is None:
+        return read_weight(source, key, device, dtype)
+    return layer.merged_into(read_weight(source, key, device, torch.float32)).to(dtype)

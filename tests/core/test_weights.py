@@ -192,7 +192,7 @@ def test_repackaged_and_diffusers_spellings_load(tmp_path):
     qwen = {f"model.language_model.{k[6:]}" if k.startswith("model.") else f"model.{k}": v
             for k, v in load_file(files.text_encoder).items()}  # fmt: skip
     save_file(qwen | {"lm_head.weight": torch.zeros(2, 2)}, tmp_path / "qwen.safetensors")
-    adapter = weights.read_adapter(files.adapter, config)
+    adapter = encoder_weights.read_adapter(files.adapter, config)
     encoder = weights.load_encoder(tmp_path / "qwen.safetensors", config, adapter, torch.float32)
     assert all(torch.equal(a, b) for a, b in zip(encoder.parameters(), pipe.encoder.parameters(), strict=True))
 
@@ -301,12 +301,12 @@ def test_files_of_another_profile_are_refused(saved, tmp_path, part, field):
 def test_an_adapter_of_another_profile_is_refused(saved):
     files = weights.find_files(saved)
     with pytest.raises(InputError, match="belongs to tiny"):
-        weights.read_adapter(files.adapter, paper_14b())
+        encoder_weights.read_adapter(files.adapter, paper_14b())
     with pytest.raises(InputError, match="carries no InstructX config"):
         path = files.adapter.with_name("plain.safetensors")
         save_file({"x": torch.zeros(1)}, path)
         try:
-            weights.adapter_config(path)
+            encoder_weights.adapter_config(path)
         finally:
             path.unlink()
 
