@@ -24,10 +24,12 @@ from torch import Tensor
 from .errors import InputError
 from .geometry import FitBox, fit_size, pad_frames
 from .media import Media, output_kind, read_image, read_media, write_image, write_video
+from .media_stream import ClipScan, scan_clip
 from .memory import within_memory
 
 if TYPE_CHECKING:
     from .config import InstructXConfig
+    from .long_video.job import OnWindow, WindowOptions
     from .pipeline import InstructXPipeline
 
 Progress = Callable[[int, int], None]  # (step done, steps in all)
@@ -41,11 +43,16 @@ class Limits:
     max_frames: int
     remark: str = ""
 
+    def remarks(self, size: tuple[int, int], frames: int) -> list[str]:
+        """The remark, unless the source (H, W) and its frames are just what the model was trained on."""
+        trained = size[0] * size[1] == self.max_pixels and frames in (1, self.max_frames)
+        return [self.remark] if self.remark and not trained else []
+
 
 _LIMITS = {
     "tiny": Limits(
         64 * 64,
-        1021,
+        17,
         "the tiny model was trained on 64x64 pictures and 17-frame clips of coloured shapes: expect toy results on "
         "photos and films",
     ),
@@ -141,31 +148,36 @@ def edit_file(
     seed: int = 0,
     max_pixels: int | None = None,
     max_frames: int | None = None,
+    windows: WindowOptions | None = None,
     progress: Progress | None = None,
+    on_window: OnWindow | None = None,
 ) -> EditReport:
     """Edit an image or a clip on disk. The output's suffix must fit the source's kind; it is written atomically.
 
     steps, guidance: default to the model's. max_pixels: area of a frame the model works at, default by model (the
-    result has that size). max_frames: a longer clip is refused. progress(done, total) is called after each step.
+    result has that size). A clip longer than the model's length (limits_of) is edited in windows (long_video), and so
+    is every clip when `windows` is given; max_frames: in one piece, a longer clip is refused. progress(done, total) is
+    called after each step, on_window after each window.
     Raises InputError for anything wrong with input, output path or the model's numbers; then nothing is written.
     """
     config = pipe.instructx_config
     limits = limits_of(config)
     check_request(instruction, seed, steps, max_pixels)
     kind = output_kind(output)
+    look = read_media(source, first_only=True)
+    check_kind(look, kind, Path(output))
+    if scan := _needs_windows(source, kind, limits, max_frames, windows):
+        from .long_video.job import edit_clip
+
+        return edit_clip(
+            pipe, scan, instruction, references, output=output, options=windows, steps=steps, guidance=guidance,
+            seed=seed, max_pixels=max_pixels, progress=progress, on_window=on_window,
+        )  # fmt: skip
     seconds: dict[str, float] = {}
-    box: list[FitBox] = []
-
-    def fit(frame_HWC: np.ndarray) -> np.ndarray:
-        if not box:
-            area = limits.max_pixels if max_pixels is None else max_pixels
-            box.append(fit_size(*frame_HWC.shape[:2], config.size_multiple, area))
-        return apply_box(frame_HWC, box[0])
-
+    box = fit_size(*look.size, config.size_multiple, limits.max_pixels if max_pixels is None else max_pixels)
     with _timed(seconds, "read"):
-        media = read_media(source, fit, limits.max_frames if max_frames is None else max_frames)
+        media = read_media(source, lambda frame_HWC: apply_box(frame_HWC, box), max_frames)
         pictures = [read_image(path) for path in references]
-    check_kind(media, kind, Path(output))
     with _timed(seconds, "edit"):
         frames_FHWC, steps, guidance = run_clip(pipe, media, instruction, pictures, steps, guidance, seed, progress)
     notes = [*media.notes, *pipe.memory.notes]
@@ -176,14 +188,25 @@ def edit_file(
             )
         else:
             write_image(output, frames_FHWC[0])
-    if limits.remark and (media.size != (64, 64) or len(frames_FHWC) not in (1, 17)):
-        notes.append(limits.remark)
+    notes += limits.remarks(media.size, len(frames_FHWC))
     return EditReport(
         source=Path(source), output=Path(output), instruction=instruction, references=len(pictures),
-        modality="video" if media.is_video else "image", source_size=media.size, box=box[0],
+        modality="video" if media.is_video else "image", source_size=media.size, box=box,
         frames_in=len(frames_FHWC), frames_padded=pad_frames(len(frames_FHWC), config.vae.scale_factor_temporal),
         fps=media.fps, steps=steps, guidance_scale=guidance, seed=seed, notes=tuple(notes), seconds=seconds,
     )  # fmt: skip
+
+
+def _needs_windows(
+    source: str | Path, kind: str, limits: Limits, max_frames: int | None, windows: WindowOptions | None
+) -> ClipScan | None:
+    """The scanned clip where it is to be edited in windows, else None. Raises InputError for contradicting options."""
+    if windows is not None and max_frames is not None:
+        raise InputError("windows and max_frames are both given; max_frames edits in one piece: give one of them")
+    if kind == "image" or max_frames is not None:
+        return None
+    scan = scan_clip(source)
+    return scan if windows is not None or scan.frames > limits.max_frames else None
 
 
 def check_request(instruction: str, seed: int, steps: int | None, max_pixels: int | None) -> None:

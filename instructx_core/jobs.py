@@ -126,7 +126,7 @@ def job_key(job: Job, model: str) -> str:
     files = [job.source, *job.references, *(value for value in job.options.values() if isinstance(value, Path))]
     options = {name: value for name, value in job.options.items() if not isinstance(value, Path)}
     parts = [model, job.instruction, job.output.suffix, [file_digest(file) for file in files], options]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def file_digest(path: Path) -> str:

@@ -34,7 +34,7 @@ def test_photo(random_pipe: Any, photo: Path, tmp_path: Path) -> None:
 def test_clip_with_audio(random_pipe: Any, bunny: Path, tmp_path: Path) -> None:
     """132 frames: padded to 133, trimmed back; 25 fps and the sound stay."""
     output = tmp_path / "out.mp4"
-    report = edit_file(random_pipe, bunny, "make it dark", output=output, steps=1, max_pixels=32 * 32)
+    report = edit_file(random_pipe, bunny, "make it dark", output=output, steps=1, max_pixels=32 * 32, max_frames=132)
     assert (report.frames_in, report.frames_padded) == (132, 133)
     assert any("trimmed back to 132" in line for line in report.lines())
     back = read_media(output)

@@ -30,9 +30,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size", help="largest area to work at, WxH, e.g. 832x480; the source's shape is kept (default: by model)"
     )
-    parser.add_argument("--max-frames", type=int, help="refuse longer clips (default: by model)")
+    parser.add_argument("--max-frames", type=int, help="edit in one piece, and refuse a clip longer than this")
+    add_window_arguments(parser)
     add_sampling_arguments(parser)
     add_model_arguments(parser)
+
+
+def add_window_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "long clips",
+        "A clip of more frames than the model was made for (tiny 17, paper_14b 81, kiwi_5b 121) is edited in windows: "
+        "each goes on from the last edited frame of the one before it. Any of these options asks for windows.",
+    )
+    group.add_argument("--window", metavar="5s|FRAMES", help="length of a window (default: 5s, at most the model's)")
+    group.add_argument("--overlap", type=int, help="frames shared by two windows (default: 1)")
+    group.add_argument(
+        "--context", choices=["window", "first"], help="whose frames the encoder sees: of each window, or of the first"
+    )
+    group.add_argument("--match-colour", action="store_true", help="correct colour drift where windows meet")
+    group.add_argument("--restart", action="store_true", help="throw away finished windows of an interrupted edit")
+
+
+def parse_window(text: str | None) -> dict[str, Any]:
+    """'81' -> {"frames": 81}; '5s' -> {"seconds": 5.0}; None -> {}. Raises InputError for anything else."""
+    if text is None:
+        return {}
+    match = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)s", text.strip().lower())
+    if match is None:
+        raise InputError(f"--window {text!r} is no length; write seconds as 5s, or frames as 81")
+    return {"frames": int(match[1])} if match[1] else {"seconds": float(match[2])}
+
+
+def window_options(args: argparse.Namespace) -> Any:
+    """WindowOptions where one of their options was given, else None: edit_file's own rule. Raises InputError."""
+    from ..long_video.job import WindowOptions
+
+    given = {name: getattr(args, name) for name in ("overlap", "context") if getattr(args, name) is not None}
+    given |= {name: True for name in ("match_colour", "restart") if getattr(args, name)}
+    given |= parse_window(args.window)
+    return WindowOptions(**given) if given else None
 
 
 def parse_size(text: str | None) -> int | None:
@@ -58,7 +94,7 @@ def edit_options(args: argparse.Namespace) -> dict[str, Any]:
     """The options of one edit as keyword arguments of edit_file. Raises InputError for a wrong size."""
     return {
         "steps": args.steps, "guidance": args.guidance, "seed": args.seed, "max_pixels": parse_size(args.size),
-        "max_frames": args.max_frames,
+        "max_frames": args.max_frames, "windows": window_options(args),
     }  # fmt: skip
 
 
@@ -80,15 +116,21 @@ def run_one(args: argparse.Namespace) -> int:
     for path in args.reference:
         read_image(path)
     pipe = load(args)
+    line = ProgressLine("step")
     report = edit_file(
-        pipe, args.input, args.instruction, args.reference, output=args.output, **options, progress=ProgressLine("step")
-    )
+        pipe, args.input, args.instruction, args.reference, output=args.output, **options, progress=line,
+        on_window=lambda result, total: line.tell(
+            f"window {result.window.index + 1}/{total}: frames {result.window.first_new} to {result.window.stop - 1}, "
+            f"shared frames changed by {result.join:.1f} of 255"
+        ),
+    )  # fmt: skip
     print("\n".join([*report.lines(), *attention_lines(pipe)]))
     return 0
 
 
 # Options a line of the list may hold: what Python type JSON must give.
-JOB_OPTIONS = {"steps": int, "guidance": (int, float), "seed": int, "size": str, "max_frames": int}
+JOB_OPTIONS = {"steps": int, "guidance": (int, float), "seed": int, "size": str, "max_frames": int, "window": str,
+               "overlap": int, "context": str}  # fmt: skip
 
 
 def run_list(args: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .benchmark import Rate, Summary, benchmark_samples, summarise
 from .edits import TASKS
+from .long import jumps, part, there_and_back
 from .palette import COLORS, GROUNDS, HELD_OUT, PLACES, SHAPES, SIZE
 from .questions import qa_pairs
 from .render import render
@@ -38,7 +39,9 @@ __all__ = [
     "caption",
     "frame_times",
     "image_tasks",
+    "jumps",
     "looks_of",
+    "part",
     "qa_pairs",
     "render",
     "sample",
@@ -46,5 +49,6 @@ __all__ = [
     "score",
     "summarise",
     "tasks_of",
+    "there_and_back",
     "video_tasks",
 ]

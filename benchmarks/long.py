@@ -1,0 +1,299 @@
+"""Long edits on the shapes world: memory against length, and how well windows fit together against three baselines.
+
+    python benchmarks/long.py memory --json memory.json --folder DIR  5 s, 30 s, 5 min of the tiny world, a process each
+    python benchmarks/long.py seams --json seams.json [--host DIR]    8 windows of 17 frames; DIR: a ComfyUI's tree
+    python benchmarks/long.py report memory.json seams.json --plot docs/long-video.png
+
+--host needs the host's own packages (tests/comfyui/requirements.txt). Memory is the process's peak resident set (VmHWM)
+after every window. Jumps are what shapes.jumps measures, in levels of 255: at the joins, and at all other frames.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+FPS, SIZE, WINDOWS = 16, 17, 8
+LENGTHS = {"5 s": 5, "30 s": 30, "5 min": 300}
+CASES = (("color", 3), ("swap", 1))  # (task, number) of test clips whose first window the shipped model gets right
+STEPS = 12
+FADE = 8  # frames two cross-faded windows share, the habit of published nodes
+
+
+def peak_mib() -> float:
+    """Largest resident set of this process so far, MiB."""
+    text = Path("/proc/self/status").read_text()
+    return int(next(line for line in text.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
+
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+
+def edit_one(source: Path, output: Path, steps: int) -> dict[str, Any]:
+    """One long edit in this process: peak memory and seconds after every window."""
+    from instructx_core import edit_file, load_pipeline
+
+    pipe = load_pipeline()
+    pipe.set_progress_bar_config(disable=True)
+    start, peaks, seconds = time.perf_counter(), [], []
+
+    def note(*_: Any) -> None:
+        peaks.append(round(peak_mib(), 1))
+        seconds.append(round(time.perf_counter() - start, 2))
+
+    edit_file(pipe, source, "make the circle blue", output=output, steps=steps, on_window=note)
+    return {"peaks_mib": peaks, "seconds": seconds, "peak_mib": round(peak_mib(), 1)}
+
+
+def memory(folder: Path, steps: int) -> dict[str, Any]:
+    """Every length in a process of its own; the same clip, played longer."""
+    from instructx_core.media import write_video
+    from instructx_core.media_stream import scan_clip
+    from instructx_core.shapes import sample, there_and_back
+
+    found: dict[str, Any] = {"steps": steps, "fps": FPS, "lengths": {}}
+    for name, seconds in LENGTHS.items():
+        source, output = folder / f"{seconds}.mp4", folder / f"{seconds}_edited.mp4"
+        frames = there_and_back(sample("test", 6, "video", "color"), seconds * FPS).source_FHWC
+        write_video(source, frames, FPS)
+        command = [sys.executable, __file__, "one", str(source), str(output), "--steps", str(steps)]
+        told = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        kept = scan_clip(output).frames == len(frames)
+        found["lengths"][name] = {"frames": len(frames), "frames_kept": kept, **told}
+        sys.stderr.write(f"{name}: {told['peak_mib']} MiB, {told['seconds'][-1]} s\n")
+    return found
+
+
+# --- seams -----------------------------------------------------------------------------------------------------------
+
+
+def methods(edit: Callable[..., np.ndarray], clip: Any) -> dict[str, Callable[[], np.ndarray]]:
+    """Name -> the long clip edited that way. edit(frames, seed) edits one window."""
+    from instructx_core.long_video import edit_windows, plan_windows
+
+    frames_FHWC = clip.source_FHWC
+    windows = plan_windows(len(frames_FHWC), SIZE)
+
+    def ours(match_colour: bool = False, own_seeds: bool = False) -> np.ndarray:
+        results = edit_windows(
+            iter(frames_FHWC), windows, lambda given, w: edit(given, w.index if own_seeds else 0),
+            match_colour=match_colour,
+        )  # fmt: skip
+        return np.concatenate([result.new_FHWC for result in results])
+
+    def independent(own_seeds: bool) -> np.ndarray:
+        made = [edit(frames_FHWC[w.start : w.stop], w.index if own_seeds else 0)[w.shared :] for w in windows]
+        return np.concatenate(made)
+
+    def cross_fade() -> np.ndarray:
+        parts = plan_windows(len(frames_FHWC), SIZE, FADE)
+        total, weight_F = np.zeros(frames_FHWC.shape), np.zeros(len(frames_FHWC))
+        for w in parts:
+            ramp_F = np.minimum(1.0, np.arange(1, w.frames + 1) / (FADE + 1))
+            share_F = (ramp_F if w.index else 1.0) * (ramp_F[::-1] if w.index + 1 < len(parts) else 1.0)
+            share_F = np.broadcast_to(share_F, w.frames)
+            total[w.start : w.stop] += edit(frames_FHWC[w.start : w.stop], 0) * share_F[:, None, None, None]
+            weight_F[w.start : w.stop] += share_F
+        return np.rint(total / weight_F[:, None, None, None]).astype(np.uint8)
+
+    return {
+        "hand-over (ours)": ours,
+        "hand-over, colours matched": lambda: ours(match_colour=True),
+        "hand-over, a seed each": lambda: ours(own_seeds=True),
+        "independent, one seed": lambda: independent(False),
+        "independent, a seed each": lambda: independent(True),
+        f"cross-fade of {FADE} frames": cross_fade,
+    }
+
+
+def judge(clip: Any, edited_FHWC: np.ndarray) -> dict[str, Any]:
+    """Success of each window; mean and largest jump at the joins, mean jump elsewhere; of 255."""
+    from instructx_core.shapes import jumps, part, score
+
+    step = SIZE - 1
+    success = [
+        score(part(clip, i * step, i * step + SIZE), edited_FHWC[i * step : i * step + SIZE]).success
+        for i in range(WINDOWS)
+    ]
+    jump_F = jumps(edited_FHWC, clip.target_FHWC)
+    at = np.arange(1, WINDOWS) * step  # from the tail of a window to the first new frame of the next
+    inside = np.delete(jump_F, at)
+    return {
+        "success": success, "join": round(float(jump_F[at].mean()), 3),
+        "join_max": round(float(jump_F[at].max()), 3), "inside": round(float(inside.mean()), 3),
+    }  # fmt: skip
+
+
+def seams(steps: int, host: Path | None, save: Path | None) -> dict[str, Any]:
+    from fractions import Fraction
+
+    import torch
+
+    from instructx_core import load_pipeline
+    from instructx_core.edit import run_clip
+    from instructx_core.media import Media
+    from instructx_core.shapes import sample, there_and_back
+
+    pipe = load_pipeline()
+    pipe.set_progress_bar_config(disable=True)
+    rows: dict[str, Any] = {}
+    for task, index in CASES:
+        clip = there_and_back(sample("test", index, "video", task), WINDOWS * (SIZE - 1) + 1)
+
+        def edit(frames_FHWC: np.ndarray, seed: int, clip: Any = clip) -> np.ndarray:
+            media = Media(Path("clip"), frames_FHWC, (64, 64), is_video=True, fps=Fraction(FPS))
+            return run_clip(pipe, media, clip.instruction, [], steps, None, seed, None)[0]
+
+        ways = methods(edit, clip)
+        if host is not None:
+            ways["ComfyUI context windows"] = context_windows(host, clip, steps)
+        for name, way in ways.items():
+            with torch.no_grad():
+                edited_FHWC = way()
+            rows.setdefault(name, {})[f"{task} {index}"] = judge(clip, edited_FHWC)
+            sys.stderr.write(f"{task} {index}, {name}: {rows[name][f'{task} {index}']}\n")
+            if save is not None:
+                np.savez_compressed(save / f"{task}_{index}_{name.replace(' ', '_')}.npz", edited_FHWC)
+    return {"steps": steps, "window": SIZE, "windows": WINDOWS, "methods": rows}
+
+
+def load_host(tree: Path) -> Callable[[str], ModuleType]:
+    """ComfyUI's modules in this process, on the CPU, and this pack as it loads it; by_name("nodes.sampler")."""
+    sys.path.insert(0, str(tree))
+    cli = importlib.import_module("comfy.cli_args")
+    cli.args.cpu = True
+    spec = importlib.util.spec_from_file_location("pack", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
+    if spec is None or spec.loader is None:
+        raise SystemExit(f"error: {ROOT} is no node pack")
+    sys.modules["pack"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["pack"])
+    return lambda name: importlib.import_module(f"pack.{name}")
+
+
+def context_windows(tree: Path, clip: Any, steps: int) -> Callable[[], np.ndarray]:
+    """The host's own way: the whole clip at once, each step in overlapping windows of latents that are averaged."""
+
+    def run() -> np.ndarray:
+        import torch
+
+        pack = load_host(tree)
+        host, sd = importlib.import_module("comfy.utils"), importlib.import_module("comfy.sd")
+        manual = importlib.import_module("comfy_extras.nodes_context_windows").WanContextWindowsManualNode
+        name = "instructx_tiny.safetensors"
+        pack("nodes.host").register_shipped_models()
+        tiny = ROOT / "instructx_core" / "assets" / "tiny"
+        model = sd.load_diffusion_model(str(tiny / "diffusion_models" / name), model_options={"dtype": torch.float32})
+        vae = sd.VAE(sd=host.load_torch_file(str(tiny / "vae" / name)), dtype=torch.float32)
+        (encoder,) = pack("nodes.load_encoder").InstructXLoadEncoder.execute(name, name, "fp32", "cpu").args
+        source = torch.from_numpy(clip.source_FHWC.copy()).float() / 255.0
+        with torch.inference_mode():
+            queries = pack("nodes.query_embeddings").InstructXQueryEmbeddings.execute(encoder, clip.instruction, source)
+            positive = pack("nodes.connector").InstructXConnector.execute(queries.args[0]).args[0]
+            patched, *rest = (
+                pack("nodes.source_reference")
+                .InstructXSourceReference.execute(model, positive, vae, source, "error", "error")
+                .args
+            )
+            windowed = manual.execute(patched, SIZE, FADE, "standard_static", 1, False, "pyramid").args[0]
+            sampler = pack("nodes.sampler").InstructXSampler
+            image = sampler.execute(windowed, *rest, vae, 0, steps, 1.0, 3.0, "euler", "instructx", 1.0).args[0]
+        return (image * 255.0).round().to(torch.uint8).numpy()
+
+    return run
+
+
+# --- report ----------------------------------------------------------------------------------------------------------
+
+
+def report(memory_json: Path, seams_json: Path, plot: Path | None) -> str:
+    """Both tables in Markdown; the plot where asked for."""
+    measured, joins = json.loads(memory_json.read_text()), json.loads(seams_json.read_text())
+    lines = ["| length | frames | windows | peak memory, MiB | seconds |", "| --- | --- | --- | --- | --- |"]
+    for name, row in measured["lengths"].items():
+        cells = (row["frames"], len(row["peaks_mib"]), row["peak_mib"], row["seconds"][-1])
+        lines.append(f"| {name} | " + " | ".join(str(cell) for cell in cells) + " |")
+    lines += [
+        "",
+        "| method | windows that succeed | jump at joins | largest | elsewhere |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, cases in joins["methods"].items():
+        good, total = (sum(f(case["success"]) for case in cases.values()) for f in (sum, len))
+        means = [np.mean([case[key] for case in cases.values()]) for key in ("join", "join_max", "inside")]
+        lines.append(f"| {name} | {good} of {total} | " + " | ".join(f"{value:.2f}" for value in means) + " |")
+    if plot is not None:
+        draw(measured, joins, plot)
+    return "\n".join(lines)
+
+
+def draw(measured: dict[str, Any], joins: dict[str, Any], plot: Path) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.6), gridspec_kw={"width_ratios": [1, 1.3]})
+    for name, row in measured["lengths"].items():
+        left.plot(range(1, len(row["peaks_mib"]) + 1), row["peaks_mib"], marker=".", label=name)
+    left.set(xscale="log", xlabel="windows done", ylabel="peak memory, MiB", title="Memory against length")
+    left.set_ylim(0, 1.25 * max(row["peak_mib"] for row in measured["lengths"].values()))
+    left.legend(frameon=False)
+    names = list(joins["methods"])
+    means = {
+        key: [np.mean([c[key] for c in joins["methods"][n].values()]) for n in names] for key in ("join", "inside")
+    }
+    rows = np.arange(len(names))
+    right.barh(rows - 0.2, means["join"], 0.4, label="at the joins")
+    right.barh(rows + 0.2, means["inside"], 0.4, label="elsewhere")
+    right.set_yticks(rows, names)
+    right.invert_yaxis()
+    right.set(xlabel="jump from frame to frame beyond the true one, of 255", title="Where windows meet")
+    right.legend(frameon=False)
+    figure.tight_layout()
+    figure.savefig(plot, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    for verb in ("memory", "seams"):
+        command = verbs.add_parser(verb)
+        command.add_argument("--json", type=Path, required=True)
+        command.add_argument("--steps", type=int, default=STEPS)
+    verbs.choices["memory"].add_argument("--folder", type=Path, required=True, help="for the clips")
+    verbs.choices["seams"].add_argument("--host", type=Path, help="a ComfyUI tree: its context windows as well")
+    verbs.choices["seams"].add_argument("--save", type=Path, help="folder for the edited clips")
+    one = verbs.add_parser("one")
+    one.add_argument("source", type=Path)
+    one.add_argument("output", type=Path)
+    one.add_argument("--steps", type=int, required=True)
+    told = verbs.add_parser("report")
+    told.add_argument("memory_json", type=Path)
+    told.add_argument("seams_json", type=Path)
+    told.add_argument("--plot", type=Path)
+    args = parser.parse_args()
+    if args.verb == "one":
+        sys.stdout.write(json.dumps(edit_one(args.source, args.output, args.steps)))
+    elif args.verb == "report":
+        sys.stdout.write(report(args.memory_json, args.seams_json, args.plot) + "\n")
+    else:
+        found = memory(args.folder, args.steps) if args.verb == "memory" else seams(args.steps, args.host, args.save)
+        args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
