@@ -8,6 +8,7 @@ Legend: F frames, H W pixels, C = 3 (RGB).
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,9 +24,19 @@ from torch import Tensor
 
 from .errors import InputError
 from .geometry import FitBox, fit_size, pad_frames
-from .media import Media, output_kind, read_image, read_media, write_image, write_video
+from .media import (
+    ALPHA_SUFFIXES,
+    Media,
+    claim_output,
+    output_kind,
+    read_image,
+    read_media,
+    write_image,
+    write_video,
+)
 from .media_stream import ClipScan, scan_clip
 from .memory import within_memory
+from .paste import KeepOutside, paste_back
 
 if TYPE_CHECKING:
     from .config import InstructXConfig
@@ -83,13 +94,14 @@ class EditReport:
     guidance_scale: float
     seed: int
     references: int
+    restored: bool = False  # pasted back into the source, at its size
     notes: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def size(self) -> tuple[int, int]:
         """(H, W) of the result."""
-        return self.box.height, self.box.width
+        return self.source_size if self.restored else (self.box.height, self.box.width)
 
     def lines(self) -> list[str]:
         """The report for a person."""
@@ -136,6 +148,18 @@ def to_uint8_frames(frames_BFCHW: Tensor) -> np.ndarray:
     return (frames_BFCHW[0].float() * 255.0).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
 
+def claims_output(edit: Callable[..., EditReport]) -> Callable[..., EditReport]:
+    """No second job may work on the output of one that runs (media.claim_output), from its beginning on."""
+
+    @functools.wraps(edit)
+    def claimed(*arguments: Any, output: str | Path, **options: Any) -> EditReport:
+        with claim_output(output):
+            return edit(*arguments, output=output, **options)
+
+    return claimed
+
+
+@claims_output
 def edit_file(
     pipe: InstructXPipeline,
     source: str | Path,
@@ -148,6 +172,8 @@ def edit_file(
     seed: int = 0,
     max_pixels: int | None = None,
     max_frames: int | None = None,
+    partial: bool = False,
+    keep_outside: KeepOutside | None = None,
     windows: WindowOptions | None = None,
     progress: Progress | None = None,
     on_window: OnWindow | None = None,
@@ -158,6 +184,8 @@ def edit_file(
     result has that size). A clip longer than the model's length (limits_of) is edited in windows (long_video), and so
     is every clip when `windows` is given; max_frames: in one piece, a longer clip is refused. progress(done, total) is
     called after each step, on_window after each window.
+    partial: of a damaged or cut off clip, edit what can be read. keep_outside: lay the edit over the source at its full
+    size, exact outside of a mask (paste.py).
     Raises InputError for anything wrong with input, output path or the model's numbers; then nothing is written.
     """
     config = pipe.instructx_config
@@ -166,7 +194,9 @@ def edit_file(
     kind = output_kind(output)
     look = read_media(source, first_only=True)
     check_kind(look, kind, Path(output))
-    if scan := _needs_windows(source, kind, limits, max_frames, windows):
+    if keep_outside is not None:
+        keep_outside.check(look)
+    if scan := _needs_windows(look, limits, max_frames, windows, partial, keep_outside):
         from .long_video.job import edit_clip
 
         return edit_clip(
@@ -176,37 +206,66 @@ def edit_file(
     seconds: dict[str, float] = {}
     box = fit_size(*look.size, config.size_multiple, limits.max_pixels if max_pixels is None else max_pixels)
     with _timed(seconds, "read"):
-        media = read_media(source, lambda frame_HWC: apply_box(frame_HWC, box), max_frames)
+        media = read_media(source, lambda frame_HWC: apply_box(frame_HWC, box), max_frames, partial=partial)
         pictures = [read_image(path) for path in references]
     with _timed(seconds, "edit"):
         frames_FHWC, steps, guidance = run_clip(pipe, media, instruction, pictures, steps, guidance, seed, progress)
     notes = [*media.notes, *pipe.memory.notes]
     with _timed(seconds, "write"):
-        if media.is_video:
-            notes += write_video(
-                output, frames_FHWC, media.fps or 25, audio=media.audio, pixel_aspect=media.pixel_aspect
-            )
-        else:
-            write_image(output, frames_FHWC[0])
+        notes += _write(Path(output), media, frames_FHWC, box, keep_outside, partial)
     notes += limits.remarks(media.size, len(frames_FHWC))
     return EditReport(
         source=Path(source), output=Path(output), instruction=instruction, references=len(pictures),
         modality="video" if media.is_video else "image", source_size=media.size, box=box,
         frames_in=len(frames_FHWC), frames_padded=pad_frames(len(frames_FHWC), config.vae.scale_factor_temporal),
         fps=media.fps, steps=steps, guidance_scale=guidance, seed=seed, notes=tuple(notes), seconds=seconds,
+        restored=keep_outside is not None,
     )  # fmt: skip
 
 
+def _write(
+    output: Path, media: Media, frames_FHWC: np.ndarray, box: FitBox, keep_outside: KeepOutside | None, partial: bool
+) -> list[str]:
+    """Write the edited frames of `media`, alone or over its source; notes on transparency and sound."""
+    notes: list[str] = []
+    if keep_outside is not None:
+        original = read_media(media.path, partial=partial)
+        frames_FHWC, note = paste_back(original.frames_FHWC, media.frames_FHWC, frames_FHWC, box, keep_outside)
+        notes.append(note + (", before its compression" if media.is_video else ""))
+        media = original
+    if media.is_video:
+        fps = media.fps or 25
+        return notes + list(write_video(output, frames_FHWC, fps, audio=media.audio, pixel_aspect=media.pixel_aspect))
+    if media.alpha_HW is None:
+        write_image(output, frames_FHWC[0])
+    elif output.suffix.lower() in ALPHA_SUFFIXES:
+        write_image(output, frames_FHWC[0], media.alpha_HW)
+        notes.append("the source's transparency was put back")
+    else:
+        write_image(output, frames_FHWC[0])
+        notes.append(f"the source's transparency is lost: {output.suffix} has none, write a .png to keep it")
+    return notes
+
+
 def _needs_windows(
-    source: str | Path, kind: str, limits: Limits, max_frames: int | None, windows: WindowOptions | None
+    look: Media,
+    limits: Limits,
+    max_frames: int | None,
+    windows: WindowOptions | None,
+    partial: bool,
+    keep_outside: KeepOutside | None,
 ) -> ClipScan | None:
     """The scanned clip where it is to be edited in windows, else None. Raises InputError for contradicting options."""
     if windows is not None and max_frames is not None:
         raise InputError("windows and max_frames are both given; max_frames edits in one piece: give one of them")
-    if kind == "image" or max_frames is not None:
+    if not look.is_video or max_frames is not None:
         return None
-    scan = scan_clip(source)
-    return scan if windows is not None or scan.frames > limits.max_frames else None
+    scan = scan_clip(look.path, partial)
+    if windows is None and scan.frames <= limits.max_frames:
+        return None
+    if keep_outside is not None:
+        raise InputError("keep_outside works on clips in one piece; give max_frames, or cut the clip")
+    return scan
 
 
 def check_request(instruction: str, seed: int, steps: int | None, max_pixels: int | None) -> None:

@@ -7,6 +7,7 @@ what is finished and untouched is skipped. Paths in the list are relative to its
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import logging
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("instructx")
 
-# What a line of the list may hold. The paths, and the keyword arguments of edit_file with their types.
 _PATHS = ("input", "output", "reference")
 _BLOCK = 1 << 20
 
@@ -101,7 +101,6 @@ def _read_job(line: int, text: str, folder: Path, parse: Callable[[dict[str, Any
         parsed = parse(options)
     except InputError as error:
         raise InputError(f"line {line}: {error}") from None
-    parsed = {name: folder / value if isinstance(value, Path) else value for name, value in parsed.items()}
     return Job(
         line, folder / values["input"], values["instruction"], folder / values["output"],
         tuple(folder / name for name in references), parsed,
@@ -123,10 +122,16 @@ def model_key(folder: Path, settings: Mapping[str, Any]) -> str:
 
 def job_key(job: Job, model: str) -> str:
     """Content key: changes with the bytes of any input file, any setting or the model; not with names and dates."""
-    files = [job.source, *job.references, *(value for value in job.options.values() if isinstance(value, Path))]
-    options = {name: value for name, value in job.options.items() if not isinstance(value, Path)}
-    parts = [model, job.instruction, job.output.suffix, [file_digest(file) for file in files], options]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+    def content(value: Any) -> Any:
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            parts = (part for part in dataclasses.fields(value) if part.repr)  # the others do not change the result
+            return {part.name: content(getattr(value, part.name)) for part in parts}
+        return file_digest(value) if isinstance(value, Path) else value
+
+    options = {name: content(value) for name, value in job.options.items()}
+    parts = [model, job.instruction, job.output.suffix, *map(content, (job.source, *job.references)), options]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def file_digest(path: Path) -> str:

@@ -9,6 +9,7 @@ Legend: F frames, H W pixels of the source, h w of the edit, C = 3 (RGB, 0..255)
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,32 @@ from PIL import Image, ImageFilter
 
 from .errors import InputError
 from .geometry import FitBox
-from .media import read_image
+from .media import Media, read_image
 
 AUTO = "auto"
 THRESHOLD = 24  # levels of 255: a smaller difference, after a 3x3 mean, is taken for the loss of the VAE
 FEATHER = 8  # pixels of the source
+
+
+@dataclass(frozen=True, slots=True)
+class KeepOutside:
+    """Outside of what the source stays as it is. mask: a picture, None: found by difference. feather: source pixels."""
+
+    mask: Path | None = None
+    feather: int = FEATHER
+
+    def check(self, media: Media) -> None:
+        """Raises InputError for a mask or a feather that cannot be used, or a clip whose size H.264 cannot hold."""
+        height, width = media.size
+        if self.feather < 0:
+            raise InputError(f"feather is {self.feather} pixels; it must be 0 or more")
+        if media.is_video and (height % 2 or width % 2):
+            raise InputError(
+                f"{media.path}: {width}x{height} cannot be written at its own size, H.264 needs even sides; leave "
+                "--keep-outside out or crop the clip by one pixel"
+            )
+        if self.mask is not None:
+            read_mask(self.mask, media.size)
 
 
 def read_mask(path: Path, size: tuple[int, int]) -> np.ndarray:
@@ -70,10 +92,8 @@ def to_source(picture: np.ndarray, box: FitBox, method: Image.Resampling) -> np.
 def feathered(mask_HW: np.ndarray, feather: int) -> np.ndarray:
     """Weights 0..255 that rise from the mask's edge inwards over about 2 * feather pixels; 0 wherever the mask is 0.
 
-    The picture's own border is no edge. Raises InputError for a negative feather.
+    The picture's own border is no edge.
     """
-    if feather < 0:
-        raise InputError(f"feather is {feather} pixels; it must be 0 or more")
     if feather == 0:
         return mask_HW
     padded = Image.fromarray(np.pad(np.where(mask_HW > 0, 255, 0).astype(np.uint8), 2 * feather, mode="edge"))
@@ -83,36 +103,38 @@ def feathered(mask_HW: np.ndarray, feather: int) -> np.ndarray:
 
 
 def paste_back(
-    original_FHWC: np.ndarray, source_FHWC: np.ndarray, edited_FHWC: np.ndarray, box: FitBox, keep_outside: Path | str,
-    feather: int = FEATHER,
-) -> tuple[np.ndarray, str]:  # fmt: skip
+    original_FHWC: np.ndarray, source_FHWC: np.ndarray, edited_FHWC: np.ndarray, box: FitBox, keep: KeepOutside
+) -> tuple[np.ndarray, str]:
     """(full-size frames uint8 (F, H, W, 3), a note on what was kept).
 
     original_FHWC: the untouched source. source_FHWC, edited_FHWC: what the model saw and made, (F, h, w, 3).
-    keep_outside: a mask picture, or "auto". Raises InputError for a wrong mask, or one that feathering leaves empty.
+    Raises InputError for a wrong mask, or one that feathering leaves empty.
     """
-    size = original_FHWC.shape[1:3]
-    if keep_outside == AUTO:
-        small = difference_mask(source_FHWC, edited_FHWC)
-        masks = (to_source(mask_hw, box, Image.Resampling.NEAREST) for mask_hw in small)
-    else:
-        area_HW = to_source(np.full((box.height, box.width), 255, np.uint8), box, Image.Resampling.NEAREST)
-        weight_HW = feathered(np.minimum(read_mask(Path(keep_outside), size), area_HW), feather)
-        if not weight_HW.any():
-            raise InputError(
-                f"{keep_outside}: nothing of the mask is left inside of the edited area with a feather of {feather} "
-                "pixels; use a larger mask or a smaller --feather"
-            )
-        masks = iter([weight_HW] * len(original_FHWC))
     result_FHWC = np.empty_like(original_FHWC)
     changed = 0
-    for index, mask_HW in enumerate(masks):
-        weight_HW = feathered(mask_HW, feather) if keep_outside == AUTO else mask_HW
+    for index, weight_HW in enumerate(_weights(source_FHWC, edited_FHWC, box, keep)):
         large_HWC = to_source(edited_FHWC[index], box, Image.Resampling.BICUBIC)
         share = weight_HW[..., None] / 255.0
         mixed_HWC = np.rint(original_FHWC[index] * (1 - share) + large_HWC * share)
         result_FHWC[index] = mixed_HWC.astype(np.uint8)
         changed += int((weight_HW > 0).sum())
-    kept = 100 * (1 - changed / (len(original_FHWC) * size[0] * size[1]))
-    kind = "the difference" if keep_outside == AUTO else str(keep_outside)
+    kept = 100 * (1 - changed / original_FHWC[..., 0].size)
+    kind = "the difference" if keep.mask is None else str(keep.mask)
     return result_FHWC, f"laid over the source at its full size by {kind}: {kept:.1f} % of the pixels are the source's"
+
+
+def _weights(source_FHWC: np.ndarray, edited_FHWC: np.ndarray, box: FitBox, keep: KeepOutside) -> Iterator[np.ndarray]:
+    """Weights (H, W) in 0..255 of every frame, on the source's grid."""
+    if keep.mask is None:
+        for mask_hw in difference_mask(source_FHWC, edited_FHWC):
+            yield feathered(to_source(mask_hw, box, Image.Resampling.NEAREST), keep.feather)
+        return
+    area_HW = to_source(np.full((box.height, box.width), 255, np.uint8), box, Image.Resampling.NEAREST)
+    mask_HW = read_mask(keep.mask, (box.source_height, box.source_width))
+    weight_HW = feathered(np.minimum(mask_HW, area_HW), keep.feather)
+    if not weight_HW.any():
+        raise InputError(
+            f"{keep.mask}: nothing of the mask is left inside of the edited area with a feather of {keep.feather} "
+            "pixels; use a larger mask or a smaller --feather"
+        )
+    yield from [weight_HW] * len(edited_FHWC)

@@ -11,7 +11,8 @@ from PIL import Image
 from instructx_core.edit import apply_box
 from instructx_core.errors import InputError
 from instructx_core.geometry import fit_size
-from instructx_core.paste import feathered, paste_back, to_source
+from instructx_core.media import Media
+from instructx_core.paste import KeepOutside, feathered, paste_back, to_source
 
 RNG = np.random.default_rng(0)
 
@@ -43,7 +44,7 @@ def test_exact_outside_of_a_mask_file(tmp_path: Path, size: tuple[int, int]) -> 
     mask[20:60, 10:50] = 255
     Image.fromarray(mask).save(tmp_path / "mask.png")
     edited = 255 - source
-    (result,), note = paste_back(original[None], source[None], edited[None], box, tmp_path / "mask.png", 3)
+    (result,), note = paste_back(original[None], source[None], edited[None], box, KeepOutside(tmp_path / "mask.png", 3))
     assert result.shape == original.shape
     assert (result[mask == 0] == original[mask == 0]).all() and "% of the pixels are the source's" in note
     middle = (slice(30, 50), slice(20, 40))
@@ -57,7 +58,7 @@ def test_automatic_mask_finds_the_edit() -> None:
     source = np.stack([apply_box(frame, box) for frame in original])
     edited = np.clip(source.astype(int) + RNG.integers(-9, 10, source.shape), 0, 255).astype(np.uint8)  # the VAE's loss
     edited[1, 16:32, 16:32] = (255, 0, 0)
-    result, _ = paste_back(original, source, edited, box, "auto", 2)
+    result, _ = paste_back(original, source, edited, box, KeepOutside(feather=2))
     changed = (result != original).any(-1)
     top, left, bottom, _ = box.source_box
     scale = (bottom - top) / box.height
@@ -66,7 +67,7 @@ def test_automatic_mask_finds_the_edit() -> None:
     assert not changed[:, ~reach].any()
     centre = result[1, int(top + 24 * scale), int(left + 24 * scale)]
     assert np.abs(centre.astype(int) - (255, 0, 0)).max() <= 2
-    untouched, note = paste_back(original, source, source, box, "auto")
+    untouched, note = paste_back(original, source, source, box, KeepOutside())
     assert (untouched == original).all() and "100.0 %" in note
 
 
@@ -94,13 +95,18 @@ def test_wrong_masks(tmp_path: Path) -> None:
     box = fit_size(64, 64, 16)
     line = np.zeros((64, 64), np.uint8)
     line[30:34] = 255
+    media = Media(tmp_path, original[None], (64, 64), is_video=False)
     for name, mask, words in (
         ("small.png", np.full((32, 64), 255, np.uint8), "64x32, the source 64x64"),
         ("black.png", np.zeros((64, 64), np.uint8), "black everywhere"),
         ("thin.png", line, "smaller --feather"),
     ):
         Image.fromarray(mask).save(tmp_path / name)
+        keep = KeepOutside(tmp_path / name)
         with pytest.raises(InputError, match=words):
-            paste_back(original[None], original[None], original[None], box, tmp_path / name)
+            keep.check(media)
+            paste_back(original[None], original[None], original[None], box, keep)
     with pytest.raises(InputError, match="feather is -1"):
-        paste_back(original[None], original[None], original[None], box, "auto", -1)
+        KeepOutside(feather=-1).check(media)
+    with pytest.raises(InputError, match=r"63x64 .* even sides"):
+        KeepOutside().check(Media(tmp_path, original[None], (64, 63), is_video=True))

@@ -9,10 +9,13 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from .model import ProgressLine, add_model_arguments, add_sampling_arguments, load
+
+if TYPE_CHECKING:
+    from ..paste import KeepOutside
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--max-frames", type=int, help="edit in one piece, and refuse a clip longer than this")
     add_window_arguments(parser)
+    add_robust_arguments(parser)
     add_sampling_arguments(parser)
     add_model_arguments(parser)
 
@@ -71,6 +75,31 @@ def window_options(args: argparse.Namespace) -> Any:
     return WindowOptions(**given) if given else None
 
 
+def add_robust_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("source")
+    group.add_argument(
+        "--keep-outside", metavar="MASK|auto",
+        help="give the result the source's size and change nothing outside of a mask: a picture, white where the edit "
+        "may show, or auto: where the edit differs",
+    )  # fmt: skip
+    group.add_argument("--feather", type=int, help="pixels over which the mask fades inwards (default: 8)")
+    group.add_argument("--partial", action="store_true", help="edit what can be read of a damaged or cut off clip")
+
+
+def keep_outside(args: argparse.Namespace) -> KeepOutside | None:
+    """--keep-outside and --feather. Raises InputError for a feather without a mask."""
+    from ..paste import AUTO, FEATHER, KeepOutside
+
+    if args.keep_outside is None:
+        if args.feather is not None:
+            raise InputError("--feather needs --keep-outside; give a mask or auto")
+        return None
+    mask = None if args.keep_outside == AUTO else Path(args.keep_outside)
+    if mask is not None and args.jobs is not None:
+        mask = args.jobs.parent / mask
+    return KeepOutside(mask, FEATHER if args.feather is None else args.feather)
+
+
 def parse_size(text: str | None) -> int | None:
     """'832x480' -> its area in pixels. Raises InputError for anything else."""
     if text is None:
@@ -95,6 +124,7 @@ def edit_options(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "steps": args.steps, "guidance": args.guidance, "seed": args.seed, "max_pixels": parse_size(args.size),
         "max_frames": args.max_frames, "windows": window_options(args),
+        "partial": args.partial, "keep_outside": keep_outside(args),
     }  # fmt: skip
 
 
@@ -112,7 +142,10 @@ def run_one(args: argparse.Namespace) -> int:
     options = edit_options(args)
     # Everything that needs no model is checked before loading one, which takes minutes for a large checkpoint.
     check_request(args.instruction, args.seed, args.steps, options["max_pixels"])
-    check_kind(read_media(args.input, first_only=True), output_kind(args.output), args.output)
+    look = read_media(args.input, first_only=True)
+    check_kind(look, output_kind(args.output), args.output)
+    if options["keep_outside"] is not None:
+        options["keep_outside"].check(look)
     for path in args.reference:
         read_image(path)
     pipe = load(args)
@@ -129,7 +162,8 @@ def run_one(args: argparse.Namespace) -> int:
 
 
 # Options a line of the list may hold: what Python type JSON must give.
-JOB_OPTIONS = {"steps": int, "guidance": (int, float), "seed": int, "size": str, "max_frames": int, "window": str,
+JOB_OPTIONS = {"steps": int, "guidance": (int, float), "seed": int, "size": str, "max_frames": int, "keep_outside": str,
+               "feather": int, "partial": bool, "window": str,
                "overlap": int, "context": str}  # fmt: skip
 
 
@@ -147,7 +181,7 @@ def run_list(args: argparse.Namespace) -> int:
         for name, value in values.items():
             if name not in JOB_OPTIONS:
                 raise InputError(f"{name} is no option of a job; use {', '.join(JOB_OPTIONS)}")
-            if not isinstance(value, JOB_OPTIONS[name]) or isinstance(value, bool):
+            if not isinstance(value, JOB_OPTIONS[name]) or (isinstance(value, bool) and name != "partial"):
                 raise InputError(f"{name} is {value!r}, a {type(value).__name__}; see instructx edit --help")
         return edit_options(argparse.Namespace(**{**vars(args), **values}))
 

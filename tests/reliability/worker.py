@@ -1,0 +1,196 @@
+"""Runs edits in processes of its own and breaks them: killed, without disk, without memory, two at one output.
+
+Called by test_processes.py with a folder and a number of seeds; prints one JSON object. The model is loaded once and
+every edit runs in a fork, so that fifty of them take seconds. A fork needs torch on one thread (OMP_NUM_THREADS=1).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "core")]
+
+import tiny  # noqa: E402
+
+from instructx_core import edit  # noqa: E402
+from instructx_core.errors import InputError  # noqa: E402
+from instructx_core.media import write_image, write_video  # noqa: E402
+
+OLD = b"the old file"
+
+
+class Place:
+    """A folder with a source clip and picture, the pipeline, and the bytes that a complete edit writes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.pipe = folder, tiny.pipeline()
+        frames = tiny.clip(5, 48, 64).numpy()
+        self.source = {"clip.mp4": folder / "in.mp4", "image.png": folder / "in.png"}
+        write_video(self.source["clip.mp4"], frames, 10)
+        write_image(self.source["image.png"], frames[0])
+        self.inputs = sorted(path.name for path in folder.iterdir())
+        self.new: dict[str, bytes] = {}
+        for name in self.source:
+            self.edit(name)
+            self.new[name] = (folder / name).read_bytes()
+
+    def edit(self, name: str, **options: Any) -> Any:
+        return edit.edit_file(
+            self.pipe, self.source[name], "x", output=self.folder / name, steps=2, max_pixels=48 * 64, **options
+        )
+
+    def reset(self) -> None:
+        for name in self.source:
+            (self.folder / name).write_bytes(OLD)
+
+    def state(self, name: str) -> str:
+        """'old' or 'new' where the output is one of the two, else 'broken'."""
+        data = (self.folder / name).read_bytes()
+        return "old" if data == OLD else "new" if data == self.new[name] else "broken"
+
+    def litter(self) -> list[str]:
+        return sorted({path.name for path in self.folder.iterdir()} - set(self.inputs) - set(self.source))
+
+
+def fork(work: Callable[[], Any]) -> int:
+    """The process id of a child that runs `work` and ends with 0, 2 (InputError, told on stderr), 130 or 1."""
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        work()
+        code = 0
+    except InputError as error:
+        os.write(2, f"{error}\n".encode())
+        code = 2
+    except KeyboardInterrupt:
+        code = 130
+    finally:
+        os._exit(code)
+
+
+def wait(child: int) -> int:
+    """Its exit code; minus the signal that killed it."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def killed(place: Place, seeds: int) -> dict[str, Any]:
+    """SIGKILL and SIGINT at random points of an edit; every second one while the file is written."""
+    seen = {"old": 0, "new": 0, "broken": 0, "litter after SIGINT": 0, "codes": []}
+    writing, waiting = os.pipe()
+    original = edit._write
+
+    def announced(*arguments: Any) -> Any:
+        os.write(waiting, b"w")
+        return original(*arguments)
+
+    edit._write = announced
+    started = time.perf_counter()
+    spent = place.edit("clip.mp4").seconds["write"]
+    total = time.perf_counter() - started
+    os.read(writing, 1)
+    for seed in range(seeds):
+        chance = random.Random(seed)
+        place.reset()
+        child = fork(lambda: place.edit("clip.mp4"))
+        if seed % 2:
+            os.read(writing, 1)
+            time.sleep(chance.uniform(0, 1.2 * spent))
+        else:
+            time.sleep(chance.uniform(0, 1.1 * total))
+        stop = signal.SIGKILL if seed % 4 < 2 else signal.SIGINT
+        os.kill(child, stop)
+        seen["codes"].append(wait(child))
+        seen[place.state("clip.mp4")] += 1
+        seen["litter after SIGINT"] += stop == signal.SIGINT and any(".part" in name for name in place.litter())
+        os.set_blocking(writing, False)
+        try:
+            os.read(writing, 64)  # of a child that got to writing before it was killed
+        except BlockingIOError:
+            pass
+        os.set_blocking(writing, True)
+    edit._write = original
+    place.edit("clip.mp4")
+    return {**seen, "end": place.state("clip.mp4"), "litter at the end": place.litter()}
+
+
+def full_disk(place: Place) -> list[Any]:
+    """No file may grow beyond a limit, as on a full disk: exit code and state for several limits."""
+    results = []
+    for name, data in place.new.items():
+        for limit in (0, len(data) // 2, len(data) - 1):
+            place.reset()
+
+            def work(name: str = name, limit: int = limit) -> None:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+                place.edit(name)
+
+            code = wait(fork(work))
+            results.append([name, limit, code, place.state(name), place.litter()])
+    return results
+
+
+def one_output(place: Place) -> dict[str, Any]:
+    """A second edit of the same output while a first one runs; and again after the first was killed."""
+    place.reset()
+    ready, tell = os.pipe()
+
+    def slow() -> None:
+        place.edit("image.png", progress=lambda done, steps: os.write(tell, b"r") and time.sleep(60))
+
+    first = fork(slow)
+    os.read(ready, 1)
+    second = wait(fork(lambda: place.edit("image.png")))
+    untouched = place.state("image.png")
+    os.kill(first, signal.SIGKILL)
+    wait(first)
+    third = wait(fork(lambda: place.edit("image.png")))
+    return {"second": second, "untouched": untouched, "third": third, "after": place.state("image.png"),
+            "litter": place.litter()}  # fmt: skip
+
+
+def short_memory(place: Place) -> dict[str, Any]:
+    """An edit of 512x512 pixels in an address space that hardly grows: tiles, or one sentence; told on stderr."""
+    write_image(place.folder / "in.png", np.full((512, 512, 3), 90, np.uint8))
+    place.reset()
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+
+    def work() -> None:
+        limit = pages * os.sysconf("SC_PAGE_SIZE") + (48 << 20)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        options = {"output": place.folder / "image.png", "steps": 1, "max_pixels": 512 * 512}
+        report = edit.edit_file(place.pipe, place.source["image.png"], "x", **options)
+        os.write(2, "\n".join(report.notes).encode())
+
+    code = wait(fork(work))
+    return {"code": code, "kept": (place.folder / "image.png").read_bytes() == OLD, "litter": place.litter()}
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    place = Place(Path(sys.argv[1]))
+    results = {
+        "killed": killed(place, int(sys.argv[2])),
+        "full_disk": full_disk(place),
+        "one_output": one_output(place),
+    }
+    print("memory", file=sys.stderr, flush=True)
+    print(json.dumps({**results, "short_memory": short_memory(place)}))
+
+
+if __name__ == "__main__":
+    main()
