@@ -1,6 +1,6 @@
 """All model and sampling choices as frozen dataclasses; a preset is a function that returns one InstructXConfig.
 
-Two profiles run through one code path (docs/profiles.md): `instructx` is the paper to the letter, `kiwi` the public
+Two profiles run through one code path (docs/parity.md): `instructx` is the paper to the letter, `kiwi` the public
 model of the same design (showlab/Kiwi-Edit). Every difference between them is a field below, never an `if` on a name.
 Values that the paper does not give are marked `not in paper`.
 """

@@ -22,6 +22,7 @@ from instructx_core.conditioning import latent_stats
 from instructx_core.config import kiwi_5b, with_parity
 from instructx_core.denoiser import InstructXTransformer3DModel
 from instructx_core.geometry import fit_size, mllm_frame_size, sample_frame_indices
+from instructx_core.inputs import prepare_inputs
 from instructx_core.keymaps import dit_to_diffusers, dit_to_original, vae_to_diffusers, vae_to_original
 from instructx_core.pipeline import decode_latents, encode_latents
 from instructx_core.pixels import to_signed
@@ -198,6 +199,15 @@ def test_pixels_are_written_to_the_nearest_level() -> None:
     frame = values.view(1, 1, 1, 1, 65).expand(1, 3, 1, 1, 65)
     (written,) = VideoProcessor(vae_scale_factor=8).postprocess_video(frame, output_type="pil")[0]
     assert np.array(written)[0, :, 0].tolist() == nearest
+
+
+def test_one_picture_with_a_reference_is_a_clip() -> None:
+    """Deviation from its training code, which stops there; its diffusers pipeline does the same as we."""
+    picture, reference = case.picture(1, 84, 112, 0), case.picture(1, 112, 140, 4)[0]
+    config, tokenizer = case.small_config(), case.byte_tokenizer()
+    with_reference = prepare_inputs(tokenizer, config, ["Swap it."], [picture], [[reference]])
+    assert (with_reference.modality, with_reference.query_set) == ("video", "reference")
+    assert prepare_inputs(tokenizer, config, ["Swap it."], [picture]).modality == "image"
 
 
 def test_parity_switches_are_off_by_default() -> None:

@@ -1,4 +1,6 @@
-"""The node chain on the shipped tiny model against instructx_core's pipeline: same seed, same picture.
+"""The node chain against instructx_core's pipeline: same seed, same picture, and the same latents after each step.
+
+Pictures on the shipped tiny model (profile instructx); latents on it and on a random model with Kiwi-Edit's switches.
 
 Both run in fp32 on the CPU from the same CPU noise and noise levels; the paths share no code below the encoder's
 transformers modules (native Wan and VAE of the host against diffusers'), so only rounding differs. Pixels in [0, 1];
@@ -7,8 +9,10 @@ tolerance 1e-4, a fortieth of one 8-bit level. Measured: at most 2.1e-6 on Comfy
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
-from types import ModuleType
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,38 +24,75 @@ TOLERANCE = 1e-4
 STEPS, SEED = 4, 5
 
 
+def files_of(folder: Path) -> dict[str, Path]:
+    return {sub.name: next(sub.glob("*.safetensors")) for sub in folder.iterdir() if sub.is_dir()}
+
+
+class Both:
+    """One checkpoint folder, loaded by the library and by the nodes, fp32."""
+
+    def __init__(self, pack: Callable[[str], ModuleType], folder: Path) -> None:
+        from comfy import sd, utils
+
+        from instructx_core.weights import load_pipeline
+
+        files = files_of(folder)
+        name = files["vae"].name
+        self.pack, self.pipe = pack, load_pipeline(folder, dtype=torch.float32)
+        self.pipe.set_progress_bar_config(disable=True)
+        loader = pack("nodes.load_encoder").InstructXLoadEncoder
+        (self.encoder,) = loader.execute(encoder=name, adapter=name, dtype="fp32", device="cpu").args
+        self.model = sd.load_diffusion_model(str(files["diffusion_models"]), model_options={"dtype": torch.float32})
+        self.vae = sd.VAE(sd=utils.load_torch_file(str(files["vae"])), dtype=torch.float32)
+
+
 @pytest.fixture(scope="module")
-def pipe(shipped: Any) -> Any:
-    from instructx_core.weights import load_pipeline
-
-    pipe = load_pipeline(shipped, dtype=torch.float32)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
-@pytest.fixture(scope="module")
-def loaded(comfy: Any, pack: Callable[[str], ModuleType], shipped: Any) -> Any:
-    """(encoder, MODEL, VAE) by the pack's and the host's loaders."""
-    from comfy import sd, utils
-
-    files = {folder: next((shipped / folder).glob("*.safetensors")) for folder in ("vae", "diffusion_models")}
-    name = files["vae"].name
+def shipped_both(comfy: Any, pack: Callable[[str], ModuleType], shipped: Path) -> Both:
     pack("nodes.host").register_shipped_models()
-    loader = pack("nodes.load_encoder").InstructXLoadEncoder
-    (encoder,) = loader.execute(encoder=name, adapter=name, dtype="fp32", device="cpu").args
-    model = sd.load_diffusion_model(str(files["diffusion_models"]), model_options={"dtype": torch.float32})
-    return encoder, model, sd.VAE(sd=utils.load_torch_file(str(files["vae"])), dtype=torch.float32)
+    return Both(pack, shipped)
 
 
-def by_nodes(pack: Callable[[str], ModuleType], loaded: Any, drawn: Any, cfg: float, shift: float) -> torch.Tensor:
-    encoder, model, vae = loaded
+@pytest.fixture(scope="module")
+def kiwi_both(
+    comfy: Any,
+    pack: Callable[[str], ModuleType],
+    load_helper: Callable[[str, str], ModuleType],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Both:
+    """Random weights with Kiwi-Edit's switches: tail slice, own embedders, sigma, reference first and in context."""
+    import folder_paths
+
+    from instructx_core.config import kiwi_5b, tiny
+    from instructx_core.weights import save_checkpoint
+
+    base = tiny()
+    pixels = {"min_pixels": 112 * 112, "max_pixels": 112 * 112, "max_reference_pixels": 28 * 28 * 5}
+    queries = {"num_image_queries": 4, "num_video_queries": 6, "num_reference_queries": 5}
+    config = dataclasses.replace(
+        base,
+        name="parity_kiwi",
+        profile="kiwi",
+        instruction=dataclasses.replace(kiwi_5b().instruction, **pixels, **queries),
+        denoiser=dataclasses.replace(base.denoiser, num_layers=2, source_scale="sigma", reference_position="first"),
+        sampling=dataclasses.replace(base.sampling, shift=5.0),
+    )
+    folder = tmp_path_factory.mktemp("parity") / "kiwi"
+    save_checkpoint(folder, load_helper("instructx_test_tiny", "core/tiny.py").pipeline(config), dtype=torch.float32)
+    for sub in files_of(folder):
+        folder_paths.add_model_folder_path(sub, str(folder / sub))
+    return Both(pack, folder)
+
+
+def by_nodes(both: Both, drawn: Any, cfg: float) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """IMAGE and LATENT of the node chain."""
+    pack, shift = both.pack, both.pipe.instructx_config.sampling.shift
     source = torch.from_numpy(drawn.source_FHWC.copy()).float() / 255.0
     picture = drawn.reference_HWC
     references = {} if picture is None else {"reference_1": torch.from_numpy(picture[None].copy()).float() / 255.0}
     query, connector = pack("nodes.query_embeddings").InstructXQueryEmbeddings, pack("nodes.connector")
 
     def conditioning(drop: bool) -> Any:
-        (queries,) = query.execute(encoder, drawn.instruction, source, "auto", drop, **references).args
+        (queries,) = query.execute(both.encoder, drawn.instruction, source, "auto", drop, **references).args
         return connector.InstructXConnector.execute(queries).args[0]
 
     with torch.inference_mode():
@@ -59,32 +100,78 @@ def by_nodes(pack: Callable[[str], ModuleType], loaded: Any, drawn: Any, cfg: fl
         parts = (
             pack("nodes.source_reference")
             .InstructXSourceReference.execute(
-                model=model, positive=positive, negative=negative, vae=vae, source=source, resize="error",
+                model=both.model, positive=positive, negative=negative, vae=both.vae, source=source, resize="error",
                 length="error", **references,
             )
             .args
         )  # fmt: skip
         sampler = pack("nodes.sampler").InstructXSampler
-        return sampler.execute(*parts, vae, SEED, STEPS, cfg, shift, "euler", "instructx", 1.0).args[0]
+        return sampler.execute(*parts, both.vae, SEED, STEPS, cfg, shift, "euler", "instructx", 1.0).args
+
+
+def by_library(both: Both, drawn: Any, cfg: float, output_type: str, **options: Any) -> torch.Tensor:
+    picture = drawn.reference_HWC
+    (frames,) = both.pipe(
+        torch.from_numpy(drawn.source_FHWC.copy()), drawn.instruction,
+        reference=None if picture is None else torch.from_numpy(picture.copy()), num_inference_steps=STEPS,
+        guidance_scale=cfg, generator=torch.Generator("cpu").manual_seed(SEED), output_type=output_type,
+        return_dict=False, **options,
+    )  # fmt: skip
+    return frames
 
 
 @pytest.mark.parametrize(
     ("kind", "edit", "cfg"),
     [("image", "color", 1.0), ("image", "reference_add", 2.0), ("video", "color", 1.0)],
 )
-def test_same_seed_same_picture(
-    pack: Callable[[str], ModuleType], loaded: Any, pipe: Any, kind: str, edit: str, cfg: float
-) -> None:
+def test_same_seed_same_picture(shipped_both: Both, kind: str, edit: str, cfg: float) -> None:
     from instructx_core.shapes import sample
 
     drawn = sample("test", 3, kind, edit)
-    picture = drawn.reference_HWC
-    (want,) = pipe(
-        torch.from_numpy(drawn.source_FHWC.copy()), drawn.instruction,
-        reference=None if picture is None else torch.from_numpy(picture.copy()), num_inference_steps=STEPS,
-        guidance_scale=cfg, generator=torch.Generator("cpu").manual_seed(SEED), output_type="pt", return_dict=False,
-    )  # fmt: skip
-    got = by_nodes(pack, loaded, drawn, cfg, pipe.instructx_config.sampling.shift)
+    want = by_library(shipped_both, drawn, cfg, "pt")
+    got, _ = by_nodes(shipped_both, drawn, cfg)
     difference = float((got - want[0].permute(0, 2, 3, 1)).abs().max())
     print(f"{kind} {edit} cfg {cfg}: largest pixel difference {difference:.1e}")
     assert got.shape == drawn.source_FHWC.shape and difference < TOLERANCE
+
+
+def noise_clip(frames: int, with_reference: bool) -> Any:
+    from numpy.random import default_rng
+
+    random = default_rng(frames)
+    source = random.integers(0, 256, (frames, 64, 48, 3), dtype="uint8")
+    reference = random.integers(0, 256, (40, 56, 3), dtype="uint8") if with_reference else None
+    return SimpleNamespace(source_FHWC=source, instruction="Replace the cup.", reference_HWC=reference)
+
+
+@pytest.mark.parametrize("profile", ["instructx", "kiwi"])
+@pytest.mark.parametrize(
+    ("frames", "with_reference", "cfg"),
+    [(1, False, 1.0), (5, False, 1.0), (5, True, 1.0), (1, True, 1.0), (5, True, 3.0)],
+    ids=["image", "video", "video and reference", "image and reference", "guided"],
+)
+def test_same_latents_after_each_step(
+    profile: str, frames: int, with_reference: bool, cfg: float, request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The host shows each step's latent to its preview; there it is in the DiT's space, as in the library."""
+    import latent_preview
+
+    both = request.getfixturevalue({"instructx": "shipped_both", "kiwi": "kiwi_both"}[profile])
+    drawn, want, got = noise_clip(frames, with_reference), [], []
+
+    def keep(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> None:
+        want.append(tensors["latents"].clone())
+
+    def recorder(*_: Any) -> Callable[..., None]:
+        return lambda step, denoised, x, total: got.append(x.clone())
+
+    by_library(both, drawn, cfg, "latent", callback_on_step_end=keep)
+    monkeypatch.setattr(latent_preview, "prepare_callback", recorder)
+    _, latent = by_nodes(both, drawn, cfg)
+    last = both.model.get_model_object("latent_format").process_in(latent["samples"])
+    got = [*got[1:], last]  # the preview sees a step's latent before the step
+    assert len(got) == len(want) == STEPS
+    differences = [float((a - b).abs().max() / b.abs().max()) for a, b in zip(got, want, strict=True)]
+    print(f"{profile}: largest relative difference {max(differences):.1e}")
+    assert max(differences) < 1e-5
