@@ -12,6 +12,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from .config_check import check_sizes, check_values
+
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 SYSTEM_PROMPT = (
@@ -220,10 +222,13 @@ def _build(cls: Any, data: dict[str, Any], where: str) -> Any:
         elif isinstance(value, list):
             value = tuple(value)
         values[key] = value
+    check_values(cls, values, where)
     try:
-        return cls(**values)
-    except TypeError as error:
+        config = cls(**values)
+    except (TypeError, ZeroDivisionError) as error:
         raise ValueError(f"{where}: {error}") from None
+    check_sizes(config, where)
+    return config
 
 
 def paper_14b() -> InstructXConfig:
