@@ -68,7 +68,7 @@ def draw(config: InstructXConfig, frames: int = 3, references: int = 0, batch: i
         noisy=latent(frames),
         source=latent(frames),
         references=latent(references) if references else None,
-        context=torch.randn(batch, LENGTH, config.denoiser.dim, generator=generator),
+        context=torch.randn(batch, LENGTH, config.denoiser.context_dim, generator=generator),
     )
 
 
