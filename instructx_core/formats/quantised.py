@@ -20,6 +20,7 @@ from .gguf_file import BLOCK_TYPE, dequantise_blocks
 from .report import some
 from .source import TensorSource
 
+_MARKER = "scaled_fp8"
 FP8_TYPES = ("F8_E4M3", "F8_E5M2")
 _JSON_LIMIT = 4096  # bytes that describe a layer
 _SCALES = (".scale_weight", ".weight_scale")
@@ -47,7 +48,7 @@ def dequantised(source: TensorSource) -> TensorSource:
     keys = source.keys()
     if not any(_is_side(key) or _is_packed(source.dtype(key)) for key in keys):
         return source
-    return _Dequantised(source, bool(declared) or any(_is_marker(key) for key in keys))
+    return _Dequantised(source, set(declared))
 
 
 def quantisation(source: TensorSource) -> str:
@@ -69,12 +70,15 @@ def quantisation(source: TensorSource) -> str:
 
 
 class _Dequantised(TensorSource):
-    def __init__(self, source: TensorSource, marked: bool) -> None:
+    def __init__(self, source: TensorSource, declared: set[str]) -> None:
         super().__init__(source.path, source.metadata)
         self._source = source
         self._scales = _pair(source)
-        self._keys = [key for key in source.keys() if not _is_side(key)]
-        bare = [key for key in self._keys if key not in self._scales and _needs_scale(source, key, marked)]
+        keys = source.keys()
+        self._keys = [key for key in keys if not _is_side(key)]
+        models = tuple(key.removesuffix(_MARKER) for key in keys if _is_marker(key))  # a checkpoint may hold several
+        needy = (key for key in self._keys if key not in self._scales)
+        bare = [key for key in needy if _needs_scale(source, key, models, declared)]
         if bare:
             raise InputError(
                 f"{source.path.name} is a scaled file, but {len(bare)} weights have no scale ({some(bare)}); it was "
@@ -127,17 +131,18 @@ def _is_side(key: str) -> bool:
 
 
 def _is_marker(key: str) -> bool:
-    return key.rpartition(".")[2] == "scaled_fp8"
+    return key.rpartition(".")[2] == _MARKER
 
 
 def _is_packed(name: str) -> bool:
     return name in FP8_TYPES or name == "I8" or BLOCK_TYPE.match(name) is not None
 
 
-def _needs_scale(source: TensorSource, key: str, marked: bool) -> bool:
-    """int8 means nothing without a scale; in a file that says it is scaled, neither does the fp8 matrix of a layer."""
+def _needs_scale(source: TensorSource, key: str, models: tuple[str, ...], declared: set[str]) -> bool:
+    """int8 means nothing without a scale; in a model or layer that says it is scaled, neither does an fp8 matrix."""
     name = source.dtype(key)
-    return name == "I8" or (marked and name in FP8_TYPES and key.endswith(".weight") and len(source.shape(key)) == 2)
+    matrix = name in FP8_TYPES and key.endswith(".weight") and len(source.shape(key)) == 2
+    return name == "I8" or (matrix and (key.startswith(models) or key.removesuffix(".weight") in declared))
 
 
 def _pair(source: TensorSource) -> dict[str, str]:

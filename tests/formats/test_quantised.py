@@ -78,6 +78,16 @@ def test_plain_fp8_and_a_scale_a_row(tmp_path, layer):
     assert torch.equal(have["l.weight"], whole.float() * rows[:, None])
 
 
+def test_a_marker_speaks_for_its_own_model_only(tmp_path, layer):
+    stored, scale = layer
+    text = {"text.scaled_fp8": torch.empty(2, dtype=E4M3), "text.l.weight": stored, "text.l.scale_weight": scale}
+    have = read(tmp_path / "x.safetensors", text | {"dit.l.weight": stored})
+    assert torch.equal(have["dit.l.weight"], stored.float())
+    assert torch.equal(have["text.l.weight"], stored.float() * scale)
+    with pytest.raises(InputError, match=r"1 weights have no scale \(text\.m\.weight\)"):
+        read(tmp_path / "x.safetensors", text | {"text.m.weight": stored})
+
+
 def test_what_cannot_be_read_is_refused_by_name(tmp_path, layer):
     stored, scale = layer
     one = {"l.weight": stored, "l.weight_scale": scale}
@@ -98,6 +108,7 @@ def test_what_cannot_be_read_is_refused_by_name(tmp_path, layer):
         (whole, None),
         ({"l.weight": whole["l.weight"]}, "no scale"),
         ({"l.weight": stored, "scaled_fp8": torch.empty(2, dtype=E4M3)}, "have no scale"),
+        ({"l.weight": stored, "l.comfy_quant": note(format="float8_e4m3fn")}, "have no scale"),
         ({"l.scale_weight": scale}, "scales no quantised weight"),
         ({"l.weight": torch.ones(6, 8), "l.scale_weight": scale}, "scales no quantised weight"),
         (one | {"l.scale_weight": scale}, "scales no quantised weight"),
