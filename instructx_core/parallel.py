@@ -1,0 +1,97 @@
+"""Several GPUs, started by torchrun: a list of clips shared between processes, or one clip's tokens split over them.
+
+Sharing needs no communication: each process takes every n-th job (`instructx edit --jobs` under torchrun does).
+Splitting is diffusers' context parallelism for Wan (Ulysses): each process holds a part of the sequence between the
+first block and the head, and attention exchanges heads for tokens. Lengths need not divide, so nothing is padded: pad
+tokens would be attended to.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.device_mesh import init_device_mesh
+from torch.nn import functional
+
+from .errors import InputError
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """This process among those that torchrun started: number, how many, number on this machine (its GPU)."""
+
+    rank: int = 0
+    world: int = 1
+    local_rank: int = 0
+
+
+def place_of(environment: Mapping[str, str] = os.environ) -> Place:
+    """From torchrun's RANK, WORLD_SIZE and LOCAL_RANK; the only process where they are not set.
+
+    Raises InputError when they contradict each other.
+    """
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+    if "WORLD_SIZE" not in environment:
+        return Place()
+    try:
+        rank, world, local_rank = (int(environment[name]) for name in names)
+    except (KeyError, ValueError):
+        raise InputError(f"{', '.join(names)} must be whole numbers together; start with torchrun") from None
+    if not 0 <= rank < world or local_rank < 0:
+        raise InputError(f"RANK {rank} of WORLD_SIZE {world} cannot be; start with torchrun")
+    return Place(rank, world, local_rank)
+
+
+def share(items: Sequence[Item], place: Place) -> list[Item]:
+    """Every world-th item from the rank-th on: together all of them, each once; long and short ones mixed."""
+    return list(items[place.rank :: place.world])
+
+
+def split_clip(model: Any, device: Any) -> None:
+    """Split the sequence of a Wan DiT over all processes of the default group, for good. Inference only.
+
+    The group must be initialised with a backend for the CPU too, as "cpu:gloo,cuda:nccl": lengths are exchanged there.
+    Every process then calls the pipeline with the same inputs and the same seed, and gets the whole result. device: of
+    this process. Raises InputError where this diffusers or the attention in use cannot do it.
+    """
+    try:
+        from diffusers import ContextParallelConfig
+        from diffusers.hooks.context_parallel import apply_context_parallel
+        from diffusers.models._modeling_parallel import ParallelConfig
+
+        context = ContextParallelConfig(ulysses_degree=dist.get_world_size(), ulysses_anything=True)
+    except (ImportError, TypeError):
+        raise InputError("this diffusers cannot split sequences of any length; update it to 0.37 or newer") from None
+    mesh = init_device_mesh(device.type, context.mesh_shape, mesh_dim_names=context.mesh_dim_names)
+    config = ParallelConfig(context_parallel_config=context)
+    # Not model.enable_parallelism: it counts accelerators and divides by their number, which is 0 on a CPU.
+    config.setup(dist.get_rank(), dist.get_world_size(), device, mesh=mesh)
+    for block in model.blocks:
+        if not hasattr(block.attn1.processor, "_parallel_config"):
+            name = type(block.attn1.processor).__name__
+            raise InputError(f"the attention processor {name} cannot split a clip; call use_attention('off') before")
+        block.attn1.processor._parallel_config = config
+    # Without the root's entry, which is for one timestep a token, and with a gathering of our own: theirs hands parts
+    # of unequal length to all_gather, which gloo refuses.
+    apply_context_parallel(model, context, {name: model._cp_plan[name] for name in ("rope", "blocks.0")})
+    model.proj_out.register_forward_hook(lambda _module, _inputs, part_BLP: _gather(part_BLP))
+
+
+def _gather(part_BLP: Tensor) -> Tensor:
+    """The whole sequence from the parts of all processes, in their order; lengths may differ."""
+    world, length = dist.get_world_size(), torch.tensor([part_BLP.shape[1]], device=part_BLP.device)
+    lengths = [torch.empty_like(length) for _ in range(world)]
+    dist.all_gather(lengths, length)
+    counts = [int(value) for value in lengths]
+    padded_BLP = functional.pad(part_BLP, (0, 0, 0, max(counts) - part_BLP.shape[1])).contiguous()
+    parts = [torch.empty_like(padded_BLP) for _ in range(world)]
+    dist.all_gather(parts, padded_BLP)
+    return torch.cat([part[:, :count] for part, count in zip(parts, counts, strict=True)], dim=1)
