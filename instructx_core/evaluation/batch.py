@@ -8,6 +8,7 @@ Legend: B batch, F pixel frames, T latent frames, R references, C channels, H W.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,21 +44,23 @@ def _noise(shape: Sequence[int], samples: Sequence[Sample], seed: int) -> Tensor
     return torch.stack(rows)
 
 
-@torch.no_grad()
-def edit_samples(
-    pipe: InstructXPipeline, samples: Sequence[Sample], steps: int | None = None, guidance: float | None = None,
-    seed: int = 0,
-) -> list[np.ndarray]:  # fmt: skip
-    """Edited frames of each sample, uint8 (F, H, W, 3). All samples must share modality and having a reference.
+@dataclass(frozen=True, slots=True)
+class EncodedSamples:
+    """Samples ready for the steps: encoded once, sampled as often as wanted. tensors: what pipeline.denoise takes."""
 
-    steps and guidance default to the model's. Raises InputError for a mixed batch or non-finite model output.
-    """
+    samples: Sequence[Sample]
+    tensors: dict[str, Tensor | None]
+    shape: tuple[int, ...]  # (B, C, T, h, w)
+
+
+@torch.no_grad()
+def encode_samples(pipe: InstructXPipeline, samples: Sequence[Sample], guidance: float | None = None) -> EncodedSamples:
+    """Context and latents of samples that share modality and having a reference. InputError for a mixed batch."""
     from ..pipeline import encode_latents
 
     if len({(s.modality, s.reference_HWC is not None) for s in samples}) != 1:
         raise InputError("samples of one batch must share modality and having a reference; use group_samples")
     sampling = pipe.instructx_config.sampling
-    steps = sampling.num_steps if steps is None else steps
     device = pipe._execution_device
     source_BFHWC = torch.from_numpy(np.stack([s.source_FHWC for s in samples]))
     source_BCTHW = encode_latents(pipe.vae, _signed(source_BFHWC).to(device))
@@ -69,13 +72,31 @@ def edit_samples(
     pipe._guidance_scale = float(sampling.guidance_scale if guidance is None else guidance)
     context, negative = _contexts(pipe, samples, source_BFHWC, sampling.fps)
     tensors = pipe.to_denoiser(context, negative, source_BCTHW, references_BCRHW)
-    noise = _noise(source_BCTHW.shape, samples, seed).to(device)
+    return EncodedSamples(samples, tensors, tuple(source_BCTHW.shape))
+
+
+@torch.no_grad()
+def edit_encoded(pipe: InstructXPipeline, encoded: EncodedSamples, steps: int, seed: int = 0) -> list[np.ndarray]:
+    """Edited frames of each sample, uint8 (F, H, W, 3). Raises InputError for non-finite model output."""
+    noise = _noise(encoded.shape, encoded.samples, seed).to(pipe._execution_device)
     try:
-        latents = pipe.denoise(noise, tensors, steps)
+        latents = pipe.denoise(noise, encoded.tensors, steps)
     except FloatingPointError as error:
         raise InputError(f"{error}; the weights may hold NaN: check the checkpoint") from None
     video_BFCHW = pipe.decode(latents, "pt")
     return list((video_BFCHW.float() * 255.0).round().to(torch.uint8).permute(0, 1, 3, 4, 2).cpu().numpy())
+
+
+def edit_samples(
+    pipe: InstructXPipeline, samples: Sequence[Sample], steps: int | None = None, guidance: float | None = None,
+    seed: int = 0,
+) -> list[np.ndarray]:  # fmt: skip
+    """Edited frames of each sample, uint8 (F, H, W, 3). All samples must share modality and having a reference.
+
+    steps and guidance default to the model's. Raises InputError for a mixed batch or non-finite model output.
+    """
+    encoded = encode_samples(pipe, samples, guidance)
+    return edit_encoded(pipe, encoded, pipe.instructx_config.sampling.num_steps if steps is None else steps, seed)
 
 
 def _signed(frames_BFHWC: Tensor) -> Tensor:

@@ -1,0 +1,276 @@
+"""A whole edit, stage by stage: ours, stock diffusers Wan and the Kiwi-Edit reference, on the same weights and tokens.
+
+    python benchmarks/edit.py --json edit.json --write docs/speed.md
+    KIWI_PATH=kiwi KIWI_PYTHONPATH=tf457 python benchmarks/edit.py ...      # as scripts/make_golden.py, with its row
+
+Each runs in a process of its own. A stage: seconds of this process on the CPU (median of the rounds), bytes above what
+was there before it, and its FLOPs at the speed of this machine's own matrix product, the floor. A stage that has no
+equal part in a peer is left empty: stock Wan has no source and reads T5 features; of Kiwi-Edit the denoiser is run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import torch  # noqa: E402
+
+STAGES = ("read", "MLLM", "VAE encode", "steps", "VAE decode", "write")
+PEERS = ("ours", "stock", "kiwi")
+MARKS = ("<!-- edit -->", "<!-- end of edit -->")
+Calls = dict[str, Callable[[], Any]]
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=Path, help="checkpoint folder (default: the shipped one)")
+    parser.add_argument("--frames", type=int, default=17)
+    parser.add_argument("--size", type=int, default=64, help="height and width in pixels")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--write", type=Path, help="document to put the table into")
+    parser.add_argument("--only", choices=PEERS, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def load(args: argparse.Namespace) -> Any:
+    from instructx_core.weights import load_pipeline
+
+    pipe: Any = load_pipeline(args.model)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def ours(args: argparse.Namespace, folder: Path) -> Calls:
+    from instructx_core.edit import to_uint8_frames
+    from instructx_core.media import read_media, write_video
+
+    pipe, clip = load(args), folder / "clip.mp4"
+    shape = (args.frames, args.size, args.size, 3)
+    write_video(clip, torch.randint(0, 256, shape, dtype=torch.uint8).numpy(), 8)
+    frames = torch.from_numpy(read_media(clip).frames_FHWC)
+    source, references = pipe.encode_pictures(frames, [])
+    context, _ = pipe.encode_instruction(frames, "make the circle blue", [], 8.0)
+    tensors, noise = pipe.to_denoiser(context, None, source, references), torch.randn_like(source)
+    steps = pipe.instructx_config.sampling.num_steps
+    return {
+        "read": lambda: read_media(clip),
+        "MLLM": lambda: pipe.encode_instruction(frames, "make the circle blue", [], 8.0),
+        "VAE encode": lambda: pipe.encode_pictures(frames, []),
+        "steps": lambda: pipe.denoise(noise, tensors, steps),
+        "VAE decode": lambda: pipe.decode(noise, "pt"),
+        "write": lambda: write_video(folder / "out.mp4", to_uint8_frames(pipe.decode(noise, "pt")), 8),
+    }
+
+
+def stock(args: argparse.Namespace, _folder: Path) -> Calls:
+    from diffusers import WanPipeline, WanTransformer3DModel
+
+    from instructx_core.schedule import build_scheduler
+
+    pipe = load(args)
+    config, own = pipe.instructx_config, ("_", "source_", "reference_")
+    extra = (*own, "context", "timestep_rounding")
+    model = WanTransformer3DModel(**{k: v for k, v in pipe.transformer.config.items() if not k.startswith(extra)})
+    state = pipe.transformer.state_dict()
+    model.load_state_dict({k: v for k, v in state.items() if not k.startswith(own)})
+    wan: Any = WanPipeline(
+        tokenizer=None, text_encoder=None, vae=pipe.vae, scheduler=build_scheduler(config), transformer=model.eval()
+    )
+    wan.set_progress_bar_config(disable=True)
+    queries = config.instruction.query_count("image" if args.frames == 1 else "video")
+    text = torch.randn(1, queries, config.denoiser.text_dim)
+    pixels = torch.rand(1, 3, args.frames, args.size, args.size) * 2 - 1
+    with torch.no_grad():
+        latent = wan.vae.encode(pixels).latent_dist.mode()
+
+    @torch.no_grad()
+    def encode() -> Any:
+        return wan.vae.encode(pixels).latent_dist.mode()
+
+    @torch.no_grad()
+    def decode() -> Any:
+        return wan.video_processor.postprocess_video(wan.vae.decode(latent, return_dict=False)[0], output_type="pt")
+
+    return {
+        "VAE encode": encode,
+        "steps": lambda: wan(
+            prompt_embeds=text, latents=torch.randn(latent.shape), num_frames=args.frames, height=args.size,
+            width=args.size, num_inference_steps=config.sampling.num_steps, guidance_scale=1.0, output_type="latent",
+        ),
+        "VAE decode": decode,
+    }  # fmt: skip
+
+
+def kiwi(args: argparse.Namespace, _folder: Path) -> Calls:
+    from instructx_core.keymaps import dit_to_original
+
+    spec = importlib.util.spec_from_file_location("make_golden", ROOT / "scripts" / "make_golden.py")
+    assert spec is not None and spec.loader is not None
+    golden = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(golden)
+    reference = golden.reference(Path(os.environ["KIWI_PATH"]))
+    pipe = load(args)
+    config, own = pipe.instructx_config, ("source_", "reference_")
+    dit = config.denoiser
+    size = {
+        "dim": dit.dim, "in_dim": dit.in_channels, "ffn_dim": dit.ffn_dim, "out_dim": dit.out_channels,
+        "text_dim": dit.text_dim, "freq_dim": dit.freq_dim, "eps": dit.eps, "patch_size": dit.patch_size,
+        "num_heads": dit.num_heads, "num_layers": dit.num_layers,
+    }  # fmt: skip
+    model = reference.dit.WanModel(has_image_input=False, **size).eval()
+    state = pipe.transformer.state_dict()
+    model.load_state_dict({dit_to_original(k): v for k, v in state.items() if not k.startswith(own)})
+    embedder = reference.dit.ConditionalEmbedder(in_dim=dit.in_channels, dim=dit.dim, patch_size=dit.patch_size)
+    for name, value in embedder.state_dict().items():
+        value.copy_(state[f"source_embedder.{name.split('.')[-1]}"])
+    vae, t = config.vae, (args.frames - 1) // 4 + 1
+    cell = args.size // vae.scale_factor_spatial
+    noise, context = (
+        torch.randn(1, vae.z_dim, t, cell, cell),
+        torch.randn(1, config.instruction.num_video_queries, dit.dim),
+    )
+
+    @torch.no_grad()
+    def steps() -> Any:
+        schedule = reference.pipeline.FlowMatchScheduler(
+            shift=config.sampling.shift, sigma_min=0.0, extra_one_step=True
+        )
+        schedule.set_timesteps(config.sampling.num_steps, shift=config.sampling.shift)
+        latents = noise
+        for timestep in schedule.timesteps:
+            velocity = reference.pipeline.model_fn_wan_video(
+                model, embedder, None, vae_source_input=noise, vae_ref_image=None, latents=latents,
+                timestep=timestep[None], context=context, scheduler=schedule,
+            )  # fmt: skip
+            latents = schedule.step(velocity, timestep, latents)
+        return latents
+
+    return {"steps": steps}
+
+
+def resident(field: str) -> int:
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+    return 1024 * int(line.split()[1])
+
+
+def measure(args: argparse.Namespace) -> dict[str, list[float]]:
+    """{stage: [seconds, bytes]} of one peer, in this process."""
+    with tempfile.TemporaryDirectory() as folder:
+        calls = {"ours": ours, "stock": stock, "kiwi": kiwi}[args.only](args, Path(folder))
+        found = {}
+        for name, call in calls.items():
+            call()  # warm-up
+            Path("/proc/self/clear_refs").write_text("5")  # Linux: the high-water mark starts anew
+            before, seconds = resident("VmRSS"), []
+            for _ in range(args.rounds):
+                start = time.process_time()
+                call()
+                seconds.append(time.process_time() - start)
+            found[name] = [statistics.median(seconds), float(max(resident("VmHWM") - before, 0))]
+        if "write" in found:  # the call decodes first, so that there is something to write
+            found["write"][0] = max(found["write"][0] - found["VAE decode"][0], 0.0)
+    return found
+
+
+def ceilings() -> dict[str, float]:
+    """FLOP/s of a matrix product and bytes/s of a copy (read and write) on this machine, best of five."""
+    a, big = torch.randn(1024, 1024), torch.randn(1 << 24)
+    out, copy = torch.empty_like(a), torch.empty_like(big)
+
+    def best(call: Callable[[], Any]) -> float:
+        times = []
+        for _ in range(6):
+            start = time.process_time()
+            call()
+            times.append(time.process_time() - start)
+        return min(times[1:])
+
+    matmul = best(lambda: torch.mm(a, a, out=out))
+    return {"matmul": 2 * 1024**3 / matmul, "copy": 2 * 4 * big.numel() / best(lambda: copy.copy_(big))}
+
+
+def flops(args: argparse.Namespace) -> dict[str, int]:
+    from instructx_core.info import measure as count
+
+    facts = count(load(args).instructx_config, args.frames, args.size, args.size)
+    names = {"MLLM": "encoder", "VAE encode": "VAE encode", "steps": "DiT", "VAE decode": "VAE decode"}
+    return {stage: facts["flops"][name] for stage, name in names.items()}
+
+
+def table(result: dict[str, Any]) -> str:
+    peers, top = result["peers"], result["ceilings"]
+    lines = [
+        f"{result['where']}, {result['threads']} thread, torch {result['torch']}; matrix product "
+        f"{top['matmul'] / 1e9:.1f} GFLOP/s, copy {top['copy'] / 1e9:.1f} GB/s. {result['clip']}.", "",
+        "| stage | GFLOP | floor, s | " + " | ".join(f"{name}, s | MB" for name in peers) + " |",
+        "| --- | --- | --- |" + " --- | --- |" * len(peers),
+    ]  # fmt: skip
+    for stage in STAGES:
+        count = result["flops"].get(stage)
+        cells = ["", ""] if count is None else [f"{count / 1e9:.2f}", f"{count / top['matmul']:.3f}"]
+        for found in peers.values():
+            cells += [f"{found[stage][0]:.3f}", f"{found[stage][1] / 1e6:.0f}"] if stage in found else ["", ""]
+        lines.append(f"| {stage} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def write(path: Path, text: str) -> None:
+    page = path.read_text(encoding="utf-8")
+    if any(page.count(mark) != 1 for mark in MARKS):
+        raise SystemExit(f"error: {path} must hold the marks {MARKS[0]} and {MARKS[1]} once")
+    body = f"{MARKS[0]}\n\n{text}\n\n{MARKS[1]}"
+    path.write_text(re.sub(f"{MARKS[0]}.*{MARKS[1]}", lambda _: body, page, flags=re.S), encoding="utf-8")
+
+
+def child(name: str) -> dict[str, list[float]]:
+    env = dict(os.environ)
+    if name == "kiwi" and "KIWI_PYTHONPATH" in env:
+        env["PYTHONPATH"] = env["KIWI_PYTHONPATH"]
+    command = [sys.executable, __file__, *sys.argv[1:], "--only", name]
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
+    if done.returncode:
+        raise SystemExit(f"error: the run of {name} failed:\n{done.stderr[-3000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    args = arguments()
+    torch.manual_seed(0)
+    if args.only:
+        print(json.dumps(measure(args)))
+        return
+    peers = [name for name in PEERS if name != "kiwi" or "KIWI_PATH" in os.environ]
+    result = {
+        "where": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "clip": f"{args.frames} frames of {args.size}x{args.size}, median of {args.rounds} rounds, CPU seconds",
+        "ceilings": ceilings(),
+        "flops": flops(args),
+        "peers": {name: child(name) for name in peers},
+    }
+    print(table(result))
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    if args.write:
+        write(args.write, table(result))
+
+
+if __name__ == "__main__":
+    main()
