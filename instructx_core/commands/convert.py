@@ -28,6 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="all",
         help="of a DiT LoRA; self: self-attention and FFN only, for step-distilled ones (default: all)",
     )
+    for part, usual in (("encoder", "Qwen2.5-VL-3B"), ("vae", "the public VAE")):
+        parser.add_argument(f"--{part}", type=Path, help=f"of a Kiwi file, when it is not {usual} (--to adapter)")
     parser.add_argument("--without-lora", action="store_true", help="leave the MLLM's LoRA out (--to adapter)")
 
 
@@ -35,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     from ..formats.convert import convert
     from ..formats.identify import identify
 
-    options = {name: getattr(args, name) for name in ("lora", "strength", "layers", "without_lora")}
+    options = {name: getattr(args, name) for name in ("lora", "strength", "layers", "encoder", "vae", "without_lora")}
     written = convert(args.source, args.target, args.to, **options)
-    print("\n".join(identify(written).lines()))
+    print("\n".join([*written.notes, *identify(written.path).lines()]))
     return 0

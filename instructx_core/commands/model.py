@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from ..formats.files import PARTS
 from .speed import add_speed_arguments, apply_speed, loading_device
 
 if TYPE_CHECKING:
@@ -19,7 +20,11 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("model")
-    group.add_argument("--model", type=Path, help="checkpoint folder (default: the shipped tiny model)")
+    group.add_argument("--model", type=Path, help="folder of models, Kiwi-Edit folder or file (default: shipped tiny)")
+    group.add_argument(
+        "--part", action="append", default=[], metavar="NAME=FILE",
+        help="file or folder of a part that --model lacks: denoiser, vae, text_encoder, adapter, tokenizer; repeatable",
+    )  # fmt: skip
     group.add_argument(
         "--lora", action="append", default=[], metavar="FILE[:STRENGTH]",
         help="LoRA of the DiT (PEFT, ComfyUI or musubi names), merged into it; repeatable (strength: 1)",
@@ -57,10 +62,6 @@ def load(args: argparse.Namespace) -> InstructXPipeline:
     """The pipeline that the arguments ask for, ready to run. Raises InputError for a bad folder or device."""
     if args.model is not None and not args.model.exists():
         raise InputError(f"{args.model}: no such checkpoint folder; check the path")
-    if args.model is not None and args.model.is_file():
-        raise InputError(
-            f"{args.model}: a checkpoint is a folder of .safetensors files, not one file (a pickle is never opened)"
-        )
     import torch
 
     from ..weights import SHIPPED, load_pipeline
@@ -75,7 +76,7 @@ def load(args: argparse.Namespace) -> InstructXPipeline:
     device = pick_device(args.device)
     usual = torch.float32 if device.type == "cpu" else torch.bfloat16
     dtype = getattr(torch, args.dtype) if args.dtype else usual
-    pipe: Any = load_pipeline(args.model, dtype, loading_device(args, device))
+    pipe: Any = load_pipeline(args.model, dtype, loading_device(args, device), **parse_parts(args.part))
     for path, strength in map(parse_lora, args.lora):
         print(pipe.load_dit_lora(path, strength, args.lora_layers), file=sys.stderr)
     pipe.scheduler = build_scheduler(pipe.instructx_config, args.scheduler)
@@ -84,6 +85,17 @@ def load(args: argparse.Namespace) -> InstructXPipeline:
     pipe.memory.set_tile(args.tile)
     apply_speed(pipe, args, device)
     return pipe
+
+
+def parse_parts(given: list[str]) -> dict[str, Any]:
+    """["vae=x.safetensors"] -> {"vae": path}. Raises InputError for anything but NAME=FILE, and for two of one."""
+    parts: dict[str, Any] = {}
+    for text in given:
+        name, equals, path = text.partition("=")
+        if not equals or not path or name not in PARTS or name in parts:
+            raise InputError(f"--part {text!r} is no NAME=FILE with a new NAME of {', '.join(PARTS)}")
+        parts[name] = Path(path)
+    return parts
 
 
 def parse_lora(text: str) -> tuple[Path, float]:
@@ -98,12 +110,17 @@ def parse_lora(text: str) -> tuple[Path, float]:
 
 
 def pick_device(name: str | None) -> Any:
-    """The torch device of a name, or the fastest there is. Raises InputError for one that cannot be used."""
+    """The torch device of a name, or the fastest there is (under torchrun this process's card).
+
+    Raises InputError for one that cannot be used.
+    """
     import torch
+
+    from ..parallel import place_of
 
     if name is None:
         if torch.cuda.is_available():
-            return torch.device("cuda")
+            return torch.device("cuda", place_of().local_rank)
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)

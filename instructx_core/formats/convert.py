@@ -21,12 +21,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..encoder_weights import mllm_from_original
 from ..errors import InputError
-from ..keymaps import dit_to_original, vae_to_diffusers, vae_to_original
-from ..tensorfile import FLOATS, read_weight, whole_folder
+from ..keymaps import dit_to_diffusers, dit_to_original, vae_to_diffusers, vae_to_original
+from ..tensorfile import FLOATS, METADATA_KEY, read_weight, whole_folder
+from .adapter import load_adapter, open_denoiser
 from .dit import dit_config, dit_tensors
+from .encoder import check_encoder, lora_layers
 from .identify import identify
+from .kiwi import is_folder
+from .lora import DitLora
 from .quantised import dequantised
+from .report import some
 from .source import TORCH_DTYPES, TensorSource, open_source
 from .vae import vae_config, vae_tensors
 from .writing import Piece, check_new, new_file, write_pieces
@@ -34,12 +40,13 @@ from .writing import Piece, check_new, new_file, write_pieces
 PLAIN = "BF16"  # what quantised tensors become
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 FP8, FP8_MAX = "F8_E4M3", 448.0
+DTYPE_NAMES = {dtype: name for name, dtype in TORCH_DTYPES.items()}
 Names = dict[str, str]  # new name -> name in the file
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to convert. kind: what identify says of the source. The options are of `merged`, the last of `adapter`."""
+    """What to convert. kind: what identify says of the source. lora to layers: of `merged`, the rest of `adapter`."""
 
     source: Path
     target: Path
@@ -47,14 +54,25 @@ class Request:
     lora: Path | None = None
     strength: float = 1.0
     layers: str = "all"
+    encoder: Path | None = None
+    vae: Path | None = None
     without_lora: bool = False
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What was written, and lines about what was done."""
+
+    path: Path
+    notes: tuple[str, ...] = ()
 
 
 def convert(
     source: str | Path, target: str | Path, to: str, lora: str | Path | None = None, strength: float = 1.0,
-    layers: str = "all", without_lora: bool = False,
-) -> Path:  # fmt: skip
-    """Write `source` as `target`; the new file, or the new folder for to="diffusers".
+    layers: str = "all", encoder: str | Path | None = None, vae: str | Path | None = None,
+    without_lora: bool = False,
+) -> Converted:  # fmt: skip
+    """Write `source` as `target`, a file (a folder for to="diffusers").
 
     Raises InputError when the target exists, the source is of another kind than `to` takes, damaged or does not fit the
     LoRA, and when the disk is full. Nothing is left behind then.
@@ -66,11 +84,17 @@ def convert(
     if to != "diffusers" and target.suffix != ".safetensors":
         raise InputError(f"{target.name} must end in .safetensors, because that is what is written")
     kind = identify(source).kind
-    request = Request(source, target, kind, None if lora is None else Path(lora), strength, layers, without_lora)
+    request = Request(
+        source, target, kind, lora=_path(lora), strength=strength, layers=layers, encoder=_path(encoder),
+        vae=_path(vae), without_lora=without_lora,
+    )  # fmt: skip
     if (to == "merged") != (lora is not None):
         raise InputError("--lora belongs to --to merged: give both, or neither")
-    TARGETS[to](request)
-    return target
+    return Converted(target, TARGETS[to](request))
+
+
+def _path(given: str | Path | None) -> Path | None:
+    return None if given is None else Path(given)
 
 
 def _refuse(request: Request, to: str, takes: str) -> InputError:
@@ -143,13 +167,14 @@ def kept_metadata(source: TensorSource) -> dict[str, str]:
     return {name: text for name, text in source.metadata.items() if name not in ("format", "_quantization_metadata")}
 
 
-def write(target: Path, pieces: list[Piece], metadata: Mapping[str, str]) -> None:
-    """One new file. Raises InputError when the disk has no room for it."""
+def write(target: Path, pieces: list[Piece], metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """One new file; nothing to say about it. Raises InputError when the disk has no room for it."""
     need, free = sum(piece.bytes for piece in pieces), shutil.disk_usage(target.parent).free
     if need > free:
         raise InputError(f"{target.parent} has {free / 1e9:.2f} GB free, {target.name} needs {need / 1e9:.2f} GB")
     with new_file(target) as temporary:
         write_pieces(temporary, pieces, metadata)
+    return ()
 
 
 # --- DiT and VAE -------------------------------------------------------------------------------------------------
@@ -161,13 +186,20 @@ def dit_source(request: Request, to: str) -> Iterator[tuple[TensorSource, Tensor
     if request.kind == "wan-dit":
         stored = open_source(request.source)
     elif request.kind in ("kiwi-training", "kiwi-folder"):
-        from .kiwi import open_kiwi_dit
-
         stored = open_kiwi_dit(request.source)
     else:
         raise _refuse(request, to, "a Wan DiT or VAE, or a Kiwi file or folder with one")
     with stored:
         yield stored, dequantised(stored)
+
+
+def open_kiwi_dit(path: Path) -> TensorSource:
+    """The DiT of a Kiwi file or folder. Raises InputError when a training file holds none of its own."""
+    source = open_denoiser(path / "transformer" if is_folder(path) else path)
+    if source.keys():
+        return source
+    source.close()
+    raise InputError(f"{path.name} holds no DiT of its own; use the Wan DiT that it was trained on (instructx inspect)")
 
 
 def dit_pieces(stored: TensorSource, source: TensorSource, diffusers: bool = False, **options: Any) -> list[Piece]:
@@ -193,24 +225,22 @@ def vae_pieces(stored: TensorSource, source: TensorSource, diffusers: bool) -> l
     return plain_pieces(stored, source, names)
 
 
-def _to_original(request: Request) -> None:
+def _to_original(request: Request) -> tuple[str, ...]:
     if request.kind == "wan-vae":
         with open_source(request.source) as stored:
-            source = dequantised(stored)
-            write(request.target, vae_pieces(stored, source, diffusers=False), kept_metadata(stored))
-        return
+            pieces = vae_pieces(stored, dequantised(stored), diffusers=False)
+            return write(request.target, pieces, kept_metadata(stored))
     with dit_source(request, "original") as (stored, source):
-        write(request.target, dit_pieces(stored, source), kept_metadata(stored))
+        return write(request.target, dit_pieces(stored, source), kept_metadata(stored))
 
 
-def _to_diffusers(request: Request) -> None:
+def _to_diffusers(request: Request) -> tuple[str, ...]:
     if request.kind == "wan-vae":
         with open_source(request.source) as stored:
             source = dequantised(stored)
-            _diffusers_folder(request.target, _empty_vae(source), vae_pieces(stored, source, diffusers=True))
-        return
+            return _diffusers_folder(request.target, _empty_vae(source), vae_pieces(stored, source, diffusers=True))
     with dit_source(request, "diffusers") as (stored, source):
-        _diffusers_folder(request.target, _empty_dit(source), dit_pieces(stored, source, diffusers=True))
+        return _diffusers_folder(request.target, _empty_dit(source), dit_pieces(stored, source, diffusers=True))
 
 
 def _empty_dit(source: TensorSource) -> Any:
@@ -230,7 +260,7 @@ def _empty_vae(source: TensorSource) -> Any:
         return build_vae(vae_config(source))
 
 
-def _diffusers_folder(target: Path, module: Any, pieces: list[Piece]) -> None:
+def _diffusers_folder(target: Path, module: Any, pieces: list[Piece]) -> tuple[str, ...]:
     """config.json of an empty module, and the weights. Raises AssertionError when the names are not the module's."""
     want = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     have = {piece.name: piece.shape for piece in pieces}
@@ -238,25 +268,24 @@ def _diffusers_folder(target: Path, module: Any, pieces: list[Piece]) -> None:
         raise AssertionError(f"names or shapes are not those of {type(module).__name__}: {set(have) ^ set(want)}")
     with whole_folder(target, ()) as temporary:
         module.save_config(str(temporary))
-        write(temporary / WEIGHTS_FILE, pieces, {})
+        return write(temporary / WEIGHTS_FILE, pieces, {})
 
 
 # --- fp8 -----------------------------------------------------------------------------------------------------------
 
 
-def _to_fp8(request: Request) -> None:
+def _to_fp8(request: Request) -> tuple[str, ...]:
     """All matrices of the DiT, also the few outside the blocks: ComfyUI 0.3.75 would cast those without a scale."""
     if request.kind == "qwen2.5-vl":
         with open_source(request.source) as stored:
             _refuse_quantised(stored)
             pieces = plain_pieces(stored, stored, {key: key for key in stored.keys() if not key.startswith("lm_head.")})
             pieces = fp8_pieces(pieces, lambda piece: len(piece.shape) == 2 and "embed_tokens" not in piece.name)
-            write(request.target, pieces, kept_metadata(stored))
-        return
+            return write(request.target, pieces, kept_metadata(stored))
     with dit_source(request, "fp8") as (stored, source):
         _refuse_quantised(stored)
         pieces = fp8_pieces(dit_pieces(stored, source), lambda piece: len(piece.shape) == 2)
-        write(request.target, pieces, kept_metadata(stored))
+        return write(request.target, pieces, kept_metadata(stored))
 
 
 def _refuse_quantised(stored: TensorSource) -> None:
@@ -265,8 +294,83 @@ def _refuse_quantised(stored: TensorSource) -> None:
         raise InputError(f"{stored.path.name} is quantised already ({', '.join(packed)}); start from the bf16 file")
 
 
-TARGETS: dict[str, Callable[[Request], None]] = {
+# --- adapter -------------------------------------------------------------------------------------------------------
+
+
+def _to_adapter(request: Request) -> tuple[str, ...]:
+    """The adapter of a Kiwi file or folder, or ours again; without_lora leaves out what was merged into Qwen."""
+    if request.kind not in ("adapter", "kiwi-training", "kiwi-folder"):
+        raise _refuse(request, "adapter", "a Kiwi-Edit training file or folder, or an adapter with --without-lora")
+    adapter = load_adapter(request.source, text_encoder=request.encoder, vae=request.vae)
+    lora = (
+        {key for key in adapter.tensors if ".lora_" in key or key.endswith(".alpha")} if request.without_lora else set()
+    )
+    pieces = [
+        Piece(key, DTYPE_NAMES[value.dtype], tuple(value.shape), lambda value=value: value)
+        for key, value in adapter.tensors.items()
+        if key not in lora
+    ]
+    write(request.target, pieces, {METADATA_KEY: adapter.config.to_json()})
+    return (*adapter.report.notes, *((f"{len(lora)} tensors of the LoRA left out",) if lora else ()))
+
+
+# --- LoRA ----------------------------------------------------------------------------------------------------------
+
+
+def _to_merged(request: Request) -> tuple[str, ...]:
+    assert request.lora is not None
+    if request.kind == "qwen2.5-vl":
+        return _merge_mllm(request, request.lora)
+    with dit_source(request, "merged") as (stored, source):
+        shapes = {dit_to_diffusers(piece.name): piece.shape for piece in dit_pieces(stored, source)}
+        with DitLora(request.lora, shapes, request.layers) as lora:
+            changed = {dit_to_original(name): name for name in lora.names}
+
+            def change(name: str, tensor: Tensor) -> Tensor:
+                if name not in changed:
+                    return tensor
+                return tensor.float().add_(lora.change(changed[name]), alpha=request.strength)
+
+            write(request.target, dit_pieces(stored, source, change=change), kept_metadata(stored))
+            return _said(request.lora, len(changed), lora.ignored, lora.left_out)
+
+
+def _merge_mllm(request: Request, file: Path) -> tuple[str, ...]:
+    """The LoRA of an adapter into Qwen2.5-VL; load the result with an adapter that has none (--without-lora)."""
+    if (request.strength, request.layers) != (1.0, "all"):
+        raise InputError("--strength and --layers belong to a LoRA of the DiT; the adapter's LoRA is merged as trained")
+    adapter = load_adapter(file, text_encoder=request.source)
+    config, layers = adapter.config, lora_layers(adapter.tensors, adapter.config)
+    with open_source(request.source) as stored:
+        check_encoder(stored, config)
+        names = {key: mllm_from_original(key) for key in stored.keys()}
+        lost = set(layers) - set(names.values())
+        if lost or not layers:
+            raise InputError(
+                f"{file.name} has {len(layers)} LoRA layers, {len(lost)} of them not in {request.source.name} "
+                f"({some(lost) or 'none'}); use the files of one model"
+            )
+
+        def change(key: str, tensor: Tensor) -> Tensor:
+            layer = layers.get(names[key] or "")
+            return tensor if layer is None else layer.merged_into(tensor)
+
+        kept = {key: key for key, name in names.items() if name is not None}
+        write(request.target, plain_pieces(stored, dequantised(stored), kept, change=change), kept_metadata(stored))
+    return _said(file, len(layers), (), ())
+
+
+def _said(file: Path, matched: int, ignored: tuple[str, ...], left_out: tuple[str, ...]) -> tuple[str, ...]:
+    said = [f"{file.name}: {matched} weights changed"]
+    said += [f"{len(ignored)} tensors match no layer ({some(ignored)})"] if ignored else []
+    said += [f"{len(left_out)} tensors of other layers left out"] if left_out else []
+    return tuple(said)
+
+
+TARGETS: dict[str, Callable[[Request], tuple[str, ...]]] = {
     "original": _to_original,
     "diffusers": _to_diffusers,
+    "adapter": _to_adapter,
+    "merged": _to_merged,
     "fp8": _to_fp8,
 }

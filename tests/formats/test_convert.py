@@ -75,7 +75,7 @@ def test_dit_to_diffusers_and_back(narrow_dit, real, tmp_path: Path, size: str) 
     from diffusers import WanTransformer3DModel
 
     source = narrow_dit(size)
-    folder = convert(source, tmp_path / "transformer", "diffusers")
+    folder = convert(source, tmp_path / "transformer", "diffusers").path
     model = WanTransformer3DModel.from_pretrained(folder)
     assert (model.config["num_layers"], model.config["in_channels"]) == (
         {"14B": 40}.get(size, 30),
@@ -84,14 +84,14 @@ def test_dit_to_diffusers_and_back(narrow_dit, real, tmp_path: Path, size: str) 
     stored = load_file(folder / "diffusion_pytorch_model.safetensors")
     shapes = {key: narrow(shape) for key, (_, shape) in real.dit(size, diffusers=True).items()}
     assert shapes == {key: tuple(value.shape) for key, value in stored.items()}
-    assert same(source, convert(folder, tmp_path / "back.safetensors", "original"))
+    assert same(source, convert(folder, tmp_path / "back.safetensors", "original").path)
 
 
 def test_wrapped_names_are_unwrapped_and_metadata_stay(narrow_dit, tmp_path: Path) -> None:
     state = load_file(narrow_dit("1.3B"))
     wrapped = tmp_path / "wrapped.safetensors"
     save_file({f"model.diffusion_model.{k}": v for k, v in state.items()}, str(wrapped), metadata={"author": "x"})
-    plain = convert(wrapped, tmp_path / "plain.safetensors", "original")
+    plain = convert(wrapped, tmp_path / "plain.safetensors", "original").path
     assert same(plain, narrow_dit("1.3B"))
     with open_source(plain) as source:
         assert source.metadata["author"] == "x"
@@ -109,15 +109,15 @@ def test_vae_to_diffusers_and_back(tmp_path: Path, preset) -> None:
     torch.manual_seed(0)
     state = {vae_to_original(k, config): v.contiguous() for k, v in build_vae(config).bfloat16().state_dict().items()}
     save_file(state, str(tmp_path / "vae.safetensors"))
-    folder = convert(tmp_path / "vae.safetensors", tmp_path / "vae", "diffusers")
+    folder = convert(tmp_path / "vae.safetensors", tmp_path / "vae", "diffusers").path
     model = AutoencoderKLWan.from_pretrained(folder)
     assert model.config["z_dim"] == full.z_dim and len(model.config["latents_mean"]) == full.z_dim
-    assert same(tmp_path / "vae.safetensors", convert(folder, tmp_path / "back.safetensors", "original"))
+    assert same(tmp_path / "vae.safetensors", convert(folder, tmp_path / "back.safetensors", "original").path)
 
 
 def test_fp8(narrow_dit, tmp_path: Path) -> None:
     source = narrow_dit("5B")
-    slim = convert(source, tmp_path / "slim.safetensors", "fp8")
+    slim = convert(source, tmp_path / "slim.safetensors", "fp8").path
     assert slim.stat().st_size < 0.65 * source.stat().st_size  # tiny widths: the rest weighs more than in a public file
     assert identify(slim).values["quantisation"] == "fp8_scaled"
     full, stored = load_file(source), load_file(slim)
@@ -133,7 +133,7 @@ def test_fp8(narrow_dit, tmp_path: Path) -> None:
                 assert stored[key].dtype == torch.float8_e4m3fn
             else:
                 assert torch.equal(stored[key], want), key
-    back = convert(slim, tmp_path / "back.safetensors", "original")
+    back = convert(slim, tmp_path / "back.safetensors", "original").path
     assert {value.dtype for value in load_file(back).values()} == {torch.bfloat16, torch.float32}
     with pytest.raises(InputError, match="quantised already"):
         convert(slim, tmp_path / "again.safetensors", "fp8")
@@ -143,7 +143,7 @@ def test_all_zero_matrices_survive_fp8(narrow_dit, tmp_path: Path) -> None:
     state = load_file(narrow_dit("1.3B"))
     state["blocks.0.ffn.0.weight"].zero_()
     save_file(state, str(tmp_path / "zero.safetensors"))
-    slim = convert(tmp_path / "zero.safetensors", tmp_path / "slim.safetensors", "fp8")
+    slim = convert(tmp_path / "zero.safetensors", tmp_path / "slim.safetensors", "fp8").path
     with dequantised(open_source(slim)) as plain:
         assert not plain.get("blocks.0.ffn.0.weight").any()
 
@@ -159,10 +159,76 @@ def test_gguf_becomes_a_plain_file(narrow_dit, tmp_path: Path) -> None:
             value = value.reshape(value.shape[0], -1)
         writer.add_tensor(key, value.float().numpy())
     writer.write_header_to_file(), writer.write_kv_data_to_file(), writer.write_tensors_to_file(), writer.close()
-    plain = load_file(convert(tmp_path / "wan.gguf", tmp_path / "plain.safetensors", "original"))
+    plain = load_file(convert(tmp_path / "wan.gguf", tmp_path / "plain.safetensors", "original").path)
     assert all(
         torch.equal(plain[key], value.float()) and plain[key].shape == value.shape for key, value in state.items()
     )
+
+
+# --- LoRA ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layers", ["all", "self"])
+def test_dit_lora_is_merged(narrow_dit, tmp_path: Path, layers: str) -> None:
+    """W + strength * alpha / rank * B A, in fp32 and rounded once; the rest stays bit for bit."""
+    source, generator = narrow_dit("1.3B"), torch.Generator().manual_seed(3)
+    full, lora = load_file(source), {}
+    for name in ("blocks.3.self_attn.q", "blocks.7.cross_attn.k", "blocks.9.ffn.2"):
+        rows, columns = full[f"{name}.weight"].shape
+        lora[f"diffusion_model.{name}.lora_down.weight"] = torch.randn(4, columns, generator=generator)
+        lora[f"diffusion_model.{name}.lora_up.weight"] = torch.randn(rows, 4, generator=generator)
+        lora[f"diffusion_model.{name}.alpha"] = torch.tensor(2.0)
+    save_file({**lora, "nowhere.lora_down.weight": torch.ones(1, 1)}, str(tmp_path / "lora.safetensors"))
+    done = convert(
+        source, tmp_path / "merged.safetensors", "merged", tmp_path / "lora.safetensors", strength=0.5, layers=layers
+    )
+    count = 3 if layers == "all" else 2
+    assert done.notes[0] == f"lora.safetensors: {count} weights changed" and "1 tensors match no layer" in done.notes[1]
+    assert len(done.notes) == (2 if layers == "all" else 3)
+    for key, have in load_file(done.path).items():
+        stem = f"diffusion_model.{key.removesuffix('.weight')}"
+        want = full[key]
+        if f"{stem}.lora_down.weight" in lora and (layers == "all" or "cross" not in key):
+            delta = lora[f"{stem}.lora_up.weight"] @ lora[f"{stem}.lora_down.weight"]
+            want = (want.float() + 0.5 * (2.0 / 4) * delta).to(want.dtype)
+        assert torch.equal(have, want), key
+
+
+def test_a_lora_of_another_model_changes_nothing(narrow_dit, tmp_path: Path) -> None:
+    stem = "blocks.0.self_attn.q"
+    lora = {f"{stem}.lora_A.weight": torch.ones(1, 7), f"{stem}.lora_B.weight": torch.ones(7, 1)}
+    save_file(lora, str(tmp_path / "l.safetensors"))
+    with pytest.raises(InputError, match="does not fit the layer"):
+        convert(narrow_dit("5B"), tmp_path / "out.safetensors", "merged", tmp_path / "l.safetensors")
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_lora_of_an_adapter_is_merged_into_qwen(random_checkpoint: Path, tmp_path: Path) -> None:
+    """Qwen with the LoRA in it and the adapter without give the same encoder as the two as they were."""
+    from instructx_core.encoder_weights import adapter_config, read_adapter
+    from instructx_core.weights import load_encoder
+
+    qwen, adapter = (next((random_checkpoint / f).glob("*")) for f in ("text_encoders", "model_patches"))
+    with open_source(adapter) as source:
+        tensors, metadata = {key: source.get(key) for key in source.keys()}, dict(source.metadata)
+    generator = torch.Generator().manual_seed(5)
+    for stem in ("model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.q_proj"):
+        tensors[f"{stem}.lora_A.weight"] = torch.randn(32, 128, generator=generator) * 0.1
+        tensors[f"{stem}.lora_B.weight"] = torch.randn(128, 32, generator=generator) * 0.1
+    with_lora = tmp_path / "adapter.safetensors"
+    save_file(tensors, str(with_lora), metadata=metadata)
+    merged = convert(qwen, tmp_path / "qwen.safetensors", "merged", with_lora)
+    bare = convert(with_lora, tmp_path / "bare.safetensors", "adapter", without_lora=True)
+    assert merged.notes == ("adapter.safetensors: 2 weights changed",)
+    assert bare.notes[-1] == "4 tensors of the LoRA left out"
+    config = adapter_config(with_lora)
+    one, two = (
+        load_encoder(encoder, config, read_adapter(file), torch.bfloat16).state_dict()
+        for encoder, file in ((qwen, with_lora), (merged.path, bare.path))
+    )
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    with pytest.raises(InputError, match="0 LoRA layers"):
+        convert(qwen, tmp_path / "again.safetensors", "merged", bare.path)
 
 
 # --- refusals ------------------------------------------------------------------------------------------------------
