@@ -17,7 +17,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,6 +31,7 @@ FPS, SIZE, WINDOWS = 16, 17, 8
 LENGTHS = {"5 s": 5, "30 s": 30, "5 min": 300}
 CASES = (("color", 3), ("swap", 1))  # (task, number) of test clips whose first window the shipped model gets right
 STEPS = 12
+QUICK = ("hand-over (ours)", "independent, a seed each")  # what the test compares
 FADE = 8  # frames two cross-faded windows share, the habit of published nodes
 
 
@@ -43,9 +44,10 @@ def peak_mib() -> float:
 # --- memory ----------------------------------------------------------------------------------------------------------
 
 
-def edit_one(source: Path, output: Path, steps: int) -> dict[str, Any]:
+def edit_one(source: Path, output: Path, steps: int, window: int, side: int) -> dict[str, Any]:
     """One long edit in this process: peak memory and seconds after every window."""
     from instructx_core import edit_file, load_pipeline
+    from instructx_core.long_video.job import WindowOptions
 
     pipe = load_pipeline()
     pipe.set_progress_bar_config(disable=True)
@@ -55,22 +57,28 @@ def edit_one(source: Path, output: Path, steps: int) -> dict[str, Any]:
         peaks.append(round(peak_mib(), 1))
         seconds.append(round(time.perf_counter() - start, 2))
 
-    edit_file(pipe, source, "make the circle blue", output=output, steps=steps, on_window=note)
+    options = WindowOptions(frames=window)
+    edit_file(
+        pipe, source, "make the circle blue", output=output, steps=steps, windows=options, max_pixels=side * side,
+        on_window=note,
+    )  # fmt: skip
     return {"peaks_mib": peaks, "seconds": seconds, "peak_mib": round(peak_mib(), 1)}
 
 
-def memory(folder: Path, steps: int) -> dict[str, Any]:
+def memory(folder: Path, steps: int, window: int, side: int) -> dict[str, Any]:
     """Every length in a process of its own; the same clip, played longer."""
     from instructx_core.media import write_video
     from instructx_core.media_stream import scan_clip
     from instructx_core.shapes import sample, there_and_back
 
-    found: dict[str, Any] = {"steps": steps, "fps": FPS, "lengths": {}}
+    settings = {"steps": steps, "window": window, "side": side}
+    options = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
+    found: dict[str, Any] = {**settings, "fps": FPS, "lengths": {}}
     for name, seconds in LENGTHS.items():
         source, output = folder / f"{seconds}.mp4", folder / f"{seconds}_edited.mp4"
         frames = there_and_back(sample("test", 6, "video", "color"), seconds * FPS).source_FHWC
         write_video(source, frames, FPS)
-        command = [sys.executable, __file__, "one", str(source), str(output), "--steps", str(steps)]
+        command = [sys.executable, __file__, "one", str(source), str(output), *options]
         told = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
         kept = scan_clip(output).frames == len(frames)
         found["lengths"][name] = {"frames": len(frames), "frames_kept": kept, **told}
@@ -138,7 +146,11 @@ def judge(clip: Any, edited_FHWC: np.ndarray) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def seams(steps: int, host: Path | None, save: Path | None) -> dict[str, Any]:
+def seams(
+    steps: int, host: Path | None, save: Path | None, cases: Sequence[tuple[str, int]] = CASES,
+    chosen: Sequence[str] = (),
+) -> dict[str, Any]:  # fmt: skip
+    """Every method, or the `chosen` ones, on every case, in one run."""
     from fractions import Fraction
 
     import torch
@@ -151,7 +163,7 @@ def seams(steps: int, host: Path | None, save: Path | None) -> dict[str, Any]:
     pipe = load_pipeline()
     pipe.set_progress_bar_config(disable=True)
     rows: dict[str, Any] = {}
-    for task, index in CASES:
+    for task, index in cases:
         clip = there_and_back(sample("test", index, "video", task), WINDOWS * (SIZE - 1) + 1)
 
         def edit(frames_FHWC: np.ndarray, seed: int, clip: Any = clip) -> np.ndarray:
@@ -162,6 +174,8 @@ def seams(steps: int, host: Path | None, save: Path | None) -> dict[str, Any]:
         if host is not None:
             ways["ComfyUI context windows"] = context_windows(host, clip, steps)
         for name, way in ways.items():
+            if chosen and name not in chosen:
+                continue
             with torch.no_grad():
                 edited_FHWC = way()
             rows.setdefault(name, {})[f"{task} {index}"] = judge(clip, edited_FHWC)
@@ -270,28 +284,34 @@ def draw(measured: dict[str, Any], joins: dict[str, Any], plot: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for verb in ("memory", "seams"):
-        command = verbs.add_parser(verb)
-        command.add_argument("--json", type=Path, required=True)
-        command.add_argument("--steps", type=int, default=STEPS)
-    verbs.choices["memory"].add_argument("--folder", type=Path, required=True, help="for the clips")
-    verbs.choices["seams"].add_argument("--host", type=Path, help="a ComfyUI tree: its context windows as well")
-    verbs.choices["seams"].add_argument("--save", type=Path, help="folder for the edited clips")
     one = verbs.add_parser("one")
     one.add_argument("source", type=Path)
     one.add_argument("output", type=Path)
-    one.add_argument("--steps", type=int, required=True)
+    for verb in ("memory", "seams"):
+        command = verbs.add_parser(verb)
+        command.add_argument("--json", type=Path, required=True)
+    for verb in ("memory", "seams", "one"):
+        verbs.choices[verb].add_argument("--steps", type=int, default=STEPS)
+    for verb in ("memory", "one"):
+        verbs.choices[verb].add_argument("--window", type=int, default=SIZE, help="frames")
+        verbs.choices[verb].add_argument("--side", type=int, default=64, help="of a frame, pixels")
+    verbs.choices["memory"].add_argument("--folder", type=Path, required=True, help="for the clips")
+    verbs.choices["seams"].add_argument("--host", type=Path, help="a ComfyUI tree: its context windows as well")
+    verbs.choices["seams"].add_argument("--save", type=Path, help="folder for the edited clips")
     told = verbs.add_parser("report")
     told.add_argument("memory_json", type=Path)
     told.add_argument("seams_json", type=Path)
     told.add_argument("--plot", type=Path)
     args = parser.parse_args()
     if args.verb == "one":
-        sys.stdout.write(json.dumps(edit_one(args.source, args.output, args.steps)))
+        sys.stdout.write(json.dumps(edit_one(args.source, args.output, args.steps, args.window, args.side)))
     elif args.verb == "report":
         sys.stdout.write(report(args.memory_json, args.seams_json, args.plot) + "\n")
     else:
-        found = memory(args.folder, args.steps) if args.verb == "memory" else seams(args.steps, args.host, args.save)
+        if args.verb == "memory":
+            found = memory(args.folder, args.steps, args.window, args.side)
+        else:
+            found = seams(args.steps, args.host, args.save)
         args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 

@@ -1,7 +1,7 @@
 """The ComfyUI layer: one node a file, each a thin step around instructx_core; data flows in the order of NODES.
 
     Load Encoder -> Query Embeddings -> Connector -> Source and Reference -> (sampler, VAE decode) -> Compare
-    MODEL -> Attention -> MODEL, anywhere before the sampler
+    MODEL -> Attention -> MODEL, anywhere before the sampler; Long Video: the whole chain, window by window
 
 Only `extension()` touches the host. Heavy libraries (transformers) are imported when a node runs, never at start.
 """
@@ -23,6 +23,7 @@ NODES = (
     ("attention", "InstructXAttention"),
     ("source_reference", "InstructXSourceReference"),
     ("sampler", "InstructXSampler"),
+    ("long_video", "InstructXLongVideo"),
     ("compare", "InstructXCompare"),
 )
 

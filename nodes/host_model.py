@@ -82,15 +82,35 @@ def draw_noise(model: Any, latent: dict[str, Any], seed: int) -> tuple[Tensor, T
 
 def run_sampler(
     model: Any, noise: Tensor, cfg: float, sampler: str, sigmas: Tensor, positive: Any, negative: Any, start: Tensor,
-    noise_mask: Tensor | None, seed: int,
+    noise_mask: Tensor | None, seed: int, callback: Callable[..., None] | None = None,
 ) -> Tensor:  # fmt: skip
-    """The host's sampling loop, with its progress bar, latent preview and interrupt."""
+    """The host's sampling loop, with its progress bar, latent preview and interrupt; or with another `callback`."""
     import latent_preview
     from comfy import sample, utils
     from comfy.samplers import sampler_object
 
-    callback: Callable[..., None] = latent_preview.prepare_callback(model, len(sigmas) - 1)
+    callback = callback or latent_preview.prepare_callback(model, len(sigmas) - 1)
     return sample.sample_custom(
         model, noise, cfg, sampler_object(sampler), sigmas, positive, negative, start, noise_mask=noise_mask,
         callback=callback, disable_pbar=not utils.PROGRESS_BAR_ENABLED, seed=seed,
     )  # fmt: skip
+
+
+def window_callback(model: Any, bar: Any, before: int, total: int) -> Callable[..., None]:
+    """A sampler's callback for one of several windows: the host's own previews, progress counted over all windows."""
+    import latent_preview
+
+    previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
+
+    def callback(step: int, x0: Tensor, _x: Tensor, _steps: int) -> None:
+        preview = previewer.decode_latent_to_preview_image("JPEG", x0) if previewer else None
+        bar.update_absolute(before + step + 1, total, preview)
+
+    return callback
+
+
+def interruption() -> type[BaseException]:
+    """What the host raises after the artist pressed Cancel."""
+    from comfy.model_management import InterruptProcessingException
+
+    return InterruptProcessingException

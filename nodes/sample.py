@@ -3,7 +3,7 @@
 Stands where LoadImage or LoadVideo will stand: shapes world -> IMAGE, instruction, reference, ground truth. A template
 cannot bring an input file (the host reads its own input folder only), and a file written there by a pack would be
 litter; drawn samples need none, give a new edit for every seed, and their right answer is known exactly.
-Legend: F frames (1 or 17), H = W = 64 pixels; IMAGE is float [0,1] (F, H, W, 3).
+Legend: F frames (1, 17 or 129), H = W = 64 pixels; IMAGE is float [0,1] (F, H, W, 3).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from comfy_api.latest import io
 from .schema import schema
 
 ANY = "any"
+LONG_VIDEO = "long video"
 # Fixed here, because the choices of a node must not change under saved workflows; a test compares with shapes.TASKS.
 EDITS = (
     "add",
@@ -46,9 +47,10 @@ class InstructXSample(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "kind",
-                    options=["image", "video"],
+                    options=["image", "video", LONG_VIDEO],
                     default="image",
-                    tooltip="image: one picture of 64x64 pixels. video: a clip of 17 frames, 16 frames per second.",
+                    tooltip="image: one picture of 64x64 pixels. video: a clip of 17 frames, 16 frames per second. "
+                    "long video: 129 frames, the clip there and back.",
                 ),
                 io.Combo.Input(
                     "edit",
@@ -84,9 +86,11 @@ class InstructXSample(io.ComfyNode):
 
     @classmethod
     def execute(cls, kind: str, edit: str, seed: int) -> io.NodeOutput:
-        from ..instructx_core.shapes import sample
+        from ..instructx_core.shapes import sample, there_and_back
 
-        drawn = sample("test", seed, kind, None if edit == ANY else edit)
+        modality = "video" if kind == LONG_VIDEO else kind
+        drawn = sample("test", seed, modality, None if edit == ANY else edit)
+        drawn = there_and_back(drawn) if kind == LONG_VIDEO else drawn
         reference = None if drawn.reference_HWC is None else as_image(drawn.reference_HWC[None])
         return io.NodeOutput(
             as_image(drawn.source_FHWC), drawn.instruction, reference, as_image(drawn.target_FHWC), FPS

@@ -107,25 +107,40 @@ class InstructXSampler(io.ComfyNode):
         scheduler: str,
         denoise: float,
     ) -> io.NodeOutput:
-        if not is_patched(model):
-            raise InputError(f"MODEL is not patched; take MODEL, positive, negative and LATENT from {SOURCE_NODE}")
-        shifted = with_shift(model, shift)
-        noise_BCTHW, start_BCTHW = draw_noise(shifted, latent, seed)
-        if vae.latent_channels != start_BCTHW.shape[1]:
-            raise InputError(
-                f"VAE has {vae.latent_channels} channels, the latent {start_BCTHW.shape[1]}; use the VAE that "
-                f"{SOURCE_NODE} has"
-            )
-        if scheduler == OWN_SCHEDULE:
-            sigmas_N = own_sigmas(steps, shift, denoise)
-        else:
-            sigmas_N = scheduled_sigmas(shifted, steps, sampler_name, scheduler, denoise)
-        sampled_BCTHW = run_sampler(
-            shifted, noise_BCTHW, cfg, sampler_name, sigmas_N, positive, negative, start_BCTHW,
-            latent.get("noise_mask"), seed,
+        image, samples = sample(
+            model, positive, negative, latent, vae, seed=seed, steps=steps, cfg=cfg, shift=shift,
+            sampler_name=sampler_name, scheduler=scheduler, denoise=denoise,
         )  # fmt: skip
-        check_interrupted()
-        return io.NodeOutput(decode(vae, sampled_BCTHW, latent.get(KEY)), {**latent, "samples": sampled_BCTHW})
+        return io.NodeOutput(image, {**latent, "samples": samples})
+
+
+def sample(
+    model: Any, positive: Any, negative: Any, latent: dict[str, Any], vae: Any, *, seed: int, steps: int, cfg: float,
+    shift: float, sampler_name: str, scheduler: str, denoise: float, callback: Any = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """(IMAGE without padding, sampled latent). callback: the host's, instead of its own progress and preview.
+
+    Raises InputError for a model that is not patched, or another VAE.
+    """
+    if not is_patched(model):
+        raise InputError(f"MODEL is not patched; take MODEL, positive, negative and LATENT from {SOURCE_NODE}")
+    shifted = with_shift(model, shift)
+    noise_BCTHW, start_BCTHW = draw_noise(shifted, latent, seed)
+    if vae.latent_channels != start_BCTHW.shape[1]:
+        raise InputError(
+            f"VAE has {vae.latent_channels} channels, the latent {start_BCTHW.shape[1]}; use the VAE that "
+            f"{SOURCE_NODE} has"
+        )
+    if scheduler == OWN_SCHEDULE:
+        sigmas_N = own_sigmas(steps, shift, denoise)
+    else:
+        sigmas_N = scheduled_sigmas(shifted, steps, sampler_name, scheduler, denoise)
+    sampled_BCTHW = run_sampler(
+        shifted, noise_BCTHW, cfg, sampler_name, sigmas_N, positive, negative, start_BCTHW,
+        latent.get("noise_mask"), seed, callback,
+    )  # fmt: skip
+    check_interrupted()
+    return decode(vae, sampled_BCTHW, latent.get(KEY)), sampled_BCTHW
 
 
 def own_sigmas(steps: int, shift: float, denoise: float) -> Tensor:

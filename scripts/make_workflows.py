@@ -14,7 +14,7 @@ from typing import Any
 
 from blueprint import End, blueprint
 from graph import ROOT, Graph
-from templates import TEMPLATES, TINY, edit, loaders
+from templates import TEMPLATES, TINY, edit, edit_long, loaders
 from templates import build as build_template
 
 SETTINGS = (
@@ -48,6 +48,19 @@ def edit_blueprint(medium: str) -> dict[str, Any]:
     return blueprint(graph, ends, [(medium, result)], description)
 
 
+def long_blueprint() -> dict[str, Any]:
+    """ "Edit Long Video (InstructX)": video in, video out, any length."""
+    graph = Graph("Edit Long Video (InstructX)")
+    settings = (*SETTINGS, ("window", "INT", 17))
+    ends = [End("source", "VIDEO"), End("reference", "IMAGE"), *(End(*setting) for setting in settings)]
+    wires = {end.name: end.wire for end in ends}
+    sampling = {name: wires[name] for name in ("seed", "steps", "cfg", "shift", "window")}
+    models = loaders(graph, TINY, lambda name, value: wires[name])
+    node = edit_long(graph, models, wires["source"], wires["reference"], wires["instruction"], **sampling)
+    description = "Edits a video of any length by instruction, in windows that continue each other."
+    return blueprint(graph, ends, [("video", node.out("video"))], description)
+
+
 def files() -> dict[str, str]:
     """Path relative to the project's root -> contents, of every file this writes."""
     made: dict[str, Any] = {}
@@ -57,6 +70,7 @@ def files() -> dict[str, str]:
         made[f"workflows/api/{template.slug}.json"] = graph.api()
     for medium in ("image", "video"):
         made[f"subgraphs/Edit {medium.capitalize()} (InstructX).json"] = edit_blueprint(medium)
+    made["subgraphs/Edit Long Video (InstructX).json"] = long_blueprint()
     return {name: json.dumps(value, indent=1, ensure_ascii=True) + "\n" for name, value in made.items()}
 
 

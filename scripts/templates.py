@@ -99,15 +99,18 @@ class Template:
     medium: str  # image or video
     reference: bool = False
     sample: tuple[str, int] | None = None  # (edit, seed) of the drawn sample; None loads a file
+    window: int = 0  # frames of a window, for the templates of long videos
     instruction: str = ""
 
 
 TEMPLATES = (
     Template("try_image", "Try it now - image", TINY, "image", sample=("color", 10)),
     Template("try_video", "Try it now - video", TINY, "video", sample=("color", 6)),
+    Template("try_long", "Try it now - long video", TINY, "video", sample=("color", 3), window=17),
     Template("try_reference", "Try it now - reference", TINY, "image", True, sample=("reference_swap", 2)),
     Template("paper_image", "InstructX 14B - image", PAPER, "image", instruction="Make it snow."),
     Template("paper_video", "InstructX 14B - video", PAPER, "video", instruction="Make it snow."),
+    Template("paper_long", "InstructX 14B - long video", PAPER, "video", instruction="Make it snow.", window=81),
     Template(
         "paper_reference",
         "InstructX 14B - reference",
@@ -182,11 +185,29 @@ def edit(
     return graph.add(EDIT, "InstructXSampler", **outputs, vae=vae, **sampling)
 
 
+def edit_long(
+    graph: Graph,
+    wires: tuple[Wire, Wire, Wire],
+    source: Wire,
+    reference: Wire | None,
+    instruction: Any,
+    **sampling: Any,
+) -> Node:
+    """Long Video, which is the whole chain, window by window; its node."""
+    model, vae, encoder = wires
+    references = {} if reference is None else {"reference_1": reference}
+    return graph.add(
+        EDIT, "InstructXLongVideo", model=model, vae=vae, encoder=encoder, source=source, instruction=instruction,
+        **sampling, **references,
+    )  # fmt: skip
+
+
 def sources(graph: Graph, template: Template) -> tuple[Wire, Wire | None, Any]:
     """(source, reference, instruction) of a template, from a drawn sample or from files."""
     if template.sample is not None:
         drawn, seed = template.sample
-        sample = graph.add(SOURCE, "InstructXSample", kind=template.medium, edit=drawn, seed=seed)
+        kind = "long video" if template.window else template.medium
+        sample = graph.add(SOURCE, "InstructXSample", kind=kind, edit=drawn, seed=seed)
         graph.add(SOURCE, "PreviewAny", source=sample.out("instruction"), title="The instruction")
         reference = sample.out("reference") if template.reference else None
         if reference is not None:
@@ -208,9 +229,11 @@ def build(template: Template) -> Graph:
     graph.note(MODELS, template.files.note)
     wires = loaders(graph, template.files, lambda name, value: value)
     source, reference, instruction = sources(graph, template)
-    files = template.files
-    sampler = edit(graph, wires, source, reference, instruction, seed=0, steps=files.steps, cfg=1.0, shift=files.shift)
-    image, prefix = sampler.out("image"), f"InstructX/{template.slug}"
+    files, prefix = template.files, f"InstructX/{template.slug}"
+    sampling = {"seed": 0, "steps": files.steps, "cfg": 1.0, "shift": files.shift}
+    if template.window:
+        return build_long(graph, template, wires, source, instruction, {**sampling, "window": template.window})
+    image = edit(graph, wires, source, reference, instruction, **sampling).out("image")
     if template.medium == "image":
         graph.add(RESULT, "InstructXCompare", before=source, after=image, batch="pictures")
         graph.add(RESULT, "SaveImage", images=image, filename_prefix=prefix)
@@ -222,4 +245,18 @@ def build(template: Template) -> Graph:
         video = graph.add(RESULT, "CreateVideo", images=image, fps=files.fps)
     graph.add(RESULT, "InstructXCompare", before=source, after=video.out("VIDEO"), batch="video", fps=files.fps)
     graph.add(RESULT, "SaveVideo", video=video.out("VIDEO"), filename_prefix=prefix, format="mp4", codec="h264")
+    return graph
+
+
+def build_long(
+    graph: Graph, template: Template, wires: tuple[Wire, Wire, Wire], source: Wire, instruction: Any,
+    sampling: dict[str, Any],
+) -> Graph:  # fmt: skip
+    """The rest of a long video's template: VIDEO in, VIDEO out."""
+    if template.sample is not None:
+        source = graph.add(SOURCE, "CreateVideo", images=source, fps=template.files.fps).out("VIDEO")
+    video = edit_long(graph, wires, source, None, instruction, **sampling).out("video")
+    graph.add(RESULT, "InstructXCompare", before=source, after=video, batch="video", fps=template.files.fps)
+    prefix = f"InstructX/{template.slug}"
+    graph.add(RESULT, "SaveVideo", video=video, filename_prefix=prefix, format="mp4", codec="h264")
     return graph

@@ -31,7 +31,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "workflows" / "api")]
 from client import Client, Refused  # noqa: E402
 from templates import TEMPLATES, Template  # noqa: E402
 
-from instructx_core.shapes import Score, sample, score, tasks_of  # noqa: E402
+from instructx_core.shapes import Score, sample, score, tasks_of, there_and_back  # noqa: E402
 
 SIZE = 400  # pixels, square as the cards of the Templates dialog
 BACKGROUND, FAINT = (28, 34, 48), (150, 160, 185)
@@ -67,7 +67,8 @@ def scored(client: Client, template: Template, edit: str, seed: int) -> Score:
     """The success measure on one sample, sent through the graph."""
     graph = copy.deepcopy(graph_of(template))
     graph[node_of(graph, "InstructXSample")]["inputs"] |= {"edit": edit, "seed": seed}
-    return score(sample("test", seed, template.medium, edit), run(client, graph)[1])
+    clip = sample("test", seed, template.medium, edit)
+    return score(there_and_back(clip) if template.window else clip, run(client, graph)[1])
 
 
 def find(client: Client, count: int) -> None:

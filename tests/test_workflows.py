@@ -25,14 +25,15 @@ def test_files_are_what_the_description_says() -> None:
         [sys.executable, str(ROOT / "scripts" / "make_workflows.py"), "--check"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert len(WORKFLOWS) == len(HEADLESS) == 9 and len(BLUEPRINTS) == 2
+    assert len(WORKFLOWS) == len(HEADLESS) == 11 and len(BLUEPRINTS) == 3
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_workflow(path: Path) -> None:
     graph = json.loads(path.read_text(encoding="utf-8"))
     kinds = {node["type"] for node in graph["nodes"]}
-    assert {"InstructXLoadEncoder", "InstructXSourceReference", "InstructXCompare", "MarkdownNote"} <= kinds
+    assert {"InstructXLoadEncoder", "InstructXCompare", "MarkdownNote"} <= kinds
+    assert ("InstructXLongVideo" if "long" in path.stem else "InstructXSourceReference") in kinds
     for node in graph["nodes"]:
         if node["type"] != "MarkdownNote":
             assert node["properties"]["cnr_id"] == (

@@ -21,6 +21,7 @@ NODES = {
     "InstructXAttention",
     "InstructXSourceReference",
     "InstructXSampler",
+    "InstructXLongVideo",
     "InstructXCompare",
     "InstructXSample",
 }

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from instructx_core.shapes import sample, score
+from instructx_core.shapes import sample, score, there_and_back
 
 ROOT = Path(__file__).resolve().parents[2]
 PACK = "ComfyUI-InstructX"
 CLIENT = ROOT / "workflows" / "api" / "client.py"
-TRY = ("try_image", "try_video", "try_reference")
+TRY = ("try_image", "try_video", "try_reference", "try_long")
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,11 @@ def test_locales_reach_the_frontend(host: Any) -> None:
 
 def test_blueprints_are_served(host: Any) -> None:
     ours = {key: entry for key, entry in host.get("/global_subgraphs").items() if PACK in entry["info"]["node_pack"]}
-    assert {entry["name"] for entry in ours.values()} == {"Edit Image (InstructX)", "Edit Video (InstructX)"}
+    assert {entry["name"] for entry in ours.values()} == {
+        "Edit Image (InstructX)",
+        "Edit Video (InstructX)",
+        "Edit Long Video (InstructX)",
+    }
     for key in ours:
         assert json.loads(host.get(f"/global_subgraphs/{key}")["data"])["definitions"]["subgraphs"]
 
@@ -101,6 +105,8 @@ def test_try_it_now_runs_by_the_client(host: Any, slug: str, tmp_path: Path) -> 
 
 def drawn_sample(slug: str) -> Any:
     given = next(e["inputs"] for e in graph_of(slug).values() if e["class_type"] == "InstructXSample")
+    if given["kind"] == "long video":
+        return there_and_back(sample("test", given["seed"], "video", given["edit"]))
     return sample("test", given["seed"], given["kind"], given["edit"])
 
 

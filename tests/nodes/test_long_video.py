@@ -1,0 +1,218 @@
+"""Long Video on the host's real sampler and VAE: length and sound, hand-over, progress, Cancel and going on.
+
+The shipped tiny model, as an artist's graph loads it. Two steps: how good the edits are is measured elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+pytestmark = pytest.mark.comfyui
+
+SETTINGS = {
+    "seed": 3, "steps": 2, "cfg": 1.0, "shift": 3.0, "sampler_name": "euler", "scheduler": "instructx", "window": 9,
+    "resize": "crop", "overlap": 1, "context": "window", "match_colour": False,
+}  # fmt: skip
+TEXT = "make the circle blue"
+
+
+@pytest.fixture(scope="module")
+def module(pack: Callable[[str], ModuleType]) -> ModuleType:
+    return pack("nodes.long_video")
+
+
+@pytest.fixture(scope="module")
+def loaded(comfy: Any, pack: Callable[[str], ModuleType], shipped: Any) -> Any:
+    """(MODEL, VAE, encoder) by the pack's and the host's loaders."""
+    from comfy import sd, utils
+
+    files = {folder: next((shipped / folder).glob("*.safetensors")) for folder in ("vae", "diffusion_models")}
+    name = files["vae"].name
+    pack("nodes.host").register_shipped_models()
+    loader = pack("nodes.load_encoder").InstructXLoadEncoder
+    (encoder,) = loader.execute(encoder=name, adapter=name, dtype="fp32", device="cpu").args
+    model = sd.load_diffusion_model(str(files["diffusion_models"]), model_options={"dtype": torch.float32})
+    return model, sd.VAE(sd=utils.load_torch_file(str(files["vae"])), dtype=torch.float32), encoder
+
+
+@pytest.fixture(autouse=True)
+def folders(comfy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> None:
+    import folder_paths
+
+    monkeypatch.setattr(folder_paths, "temp_directory", str(tmp_path / "temp"))
+    monkeypatch.setattr(folder_paths, "output_directory", str(tmp_path / "output"))
+    module._unfinished.clear()
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Any:
+    """A clip of 22 frames as LoadVideo gives it."""
+    from comfy_api.input_impl import VideoFromFile
+
+    from instructx_core.media import write_video
+    from instructx_core.shapes import sample
+
+    frames = sample("test", 6, "video", "color").source_FHWC
+    path = tmp_path / "clip.mp4"
+    write_video(path, np.concatenate([frames, frames[:5]]), Fraction(24000, 1001))
+    return VideoFromFile(str(path))
+
+
+def run(module: ModuleType, loaded: Any, video: Any, **options: Any) -> Any:
+    with torch.inference_mode():
+        return module.InstructXLongVideo.execute(*loaded, video, TEXT, **{**SETTINGS, **options})
+
+
+def frames_of(output: Any) -> np.ndarray:
+    return (output.args[0].get_components().images * 255.0).round().to(torch.uint8).numpy()
+
+
+def test_schema(module: ModuleType) -> None:
+    schema = module.InstructXLongVideo.define_schema()
+    assert schema.node_id == "InstructXLongVideo" and schema.category == "InstructX"
+    assert all(entry.tooltip for entry in (*schema.inputs, *schema.outputs))
+    assert {entry.id for entry in schema.inputs} >= set(SETTINGS)
+
+
+def test_file_in_file_out(
+    module: ModuleType, loaded: Any, video: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exactly as many frames, the same rate; progress over all windows with a preview after each; nothing left over."""
+    told: list[tuple[int, int, bool]] = []
+
+    class Bar:
+        def update_absolute(self, value: int, total: int, preview: Any = None) -> None:
+            told.append((value, total, preview is not None and preview[1].size == (64, 64)))
+
+    monkeypatch.setattr(module, "progress_bar", lambda total: Bar())
+    output = run(module, loaded, video)
+    parts = output.args[0].get_components()
+    assert parts.images.shape == (22, 64, 64, 3) and parts.frame_rate == Fraction(24000, 1001)
+    assert [entry[:2] for entry in told] == [(1, 6), (2, 6), (2, 6), (3, 6), (4, 6), (4, 6), (5, 6), (6, 6), (6, 6)]
+    assert all(told[i][2] for i in (2, 5, 8)), "each finished window is shown"
+    assert "22 frames at 23.976 fps in 3 window(s)" in output.ui["text"][0] and "changed by" in output.ui["text"][1]
+    assert [p.suffix for p in (tmp_path / "temp").iterdir()] == [".mp4"] and not module._unfinished
+
+
+def test_each_window_starts_from_the_edited_tail(
+    module: ModuleType, loaded: Any, video: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[np.ndarray] = []
+    made: list[np.ndarray] = []
+    edit = module._Job.edit
+
+    def watched(self: Any, given_FHWC: np.ndarray, window: Any) -> np.ndarray:
+        given.append(given_FHWC.copy())
+        made.append(edit(self, given_FHWC, window))
+        return made[-1]
+
+    monkeypatch.setattr(module._Job, "edit", watched)
+    run(module, loaded, video)
+    assert [len(clip) for clip in given] == [9, 9, 6]
+    assert (given[1][0] == made[0][-1]).all() and (given[2][0] == made[1][-1]).all()
+    assert (made[0] != given[0]).any()
+
+
+def test_same_as_the_library(module: ModuleType, loaded: Any, video: Any, shipped: Any, tmp_path: Path) -> None:
+    """Same seed, same windows: the same clip up to rounding, which 8-bit hand-over and H.264 make larger (0.15)."""
+    from instructx_core.edit import edit_file
+    from instructx_core.long_video.job import WindowOptions
+    from instructx_core.media import read_media
+    from instructx_core.weights import load_pipeline
+
+    pipe = load_pipeline(shipped, dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    path = tmp_path / "library.mp4"
+    edit_file(pipe, video.get_stream_source(), TEXT, output=path, steps=2, seed=3, windows=WindowOptions(frames=9))
+    ours = read_media(path).frames_FHWC
+    theirs = read_media(run(module, loaded, video).args[0].get_stream_source()).frames_FHWC
+    assert ours.shape == theirs.shape
+    assert np.abs(ours.astype(int) - theirs).mean() < 0.3
+
+
+@pytest.mark.parametrize("context", ["window", "first"])
+def test_cancel_keeps_finished_windows(
+    module: ModuleType, loaded: Any, video: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, context: str
+) -> None:
+    """Cancelled in window 3: windows 1 and 2 are saved as a clip; the same graph goes on and ends the same."""
+    from comfy.model_management import InterruptProcessingException
+
+    from instructx_core.media import read_media
+
+    whole = frames_of(run(module, loaded, video, context=context))
+    edit = module._Job.edit
+    monkeypatch.setattr(module._Job, "edit", _stop_at(edit, 2, InterruptProcessingException))
+    with pytest.raises(InterruptProcessingException):
+        run(module, loaded, video, context=context)
+    (saved,) = (tmp_path / "output" / "InstructX_unfinished").iterdir()
+    assert len(read_media(saved).frames_FHWC) == 17
+    again: list[int] = []
+
+    def counted(self: Any, given_FHWC: np.ndarray, window: Any) -> np.ndarray:
+        again.append(window.index)
+        return edit(self, given_FHWC, window)
+
+    monkeypatch.setattr(module._Job, "edit", counted)
+    output = run(module, loaded, video, context=context)
+    assert again == [2] and "2 of them are finished already" in output.ui["text"][0]
+    assert (frames_of(output) == whole).all()
+    again.clear()
+    run(module, loaded, video, context=context)
+    assert again == [0, 1, 2], "a finished clip is not taken for an unfinished one"
+
+
+def _stop_at(edit: Any, index: int, error: type[BaseException]) -> Any:
+    def stopped(self: Any, given_FHWC: np.ndarray, window: Any) -> np.ndarray:
+        if window.index == index:
+            raise error
+        return edit(self, given_FHWC, window)
+
+    return stopped
+
+
+def test_other_settings_begin_anew(
+    module: ModuleType, loaded: Any, video: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from comfy.model_management import InterruptProcessingException
+
+    edit = module._Job.edit
+    monkeypatch.setattr(module._Job, "edit", _stop_at(edit, 1, InterruptProcessingException))
+    with pytest.raises(InterruptProcessingException):
+        run(module, loaded, video)
+    monkeypatch.setattr(module._Job, "edit", edit)
+    output = run(module, loaded, video, seed=4)
+    assert "finished already" not in output.ui["text"][0]
+
+
+def test_pictures_in_memory_keep_their_sound(module: ModuleType, loaded: Any) -> None:
+    """Create Video with sound -> Long Video -> the same sound; an odd size is cropped to the grid."""
+    from comfy_api.input_impl import VideoFromComponents
+    from comfy_api.util import VideoComponents
+
+    images = torch.rand(11, 50, 67, 3, generator=torch.manual_seed(0))
+    sound = {"waveform": torch.zeros(1, 2, 4000), "sample_rate": 8000}
+    video = VideoFromComponents(VideoComponents(images=images, audio=sound, frame_rate=Fraction(16)))
+    parts = run(module, loaded, video).args[0].get_components()
+    assert parts.images.shape == (11, 48, 64, 3) and parts.frame_rate == 16 and parts.audio is sound
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"window": 10}, "not 4n.1; use 13"),
+        ({"overlap": 5}, "overlap of 5 frames does not fit"),
+    ],
+)
+def test_refused(module: ModuleType, loaded: Any, video: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        run(module, loaded, video, **options)
+    with pytest.raises(ValueError, match="connect a VIDEO"):
+        run(module, loaded, torch.rand(3, 32, 32, 3))
