@@ -1,5 +1,7 @@
 """Pretraining of the tiny Qwen2.5-VL: look at pictures and clips, describe them, say what is where (next-token loss).
 
+With instructions (tiny_mllm_words), some questions are an instruction, and the answer is the caption of the edited
+picture: Qwen knows the words of editing, its tiny counterpart must have read them before it is frozen.
 The sequence is Qwen's chat: system, user (vision, question), assistant (answer); only the answer counts. The language
 model's head is its own token embedding, as in Qwen2.5-VL-3B.
 Legend: B batch, L tokens, S patches, V vocabulary.
@@ -24,7 +26,9 @@ from ..shapes.scene import FRAMES
 from ..tokenizer import encode_plain, token_id
 from ..vision import prepare_pictures
 from . import rng
+from .pools import edit_sample
 from .recipes import Recipe
+from .run import final_weights, load_into
 from .trainer import Bucket
 from .world_text import world_tokenizer
 
@@ -39,7 +43,10 @@ class MllmJob:
         torch.manual_seed(recipe.seed)
         self.encoder = build_encoder(config)
         self.root = nn.ModuleDict({"encoder": self.encoder})
-        self.trainable = {n: p for n, p in self.root.named_parameters() if n.startswith("encoder.mllm.")}
+        for required in recipe.requires:
+            load_into(self.root, final_weights(output, required))
+        prefixes = tuple(f"encoder.{group}." for group in recipe.train)
+        self.trainable = {n: p for n, p in self.root.named_parameters() if n.startswith(prefixes)}
 
     def bucket(self, step: int) -> Bucket:
         modality = rng.draw_modality(self.recipe.seed, step, self.recipe.video_probability)
@@ -48,15 +55,25 @@ class MllmJob:
             return Bucket(modality, False, recipe.video_batch, recipe.micro_video_batch)
         return Bucket(modality, False, recipe.image_batch, recipe.micro_image_batch)
 
+    def _questions(self, split: str, indices: np.ndarray, modality: str) -> list[tuple[np.ndarray, str, str]]:
+        """(frames (F,H,W,3), question, answer) by number."""
+        share, found = self.recipe.instruction_share, []
+        for index in map(int, indices):
+            generator = rng.philox(index, rng.INDEX)
+            if share and generator.random() < share:
+                edit = edit_sample(split, index, modality, has_reference=False)
+                found.append((edit.source_FHWC, edit.instruction, edit.caption))
+                continue
+            frames_FHWC, _, scene = shapes.scene_sample(split, index, modality, shapes.looks_of(modality))
+            pairs = shapes.qa_pairs(scene, generator)
+            first = generator.random() < DESCRIBE_SHARE
+            found.append((frames_FHWC, *(pairs[0] if first else pairs[int(generator.integers(len(pairs)))])))
+        return found
+
     def _batch(self, split: str, indices: np.ndarray, modality: str) -> tuple[Tensor, tuple, list[str], list[str]]:
         """Patches (B,S,P), their grid, questions and answers."""
         patches, questions, answers, grid = [], [], [], (0, 0, 0)
-        for index in indices:
-            frames_FHWC, _, scene = shapes.scene_sample(split, int(index), modality, shapes.looks_of(modality))
-            generator = rng.philox(int(index), rng.INDEX)
-            pairs = shapes.qa_pairs(scene, generator)
-            first = generator.random() < DESCRIBE_SHARE
-            question, answer = pairs[0] if first else pairs[int(generator.integers(len(pairs)))]
+        for frames_FHWC, question, answer in self._questions(split, indices, modality):
             picture, grid = prepare_pictures(torch.from_numpy(frames_FHWC), self.config, modality)
             patches.append(picture)
             questions.append(question)
@@ -127,15 +144,14 @@ class MllmJob:
     def picture(self, path: Path) -> None:
         """Eight pictures with the question, the answer wanted and the one given (teacher-forced)."""
         indices = np.arange(8)
-        _, _, questions, answers = self._batch("val", indices, "image")
+        shown = self._questions("val", indices, "image")
         logits_BLV, labels_BL = self._logits("val", indices, "image")
         canvas = Image.new("RGB", (900, 80 * len(indices)), "white")
         draw = ImageDraw.Draw(canvas)
-        for row, index in enumerate(indices):
-            frames_FHWC = shapes.scene_sample("val", int(index), "image", shapes.LOOKS)[0]
+        for row, (frames_FHWC, question, answer) in enumerate(shown):
             canvas.paste(Image.fromarray(frames_FHWC[0]), (8, row * 80 + 8))
             said = self.tokenizer.decode(logits_BLV[row].argmax(-1)[labels_BL[row] != IGNORE].tolist())
-            draw.text((90, row * 80 + 8), f"{questions[row]}\nwant: {answers[row]}\ngot:  {said}", fill="black")
+            draw.text((90, row * 80 + 8), f"{question}\nwant: {answer}\ngot:  {said}", fill="black")
         canvas.save(path)
 
     def finish(self) -> None:
