@@ -75,10 +75,11 @@ def open_source(video: Any, multiple: int, resize: str) -> Source:
 
 def _whole_file(video: Any) -> Path | None:
     """The file behind a VIDEO, where it is one and none of it was cut off."""
-    source = video.get_stream_source() if hasattr(video, "get_stream_source") else None
+    if type(video).__name__ != "VideoFromFile":  # get_stream_source of the others encodes all their frames
+        return None
+    source = video.get_stream_source()
     trimmed = any(video.get_active_trim_window()) if hasattr(video, "get_active_trim_window") else False
-    is_path = isinstance(source, (str, os.PathLike)) and type(video).__name__ == "VideoFromFile"
-    return Path(source) if is_path and not trimmed else None
+    return Path(source) if isinstance(source, (str, os.PathLike)) and not trimmed else None
 
 
 def new_folder() -> Path:
