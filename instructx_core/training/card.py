@@ -17,7 +17,17 @@ from .recipes import RECIPES
 
 logger = logging.getLogger("instructx")
 
-SHOWN = ("tiny_stage2", "tiny_stage2_flat", "tiny_words", "tiny_stage3")  # in curves.png
+SHOWN = (  # in curves.png
+    "tiny_stage2",
+    "tiny_stage2_flat",
+    "tiny_words",
+    "tiny_stage2_mixed",
+    "tiny_focus",
+    "tiny_wide",
+    "tiny_tone",
+    "tiny_weak",
+    "tiny_stage3",
+)
 
 WHAT = {
     "tiny_vae_image": "the VAE on images",
@@ -28,7 +38,13 @@ WHAT = {
     "tiny_stage2": "the whole DiT as well, source and reference latents, images and clips",
     "tiny_stage2_flat": "the same, noise levels weighted alike, learning rate to zero",
     "tiny_words": "the same on images; add, swap and colour at high noise",
-    "tiny_stage3": "all kinds of edits again, high noise more often, learning rate to zero",
+    "tiny_stage2_mixed": "all kinds of edits again, high noise more often, learning rate to zero",
+    "tiny_focus": "images: six kinds of edits that hang on a word, and references",
+    "tiny_wide": "all kinds of edits, images and clips, twice the samples",
+    "tiny_tone": "images: tone alone",
+    "tiny_weak": "all kinds of edits; swap, hybrid and tone twice as often",
+    "tiny_mllm_words": "the MLLM's language model reads instructions as well",
+    "tiny_stage3": "as tiny_weak with that MLLM, learning rate to zero",
 }
 
 
@@ -40,7 +56,7 @@ def run_row(folder: Path, name: str) -> str:
     rows = [json.loads(line) for line in metrics.read_text().splitlines()]
     minutes = sum(row.get("seconds", 0.0) for row in rows) / 60
     recipe = json.loads((folder / name / "recipe.json").read_text())
-    rate = f"{recipe['learning_rate']:g}{' to 0' if recipe['learning_rate_decay'] == 'linear' else ''}"
+    rate = f"{recipe['learning_rate']:g}{'' if recipe['learning_rate_decay'] == 'constant' else ' to 0'}"
     batch = f"{recipe['image_batch']}, {recipe['video_batch']}"
     steps = max(row["step"] for row in rows)
     return f"| `{name}` | {WHAT[name]} | {steps:,} | {batch} | {rate} | {recipe['seed']} | {minutes:.0f} |"

@@ -358,7 +358,6 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "tiny_vae_image": tiny_vae_image,
     "tiny_vae": tiny_vae,
     "tiny_mllm": tiny_mllm,
-    "tiny_mllm_words": tiny_mllm_words,
     "tiny_dit": tiny_dit,
     "tiny_stage1": tiny_stage1,
     "tiny_stage2": tiny_stage2,
@@ -369,5 +368,6 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "tiny_wide": tiny_wide,
     "tiny_tone": tiny_tone,
     "tiny_weak": tiny_weak,
+    "tiny_mllm_words": tiny_mllm_words,
     "tiny_stage3": tiny_stage3,
 }
