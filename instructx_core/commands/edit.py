@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from .model import ProgressLine, add_model_arguments, add_sampling_arguments, load
+from .speed import CHANGES_PIXELS
 
 if TYPE_CHECKING:
     from ..paste import KeepOutside
@@ -171,6 +172,7 @@ def run_list(args: argparse.Namespace) -> int:
     """Runs --jobs, tells each outcome as it comes and all of them at the end."""
     from ..edit import edit_file
     from ..jobs import Journal, model_key, read_jobs, run_jobs, summary
+    from ..parallel import place_of, share
     from ..weights import SHIPPED
 
     given = [f"--{name}" for name in ("input", "instruction", "output", "reference") if getattr(args, name)]
@@ -185,8 +187,9 @@ def run_list(args: argparse.Namespace) -> int:
                 raise InputError(f"{name} is {value!r}, a {type(value).__name__}; see instructx edit --help")
         return edit_options(argparse.Namespace(**{**vars(args), **values}))
 
-    jobs = read_jobs(args.jobs, parse)
-    settings = {name: getattr(args, name) for name in ("dtype", "attention", "scheduler")}
+    jobs = share(read_jobs(args.jobs, parse), place_of())  # under torchrun, this process's part
+    changing = ("dtype", "attention", "scheduler", "lora", "lora_layers", *CHANGES_PIXELS)
+    settings = {name: getattr(args, name) for name in changing}
     key = model_key(args.model or SHIPPED, settings)
     outcomes = []
     try:

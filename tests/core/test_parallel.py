@@ -35,3 +35,18 @@ def test_a_split_clip_equals_the_whole_one() -> None:
                str(Path(__file__).with_name("parallel_worker.py"))]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0 and "EQUAL" in done.stdout, done.stderr[-3000:]
+
+
+def test_a_list_of_jobs_is_shared_under_torchrun(tmp_path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """No line can be run here, so no model is loaded; what counts is who takes which."""
+    from instructx_core.cli import main
+
+    jobs = tmp_path / "jobs.jsonl"
+    jobs.write_text("".join(f'{{"input": "no{i}.png", "instruction": "x", "output": "o{i}.png"}}\n' for i in range(3)))
+    for rank, lines in ((0, [1, 3]), (1, [2])):
+        for name, value in {"RANK": rank, "WORLD_SIZE": 2, "LOCAL_RANK": rank}.items():
+            monkeypatch.setenv(name, str(value))
+        assert main(["edit", "--jobs", str(jobs)]) == 1
+        out = capsys.readouterr().out
+        assert f"{len(lines)} jobs: 0 done, 0 skipped, {len(lines)} failed" in out
+        assert all((f"o{i - 1}.png" in out or f"no{i - 1}.png" in out) == (i in lines) for i in (1, 2, 3))
