@@ -153,14 +153,18 @@ class DitLora:
             raise InputError(f"{where} lacks its other half; the file is incomplete, download it again")
         if "down" in parts:
             down, up = shapes["down"], shapes["up"]
-            rank = down[0] if down else 0
-            fits = len(down) > 1 and len(up) > 1 and 0 < rank == math.prod(up[1:])
-            if not fits or up[0] != want[0] or math.prod(down[1:]) != math.prod(want[1:]):
+            matrices = min(len(down), len(up), len(want)) > 1
+            if not matrices or not (0 < down[0] == math.prod(up[1:]) and (up[0], math.prod(down[1:])) == _matrix(want)):
                 raise InputError(f"{where}: {up} x {down} does not fit the layer {want}; use a LoRA made for this Wan")
         if "diff" in parts and math.prod(shapes["diff"]) != math.prod(want):
             raise InputError(f"{where} is {shapes['diff']}, the layer {want}; use a LoRA made for this Wan")
         if "alpha" in parts and math.prod(shapes["alpha"]) != 1:
             raise InputError(f"{where}: alpha is no single number; use another file")
+
+
+def _matrix(shape: tuple[int, ...]) -> tuple[int, int]:
+    """(out, in) of a linear layer, or of a convolution as one."""
+    return shape[0], math.prod(shape[1:])
 
 
 def _target(match: re.Match[str], places: Mapping[str, str]) -> tuple[str, str]:
