@@ -113,16 +113,28 @@ def _encode(
 
 def _to_bt709(rgb_HWC: np.ndarray, index: int, rate: Fraction) -> Any:
     rgb: Any = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb_HWC), format="rgb24")
-    frame = rgb.reformat(
-        format="yuv420p", src_colorspace=Colorspace.ITU709, dst_colorspace=Colorspace.ITU709, interpolation=EXACT,
+    whole = rgb.reformat(
+        format="yuv444p", src_colorspace=Colorspace.ITU709, dst_colorspace=Colorspace.ITU709, interpolation=EXACT,
         src_color_range=ColorRange.JPEG, dst_color_range=ColorRange.MPEG,
     )  # fmt: skip
+    frame: Any = av.VideoFrame.from_ndarray(_subsampled(whole.to_ndarray()), format="yuv420p")
     frame.colorspace, frame.color_range = _BT709, _LIMITED
     for tag in ("color_primaries", "color_trc"):
         if hasattr(frame, tag):  # since PyAV 17; otherwise the stream's own tags are used
             setattr(frame, tag, _BT709)
     frame.pts, frame.time_base = index, 1 / rate
     return frame
+
+
+def _subsampled(yuv_3HW: np.ndarray) -> np.ndarray:
+    """4:4:4 planes -> 4:2:0 in PyAV's layout (H + H/2, W): chroma on the left one of two pixels, where H.264 has it.
+
+    swscale would put it between the two, and every player then shows colours half a pixel off.
+    """
+    pairs = yuv_3HW[1:, 0::2].astype(np.uint16) + yuv_3HW[1:, 1::2]
+    before = np.concatenate((pairs[..., :1], pairs[..., 1:-1:2]), axis=-1)
+    chroma = np.rint((before + 2 * pairs[..., 0::2] + pairs[..., 1::2]) / 8).astype(np.uint8)  # halves to even: no bias
+    return np.concatenate((yuv_3HW[0].ravel(), chroma.ravel())).reshape(-1, yuv_3HW.shape[2])
 
 
 class Sound:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import av
@@ -62,6 +64,18 @@ def test_hdr_and_wide_gamut_are_refused(tmp_path: Path, tags: dict[str, int], wo
             read(path)
         assert "tone mapping is not built in" in str(caught.value)
     assert word in str(caught.value) or "BT.2020" in str(caught.value)
+
+
+def test_colours_stay_in_their_place(tmp_path: Path, load_helper: Callable[[str, str], ModuleType]) -> None:
+    """Each channel alone is registered with the source: colour is sampled where H.264 says it lies, not beside it."""
+    registration = load_helper("instructx_test_registration", "registration.py")
+    for height, width in ((64, 64), (90, 130)):
+        picture = registration.blobs(height, width)
+        write_video(tmp_path / "a.mp4", np.stack([picture] * 2), 10, crf=1)
+        result = read_media(tmp_path / "a.mp4").frames_FHWC[0]
+        for channel in range(3):
+            want, have = (np.repeat(image[..., channel, None], 3, axis=-1) for image in (picture, result))
+            assert registration.misplacement(want, have) < 0.1
 
 
 def test_a_clip_with_alpha_is_refused(tmp_path: Path) -> None:
