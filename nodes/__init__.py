@@ -1,6 +1,7 @@
 """The ComfyUI layer: one node a file, each a thin step around instructx_core; data flows in the order of NODES.
 
     Load Encoder -> Query Embeddings -> Connector -> Source and Reference -> (sampler, VAE decode) -> Compare
+    Load Checkpoint in place of Load Encoder and a model loader, for Kiwi-Edit's own files
     MODEL -> Attention -> MODEL, anywhere before the sampler; Long Video: the whole chain, window by window
 
 Only `extension()` touches the host. Heavy libraries (transformers) are imported when a node runs, never at start.
@@ -18,6 +19,7 @@ logger = logging.getLogger("instructx")
 NODES = (
     ("sample", "InstructXSample"),
     ("load_encoder", "InstructXLoadEncoder"),
+    ("load_checkpoint", "InstructXLoadCheckpoint"),
     ("query_embeddings", "InstructXQueryEmbeddings"),
     ("connector", "InstructXConnector"),
     ("attention", "InstructXAttention"),

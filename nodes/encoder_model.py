@@ -22,6 +22,7 @@ from . import host
 
 if TYPE_CHECKING:
     from ..instructx_core.config import DenoiserConfig, InstructXConfig
+    from ..instructx_core.formats.adapter import Adapter as FileAdapter
     from ..instructx_core.inputs import EncoderInputs
 
 logger = logging.getLogger("instructx")
@@ -97,22 +98,20 @@ def check_transformers() -> None:
 
 
 def load(
-    files: Sequence[Path], adapter_file: Path, tokenizer_file: Path, dtype: torch.dtype, devices: tuple[Any, Any]
+    files: Sequence[Path], loaded: FileAdapter, tokenizer_file: Path, dtype: torch.dtype, devices: tuple[Any, Any]
 ) -> LoadedEncoder:
-    """Read encoder and adapter. devices: (load, offload). Raises InputError in one sentence when they do not fit."""
+    """Read the encoder of an adapter. devices: (load, offload). Raises InputError when they do not fit."""
     from ..instructx_core.encoder import PlainEncoder
-    from ..instructx_core.encoder_weights import adapter_config, read_adapter
     from ..instructx_core.formats.encoder import read_encoder
     from ..instructx_core.tensorfile import empty_parameters
     from ..instructx_core.tokenizer import load_tokenizer
 
     check_transformers()
-    config = adapter_config(adapter_file)
-    tensors = read_adapter(adapter_file)
+    config, tensors = loaded.config, loaded.tensors
+    loaded.report.log()
     with empty_parameters():
         encoder = PlainEncoder(config)
-    report = read_encoder(encoder, files, config, tensors, dtype, devices[1])
-    report.log()
+    read_encoder(encoder, files, config, tensors, dtype, devices[1]).log()
     module = EncoderModule(castable(encoder.eval().requires_grad_(False)))
     adapter = Adapter(
         name=config.name,

@@ -29,6 +29,14 @@ def model_files(folder: str) -> list[str]:
     return sorted(folder_paths.get_filename_list(folder))
 
 
+def model_folders(folder: str, holding: str) -> list[str]:
+    """Names of the folders in a model folder that have `holding` in them, sorted."""
+    import folder_paths
+
+    roots = [Path(root) for root in folder_paths.get_folder_paths(folder)]
+    return sorted({entry.parent.name for root in roots for entry in root.glob(f"*/{holding}")})
+
+
 def model_path(folder: str, name: str) -> Path:
     """Full path of a file, or of a folder, below one of the host's model folders.
 

@@ -20,6 +20,20 @@ def wrapper_kinds() -> Any:
     return WrappersMP
 
 
+def load_denoiser(read: Callable[[], dict[str, Tensor]], **options: Any) -> Any:
+    """A MODEL from a function that reads a DiT in the names of Wan files; newer hosts may read it again later.
+
+    Raises ValueError when the host does not know the DiT.
+    """
+    from comfy.sd import load_diffusion_model_state_dict
+
+    model = load_diffusion_model_state_dict(read(), **options)
+    if model is None:
+        raise ValueError("this ComfyUI does not know the DiT of the checkpoint; update ComfyUI")
+    model.cached_patcher_init = (load_denoiser, (read,))
+    return model
+
+
 def compute_dtype(model: Any) -> Any:
     """The dtype that a MODEL computes in; its weights may be kept in another."""
     return getattr(model.model, "manual_cast_dtype", None) or model.model_dtype()

@@ -76,14 +76,14 @@ class InstructXLoadEncoder(io.ComfyNode):
 
     @classmethod
     def execute(cls, encoder: str, adapter: str, dtype: str = "auto", device: str = "auto") -> io.NodeOutput:
+        from ..instructx_core.formats.adapter import load_adapter
         from .encoder_model import load
 
         files = encoder_files(host.model_path(FOLDER, encoder))
-        adapter_file = host.model_path(ADAPTERS, adapter)
         devices = host.encoder_devices(device)
-        return io.NodeOutput(
-            load(files, adapter_file, find_tokenizer(files, adapter_file), torch_dtype(dtype, devices[0]), devices)
-        )
+        loaded = load_adapter(host.model_path(ADAPTERS, adapter), text_encoder=files)
+        tokenizer = find_tokenizer(files, loaded.config.mllm.vocab_size)
+        return io.NodeOutput(load(files, loaded, tokenizer, torch_dtype(dtype, devices[0]), devices))
 
     @classmethod
     def fingerprint_inputs(cls, encoder: str, adapter: str, **_: Any) -> list[tuple[str, int, int]]:
@@ -122,21 +122,18 @@ def encoder_files(path: Path) -> list[Path]:
     return shards
 
 
-def find_tokenizer(files: list[Path], adapter: Path) -> Path:
-    """tokenizer.json beside the encoder, at the root of its models folder (the shipped layout), or the host's Qwen one.
+def find_tokenizer(files: list[Path], vocabulary: int, checkpoint: Path | None = None) -> Path:
+    """tokenizer.json beside the encoder, at the root of its models folder (the shipped layout), in the folder processor
+    of a Kiwi-Edit checkpoint, or the host's own for Qwen's vocabulary.
 
-    Raises InputError when there is none.
+    vocabulary: size of the encoder's. Raises InputError when there is none.
     """
-    from ..instructx_core.encoder_weights import adapter_config
     from ..instructx_core.errors import InputError
 
-    vocabulary = adapter_config(adapter).mllm.vocab_size
-    beside = files[0].parent / "tokenizer.json"
-    root = files[0].parent.parent / "tokenizer.json"
-    if beside.is_file():
-        return beside
-    if root.is_file():
-        return root
+    folders = [files[0].parent, files[0].parent.parent, *([] if checkpoint is None else [checkpoint / "processor"])]
+    for folder in folders:
+        if (folder / "tokenizer.json").is_file():
+            return folder / "tokenizer.json"
     own = host.qwen_tokenizer()
     if own is not None and vocabulary >= QWEN_VOCABULARY:
         return own

@@ -16,6 +16,7 @@ import pytest
 TINY = "instructx_tiny.safetensors"
 NODES = {
     "InstructXLoadEncoder",
+    "InstructXLoadCheckpoint",
     "InstructXQueryEmbeddings",
     "InstructXConnector",
     "InstructXAttention",

@@ -100,7 +100,7 @@ def narrow_connector(tensors: dict[str, Tensor]) -> None:
     ("folder", "edit", "message"),
     [
         ("text_encoders", widen, r"width 3584 \(Qwen2.5-VL-7B\), but the adapter tiny needs width 128; choose that"),
-        ("text_encoders", blind, r"no vision tower .*; choose a complete Qwen2.5-VL file"),
+        ("text_encoders", blind, r"no vision tower .*; choose a complete Qwen2.5-VL"),
         ("text_encoders", headless, r"no language model .*; choose a Qwen2.5-VL file"),
         ("text_encoders", torn, r"1 missing \(model.layers.1.mlp.up_proj.weight\); use the file of this model"),
         ("model_patches", renamed, r"(\d+) of \1 LoRA layers of the adapter are not in .*; use the files of one model"),

@@ -1,0 +1,149 @@
+"""Node Load Checkpoint: a Kiwi-Edit training file or diffusers folder -> MODEL and INSTRUCTX_ENCODER.
+
+For files that no native loader takes, because they hold a DiT, the adapter and (a folder) Qwen2.5-VL in one. Everything
+else stays with Load Diffusion Model and Load Encoder. The VAE comes from Load VAE.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from comfy_api.latest import io
+
+from . import host, host_model
+from .load_encoder import DEVICES, DTYPES, encoder_choices, encoder_files, find_tokenizer, torch_dtype
+from .schema import Encoder, make, schema
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FILES, FOLDERS, ENCODERS = "checkpoints", "diffusers", "text_encoders"
+OWN = "from the checkpoint"
+POSITIONS = ("auto", "last", "first")
+
+
+class InstructXLoadCheckpoint(io.ComfyNode):
+    """checkpoint, encoder file, reference position, dtype, device -> MODEL, INSTRUCTX_ENCODER."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "InstructXLoadCheckpoint",
+            "Load Checkpoint",
+            "Loads a Kiwi-Edit training file or diffusers folder, which native loaders cannot take: the DiT and the "
+            "encoder.",
+            search_aliases=["kiwi", "kiwi-edit", "unigen", "diffusers folder"],
+            inputs=[
+                io.Combo.Input(
+                    "checkpoint",
+                    options=checkpoint_choices(),
+                    tooltip="A training file from models/checkpoints, or a diffusers folder (with mllm_encoder in it) "
+                    "from models/diffusers.",
+                ),
+                io.Combo.Input(
+                    "encoder",
+                    options=[OWN, *encoder_choices()],
+                    default=OWN,
+                    tooltip="A diffusers folder brings its Qwen2.5-VL. A training file does not: choose Qwen2.5-VL-3B "
+                    "with its vision tower, from models/text_encoders.",
+                ),
+                make(
+                    io.Combo,
+                    "reference_position",
+                    options=list(POSITIONS),
+                    default="auto",
+                    advanced=True,
+                    tooltip="Where the model was trained to see references: after the video or before it. auto: what "
+                    "its config or its name (pad_first) says, else last.",
+                ),
+                make(
+                    io.Combo,
+                    "dtype",
+                    options=list(DTYPES),
+                    default="auto",
+                    advanced=True,
+                    tooltip="Number format of the encoder's weights; see Load Encoder. The DiT keeps the file's.",
+                ),
+                make(
+                    io.Combo,
+                    "device",
+                    options=list(DEVICES),
+                    default="auto",
+                    advanced=True,
+                    tooltip="Where the encoder runs. auto: the device ComfyUI uses for text encoders.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(
+                    "MODEL", display_name="model", tooltip="The DiT, for Source and Reference (InstructX)."
+                ),
+                Encoder.Output("ENCODER", display_name="encoder", tooltip="For Query Embeddings (InstructX)."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        checkpoint: str,
+        encoder: str = OWN,
+        reference_position: str = "auto",
+        dtype: str = "auto",
+        device: str = "auto",
+    ) -> io.NodeOutput:
+        from ..instructx_core.formats.adapter import load_adapter
+        from .encoder_model import load
+
+        path = checkpoint_path(checkpoint)
+        files = encoder_of(path, encoder)
+        devices = host.encoder_devices(device)
+        position: Any = None if reference_position == "auto" else reference_position
+        adapter = load_adapter(path, text_encoder=files, reference_position=position)
+        tokenizer = find_tokenizer(files, adapter.config.mllm.vocab_size, path)
+        loaded = load(files, adapter, tokenizer, torch_dtype(dtype, devices[0]), devices)
+        model = host_model.load_denoiser(functools.partial(denoiser_state, path))
+        return io.NodeOutput(model, loaded, ui={"text": str(adapter.report).splitlines()})
+
+    @classmethod
+    def fingerprint_inputs(cls, checkpoint: str, encoder: str = OWN, **_: Any) -> list[tuple[str, int, int]]:
+        """Changes when a file is replaced, so that the host loads it anew; an absent file is reported by execute."""
+        try:
+            path = checkpoint_path(checkpoint)
+            given = [] if encoder == OWN else encoder_files(host.model_path(ENCODERS, encoder))
+        except ValueError:
+            return []
+        files = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
+        return [(str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in [*files, *given]]
+
+
+def checkpoint_choices() -> list[str]:
+    """Names for the list: safetensors files of models/checkpoints, and folders of models/diffusers with an MLLM."""
+    files = [name for name in host.model_files(FILES) if name.endswith(".safetensors")]
+    return [*host.model_folders(FOLDERS, "mllm_encoder"), *files]
+
+
+def checkpoint_path(name: str) -> Path:
+    """Path of a choice. Raises ValueError where there is none."""
+    return host.model_path(FILES if name.endswith(".safetensors") else FOLDERS, name)
+
+
+def encoder_of(path: Path, choice: str) -> list[Path]:
+    """Qwen's files for a checkpoint. Raises InputError when neither the checkpoint nor the choice names any."""
+    from ..instructx_core.errors import InputError
+    from ..instructx_core.formats.kiwi import is_folder, read_folder
+
+    if choice != OWN:
+        return encoder_files(host.model_path(ENCODERS, choice))
+    if is_folder(path):
+        return [read_folder(path).text_encoder]
+    raise InputError(f"{path.name} is one file and holds no Qwen2.5-VL; choose Qwen2.5-VL-3B under encoder")
+
+
+def denoiser_state(path: Path) -> dict[str, Tensor]:
+    """The DiT of a checkpoint in the names of Wan files. Raises InputError when it holds none of its own."""
+    from ..instructx_core.formats.convert import dit_pieces, open_kiwi_dit
+    from ..instructx_core.formats.quantised import dequantised
+
+    with open_kiwi_dit(path) as stored:
+        return {piece.name: piece.read() for piece in dit_pieces(stored, dequantised(stored))}
