@@ -123,7 +123,9 @@ def model_digest(pipe: InstructXPipeline) -> str:
     name and shape only.
     """
     digest = hashlib.sha256(pipe.instructx_config.to_json().encode())
-    digest.update(json.dumps(dict(pipe.scheduler.config), sort_keys=True, default=str).encode())
+    # Names with an underscore are notes of diffusers, one of them in the order of a set: another in every process.
+    scheduler = {name: value for name, value in pipe.scheduler.config.items() if not name.startswith("_")}
+    digest.update(json.dumps(scheduler, sort_keys=True, default=str).encode())
     for component in (pipe.vae, pipe.transformer, pipe.encoder):
         for name, weight in sorted(component.state_dict().items()):
             digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
