@@ -7,6 +7,7 @@ bit, in a shorter one within its two roundings.
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from types import ModuleType
@@ -79,8 +80,45 @@ def test_scaled_fp8_is_what_the_host_computes_with(comfy, files, case, tmp_path)
     new = files.save(tmp_path / "new.safetensors", files.scaled(case.state, ".weight_scale"), note)
     for path in (old, new):
         ours = library_weights(path, case)
-        assert agree(host_weights(path), ours) >= 2 * 10 + 5
+        host = host_weights(path)
+        assert {weight.dtype for weight in host.values()} == {torch.float32}  # so that agree is exact
+        assert agree(host, ours) >= 2 * 10 + 5
         assert not torch.equal(ours["blocks.0.ffn.0.weight"], case.state["blocks.0.ffn.0.weight"])
+
+
+def test_a_lora_changes_what_the_host_changes(comfy, case, files, tmp_path):
+    """ComfyUI's and musubi's names, alpha, and the differences of distilled files, each through the host's own code."""
+    from comfy.sd import load_lora_for_models
+    from comfy.utils import load_torch_file
+
+    from instructx_core.formats.lora import apply_lora
+
+    generator = torch.Generator().manual_seed(0)
+    for start, dot in (("diffusion_model.", "."), ("lora_unet_", "_")):
+        tensors = {}
+        for layer in ("blocks.0.self_attn.q", "blocks.1.cross_attn.o", "blocks.1.ffn.2", "head.head"):
+            rows, columns = case.state[f"{layer}.weight"].shape
+            name = start + layer.replace(".", dot)
+            tensors[f"{name}.lora_down.weight"] = torch.randn(3, columns, generator=generator) * 0.1
+            tensors[f"{name}.lora_up.weight"] = torch.randn(rows, 3, generator=generator) * 0.1
+            if layer != "head.head":
+                tensors[f"{name}.alpha"] = torch.tensor(6.0)
+        if dot == ".":
+            for key, part in (("blocks.0.norm3.weight", "diff"), ("blocks.0.ffn.0.bias", "diff_b")):
+                value = torch.randn(case.state[key].shape, generator=generator)
+                tensors[f"{start}{key.rpartition('.')[0]}.{part}"] = value
+        path = files.save(tmp_path / "lora.safetensors", tensors)
+        model, _ = load_lora_for_models(case.load(dtype=torch.float32), None, load_torch_file(str(path)), 0.6, 0.0)
+        model.patch_model()
+        host = dict(model.model.diffusion_model.named_parameters())
+        ours = copy.deepcopy(case.library)
+        report = apply_lora(ours, path, 0.6)
+        assert len(report.consumed) == len(tensors) and not report.ignored
+        for name, value in ours.named_parameters():
+            want = host[dit_to_original(name)]
+            assert want.dtype == torch.float32
+            torch.testing.assert_close(value, want, rtol=1e-5, atol=1e-6, msg=name)
+        assert not torch.equal(host["head.head.weight"], case.state["head.head.weight"])
 
 
 def test_plain_fp8_and_bf16_are_what_the_host_computes_with(comfy, files, case, tmp_path):
