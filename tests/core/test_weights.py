@@ -327,7 +327,7 @@ def test_damaged_missing_and_ambiguous_files(saved, tmp_path):
     data = files.vae.read_bytes()
     for broken in (data[: len(data) // 2], data[:4], b"", b"not a safetensors file" * 4):
         files.vae.write_bytes(broken)
-        with pytest.raises(InputError, match="damaged|incomplete"):
+        with pytest.raises(InputError, match=r"damaged|incomplete"):
             weights.load_pipeline(folder)
     files.vae.write_bytes(data)
     shutil.copy(files.vae, files.vae.with_name("other.safetensors"))
