@@ -152,12 +152,17 @@ class _Scale:
     piece: Piece
 
     def value(self) -> Tensor:
-        peak = self.piece.read().float().abs().max()
-        return torch.where(peak > 0, peak / FP8_MAX, torch.ones(()))
+        return _scale_of(self.piece.read())
 
     def weight(self) -> Tensor:
-        full = self.piece.read().float().div_(self.value())
-        return full.clamp_(-FP8_MAX, FP8_MAX).to(TORCH_DTYPES[FP8])
+        full = self.piece.read().float()
+        return full.div_(_scale_of(full)).clamp_(-FP8_MAX, FP8_MAX).to(TORCH_DTYPES[FP8])
+
+
+def _scale_of(weight: Tensor) -> Tensor:
+    """max|w| / 448 in fp32, 1 for a weight of zeros. No copy of the weight is made."""
+    peak = torch.stack(torch.aminmax(weight)).float().abs().max()
+    return torch.where(peak > 0, peak / FP8_MAX, torch.ones(()))
 
 
 def kept_metadata(source: TensorSource) -> dict[str, str]:

@@ -93,15 +93,27 @@ def kiwi_training(header: Header) -> Identity | None:
     given = (shape[1] for key, shape in shapes.items() if key.endswith("patch_embedding.weight") and len(shape) > 1)
     channels = next(given, 48 if dim == 3072 else 16)
     needs = (ENCODER_BESIDE, vae_for(channels)) + ((f"the Wan DiT of width {dim}",) if held != "full" else ())
-    convert = f"instructx convert {header.path.name} OUT.safetensors --to"
-    takers = ["node Load Checkpoint (InstructX), file in models/checkpoints"] if held == "full" else []
-    takers.append(f"node Load Encoder (InstructX) after {convert} adapter")
-    if held == "full":
-        takers.append(f"node Load Diffusion Model after {convert} original")
     values = {"stage": stage, "queries": queries, "dim": dim, "hidden_size": width, "channels": channels}
     values |= {"dit": held, "reference_first": first}
     title = f"Kiwi-Edit training file, stage {stage}"
-    return header.identity("kiwi-training", title, facts, needs, tuple(takers), values)
+    return header.identity("kiwi-training", title, facts, needs, _kiwi_takers(header.path.name, held), values)
+
+
+def _kiwi_takers(name: str, held: str) -> tuple[str, ...]:
+    """With a DiT of its own it is a checkpoint; without, an adapter for the Wan that it was trained on."""
+    command = f"instructx edit --model {name} --part NAME=FILE for what it needs"
+    if held == "full":
+        return (
+            "node Load Checkpoint (InstructX), file in models/checkpoints",
+            command,
+            f"instructx convert {name} OUT.safetensors --to original, and --to adapter, for the other loaders",
+        )
+    merge = f"instructx convert DIT OUT.safetensors --to merged --lora {name}, for Load Diffusion Model"
+    return (
+        "node Load Encoder (InstructX), as the adapter, file in models/model_patches",
+        *((merge,) if held == "lora" else ()),
+        command,
+    )
 
 
 def lora(header: Header) -> Identity | None:
