@@ -191,9 +191,8 @@ def edit_file(
     config = pipe.instructx_config
     limits = limits_of(config)
     check_request(instruction, seed, steps, max_pixels)
-    kind = output_kind(output)
     look = read_media(source, first_only=True)
-    check_kind(look, kind, Path(output))
+    check_kind(look, output_kind(output), Path(output))
     if keep_outside is not None:
         keep_outside.check(look)
     if scan := _needs_windows(look, limits, max_frames, windows, partial, keep_outside):
