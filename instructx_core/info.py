@@ -140,7 +140,6 @@ def measure(config: InstructXConfig, frames: int, height: int, width: int) -> di
     branches = 1 if config.sampling.guidance_scale == 1.0 else 2
     parameters = _parameters(encoder, denoiser, vae, config)
     inference = sum(n for name, n in parameters.items() if name != "MLLM LoRA")  # merged into the MLLM
-    pixels = 3 * frames * height * width
     flops = {
         "DiT step": step.flops * branches,
         "DiT": config.sampling.num_steps * step.flops * branches,
@@ -172,17 +171,21 @@ def measure(config: InstructXConfig, frames: int, height: int, width: int) -> di
                 "DiT blocks": 2 * count(denoiser.blocks),
                 "VAE": 2 * count(vae),
             },
-            # Pixels beside the VAE: fp32 and bf16 going in; bf16, its fp32 copy and the clamped result coming out.
-            "work": {
-                "encoder": think.peak,
-                "DiT step": step.peak,
-                "VAE encode": encode.peak + 6 * pixels,
-                "VAE decode": max(decode.peak, 8 * pixels) + 2 * pixels,
-                "VAE tile encode": tiles[0].peak + 6 * pixels,
-                "VAE tile decode": max(tiles[1].peak, 8 * pixels) + 2 * pixels,
-            },
+            "work": _work(think, step, (encode, decode), tiles, 3 * frames * height * width),
         },
     }
+
+
+def _work(think: Cost, step: Cost, whole: tuple[Cost, Cost], tiles: tuple[Cost, Cost], pixels: int) -> dict[str, int]:
+    """Largest bytes beside the weights, by stage; whole, tiles: (encode, decode) of the VAE. pixels: values of a clip.
+
+    Pixels beside the VAE: fp32 and bf16 going in; bf16, its fp32 copy and the clamped result coming out.
+    """
+    parts = {"encoder": think.peak, "DiT step": step.peak}
+    for name, (encode, decode) in (("VAE", whole), ("VAE tile", tiles)):
+        parts[f"{name} encode"] = encode.peak + 6 * pixels
+        parts[f"{name} decode"] = max(decode.peak, 8 * pixels) + 2 * pixels
+    return parts
 
 
 def _short(value: float, unit: str = "") -> str:

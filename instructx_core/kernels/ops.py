@@ -8,7 +8,6 @@ Legend: B batch, S tokens, H heads, D head dim (64 or 128). Strided views are ta
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from . import abi, sdpa
 from .cache import digest
 from .errors import KernelError
 from .loader import runtime
+from .operands import DTYPES, aligned, check, pointer, set_rope, set_views
 
 # A process may hold this package twice, e.g. installed and inside a node pack: each copy has ops of its own.
 NAMESPACE = "instructx" if __name__.startswith("instructx_core.") else f"instructx_{digest(__name__)[:8]}"
@@ -42,57 +42,6 @@ _ATTENTION_INT8 = (
     " Tensor? extra_lse_shift=None) -> (Tensor, Tensor)"
 )
 
-DTYPES = {torch.bfloat16: "bf16", torch.float16: "f16"}
-
-
-def aligned(tensor_BSHD: Tensor) -> Tensor:
-    """The view itself where the kernels can read it (contiguous last dim, 16-byte rows), else a contiguous copy."""
-    size = tensor_BSHD.element_size()
-    strides = [s for s, n in zip(tensor_BSHD.stride()[:-1], tensor_BSHD.shape[:-1], strict=True) if n > 1]
-    rows = all(stride * size % abi.ROW_ALIGNMENT == 0 for stride in strides)
-    if tensor_BSHD.stride(-1) == 1 and rows and tensor_BSHD.data_ptr() % abi.ROW_ALIGNMENT == 0:
-        return tensor_BSHD
-    return tensor_BSHD.contiguous()
-
-
-def _pointer(tensor: Tensor | None) -> int | None:
-    return None if tensor is None or tensor.numel() == 0 else tensor.data_ptr()
-
-
-def _set_views(arguments: ctypes.Structure, **views: Tensor | None) -> None:
-    """Pointer and byte strides of [B, S, H, D] tensors; a missing one stays null."""
-    for name, view in views.items():
-        if view is None or view.numel() == 0:
-            continue
-        setattr(arguments, name, view.data_ptr())
-        for axis, stride in zip(("sb", "ss", "sh"), view.stride()[:3], strict=True):
-            setattr(arguments, f"{name}_{axis}", stride * view.element_size())
-
-
-def _set_rope(arguments: Any, cos: Tensor | None, sin: Tensor | None) -> tuple[Tensor, Tensor] | None:
-    """cos, sin (S, D/2) or (B, S, D/2), any strides: e.g. every second of repeated pairs. Gives what must outlive."""
-    if cos is None or sin is None:
-        return None
-    cos, sin = cos.float(), sin.float()
-    if cos.stride() != sin.stride():
-        cos, sin = cos.contiguous(), sin.contiguous()
-    arguments.cos, arguments.sin = cos.data_ptr(), sin.data_ptr()
-    strides = [stride * cos.element_size() for stride in cos.stride()]
-    arguments.rope_sb = strides[0] if cos.ndim == 3 and cos.shape[0] > 1 else 0
-    arguments.rope_ss, arguments.rope_se = strides[-2:]
-    return cos, sin
-
-
-def _check(q: Tensor, *others: Tensor | None) -> None:
-    if q.dtype not in DTYPES:
-        raise KernelError(f"{q.dtype} is not supported, only bfloat16 and float16")
-    if q.shape[-1] not in abi.HEAD_DIMS:
-        raise KernelError(f"head dim {q.shape[-1]} is not supported, only 64 and 128")
-    for other in others:
-        if other is not None and (other.dtype != q.dtype or other.device != q.device):
-            raise KernelError("q, k and v differ in dtype or device")
-
-
 # --- exact ---------------------------------------------------------------------------------------------------------
 
 
@@ -110,22 +59,22 @@ def attention(
 
     key_bias (B, 1 or H, Skv + Skv2) float32 is added to the logits. extra_k, extra_v: a second segment of keys.
     """
-    _check(q, k, v, extra_k, extra_v)
+    check(q, k, v, extra_k, extra_v)
     q, k, v = aligned(q), aligned(k), aligned(v)
     batch, sq, heads, dim = q.shape
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     lse = torch.empty((batch, heads, sq), dtype=torch.float32, device=q.device)
-    arguments = abi.AttentionArgs(scale=scale, heads=heads, sq=sq, skv=k.shape[1], lse=_pointer(lse))
+    arguments = abi.AttentionArgs(scale=scale, heads=heads, sq=sq, skv=k.shape[1], lse=pointer(lse))
     if extra_k is not None and extra_v is not None and extra_k.shape[1]:
         extra_k, extra_v = aligned(extra_k), aligned(extra_v)
         arguments.skv2 = extra_k.shape[1]
-        _set_views(arguments, k2=extra_k, v2=extra_v)
+        set_views(arguments, k2=extra_k, v2=extra_v)
     if key_bias is not None:
         key_bias = key_bias.to(torch.float32)
         key_bias = key_bias if key_bias.stride(-1) == 1 else key_bias.contiguous()
         arguments.bias, arguments.bias_sb = key_bias.data_ptr(), key_bias.stride(0) * 4
         arguments.bias_sh = key_bias.stride(1) * 4 if key_bias.shape[1] > 1 else 0
-    _set_views(arguments, q=q, k=k, v=v, o=out)
+    set_views(arguments, q=q, k=k, v=v, o=out)
     name = f"attention_{DTYPES[q.dtype]}_d{dim}"
     runtime().launch(name, arguments, abi.attention_grid(batch, heads, sq), q.device, heads)
     return out, lse
@@ -192,7 +141,7 @@ def kv_stats(
     The shift is the mean of at most 1024 strided keys after norm and RoPE; softmax does not see it. A second segment
     (no norm, no RoPE) has a shift of its own, the third result, else (B, H, 0); the maximum covers both.
     """
-    _check(k, v, extra_k, extra_v)
+    check(k, v, extra_k, extra_v)
     v_max = torch.zeros((k.shape[0], k.shape[2]), dtype=torch.int32, device=k.device)
     shift = _segment_stats(k, v, v_max, norm_k, cos, sin, eps)
     if extra_k is None or extra_v is None or not extra_k.shape[1]:
@@ -217,10 +166,10 @@ def _segment_stats(
     shift = torch.empty((batch, heads, dim), dtype=torch.float32, device=k.device)
     arguments = abi.KvStatsArgs(
         eps=eps, heads=heads, skv=skv, sample_stride=stride, chunks=chunks, is_bf16=k.dtype == torch.bfloat16,
-        wk=_pointer(norm_k), v_max=v_max.data_ptr(), partial=partial.data_ptr(),
+        wk=pointer(norm_k), v_max=v_max.data_ptr(), partial=partial.data_ptr(),
     )  # fmt: skip
-    _set_views(arguments, k=k, v=v)
-    _table = _set_rope(arguments, cos, sin)
+    set_views(arguments, k=k, v=v)
+    _table = set_rope(arguments, cos, sin)
     launch = runtime().launch
     launch(f"kv_stats_d{dim}", arguments, abi.stats_grid(batch, chunks), k.device, heads)
     last = abi.KvShiftArgs(
@@ -265,20 +214,20 @@ def qkv_prologue(
     None: off), signed Hadamard, K shift, int8 per token and head, V times a power of two in fp16. q None: the second
     segment; its q parts come back empty. extra_k_shift: the second segment's, for extra_lse_shift (else empty).
     """
-    _check(k, v, q, norm_q, norm_k)
+    check(k, v, q, norm_q, norm_k)
     k, v, q = aligned(k), aligned(v), None if q is None else aligned(q)
     batch, skv, heads, dim = k.shape
     sq = 0 if q is None else q.shape[1]
     results = _prologue_results(k, sq, extra_k_shift)
     q8, k8, v16, q_scale, k_scale, lse_shift, extra_lse_shift = results
     arguments = abi.PrologueArgs(
-        eps=eps, scale=scale, heads=heads, sq=sq, skv=skv, is_bf16=k.dtype == torch.bfloat16, wq=_pointer(norm_q),
-        wk=_pointer(norm_k), kshift=k_shift.data_ptr(), kshift2=_pointer(extra_k_shift), v_max=v_max.data_ptr(),
-        q8=_pointer(q8), k8=_pointer(k8), v16=_pointer(v16), q_scale=_pointer(q_scale), k_scale=_pointer(k_scale),
-        lse_shift=_pointer(lse_shift), lse_shift2=_pointer(extra_lse_shift),
+        eps=eps, scale=scale, heads=heads, sq=sq, skv=skv, is_bf16=k.dtype == torch.bfloat16, wq=pointer(norm_q),
+        wk=pointer(norm_k), kshift=k_shift.data_ptr(), kshift2=pointer(extra_k_shift), v_max=v_max.data_ptr(),
+        q8=pointer(q8), k8=pointer(k8), v16=pointer(v16), q_scale=pointer(q_scale), k_scale=pointer(k_scale),
+        lse_shift=pointer(lse_shift), lse_shift2=pointer(extra_lse_shift),
     )  # fmt: skip
-    _set_views(arguments, q=q, k=k, v=v)
-    _table = _set_rope(arguments, cos, sin)
+    set_views(arguments, q=q, k=k, v=v)
+    _table = set_rope(arguments, cos, sin)
     runtime().launch(f"qkv_prologue_d{dim}", arguments, abi.prologue_grid(batch, sq, skv), k.device, heads)
     return results
 
@@ -334,13 +283,13 @@ def attention_int8(
     arguments = abi.AttentionInt8Args(
         scale=scale, heads=heads, sq=sq, skv=k8.shape[1], out_bf16=int(bfloat16), lse=lse.data_ptr(),
         q_scale=q_scale.data_ptr(), k_scale=k_scale.data_ptr(), v_max=v_max.data_ptr(),
-        lse_shift=_pointer(lse_shift),
+        lse_shift=pointer(lse_shift),
     )  # fmt: skip
-    _set_views(arguments, q=q8, k=k8, v=v16, o=out)
+    set_views(arguments, q=q8, k=k8, v=v16, o=out)
     if extra_k8 is not None and extra_k8.shape[1]:
-        arguments.skv2, arguments.k_scale2 = extra_k8.shape[1], _pointer(extra_k_scale)
-        arguments.lse_shift2 = _pointer(extra_lse_shift)
-        _set_views(arguments, k2=extra_k8, v2=extra_v16)
+        arguments.skv2, arguments.k_scale2 = extra_k8.shape[1], pointer(extra_k_scale)
+        arguments.lse_shift2 = pointer(extra_lse_shift)
+        set_views(arguments, k2=extra_k8, v2=extra_v16)
     name = f"attention_int8_d{dim}"
     runtime().launch(name, arguments, abi.attention_grid(batch, heads, sq), q8.device, heads)
     return out, lse

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field, replace
 import torch
 from torch import Tensor
 
-from . import abi, bench, ops, selftest
+from . import abi, bench, operands, selftest
 from .cache import digest
 from .errors import KernelError
 from .loader import runtime, sources_digest
@@ -159,7 +159,7 @@ def unsupported(q: Tensor, k: Tensor, v: Tensor, extra_k: Tensor | None = None) 
         runtime().index(q.device)
     except KernelError as error:
         return str(error)
-    if q.dtype not in ops.DTYPES:
+    if q.dtype not in operands.DTYPES:
         return f"{str(q.dtype).removeprefix('torch.')} tensors (bfloat16 and float16 are supported)"
     if any(part.dtype != q.dtype or part.device != q.device for part in (k, v)):
         return "q, k and v differ in dtype or device"

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import bench, loader, ops, sdpa, select
+from . import bench, loader, operands, ops, sdpa, select
 from .errors import KernelError
 from .select import EXACT, HOST, INT8, KITCHEN, Plan
 
@@ -242,7 +242,7 @@ def _card(device: torch.device) -> str:
 def traces_to_host(q: Tensor, mode: str) -> bool:
     """For torch.compile: whether it is plain from device, dtype and head dim that our kernels will not run."""
     possible = loader.kernels_possible(q.device.type)
-    return mode == "off" or not possible or q.dtype not in ops.DTYPES or q.shape[-1] not in (64, 128)
+    return mode == "off" or not possible or q.dtype not in operands.DTYPES or q.shape[-1] not in (64, 128)
 
 
 @torch.library.custom_op(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from instructx_core.attention import use_attention
 from instructx_core.cli import main
-from instructx_core.kernels import Session, attention, ops, reference, sdpa, select, selftest
+from instructx_core.kernels import Session, attention, operands, ops, reference, sdpa, select, selftest
 from instructx_core.kernels.errors import KernelError
 from instructx_core.kernels.select import Verdict
 
@@ -106,11 +106,11 @@ def test_rows_that_kernels_cannot_read_are_copied() -> None:
     padded = torch.randn(1, 70, 2, 65, generator=torch.Generator().manual_seed(0)).to(BF16)
     q = padded[..., 1:]  # 130-byte rows, two bytes off
     transposed = torch.randn(1, 2, 64, 70).to(BF16).permute(0, 3, 1, 2)
-    assert ops.aligned(q) is not q and ops.aligned(transposed) is not transposed
+    assert operands.aligned(q) is not q and ops.aligned(transposed) is not transposed
     packed = qkv()[1]
-    assert ops.aligned(packed) is packed, "a packed qkv is read in place"
+    assert operands.aligned(packed) is packed, "a packed qkv is read in place"
     single = q[:, :1, :1].contiguous()[:, :, :, :64]
-    assert ops.aligned(single) is single
+    assert operands.aligned(single) is single
     close(
         ops.attention(q, transposed, transposed, 0.1)[0], reference.attention(q, transposed, transposed, 0.1)[0], 3e-3
     )
