@@ -158,10 +158,10 @@ def other_size(place: Place) -> Case:
 
 def missing_tensor(place: Place) -> Case:
     def drop(tensors: dict[str, torch.Tensor]) -> None:
-        del tensors["patch_embedding.weight"]
+        del tensors["time_embedding.0.weight"]
 
     place.rewrite("diffusion_models", drop)
-    return Case(place.edit(), ("patch_embedding.weight", "missing"))
+    return Case(place.edit(), ("time_embedding.0.weight", "missing"))
 
 
 def missing_part(place: Place) -> Case:
@@ -172,7 +172,7 @@ def missing_part(place: Place) -> Case:
 def truncated_weights(place: Place) -> Case:
     path = place.part("text_encoders")
     path.write_bytes(path.read_bytes()[:-1000])
-    return Case(place.edit(), (path.name, "damaged"))
+    return Case(place.edit(), (path.name, "incomplete"))
 
 
 def pickle_model(place: Place) -> Case:
@@ -182,7 +182,7 @@ def pickle_model(place: Place) -> Case:
 
 def pickle_in_disguise(place: Place) -> Case:
     place.part("diffusion_models").write_bytes(pickle.dumps({"weight": 1}) * 20)
-    return Case(place.edit(), ("not a safetensors file",))
+    return Case(place.edit(), ("pickle", "under another name"))
 
 
 CASES = [
