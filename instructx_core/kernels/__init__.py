@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from . import sdpa
 from .errors import KernelError
 from .report import report
 from .select import MODES, resolve_mode
@@ -44,10 +45,12 @@ def attention(
 
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     inputs = (q, k, v, scale, key_bias, extra_k, extra_v)
-    if torch.compiler.is_compiling() and not traces_to_host(q, mode):
+    if torch.compiler.is_compiling():  # a session can't be made inside of a graph
+        if traces_to_host(q, mode):
+            return sdpa.attention_lse(*inputs) if return_lse else sdpa.attention(*inputs)
         out, lse = attention_auto(*inputs, mode, 0, True, return_lse)
         return (out, lse) if return_lse else out
-    session = of_mode("off") if torch.compiler.is_compiling() else of_mode(mode)
+    session = of_mode(mode)
     named = {"scale": scale, "key_bias": key_bias, "extra_k": extra_k, "extra_v": extra_v}
     return session.attend_lse(q, k, v, **named) if return_lse else session.attend(q, k, v, **named)
 

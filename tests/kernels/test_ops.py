@@ -14,6 +14,7 @@ from torch import Tensor
 from instructx_core.attention import use_attention
 from instructx_core.cli import main
 from instructx_core.kernels import Session, attention, operands, ops, reference, sdpa, select, selftest
+from instructx_core.kernels import session as kernel_session
 from instructx_core.kernels.errors import KernelError
 from instructx_core.kernels.select import Verdict
 
@@ -174,8 +175,10 @@ def test_opcheck_of_the_op_that_chooses(card) -> None:
         assert set(found.values()) == {"SUCCESS"}, found
 
 
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("mode", ["int8", "exact", "off"])
-def test_compiles_without_a_graph_break(card, mode: str) -> None:
+def test_compiles_without_a_graph_break(card, mode: str, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel_session, "_by_mode", {})  # as in a process where nothing ran before
     q, k, v = qkv(33)
     session = Session(mode)
 
@@ -184,7 +187,7 @@ def test_compiles_without_a_graph_break(card, mode: str) -> None:
         return first + session.attend(q, k, v), attention(q, k, v, mode=mode, return_lse=True)[1]
 
     torch._dynamo.reset()
-    compiled = torch.compile(layer, fullgraph=True, dynamic=True, backend="aot_eager")
+    compiled = torch.compile(layer, fullgraph=True, dynamic=True, backend=backend)
     for got, want in zip(compiled(q, k, v), layer(q, k, v), strict=True):
         torch.testing.assert_close(got, want, rtol=1e-2, atol=1e-2)
     longer = qkv(40)
