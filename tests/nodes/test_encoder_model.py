@@ -21,9 +21,11 @@ def load(pack: Callable[[str], ModuleType], random_checkpoint: Path) -> Callable
     """load() -> a new LoadedEncoder of the random checkpoint, fp32 on the CPU."""
     name = "instructx_tiny.safetensors"
     cpu = torch.device("cpu")
+    files = [random_checkpoint / "text_encoders" / name]
+    adapter = random_checkpoint / "model_patches" / name
     return lambda: pack("nodes.encoder_model").load(
-        [random_checkpoint / "text_encoders" / name],
-        random_checkpoint / "model_patches" / name,
+        files,
+        pack("instructx_core.formats.adapter").load_adapter(adapter, text_encoder=files),
         random_checkpoint / "tokenizer.json",
         torch.float32,
         (cpu, cpu),
