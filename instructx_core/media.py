@@ -251,16 +251,19 @@ def claim_output(path: str | Path) -> Iterator[None]:
     except OSError as error:
         raise InputError(f"{path}: cannot write into its folder ({error.strerror}); choose another place") from None
     with handle:
-        if not _lock(handle.fileno(), lock):
-            raise InputError(f"{path}: another process is writing this file; wait for it or choose another name")
-        left = re.compile(rf"\.{re.escape(path.stem)}\.[a-z0-9_]{{8}}\.part{re.escape(path.suffix)}")
-        for file in path.absolute().parent.iterdir():
-            if left.fullmatch(file.name):
-                file.unlink(missing_ok=True)
-        try:
+        owned = False
+        try:  # from here on: an interrupt may come while the folder is searched
+            owned = _lock(handle.fileno(), lock)
+            if not owned:
+                raise InputError(f"{path}: another process is writing this file; wait for it or choose another name")
+            left = re.compile(rf"\.{re.escape(path.stem)}\.[a-z0-9_]{{8}}\.part{re.escape(path.suffix)}")
+            for file in path.absolute().parent.iterdir():
+                if left.fullmatch(file.name):
+                    file.unlink(missing_ok=True)
             yield
         finally:
-            lock.unlink(missing_ok=True)
+            if owned:
+                lock.unlink(missing_ok=True)  # while it is still locked
 
 
 def _lock(handle: int, path: Path) -> bool:
