@@ -32,8 +32,8 @@ def _geforce(name: str, multiprocessors: int, boost_ghz: float, bandwidth: float
 
 _SHEET = "NVIDIA data sheet, dense"
 _CARDS = (
-    # Multiprocessors, boost clock, bandwidth and memory: NVIDIA's GA102, Ada and RTX Blackwell architecture papers and
-    # product pages, reference clocks.
+    # Multiprocessors, boost clock, bandwidth and memory of the reference cards, as NVIDIA states them; written down
+    # from memory, not copied from its pages: check a row before you rely on it.
     _geforce("3060", 28, 1.777, 360, 12),
     _geforce("3060 Ti", 38, 1.665, 448, 8),
     _geforce("3070", 46, 1.725, 448, 8),

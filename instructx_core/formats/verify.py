@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from ..errors import InputError
+from ..tensorfile import is_finite
 from .identify import KIWI_ENCODER, identify
 from .identity import Identity
 from .known import DIT_TENSORS, KIWI_TENSORS, QWEN_TENSORS, VAE_TENSORS
@@ -136,7 +135,7 @@ def read_all(path: Path) -> None:
         with dequantised(open_source(file)) as source:
             for key in source.keys():
                 tensor = source.get(key)
-                if tensor.is_floating_point() and not bool(torch.isfinite(tensor.float()).all()):
+                if tensor.is_floating_point() and not is_finite(tensor):
                     raise InputError(f"{file.name}: {key} holds NaN or infinity; download it again")
 
 
