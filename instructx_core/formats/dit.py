@@ -24,7 +24,7 @@ from ..tensorfile import check_names, name_all, read_weight
 from .identify_base import dit_name, dit_sizes
 from .identity import bare_dit
 from .known import DIT_SIZES, VARIANTS
-from .quantised import dequantised, quantisation
+from .quantised import dequantised, number_format
 from .report import LoadReport
 from .source import TensorSource, open_source
 
@@ -136,7 +136,7 @@ def read_dit(
         public = (sizes["dim"], sizes["layers"], sizes["in_channels"]) in DIT_SIZES and sizes["dim"] >= 1536
         return LoadReport(
             files=stored.files,
-            kind=f"Wan DiT {dit_name(sizes)}, {quantisation(stored)}",
+            kind=f"Wan DiT {dit_name(sizes)}, {number_format(stored)}",
             consumed=tuple(names.values()),
             ignored=ignored,
             notes=(LICENCE,) if public else (),

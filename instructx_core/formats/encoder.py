@@ -21,7 +21,7 @@ from ..config import InstructXConfig, MllmConfig, VisionConfig
 from ..encoder_weights import EMBEDDERS, agree, assign_tensors, mllm_from_original, mllm_to_original
 from ..errors import InputError
 from ..tensorfile import read_weight
-from .quantised import dequantised, quantisation
+from .quantised import dequantised, number_format
 from .report import LoadReport, some
 from .source import TensorSource, open_source, open_sources
 
@@ -235,7 +235,7 @@ def read_encoder(
         parts = {k: v for k, v in adapter.items() if ".lora_" not in k and not k.endswith(".alpha")}
         parts = {k: v.to(device, dtype) for k, v in parts.items() if not k.startswith(EMBEDDERS)}
         assign_tensors(source.path, module, state | parts, _spelling)
-        kind = f"{report.kind}, {quantisation(stored)}"
+        kind = f"{report.kind}, {number_format(stored)}"
     ranks = sorted({layer.down.shape[0] for layer in layers.values()})
     lora = f"LoRA of rank {', '.join(map(str, ranks))} on {len(layers)} layers" if layers else "no LoRA"
     return replace(report, kind=kind, notes=(*report.notes, f"adapter {config.name}: {lora}"))

@@ -24,7 +24,7 @@ from ..config import DenoiserConfig, InstructXConfig, LoraConfig, MllmConfig, Va
 from ..encoder_weights import mllm_from_original, mllm_to_original
 from ..errors import InputError
 from ..tensorfile import name_all, read_weight
-from .quantised import dequantised, quantisation
+from .quantised import dequantised, number_format
 from .report import LoadReport, some
 from .source import TensorSource, open_source
 
@@ -295,7 +295,7 @@ def read_training_file(path: Path) -> KiwiParts:
         tensors = {name: read_weight(source, key) for name, key in names.items()}
         whole, lora = dit_part(source).keys(), dit_part(source, lora=True).keys()
         held = "with the whole DiT" if whole else "with a LoRA of the DiT" if lora else "without a DiT"
-        kind = f"Kiwi-Edit training file {held}, {quantisation(stored)}"
+        kind = f"Kiwi-Edit training file {held}, {number_format(stored)}"
         return KiwiParts(tensors, _report((path,), kind, tensors, tuple(names.values())))
 
 

@@ -51,7 +51,7 @@ def dequantised(source: TensorSource) -> TensorSource:
     return _Dequantised(source, set(declared))
 
 
-def quantisation(source: TensorSource) -> str:
+def number_format(source: TensorSource) -> str:
     """What the file is stored in, for a report: "BF16", "fp8_scaled (F8_E4M3)", "GGUF (Q4_K, F32)"."""
     scaled = any(_is_side(key) for key in source.keys())
     counts: dict[str, int] = {}

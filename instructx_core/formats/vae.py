@@ -18,7 +18,7 @@ from ..encoder_weights import agree
 from ..errors import InputError
 from ..keymaps import vae_to_diffusers, vae_to_original
 from ..tensorfile import check_names, name_all, read_weight
-from .quantised import dequantised, quantisation
+from .quantised import dequantised, number_format
 from .report import LoadReport
 from .source import TensorSource, open_source
 
@@ -104,7 +104,7 @@ def read_vae(
         kept = set(places.values())
         return LoadReport(
             files=stored.files,
-            kind=f"{_title(config.vae)}, {quantisation(stored)}",
+            kind=f"{_title(config.vae)}, {number_format(stored)}",
             consumed=tuple(places.values()),
             ignored=tuple(key for key in stored.keys() if key not in kept and key in set(source.keys())),
             notes=(LICENCE,) if config.vae.base_dim >= 96 else (),

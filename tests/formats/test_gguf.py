@@ -11,7 +11,7 @@ import torch
 
 from instructx_core.errors import InputError
 from instructx_core.formats import dequantised, gguf_file, open_source
-from instructx_core.formats.quantised import quantisation
+from instructx_core.formats.quantised import number_format
 
 gguf = pytest.importorskip("gguf")
 Type = gguf.GGMLQuantizationType
@@ -77,7 +77,7 @@ def test_plain_types_and_shapes_that_the_converter_changed(tmp_path):
     }
     path = write(tmp_path / "x.gguf", tensors, {"reshaped": (3, 2, 64)})
     with open_source(path) as raw:
-        assert quantisation(raw).startswith("GGUF (") and raw.dtype("reshaped") == "Q8_0"
+        assert number_format(raw).startswith("GGUF (") and raw.dtype("reshaped") == "Q8_0"
         source = dequantised(raw)
         assert source.dtype("conv") == "F16" and np.array_equal(source.get("conv").numpy(), conv.astype(np.float16))
         assert np.array_equal(source.get("bias").numpy(), weight[0])
