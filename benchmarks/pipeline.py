@@ -36,7 +36,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--layers", type=int, help="DiT layers instead of the preset's")
     parser.add_argument("--frames", type=int, default=17)
     parser.add_argument("--size", type=int, default=64, help="height and width in pixels")
-    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")

@@ -139,7 +139,7 @@ def _sampling() -> list[Any]:
             control_after_generate=True,
             tooltip="Number that fixes the noise, the same in every window. 0 to 2^63 - 1.",
         ),
-        io.Int.Input("steps", default=50, min=1, max=1000, tooltip="Denoising steps a window. 50, tiny model 12."),
+        io.Int.Input("steps", default=50, min=1, max=1000, tooltip="Denoising steps a window. 50, tiny model 4."),
         io.Float.Input(
             "cfg",
             default=1.0,

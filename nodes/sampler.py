@@ -49,7 +49,7 @@ class InstructXSampler(io.ComfyNode):
                     tooltip="Number that fixes the noise, 0 to 2^64 - 1. The same number gives the same result.",
                 ),
                 io.Int.Input(
-                    "steps", default=50, min=1, max=1000, tooltip="Denoising steps; more are slower. 50, tiny model 12."
+                    "steps", default=50, min=1, max=1000, tooltip="Denoising steps; more are slower. 50, tiny model 4."
                 ),
                 io.Float.Input(
                     "cfg",

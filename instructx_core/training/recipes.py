@@ -351,6 +351,19 @@ def tiny_stage3() -> Recipe:
     )
 
 
+def tiny_reference() -> Recipe:
+    """Mostly references, which arrived in the right place and colours, but blurred; then the rate is zero for good."""
+    return tiny_weak(
+        name="tiny_reference",
+        requires=(*_TINY_PARTS, "tiny_mllm_words", "tiny_stage1", "tiny_stage3"),
+        num_steps=7000,
+        learning_rate_decay="linear",
+        reference_probability=0.55,
+        video_probability=0.25,
+        tasks=("add", "background", "color", "remove", "segment", "tone", *("swap", "hybrid", "style") * 2),
+    )
+
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "stage1": stage1,
     "stage2": stage2,
@@ -370,4 +383,5 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "tiny_weak": tiny_weak,
     "tiny_mllm_words": tiny_mllm_words,
     "tiny_stage3": tiny_stage3,
+    "tiny_reference": tiny_reference,
 }

@@ -247,5 +247,5 @@ def test_blueprint_is_one_node(page: Any, host: Any, medium: str) -> None:
     kinds = {entry["class_type"] for entry in prompt.values()}
     assert {"UNETLoader", "VAELoader", "InstructXLoadEncoder", "InstructXConnector", "InstructXSampler"} <= kinds
     sampler = next(entry for entry in prompt.values() if entry["class_type"] == "InstructXSampler")
-    assert (sampler["inputs"]["steps"], sampler["inputs"]["shift"]) == (12, 3)
+    assert (sampler["inputs"]["steps"], sampler["inputs"]["shift"]) == (4, 3)
     keep(page, f"docs/comfyui/edit_{medium.lower()}_node.jpg")
