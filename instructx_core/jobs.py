@@ -28,6 +28,7 @@ logger = logging.getLogger("instructx")
 
 _PATHS = ("input", "output", "reference")
 _BLOCK = 1 << 20
+_WHOLE = 1 << 30  # bytes up to which a model's file is read whole to identify it
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,16 +108,30 @@ def _read_job(line: int, text: str, folder: Path, parse: Callable[[dict[str, Any
     )  # fmt: skip
 
 
-def model_key(folder: Path, settings: Mapping[str, Any]) -> str:
-    """Identifies a checkpoint folder and the settings it runs with: names, sizes, first and last MiB of every file."""
+def model_key(files: Sequence[Path], settings: Mapping[str, Any]) -> str:
+    """Identifies the files and folders of a model, in their order, and the settings it runs with.
+
+    By content: every byte of a file up to 1 GiB (every LoRA), size, first and last MiB of a larger one. What is absent
+    counts as nothing, since loading says so.
+    """
     digest = hashlib.sha256(json.dumps([__version__, dict(settings)], sort_keys=True, default=str).encode())
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        size = file.stat().st_size
-        digest.update(f"{file.relative_to(folder).as_posix()} {size}\n".encode())
-        with file.open("rb") as stream:
-            digest.update(stream.read(_BLOCK))
-            stream.seek(max(size - _BLOCK, 0))
-            digest.update(stream.read(_BLOCK))
+    for root in files:
+        root = root.parent if root.suffix == ".json" else root  # an index: its shards lie beside it
+        for file in [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file()):
+            size = file.stat().st_size
+            name = "" if file == root else file.relative_to(root).as_posix()
+            digest.update(f"{name} {size} {_sample(file, size)}\n".encode())
+        digest.update(b"\n")
+    return digest.hexdigest()
+
+
+def _sample(file: Path, size: int) -> str:
+    if size <= _WHOLE:
+        return file_digest(file)
+    with file.open("rb") as stream:
+        digest = hashlib.sha256(stream.read(_BLOCK))
+        stream.seek(size - _BLOCK)
+        digest.update(stream.read(_BLOCK))
     return digest.hexdigest()
 
 

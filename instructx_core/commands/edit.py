@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from .model import ProgressLine, add_model_arguments, add_sampling_arguments, load
+from .model import ProgressLine, add_model_arguments, add_sampling_arguments, load, parse_lora, parse_parts
 from .speed import CHANGES_PIXELS
 
 if TYPE_CHECKING:
@@ -188,9 +188,11 @@ def run_list(args: argparse.Namespace) -> int:
         return edit_options(argparse.Namespace(**{**vars(args), **values}))
 
     jobs = share(read_jobs(args.jobs, parse), place_of())  # under torchrun, this process's part
-    changing = ("dtype", "attention", "scheduler", "lora", "lora_layers", *CHANGES_PIXELS)
+    changing = ("dtype", "attention", "scheduler", "lora_layers", *CHANGES_PIXELS)
+    loras, parts = [parse_lora(text) for text in args.lora], parse_parts(args.part)
     settings = {name: getattr(args, name) for name in changing}
-    key = model_key(args.model or SHIPPED, settings)
+    settings |= {"parts": list(parts), "strengths": [strength for _, strength in loras]}
+    key = model_key([args.model or SHIPPED, *parts.values(), *(path for path, _ in loras)], settings)
     outcomes = []
     try:
         for outcome in run_jobs(jobs, Journal(args.jobs), key, lambda: load(args), edit_file):

@@ -83,6 +83,35 @@ def test_finished_jobs_are_skipped_by_content(
     assert "2 done" in run([{**line, "instruction": "other"} for line in lines])[1]
 
 
+def test_a_changed_file_of_the_model_is_noticed(
+    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A LoRA, a part or a training file with other bytes under the same name, also past the first and last MiB."""
+    monkeypatch.setattr("instructx_core.commands.edit.load", lambda args: "a pipeline")
+    monkeypatch.setattr("instructx_core.edit.edit_file", lambda *_, output, **__: output.write_bytes(b"picture"))
+    files = {name: tmp_path / f"{name}.safetensors" for name in ("lora", "vae", "kiwi", "index")}
+    for file in files.values():
+        file.write_bytes(bytes(3 << 20))
+    index = tmp_path / "sharded" / "model.safetensors.index.json"
+    index.parent.mkdir()
+    index.write_text("{}")
+    shard = shutil.copy(files.pop("index"), index.parent / "model-1.safetensors")
+    options = ["--model", str(files["kiwi"]), "--lora", f"{files['lora']}:0.5", "--part", f"vae={files['vae']}",
+               "--part", f"denoiser={index}"]  # fmt: skip
+    assert "1 done" in run([job()], *options)[1] and "1 skipped" in run([job()], *options)[1]
+    for file in (*files.values(), shard):
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+        assert "1 done" in run([job()], *options)[1], file.name
+        assert "1 skipped" in run([job()], *options)[1]
+    moved = files["lora"].rename(tmp_path / "renamed.safetensors")
+    options[3] = f"{moved}:0.5"
+    assert "1 skipped" in run([job()], *options)[1], "the content decides, not the name"
+    options[3] = f"{moved}:0.6"
+    assert "1 done" in run([job()], *options)[1], "another strength"
+
+
 def test_a_torn_journal_line_runs_that_job_again(run: Callable[..., Any], tmp_path: Path) -> None:
     lines = [job(output="a.png"), job(source="blue.png", output="b.png")]
     run(lines)
