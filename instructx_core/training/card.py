@@ -27,6 +27,7 @@ SHOWN = (  # in curves.png
     "tiny_tone",
     "tiny_weak",
     "tiny_stage3",
+    "tiny_reference",
 )
 
 WHAT = {
@@ -45,6 +46,7 @@ WHAT = {
     "tiny_weak": "all kinds of edits; swap, hybrid and tone twice as often",
     "tiny_mllm_words": "the MLLM's language model reads instructions as well",
     "tiny_stage3": "as tiny_weak with that MLLM, learning rate to zero",
+    "tiny_reference": "all kinds of edits; references in more than half of the steps",
 }
 
 

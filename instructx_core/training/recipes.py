@@ -356,7 +356,7 @@ def tiny_reference() -> Recipe:
     return tiny_weak(
         name="tiny_reference",
         requires=(*_TINY_PARTS, "tiny_mllm_words", "tiny_stage1", "tiny_stage3"),
-        num_steps=7000,
+        num_steps=10_000,
         learning_rate_decay="linear",
         reference_probability=0.55,
         video_probability=0.25,
