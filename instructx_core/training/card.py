@@ -11,6 +11,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from ..config import preset
 from ..errors import InputError
 from .plots import plot_metrics
 from .recipes import RECIPES
@@ -83,6 +84,7 @@ def score_rows(evaluation: dict[str, Any]) -> list[str]:
 def card(output: Path, evaluation: dict[str, Any], hardware: str) -> str:
     """The card's text."""
     settings = evaluation["settings"]
+    steps = settings["steps"] or preset("tiny").sampling.num_steps
     runs = "\n".join(run_row(output, name) for name in RECIPES if name in WHAT)
     scores = "\n".join(score_rows(evaluation))
     errors = [f"{evaluation[modality]['pixel_error']:.3f}" for modality in ("image", "video")]
@@ -96,7 +98,7 @@ and Qwen names, its own byte-level tokenizer. Apache-2.0.
 ## Measured
 
 `instructx eval shapes --json OUT.json --images {settings["images"]} --clips {settings["clips"]}` on the held-out test
-split (model `{evaluation["model"]}`, seed {settings["seed"]}); success in percent with its 95 % bootstrap interval.
+split (model `{evaluation["model"]}`, {steps} steps, seed {settings["seed"]}); success in percent with its 95 % bootstrap interval.
 Doing nothing scores 0, the ground truth 100. Style and segmentation were never shown as clips in training.
 
 | task | images | clips |

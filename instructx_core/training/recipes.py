@@ -364,6 +364,25 @@ def tiny_reference() -> Recipe:
     )
 
 
+def tiny_source() -> Recipe:
+    """Compares how the source enters, on images: `--source-embedder tied` (the paper's words) and `own`.
+
+    Also stage 2 as it would be trained today: an MLLM that reads instructions, flat weights, mostly high noise.
+    """
+    return tiny_wide(
+        name="tiny_source",
+        requires=(*_TINY_PARTS, "tiny_mllm_words", "tiny_stage1"),
+        num_steps=2000,
+        learning_rate_decay="linear",
+        reference_probability=0.0,
+        video_probability=0.0,
+        image_reference_pool=0,
+        video_pool=0,
+        video_reference_pool=0,
+        save_every=1000,
+    )
+
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "stage1": stage1,
     "stage2": stage2,
@@ -384,4 +403,5 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "tiny_mllm_words": tiny_mllm_words,
     "tiny_stage3": tiny_stage3,
     "tiny_reference": tiny_reference,
+    "tiny_source": tiny_source,
 }
