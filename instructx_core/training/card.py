@@ -99,7 +99,8 @@ and Qwen names, its own byte-level tokenizer. Apache-2.0.
 
 `instructx eval shapes --json OUT.json --images {settings["images"]} --clips {settings["clips"]}` on the held-out test
 split (model `{evaluation["model"]}`, {steps} steps, seed {settings["seed"]}); success in percent with its
-95 % bootstrap interval. Doing nothing scores 0, the ground truth 100. Style and segmentation were never shown as clips in training.
+95 % bootstrap interval. Doing nothing scores 0, the ground truth 100. Style and segmentation were never shown
+as clips in training.
 
 | task | images | clips |
 | --- | --- | --- |

@@ -33,7 +33,7 @@ def runs(tmp_path: Path) -> Path:
 def evaluation(tmp_path: Path) -> Path:
     facts = {
         "model": "tiny-abc",
-        "settings": {"images": 500, "clips": 200, "seed": 0},
+        "settings": {"images": 500, "clips": 200, "seed": 0, "steps": None},
         "image": {"add": rate(0.9), "mean over tasks": rate(0.8), "pixel_error": 0.0123},
         "video": {"add": rate(0.7), "mean over tasks": rate(0.6), "pixel_error": 0.0456},
         "groups": {"reference": rate(0.4)},
