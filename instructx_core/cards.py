@@ -3,6 +3,8 @@
 Read by `instructx info --gpu`. A GeForce's rate follows from two published numbers, multiprocessors and boost clock:
 512 operations a clock and multiprocessor on GeForce 30, 40 and 50, where fp32 sums run at half the rate of fp16 sums.
 The rule gives NVIDIA's own figures: 71 (3090), 165.2 (4090), 209.5 TFLOPS (5090).
+Checked in November 2026 against pages that repeat NVIDIA's tables: fpsbench.com, cputronic.com, cpu-gpu.alldbin.com,
+thefpsreview.com (GeForce); glennklockwood.com/garden (A100, H100, H200), mullet.se (L40S), hmc-tech.com (L4).
 """
 
 from __future__ import annotations
@@ -32,8 +34,8 @@ def _geforce(name: str, multiprocessors: int, boost_ghz: float, bandwidth: float
 
 _SHEET = "NVIDIA data sheet, dense"
 _CARDS = (
-    # Multiprocessors, boost clock, bandwidth and memory of the reference cards, as NVIDIA states them; written down
-    # from memory, not copied from its pages: check a row before you rely on it.
+    # Multiprocessors, boost clock, bandwidth and memory of the reference cards. Not found on a page, so still from
+    # memory: the clocks of 3080 Ti, 4070 Super, 4070 Ti Super and 5070 Ti, all of 4070 Ti Super and 5070 Ti.
     _geforce("3060", 28, 1.777, 360, 12),
     _geforce("3060 Ti", 38, 1.665, 448, 8),
     _geforce("3070", 46, 1.725, 448, 8),
