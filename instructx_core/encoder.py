@@ -110,12 +110,6 @@ class EncoderForward:
             return hidden_BLD[:, -inputs.query_count :]
         return hidden_BLD[:, inputs.query_start : inputs.query_start + inputs.query_count]
 
-    def encode_queries(
-        self, inputs: EncoderInputs, vision_BSD: Tensor | None = None, reference_vision_BSD: Tensor | None = None
-    ) -> Tensor:
-        """Query features (B, Q, D) of the MLLM; vision features may be given (cached in training)."""
-        return self._queries_of(self.encode_hidden(inputs, vision_BSD, reference_vision_BSD), inputs)
-
     def encode_features(
         self, inputs: EncoderInputs, vision_BSD: Tensor | None = None, reference_vision_BSD: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from .config import VaeConfig
 from .errors import InputError
@@ -143,11 +142,3 @@ def vae_to_original(key: str, vae: VaeConfig) -> str:
 def vae_to_diffusers(key: str, vae: VaeConfig) -> str:
     """Original Wan VAE name -> diffusers name. Raises InputError for an unknown one."""
     return _renamer(vae_rows(vae), False)(key)
-
-
-def rename_all(state: Mapping[str, Any], rename: Callable[[str], str]) -> dict[str, Any]:
-    """`state` under new names. Raises InputError when two names collide."""
-    renamed = {rename(key): value for key, value in state.items()}
-    if len(renamed) != len(state):
-        raise InputError("two tensors map to the same name; the file mixes two layouts, use a file of one layout")
-    return renamed

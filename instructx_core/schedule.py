@@ -19,9 +19,6 @@ from .errors import InputError
 from .sigmas import flow_sigmas
 from .sigmas import shift_sigmas as shift_sigmas  # part of this module's interface
 
-# Last noise level before the shift. Kiwi-Edit's training code uses 0, its diffusers pipeline this odd constant.
-KIWI_DIFFUSERS_SIGMA_MIN = 0.003 / 1.002
-
 
 def build_scheduler(config: InstructXConfig, kind: str = "euler") -> Any:
     """A flow-matching scheduler of diffusers with the config's shift; kind is "euler" or "unipc"."""

@@ -177,15 +177,3 @@ def empty_parameters() -> Iterator[None]:
         yield
     finally:
         nn.Module.register_parameter = original  # type: ignore[method-assign]
-
-
-def own_memory(module: nn.Module) -> nn.Module:
-    """Copy memory-mapped CPU parameters (after diffusers' from_pretrained) to memory of their own, in place.
-
-    Mapped tensors start at odd addresses: CPU kernels are slower there and round differently in the last bit.
-    """
-    with torch.no_grad():
-        for parameter in module.parameters():
-            if parameter.device.type == "cpu" and parameter.data_ptr() % 64:
-                parameter.data = parameter.data.clone()
-    return module

@@ -11,7 +11,7 @@ import ctypes
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import cache as cached
 from functools import cached_property
@@ -96,11 +96,6 @@ class Runtime:
             driver = ".".join(map(str, self.driver.version))
             self._cards[index] = f"{self.driver.name(index)}, sm_{major}{minor}, driver {driver}"
         return self._cards[index]
-
-    def prepare(self, device: torch.device, names: Sequence[str]) -> None:
-        """Compile and load, so that later launches only enqueue. `names`: of abi.KERNELS."""
-        for name in names:
-            self._kernel(self.index(device), abi.KERNELS[name], heads=1)
 
     def launch(self, name: str, arguments: ctypes.Structure, grid: abi.Dim3, device: torch.device, heads: int) -> None:
         """Enqueue a kernel on torch's current stream of `device`. Allocates nothing, waits for nothing."""

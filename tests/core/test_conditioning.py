@@ -5,13 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from diffusers import AutoencoderKLWan
+from tiny import draw
 
 from instructx_core import conditioning as cond
 from instructx_core.errors import InputError
-
-
-def draw(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def test_wan21_statistics_are_those_of_diffusers():

@@ -5,18 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 from diffusers import WanTransformer3DModel
-from tiny import own_config, randomise, small_config
-from torch import Tensor
+from tiny import draw, own_config, own_memory, randomise, small_config
 
 from instructx_core.config import kiwi_5b, paper_14b
 from instructx_core.denoiser import InstructXTransformer3DModel, build_denoiser
 from instructx_core.errors import InputError
 
 OURS = ("source_embedding", "source_scale", "reference_embedding", "reference_position", "context", "timestep_rounding")
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def model_of(config=None, seed: int = 0) -> InstructXTransformer3DModel:
@@ -151,8 +146,6 @@ def test_gradient_checkpointing_gives_the_same_gradients():
 
 @torch.no_grad()
 def test_save_load_keeps_every_switch_and_bit(tmp_path):
-    from instructx_core.tensorfile import own_memory
-
     model = model_of(own_config(reference_position="first"))
     model.save_pretrained(tmp_path)
     loaded = own_memory(InstructXTransformer3DModel.from_pretrained(tmp_path)).eval()

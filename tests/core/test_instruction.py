@@ -137,9 +137,9 @@ def test_exact_and_tail_slices(tokenizer: Tokenizer) -> None:
     hidden_BLD = encoder.encode_hidden(inputs)
     ids = inputs.input_ids_BL[0]
     at = (ids == token_id(tokenizer, "<|object_ref_start|>")).nonzero().flatten()
-    assert torch.equal(encoder.encode_queries(inputs), hidden_BLD[:, at]) and len(at) == 3
+    assert torch.equal(encoder.encode_features(inputs)[0], hidden_BLD[:, at]) and len(at) == 3
     tail = build(make_config(query_slice="tail"))
-    assert torch.equal(tail.encode_queries(inputs), hidden_BLD[:, -3:])
+    assert torch.equal(tail.encode_features(inputs)[0], hidden_BLD[:, -3:])
     assert at[-1] == len(ids) - 3
 
 

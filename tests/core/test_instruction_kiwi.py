@@ -64,7 +64,7 @@ def test_features_equal_kiwi(name: str, encoder: InstructXEncoder) -> None:
     """Query slice and both connectors' output, fp32; the switch rounds pixels to bf16, which Kiwi always does."""
     inputs = our_inputs(name, parity=True)
     with torch.no_grad():
-        query_BQD, context_BLD = encoder.encode_queries(inputs), encoder(inputs)
+        query_BQD, context_BLD = encoder.encode_features(inputs)[0], encoder(inputs)
     torch.testing.assert_close(query_BQD[0], torch.tensor(GOLDEN[name]["query"]), atol=1e-5, rtol=0)
     torch.testing.assert_close(context_BLD[0], torch.tensor(GOLDEN[name]["context"]), atol=1e-5, rtol=0)
 

@@ -21,12 +21,13 @@ from torch import Tensor
 from instructx_core.conditioning import latent_stats
 from instructx_core.config import kiwi_5b, with_parity
 from instructx_core.denoiser import InstructXTransformer3DModel
+from instructx_core.formats.kiwi import DIFFUSERS_SIGMA_MIN
 from instructx_core.geometry import fit_size, mllm_frame_size, sample_frame_indices
 from instructx_core.inputs import prepare_inputs
 from instructx_core.keymaps import dit_to_diffusers, dit_to_original, vae_to_diffusers, vae_to_original
 from instructx_core.pipeline import decode_latents, encode_latents
 from instructx_core.pixels import to_signed
-from instructx_core.schedule import KIWI_DIFFUSERS_SIGMA_MIN, start
+from instructx_core.schedule import start
 from instructx_core.vae import build_vae
 
 EMBEDDERS = ("source_embedder.", "reference_embedder.")
@@ -103,7 +104,7 @@ def test_the_switch_for_the_timestep_is_what_makes_it_equal() -> None:
 @pytest.mark.parametrize("steps", [4, 8, 20, 30, 50])
 @pytest.mark.parametrize("kind", ["diffsynth", "diffusers"])
 def test_sigma_lists_of_both_public_pipelines(steps: int, kind: str) -> None:
-    sigma_min = {"diffsynth": 0.0, "diffusers": KIWI_DIFFUSERS_SIGMA_MIN}[kind]
+    sigma_min = {"diffsynth": 0.0, "diffusers": DIFFUSERS_SIGMA_MIN}[kind]
     _, sigmas = start(FlowMatchEulerDiscreteScheduler(shift=case.SHIFT), steps, "cpu", sigma_min)
     torch.testing.assert_close(sigmas, torch.tensor(DENOISER["sigmas"][f"{kind}_{steps}"]), rtol=1e-6, atol=1e-7)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler
 from PIL import Image
-from tiny import clip, own_config, pipeline, small_config
+from tiny import clip, own_config, own_memory, pipeline, small_config
 
 from instructx_core.config import paper_14b
 from instructx_core.costs import fake_tensors
@@ -20,7 +20,6 @@ from instructx_core.instruction import EncoderInputs, build_encoder
 from instructx_core.pipeline import InstructXPipeline, decode_latents, encode_latents
 from instructx_core.pixels import as_frames, as_references, pad_reference, to_signed, to_uint8
 from instructx_core.schedule import build_scheduler, flow_sigmas, shift_sigmas, start
-from instructx_core.tensorfile import own_memory
 from instructx_core.vae import build_vae
 
 

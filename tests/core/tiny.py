@@ -55,6 +55,18 @@ def randomise(module: torch.nn.Module, seed: int = 0, scale: float = 0.02) -> to
     return module.eval()
 
 
+def own_memory(module: torch.nn.Module) -> torch.nn.Module:
+    """Copy memory-mapped CPU parameters (after diffusers' from_pretrained) to memory of their own, in place.
+
+    Mapped tensors start at odd addresses: CPU kernels are slower there and round differently in the last bit.
+    """
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if parameter.device.type == "cpu" and parameter.data_ptr() % 64:
+                parameter.data = parameter.data.clone()
+    return module
+
+
 def pipeline(config: InstructXConfig | None = None, seed: int = 0) -> Any:
     """A complete random pipeline on the CPU, fp32."""
     from instructx_core.denoiser import build_denoiser
@@ -81,3 +93,8 @@ def clip(frames: int = 5, height: int = 32, width: int = 48, seed: int = 0) -> T
     """Random uint8 frames (F, H, W, 3)."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (frames, height, width, 3), generator=generator, dtype=torch.uint8)
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    """Normal numbers of a seed."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))

@@ -15,8 +15,10 @@ from instructx_core.kernels import abi, loader, select
 from instructx_core.kernels.cache import Cache
 from instructx_core.kernels.driver import Driver
 from instructx_core.kernels.nvrtc import Nvrtc
+from instructx_core.kernels.select import Verdict
 
 HERE = Path(__file__).parent
+GOOD = Verdict("card", (8, 9), {"exact": 0.002, "int8": 0.009}, {}, {})
 
 
 class StandIn:
@@ -81,3 +83,16 @@ def on_stand_in(stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(select, "_verdicts", {})
     with loader.installed(stand_in.runtime(tmp_path / "cache")) as runtime:
         yield runtime
+
+
+@pytest.fixture
+def good() -> Verdict:
+    """The judgement of a card on which both kernels passed."""
+    return GOOD
+
+
+@pytest.fixture
+def good_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every device is such a card, and no call is too short for our kernels."""
+    monkeypatch.setattr(select, "verdict", lambda device, again=False: GOOD)
+    monkeypatch.setattr(select, "MIN_TOKENS", 1)

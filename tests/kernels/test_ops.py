@@ -16,9 +16,7 @@ from instructx_core.cli import main
 from instructx_core.kernels import Session, attention, operands, ops, reference, sdpa, select, selftest
 from instructx_core.kernels import session as kernel_session
 from instructx_core.kernels.errors import KernelError
-from instructx_core.kernels.select import Verdict
 
-GOOD = Verdict("card", (8, 9), {"exact": 0.002, "int8": 0.009}, {}, {})
 BF16 = torch.bfloat16
 pytestmark = pytest.mark.usefixtures("emulated")
 
@@ -160,13 +158,7 @@ def test_opcheck() -> None:
         assert set(found.values()) == {"SUCCESS"}, (op, found)
 
 
-@pytest.fixture
-def card(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(select, "verdict", lambda device, again=False: GOOD)
-    monkeypatch.setattr(select, "MIN_TOKENS", 1)
-
-
-def test_opcheck_of_the_op_that_chooses(card) -> None:
+def test_opcheck_of_the_op_that_chooses(good_card) -> None:
     from instructx_core.kernels.session import attention_auto
 
     q, k, v = (part.contiguous() for part in qkv(9))
@@ -177,7 +169,7 @@ def test_opcheck_of_the_op_that_chooses(card) -> None:
 
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("mode", ["int8", "exact", "off"])
-def test_compiles_without_a_graph_break(card, mode: str, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiles_without_a_graph_break(good_card, mode: str, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel_session, "_by_mode", {})  # as in a process where nothing ran before
     q, k, v = qkv(33)
     session = Session(mode)
@@ -197,7 +189,7 @@ def test_compiles_without_a_graph_break(card, mode: str, backend: str, monkeypat
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-def test_gradients_are_those_of_exact_attention(card, compiled: bool) -> None:
+def test_gradients_are_those_of_exact_attention(good_card, compiled: bool) -> None:
     inputs = [part.clone().requires_grad_(True) for part in (*qkv(9), *qkv(5, seed=1)[1:])]
 
     def loss(q: Tensor, k: Tensor, v: Tensor, k2: Tensor, v2: Tensor) -> Tensor:
@@ -227,7 +219,7 @@ def test_the_self_test_passes_and_the_card_is_used(capsys: pytest.CaptureFixture
 
 
 @torch.no_grad()
-def test_wan_on_the_kernels(card, load_helper: Any) -> None:
+def test_wan_on_the_kernels(good_card, load_helper: Any) -> None:
     case = load_helper("instructx_test_processor", "kernels/test_processor.py")
     stock, ours = case.run(case.wan(BF16)), case.wan(BF16)
     session = use_attention(ours, "int8")

@@ -11,11 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from instructx_core.kernels import Session, ops, select
+from instructx_core.kernels import Session, ops
 from instructx_core.kernels.override import KEY, AttentionOverride, exact_on_failure, install
-from instructx_core.kernels.select import Plan, Verdict
+from instructx_core.kernels.select import Plan
 
-GOOD = Verdict("card", (8, 9), {"exact": 0.002, "int8": 0.009}, {}, {})
 INT8 = Plan("int8", "int8 asked for, self-test passed")
 B, S, H, D = 2, 6, 3, 64
 
@@ -32,10 +31,8 @@ def host(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Any = None, attn_pre
 
 
 @pytest.fixture(autouse=True)
-def card(on_stand_in, monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
+def card(on_stand_in, good_card: None, monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
     """A good card whose int8 op is exact math on the CPU; gives the calls of the op."""
-    monkeypatch.setattr(select, "verdict", lambda device, again=False: GOOD)
-    monkeypatch.setattr(select, "MIN_TOKENS", 1)
     host.calls = []
     seen: list[tuple] = []
 

@@ -13,10 +13,8 @@ from torch import Tensor
 
 from instructx_core.attention import InstructXAttnProcessor, session_of, use_attention
 from instructx_core.errors import InputError
-from instructx_core.kernels import ops, select
-from instructx_core.kernels.select import Plan, Verdict
-
-GOOD = Verdict("card", (8, 9), {"exact": 0.002, "int8": 0.009}, {}, {})
+from instructx_core.kernels import ops
+from instructx_core.kernels.select import Plan
 
 
 def wan(dtype: torch.dtype = torch.float32, seed: int = 0) -> WanTransformer3DModel:
@@ -92,12 +90,6 @@ def test_bad_mode_and_model() -> None:
         use_attention(torch.nn.Linear(1, 1))
 
 
-@pytest.fixture
-def card(on_stand_in, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(select, "verdict", lambda device, again=False: GOOD)
-    monkeypatch.setattr(select, "MIN_TOKENS", 1)
-
-
 def in_float(q, k, v, scale, extra_k, extra_v, norm_q, norm_k, cos, sin, eps) -> tuple[Tensor, Tensor]:
     """What the fused kernels compute, from the arguments that they are given."""
 
@@ -116,7 +108,8 @@ def in_float(q, k, v, scale, extra_k, extra_v, norm_q, norm_k, cos, sin, eps) ->
 
 
 @torch.no_grad()  # fuse_qkv_projections makes trainable weights, and what trains is not fused
-def test_the_fused_path_gets_projections_weights_and_tables(card, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("on_stand_in", "good_card")
+def test_the_fused_path_gets_projections_weights_and_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ops, "quantized_attention", in_float)
     stock, ours = run(wan(torch.bfloat16)), wan(torch.bfloat16)
     session = use_attention(ours, "int8")
@@ -126,7 +119,8 @@ def test_the_fused_path_gets_projections_weights_and_tables(card, monkeypatch: p
     torch.testing.assert_close(run(ours), stock, rtol=3e-2, atol=3e-2)
 
 
-def test_offloaded_or_trained_norms_are_called_as_modules(card, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("on_stand_in", "good_card")
+def test_offloaded_or_trained_norms_are_called_as_modules(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ops, "quantized_attention", lambda *args: pytest.fail("fused"))
     seen = []
 

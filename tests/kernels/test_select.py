@@ -11,9 +11,8 @@ import torch
 
 from instructx_core.kernels import Session, attention, report, resolve_mode, select
 from instructx_core.kernels.errors import KernelError
-from instructx_core.kernels.select import Plan, Verdict
+from instructx_core.kernels.select import Plan
 
-GOOD = Verdict("card", (8, 9), {"exact": 0.002, "int8": 0.009}, {}, {})
 BF16 = torch.bfloat16
 
 
@@ -25,11 +24,11 @@ def qkv(tokens: int = 4096, dim: int = 128, dtype: torch.dtype = BF16, keys: int
 
 
 @pytest.fixture
-def card(on_stand_in, monkeypatch: pytest.MonkeyPatch):
+def card(on_stand_in, good, monkeypatch: pytest.MonkeyPatch):
     """card(...): the judgement that this card has, fields of Verdict changed."""
 
     def use(**changes: object) -> None:
-        monkeypatch.setattr(select, "verdict", lambda device, again=False: replace(GOOD, **changes))
+        monkeypatch.setattr(select, "verdict", lambda device, again=False: replace(good, **changes))
 
     use()
     return use
@@ -197,8 +196,8 @@ def test_one_log_line_and_every_call_counted(card, caplog: pytest.LogCaptureFixt
     ]
 
 
-def test_a_launch_that_fails_falls_back_and_is_not_tried_again(on_stand_in, stand_in, caplog) -> None:
-    select._verdicts[select._key(torch.device("cpu"))] = replace(GOOD, problems={})
+def test_a_launch_that_fails_falls_back_and_is_not_tried_again(on_stand_in, good, stand_in, caplog) -> None:
+    select._verdicts[select._key(torch.device("cpu"))] = replace(good, problems={})
     stand_in.break_("cuLaunchKernel")
     session = Session("int8", "Wan")
     q = torch.randn(1, 2048, 1, 64).to(BF16)
