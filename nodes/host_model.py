@@ -6,7 +6,8 @@ Legend: B batch, C latent channels, T latent frames, H W latent size, N steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -128,3 +129,17 @@ def interruption() -> type[BaseException]:
     from comfy.model_management import InterruptProcessingException
 
     return InterruptProcessingException
+
+
+@contextmanager
+def interruptible(vae: Any) -> Iterator[None]:
+    """Inside, Cancel stops the VAE within a clip: it takes a few frames at a time, the host looks only behind it."""
+    from .host import check_interrupted
+
+    parts = (getattr(vae.first_stage_model, name, None) for name in ("encoder", "decoder"))
+    hooks = [part.register_forward_pre_hook(lambda *_: check_interrupted()) for part in parts if part is not None]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

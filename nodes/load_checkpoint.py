@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import io
 
 from . import host, host_model
-from .load_encoder import DEVICES, DTYPES, encoder_choices, encoder_files, find_tokenizer, torch_dtype
-from .schema import Encoder, make, schema
+from .load_encoder import encoder_choices, encoder_files, find_tokenizer, torch_dtype
+from .schema import Encoder, make, schema, weight_inputs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,22 +58,7 @@ class InstructXLoadCheckpoint(io.ComfyNode):
                     tooltip="Where the model was trained to see references: after the video or before it. auto: what "
                     "its config or its name (pad_first) says, else last.",
                 ),
-                make(
-                    io.Combo,
-                    "dtype",
-                    options=list(DTYPES),
-                    default="auto",
-                    advanced=True,
-                    tooltip="Number format of the encoder's weights; see Load Encoder. The DiT keeps the file's.",
-                ),
-                make(
-                    io.Combo,
-                    "device",
-                    options=list(DEVICES),
-                    default="auto",
-                    advanced=True,
-                    tooltip="Where the encoder runs. auto: the device ComfyUI uses for text encoders.",
-                ),
+                *weight_inputs(),
             ],
             outputs=[
                 io.Model.Output(

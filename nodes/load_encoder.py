@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import io
 
 from . import host
-from .schema import Encoder, make, schema
+from .schema import DTYPES, Encoder, schema, weight_inputs
 
 if TYPE_CHECKING:
     import torch
 
-DTYPES = ("auto", "bf16", "fp16", "fp32")
-DEVICES = ("auto", "cpu")
 FOLDER, ADAPTERS = "text_encoders", "model_patches"
 TINY = "instructx_tiny.safetensors"
 QWEN_VOCABULARY = 151665  # least size of a vocabulary that is Qwen2.5's
@@ -52,24 +50,7 @@ class InstructXLoadEncoder(io.ComfyNode):
                     tooltip="InstructX adapter from models/model_patches: queries, connector and LoRA. It decides "
                     "which encoder and which DiT fit.",
                 ),
-                make(
-                    io.Combo,
-                    "dtype",
-                    options=list(DTYPES),
-                    default="auto",
-                    advanced=True,
-                    tooltip="Number format of the weights. auto: bf16 where the device computes in it, else fp32. "
-                    "bf16 and fp16 take half the memory of fp32; fp16 may overflow.",
-                ),
-                make(
-                    io.Combo,
-                    "device",
-                    options=list(DEVICES),
-                    default="auto",
-                    advanced=True,
-                    tooltip="Where the encoder runs. auto: the device ComfyUI uses for text encoders, weights moved "
-                    "out when memory is short. cpu: slow, takes no video memory.",
-                ),
+                *weight_inputs(),
             ],
             outputs=[Encoder.Output("ENCODER", display_name="encoder", tooltip="For Query Embeddings (InstructX).")],
         )

@@ -22,12 +22,21 @@ from torch import Tensor
 from ..instructx_core.long_video import SECONDS, Window, WindowResult, edit_windows, plan_windows, window_seed
 from .clip_files import Source, finish, new_folder, open_source, save_unfinished, write_part
 from .connector import InstructXConnector
-from .fitting import CROP, PAD, SIZE_RULES
+from .fitting import PAD
 from .host import progress_bar
-from .host_model import interruption, sampler_names, scheduler_names, window_callback
+from .host_model import interruption, window_callback
 from .query_embeddings import InstructXQueryEmbeddings
-from .sampler import OWN_SCHEDULE, sample
-from .schema import Encoder, make, reference_inputs, schema
+from .sampler import sample
+from .schema import (
+    encoder_input,
+    instruction_input,
+    make,
+    reference_inputs,
+    sampling_inputs,
+    schema,
+    size_rule_input,
+    vae_input,
+)
 from .source_reference import InstructXSourceReference
 
 if TYPE_CHECKING:
@@ -73,7 +82,7 @@ class InstructXLongVideo(io.ComfyNode):
             "Edits a video of any length in windows that continue each other. Takes the place of Query Embeddings, "
             "Connector, Source and Reference, and Sampler.",
             search_aliases=["long clip", "sliding window", "video edit"],
-            inputs=[*_wires(), *_sampling(), *_windows(), *reference_inputs("A picture the instruction refers to.")],
+            inputs=[*_wires(), *sampling_inputs(63), *_windows(), *reference_inputs()],
             outputs=[io.Video.Output("VIDEO", display_name="video", tooltip="The edit: length, speed and sound kept.")],
             hidden=[io.Hidden.unique_id],
         )
@@ -117,52 +126,10 @@ class InstructXLongVideo(io.ComfyNode):
 def _wires() -> list[Any]:
     return [
         io.Model.Input("model", tooltip="The Wan DiT of the checkpoint, from any loader; not patched yet."),
-        io.Vae.Input("vae", tooltip="The checkpoint's VAE: Wan2.1 (16 channels) or Wan2.2 5B (48 channels)."),
-        Encoder.Input("encoder", tooltip="From Load Encoder (InstructX)."),
+        vae_input(),
+        encoder_input(),
         io.Video.Input("source", tooltip="The video to edit, of any length. The result has its length and sound."),
-        io.String.Input(
-            "instruction",
-            multiline=True,
-            default="",
-            tooltip='What to change, as a sentence: "make the circle blue". At most 2048 tokens.',
-        ),
-    ]
-
-
-def _sampling() -> list[Any]:
-    return [
-        io.Int.Input(
-            "seed",
-            default=0,
-            min=0,
-            max=2**63 - 1,
-            control_after_generate=True,
-            tooltip="Number that fixes the noise, the same in every window. 0 to 2^63 - 1.",
-        ),
-        io.Int.Input("steps", default=50, min=1, max=1000, tooltip="Denoising steps a window. 50, tiny model 4."),
-        io.Float.Input(
-            "cfg",
-            default=1.0,
-            min=0.0,
-            max=30.0,
-            step=0.1,
-            tooltip="Guidance. 1: off, one model call a step. Above 1: follows the instruction harder, with two calls.",
-        ),
-        io.Float.Input(
-            "shift",
-            default=5.0,
-            min=0.01,
-            max=100.0,
-            step=0.01,
-            tooltip="How many steps go to high noise: 1 even, above 1 more. 5, tiny model 3.",
-        ),
-        io.Combo.Input("sampler_name", options=sampler_names(), default="euler", tooltip="The host's sampler."),
-        io.Combo.Input(
-            "scheduler",
-            options=[OWN_SCHEDULE, *scheduler_names()],
-            default=OWN_SCHEDULE,
-            tooltip="Noise levels of the steps. instructx: even, then shifted, as trained. Others: the host's.",
-        ),
+        instruction_input(),
     ]
 
 
@@ -174,16 +141,10 @@ def _windows() -> list[Any]:
             min=5,
             max=16381,
             step=4,
-            tooltip=f"Frames edited at once, 4n+1. 81 ({SECONDS} seconds at 16 fps) for Wan2.1, tiny model 17. Longer "
-            "takes more memory.",
+            tooltip=f"Frames edited at once, 4n+1, 5 to 16381. 81 ({SECONDS} seconds at 16 fps) for Wan2.1, tiny model "
+            "17. Longer takes more memory.",
         ),
-        io.Combo.Input(
-            "resize",
-            options=list(SIZE_RULES),
-            default=CROP,
-            tooltip="What to do when the sides are no multiples of 16 (32 for Wan2.2 5B) pixels. crop: cut up to 15 "
-            "(31) pixels, centred. pad: repeat the right and lower edge, and cut it off again. error: stop and say so.",
-        ),
+        size_rule_input(),
         make(
             io.Int,
             "overlap",
@@ -191,7 +152,7 @@ def _windows() -> list[Any]:
             min=1,
             max=64,
             advanced=True,
-            tooltip="Frames that two windows share, at most half of a window. 1: as in the paper.",
+            tooltip="Frames that two windows share, 1 to 64 and at most half of a window. 1: as in the paper.",
         ),
         make(
             io.Combo,

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
-from .schema import Encoder, make, reference_inputs, schema, source_input
 from .schema import Queries as QueriesWire
+from .schema import encoder_input, instruction_input, make, reference_inputs, schema, source_input
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,13 +51,8 @@ class InstructXQueryEmbeddings(io.ComfyNode):
             "Lets the encoder look at the source and read the instruction.",
             search_aliases=["prompt", "instruction", "encode", "edit text"],
             inputs=[
-                Encoder.Input("encoder", tooltip="From Load Encoder (InstructX)."),
-                io.String.Input(
-                    "instruction",
-                    multiline=True,
-                    default="",
-                    tooltip='What to change, as a sentence: "make the circle blue". At most 2048 tokens.',
-                ),
+                encoder_input(),
+                instruction_input(),
                 source_input("The picture or clip to edit; of a clip the encoder sees frames spread over its length."),
                 make(
                     io.Combo,
@@ -87,7 +82,7 @@ class InstructXQueryEmbeddings(io.ComfyNode):
                     tooltip="Frames per second of an IMAGE batch, 0 to 240: tells the encoder how fast things move. "
                     "0: the rate the model was trained at. A VIDEO brings its own.",
                 ),
-                *reference_inputs("A picture the instruction refers to, any size; a batch counts as several."),
+                *reference_inputs(),
             ],
             outputs=[QueriesWire.Output("QUERIES", display_name="queries", tooltip="For Connector (InstructX).")],
         )

@@ -16,12 +16,9 @@ from torch import Tensor
 from ..instructx_core.errors import InputError
 from ..instructx_core.sigmas import flow_sigmas, shift_sigmas
 from .fitting import cut_back
-from .host import check_interrupted
-from .host_model import draw_noise, run_sampler, sampler_names, scheduled_sigmas, scheduler_names, with_shift
+from .host_model import draw_noise, interruptible, run_sampler, scheduled_sigmas, with_shift
 from .model_patch import KEY, SOURCE_NODE, is_patched
-from .schema import schema
-
-OWN_SCHEDULE = "instructx"
+from .schema import OWN_SCHEDULE, sampling_inputs, schema
 
 
 class InstructXSampler(io.ComfyNode):
@@ -37,45 +34,10 @@ class InstructXSampler(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip=f"From {SOURCE_NODE}."),
                 io.Conditioning.Input("positive", tooltip=f"From {SOURCE_NODE}."),
-                io.Conditioning.Input("negative", tooltip=f"From {SOURCE_NODE}; not computed at cfg 1."),
+                io.Conditioning.Input("negative", tooltip=f"From {SOURCE_NODE}; not computed at cfg 1, needed above."),
                 io.Latent.Input("latent", tooltip=f"From {SOURCE_NODE}; may carry a noise mask."),
                 io.Vae.Input("vae", tooltip="The checkpoint's VAE, the one that encoded the source."),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="Number that fixes the noise, 0 to 2^64 - 1. The same number gives the same result.",
-                ),
-                io.Int.Input(
-                    "steps", default=50, min=1, max=1000, tooltip="Denoising steps; more are slower. 50, tiny model 4."
-                ),
-                io.Float.Input(
-                    "cfg",
-                    default=1.0,
-                    min=0.0,
-                    max=30.0,
-                    step=0.1,
-                    tooltip="Guidance. 1: off, one model call a step. Above 1: follows the instruction harder, with "
-                    "two calls a step and a negative.",
-                ),
-                io.Float.Input(
-                    "shift",
-                    default=5.0,
-                    min=0.01,
-                    max=100.0,
-                    step=0.01,
-                    tooltip="How many steps go to high noise: 1 even, above 1 more. 5, tiny model 3. Replaces that of "
-                    "Model Sampling SD3.",
-                ),
-                io.Combo.Input("sampler_name", options=sampler_names(), default="euler", tooltip="The host's sampler."),
-                io.Combo.Input(
-                    "scheduler",
-                    options=[OWN_SCHEDULE, *scheduler_names()],
-                    default=OWN_SCHEDULE,
-                    tooltip="Noise levels of the steps. instructx: even, then shifted, as trained. Others: the host's.",
-                ),
+                *sampling_inputs(64),
                 io.Float.Input(
                     "denoise",
                     default=1.0,
@@ -139,7 +101,6 @@ def sample(
         shifted, noise_BCTHW, cfg, sampler_name, sigmas_N, positive, negative, start_BCTHW,
         latent.get("noise_mask"), seed, callback,
     )  # fmt: skip
-    check_interrupted()
     return decode(vae, sampled_BCTHW, latent.get(KEY)), sampled_BCTHW
 
 
@@ -152,5 +113,6 @@ def own_sigmas(steps: int, shift: float, denoise: float) -> Tensor:
 
 def decode(vae: Any, latent_BCTHW: Tensor, keep: tuple[int, int, int] | None) -> Tensor:
     """Latents -> IMAGE batch (B * frames, H, W, 3) in [0, 1], without padding."""
-    frames = vae.decode(latent_BCTHW)
+    with interruptible(vae):
+        frames = vae.decode(latent_BCTHW)
     return cut_back(frames if frames.ndim == 5 else frames[:, None], keep)

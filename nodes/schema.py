@@ -1,4 +1,4 @@
-"""What the nodes' schemas share: one category, the types of our own wires, and filters for older hosts.
+"""What the nodes' schemas share: one category, the types of our own wires, inputs of several nodes, older hosts.
 
 Hosts differ in which keywords `io.Schema` and the inputs take (0.3.75 lacks search_aliases and advanced); an unknown
 one would disable the whole pack, so keywords that a host lacks are dropped here.
@@ -12,8 +12,14 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from .fitting import CROP, SIZE_RULES
+from .host_model import sampler_names, scheduler_names
+
 CATEGORY = "InstructX"
 MAX_REFERENCES = 4
+OWN_SCHEDULE = "instructx"
+DTYPES = ("auto", "bf16", "fp16", "fp32")
+DEVICES = ("auto", "cpu")
 
 # Wires of our own; everything else is a native type.
 Encoder = io.Custom("INSTRUCTX_ENCODER")
@@ -43,9 +49,114 @@ def source_input(tooltip: str, **keywords: Any) -> Any:
     return io.MultiType.Input("source", types=[io.Image, io.Video], tooltip=tooltip, **keywords)
 
 
-def reference_inputs(tooltip: str) -> list[Any]:
+def reference_inputs() -> list[Any]:
     """reference_1 ... reference_4: optional IMAGE inputs; each may hold a batch, and sizes may differ between them."""
+    tooltip = "A picture the instruction refers to, any size; a batch counts as several."
     return [
         io.Image.Input(f"reference_{number}", optional=True, tooltip=tooltip)
         for number in range(1, MAX_REFERENCES + 1)
     ]  # fmt: skip
+
+
+def vae_input() -> Any:
+    return io.Vae.Input("vae", tooltip="The checkpoint's VAE: Wan2.1 (16 channels) or Wan2.2 5B (48 channels).")
+
+
+def encoder_input() -> Any:
+    return Encoder.Input("encoder", tooltip="From Load Encoder or Load Checkpoint (InstructX).")
+
+
+def instruction_input() -> Any:
+    return io.String.Input(
+        "instruction",
+        multiline=True,
+        default="",
+        tooltip='What to change, as a sentence: "make the circle blue". At most 2048 tokens.',
+    )
+
+
+def size_rule_input() -> Any:
+    return io.Combo.Input(
+        "resize",
+        options=list(SIZE_RULES),
+        default=CROP,
+        tooltip="What to do when the source's sides are no multiples of 16 (32 for Wan2.2 5B) pixels. crop: cut up to "
+        "15 (31) pixels, centred. pad: repeat the right and lower edge; Sampler and Long Video (InstructX) cut it off "
+        "again. error: stop and say so. Nothing is ever scaled.",
+    )
+
+
+def weight_inputs() -> list[Any]:
+    """dtype and device of an encoder."""
+    return [
+        make(
+            io.Combo,
+            "dtype",
+            options=list(DTYPES),
+            default="auto",
+            advanced=True,
+            tooltip="Number format of the encoder's weights. auto: bf16 where the device computes in it, else fp32. "
+            "bf16 and fp16 take half the memory of fp32; fp16 may overflow.",
+        ),
+        make(
+            io.Combo,
+            "device",
+            options=list(DEVICES),
+            default="auto",
+            advanced=True,
+            tooltip="Where the encoder runs. auto: the device ComfyUI uses for text encoders, weights moved out when "
+            "memory is short. cpu: slow, takes no video memory.",
+        ),
+    ]
+
+
+def sampling_inputs(seed_bits: int) -> list[Any]:
+    """seed (0 to 2^seed_bits - 1), steps, cfg, shift, sampler_name, scheduler."""
+    return [
+        io.Int.Input(
+            "seed",
+            default=0,
+            min=0,
+            max=2**seed_bits - 1,
+            control_after_generate=True,
+            tooltip=f"Number that fixes the noise, 0 to 2^{seed_bits} - 1. The same number gives the same result.",
+        ),
+        io.Int.Input(
+            "steps",
+            default=50,
+            min=1,
+            max=1000,
+            tooltip="Denoising steps, 1 to 1000; more are slower. 50, tiny model 4.",
+        ),
+        io.Float.Input(
+            "cfg",
+            default=1.0,
+            min=0.0,
+            max=30.0,
+            step=0.1,
+            tooltip="Guidance, 0 to 30. 1: off, one model call a step. Above 1: follows the instruction harder, with "
+            "two calls a step.",
+        ),
+        io.Float.Input(
+            "shift",
+            default=5.0,
+            min=0.01,
+            max=100.0,
+            step=0.01,
+            tooltip="How many steps go to high noise, 0.01 to 100: 1 even, above 1 more. 5, tiny model 3. Replaces "
+            "that of Model Sampling SD3.",
+        ),
+        io.Combo.Input(
+            "sampler_name",
+            options=sampler_names(),
+            default="euler",
+            tooltip="The host's method of taking a step. euler: one model call, as the models were tested. Some others "
+            "take two, or add noise.",
+        ),
+        io.Combo.Input(
+            "scheduler",
+            options=[OWN_SCHEDULE, *scheduler_names()],
+            default=OWN_SCHEDULE,
+            tooltip="Noise levels of the steps. instructx: even, then shifted, as trained. Others: the host's.",
+        ),
+    ]

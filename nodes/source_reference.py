@@ -16,12 +16,11 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..instructx_core.errors import InputError
-from .fitting import CROP, LENGTH_RULES, PAD, SIZE_RULES, Fitted, fit_reference, fit_source
-from .host import check_interrupted
-from .host_model import constant, noise_shaped
+from .fitting import LENGTH_RULES, PAD, Fitted, fit_reference, fit_source
+from .host_model import constant, interruptible, noise_shaped
 from .media import read_references
 from .model_patch import CONNECTOR_NODE, KEY, NO_NEGATIVE, REFERENCES, SOURCE, check_model, patch_model
-from .schema import make, reference_inputs, schema, source_input
+from .schema import make, reference_inputs, schema, size_rule_input, source_input, vae_input
 
 if TYPE_CHECKING:
     from .encoder_model import Adapter
@@ -45,16 +44,9 @@ class InstructXSourceReference(io.ComfyNode):
                     "model", tooltip="The Wan DiT of the checkpoint, from any loader; LoRA before or behind."
                 ),
                 io.Conditioning.Input("positive", tooltip=f"From {CONNECTOR_NODE}."),
-                io.Vae.Input("vae", tooltip="The checkpoint's VAE: Wan2.1 (16 channels) or Wan2.2 5B (48 channels)."),
+                vae_input(),
                 source_input("The picture or clip to edit. The result has its size and length."),
-                io.Combo.Input(
-                    "resize",
-                    options=list(SIZE_RULES),
-                    default=CROP,
-                    tooltip="What to do when the source's sides are no multiples of 16 (32 for Wan2.2 5B) pixels. "
-                    "crop: cut up to 15 (31) pixels, centred. pad: repeat the right and lower edge; Sampler "
-                    "(InstructX) cuts it off again. error: stop and say so. Nothing is ever scaled.",
-                ),
+                size_rule_input(),
                 io.Combo.Input(
                     "length",
                     options=list(LENGTH_RULES),
@@ -70,7 +62,7 @@ class InstructXSourceReference(io.ComfyNode):
                     tooltip=f"For cfg above 1: from a second {CONNECTOR_NODE} whose queries drop the instruction. "
                     "Without it sample at cfg 1.",
                 ),
-                *reference_inputs("A picture the instruction refers to, any size; a batch counts as several."),
+                *reference_inputs(),
             ],
             outputs=[
                 io.Model.Output("MODEL", display_name="model", tooltip="The patched model."),
@@ -165,12 +157,11 @@ def frames_of(source: Any) -> Tensor:
 
 def encode(vae: Any, fitted: Fitted, pictures: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
     """Latents (1, C, T, h, w) of the source and (1, C, R, h, w) of the references, as the VAE gives them."""
-    source_BCTHW = vae.encode(fitted.frames_FHWC)
     height, width = fitted.frames_FHWC.shape[1:3]
-    singles = []
-    for picture in pictures:  # one by one: as a clip the VAE would compress them in time
-        check_interrupted()
-        singles.append(vae.encode(fit_reference(picture, height, width)))
+    with interruptible(vae):
+        source_BCTHW = vae.encode(fitted.frames_FHWC)
+        # one by one: as a clip the VAE would compress them in time
+        singles = [vae.encode(fit_reference(picture, height, width)) for picture in pictures]
     return source_BCTHW, torch.cat(singles, dim=2) if singles else None
 
 

@@ -123,7 +123,8 @@ threading.Thread(target=watch, daemon=True).start()
 def _boot_code(main: Path, argv: list[str]) -> str:
     hide = f"import sys; sys.modules.update(dict.fromkeys({HIDDEN!r})); "
     return (
-        hide
+        _WATCH
+        + hide
         + f"sys.argv = {[str(main), *argv]!r}; sys.path[0] = {str(main.parent)!r}; "
         + (f"import runpy; runpy.run_path({str(main)!r}, run_name='__main__')")
     )

@@ -103,6 +103,14 @@ def test_nodes_are_registered(host: Any) -> None:
         for kind in ("required", "optional"):
             for key, spec in info[name]["input"].get(kind, {}).items():
                 assert len(spec) > 1 and spec[1].get("tooltip"), f"{name}.{key} has no tooltip"
+                if spec[0] in ("INT", "FLOAT"):
+                    ends = spelled(spec[1]["min"]), spelled(spec[1]["max"])
+                    assert all(end in spec[1]["tooltip"] for end in ends), f"{name}.{key} does not say its range {ends}"
+
+
+def spelled(number: float) -> str:
+    """A limit as tooltips write it."""
+    return {2**63 - 1: "2^63 - 1", 2**64 - 1: "2^64 - 1"}.get(number, str(number).removesuffix(".0"))
 
 
 def test_shipped_model_is_offered_by_the_native_loaders(host: Any) -> None:

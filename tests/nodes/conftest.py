@@ -11,8 +11,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PACK = "instructx_test_pack"
 
@@ -40,3 +44,45 @@ def pack(comfy: Path, root: Path) -> Callable[[str], ModuleType]:
         sys.modules[PACK] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[PACK])
     return lambda name: importlib.import_module(f"{PACK}.{name}")
+
+
+@pytest.fixture(scope="session")
+def dit(comfy: Path, load_helper: Callable[[str, str], ModuleType]) -> ModuleType:
+    """The module dit_case.py."""
+    return load_helper("instructx_test_dit", "nodes/dit_case.py")
+
+
+@pytest.fixture(scope="session")
+def patching(pack: Callable[[str], ModuleType]) -> ModuleType:
+    return pack("nodes.model_patch")
+
+
+@pytest.fixture(scope="module")
+def case(dit: ModuleType) -> Any:
+    """Random weights with both embedders, the source scaled by sigma."""
+    return dit.Case(dit.config_of(**dit.OWN))
+
+
+@pytest.fixture(scope="module")
+def vae(comfy: Path, shipped: Path) -> Any:
+    """The shipped VAE in the host's class."""
+    from comfy import sd, utils
+
+    (file,) = (shipped / "vae").glob("*.safetensors")
+    return sd.VAE(sd=utils.load_torch_file(str(file)))
+
+
+@pytest.fixture
+def conditioning(pack: Callable[[str], ModuleType]) -> Callable[..., Any]:
+    """conditioning(model, given, context) -> CONDITIONING as Source and Reference makes it."""
+    attach = pack("nodes.source_reference").attach
+    shaped = pack("nodes.host_model").noise_shaped
+
+    def make(model: Any, given: Any, context: Tensor | None = None) -> Any:
+        references = given.references
+        if references is not None:  # the node hands over what the VAE gave; the host normalises it
+            references = model.get_model_object("latent_format").process_out(references)
+        first = given.context if context is None else context
+        return attach([[first[:1], {}]], {"instructx_source": shaped(given.source[:1])}, references)
+
+    return make

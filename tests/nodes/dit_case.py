@@ -19,6 +19,7 @@ from instructx_core.denoiser import build_denoiser
 from instructx_core.keymaps import dit_to_original
 
 DIM, LENGTH = 256, 5
+OWN = {"source_embedder": "own", "source_scale": "sigma", "reference_embedder": "own"}
 EMBEDDERS = ("source_embedder", "reference_embedder")
 
 
@@ -120,3 +121,17 @@ def one_step(case: Case, given: Any, noise: Tensor, context: Tensor | None = Non
             source=repeat(given.source), references=repeat(given.references),
         ).sample  # fmt: skip
     return noise - velocity
+
+
+def sampled(model: Any, positive: Any, negative: Any = None, **options: Any) -> Tensor:
+    """Model-space result of the host's sampling from pure noise, one step unless told otherwise."""
+    shape = options.pop("shape", (1, 16, 3, 8, 6))
+    options = {"steps": 1, **options}
+    latent = options.pop("latent", torch.zeros(shape))
+    result = sample(model, positive, positive if negative is None else negative, latent, **options)
+    return model.get_model_object("latent_format").process_in(result)
+
+
+def near(got: Tensor, want: Tensor, tolerance: float = 1e-4) -> None:
+    difference = float((got - want).abs().max())
+    assert difference < tolerance, difference

@@ -65,6 +65,22 @@ def test_twice_replaces_and_clones_share(node: Any, made: Any) -> None:
     assert options(twice.clone())["optimized_attention_override"].session is override.session
 
 
+def test_containers_of_newer_hosts(node: Any, made: Any) -> None:
+    """From 0.32 on one of the host's models (not Wan) hands over q, k and v in containers: the host unpacks them."""
+    from comfy.ldm.modules import attention
+
+    container = getattr(attention, "AttentionTensorContainer", None)
+    if container is None:
+        pytest.skip("this host is older than 0.32 and has no containers")
+    patched, _ = node.with_attention(made[0], "auto")
+    parts = torch.randn(3, 1, 2, 16, 64, generator=torch.manual_seed(0)).unbind()  # (B, H, S, D) each
+    want = attention.optimized_attention(*parts, 2, skip_reshape=True)
+    packed = [container(part) for part in parts]
+    got = attention.optimized_attention(*packed, 2, skip_reshape=True, transformer_options=options(patched))
+    assert torch.equal(got, want)
+    assert sum(options(patched)["optimized_attention_override"].session.calls().values()) == 1
+
+
 def test_a_step_that_is_not_finite_is_repeated(
     case: Any, node: Any, made: Any, pack: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -15,11 +15,6 @@ TOLERANCE = 1e-4  # as in test_model_patch.py
 KIWI = {"source_embedder": "own", "source_scale": "sigma", "reference_embedder": "own"}
 
 
-@pytest.fixture(scope="module")
-def dit(comfy: Any, load_helper: Callable[[str, str], ModuleType]) -> ModuleType:
-    return load_helper("instructx_test_dit", "nodes/dit_case.py")
-
-
 def patched(pack: Callable[[str], ModuleType], case: Any) -> Any:
     return pack("nodes.model_patch").patch_model(case.load(), case.adapter)
 

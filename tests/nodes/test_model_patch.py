@@ -24,16 +24,6 @@ KIWI = {"source_embedder": "own", "source_scale": "sigma", "reference_embedder":
 
 
 @pytest.fixture(scope="module")
-def dit(load_helper: Callable[[str, str], ModuleType]) -> ModuleType:
-    return load_helper("instructx_test_dit", "nodes/dit_case.py")
-
-
-@pytest.fixture(scope="module")
-def patching(pack: Callable[[str], ModuleType]) -> ModuleType:
-    return pack("nodes.model_patch")
-
-
-@pytest.fixture(scope="module")
 def guard(pack: Callable[[str], ModuleType]) -> ModuleType:
     return pack("nodes.guard")
 

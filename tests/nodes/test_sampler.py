@@ -16,21 +16,8 @@ pytestmark = pytest.mark.comfyui
 
 
 @pytest.fixture(scope="module")
-def dit(load_helper: Callable[[str, str], ModuleType]) -> ModuleType:
-    return load_helper("instructx_test_dit", "nodes/dit_case.py")
-
-
-@pytest.fixture(scope="module")
 def node(pack: Callable[[str], ModuleType]) -> ModuleType:
     return pack("nodes.sampler")
-
-
-@pytest.fixture(scope="module")
-def vae(comfy: Any, shipped: Any) -> Any:
-    from comfy import sd, utils
-
-    (file,) = (shipped / "vae").glob("*.safetensors")
-    return sd.VAE(sd=utils.load_torch_file(str(file)))
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +125,24 @@ def test_progress_and_preview(node: ModuleType, vae: Any, prepared: Any, monkeyp
     run(node, vae, prepared(5), steps=3)
     assert [(done, total) for done, total, _ in calls] == [(1, 3), (2, 3), (3, 3)]
     assert all(preview[1].size == (4, 4) for *_, preview in calls)
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_cancel_within_the_vae(node: ModuleType, vae: Any, prepared: Any, part: str) -> None:
+    """Cancel stops a clip of three latent frames at the next one, and the next run is clean."""
+    from comfy import model_management
+
+    def edit() -> torch.Tensor:
+        return run(node, vae, prepared(9))[0]
+
+    want, seen = edit(), []
+    layer = getattr(vae.first_stage_model, part)
+    press = layer.register_forward_hook(lambda *_: seen.append(1) or model_management.interrupt_current_processing())
+    with pytest.raises(model_management.InterruptProcessingException):
+        edit()
+    press.remove()
+    assert len(seen) == 1 and not layer._forward_pre_hooks
+    assert torch.equal(edit(), want)
 
 
 def test_noise_mask(node: ModuleType, vae: Any, prepared: Any) -> None:

@@ -18,11 +18,6 @@ pytestmark = pytest.mark.comfyui
 
 
 @pytest.fixture(scope="module")
-def dit(load_helper: Callable[[str, str], ModuleType]) -> ModuleType:
-    return load_helper("instructx_test_dit", "nodes/dit_case.py")
-
-
-@pytest.fixture(scope="module")
 def node(pack: Callable[[str], ModuleType]) -> ModuleType:
     return pack("nodes.source_reference")
 
@@ -30,14 +25,6 @@ def node(pack: Callable[[str], ModuleType]) -> ModuleType:
 @pytest.fixture(scope="module")
 def fitting(pack: Callable[[str], ModuleType]) -> ModuleType:
     return pack("nodes.fitting")
-
-
-@pytest.fixture(scope="module")
-def vae(comfy: Any, shipped: Any) -> Any:
-    from comfy import sd, utils
-
-    (file,) = (shipped / "vae").glob("*.safetensors")
-    return sd.VAE(sd=utils.load_torch_file(str(file)))
 
 
 @pytest.fixture(scope="module")
