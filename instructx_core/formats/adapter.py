@@ -115,6 +115,10 @@ def _kiwi(
     config = kiwi.infer_config(
         parts.shapes, name=name, mllm=mllm, denoiser=dit, vae=_vae_sizes(beside.vae, dit), position=position[0], **told
     )
+    try:
+        InstructXConfig.from_json(config.to_json())  # its own check: what no model has must not reach the maths
+    except ValueError as error:
+        raise InputError(f"{name} has a config that no model has ({error}); download its config files again") from None
     notes = parts.report.notes
     if config.denoiser.reference_embedder == "own":
         notes = (*notes, "reference tokens stand {} in the sequence ({})".format(*position))

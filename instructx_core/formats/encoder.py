@@ -7,12 +7,11 @@ and of one layer. Needs neither diffusers nor peft: a ComfyUI node loads an enco
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +22,7 @@ from ..errors import InputError
 from ..tensorfile import read_weight
 from .quantised import dequantised, number_format
 from .report import LoadReport, some
-from .source import TensorSource, open_source, open_sources
+from .source import TensorSource, open_source, open_sources, read_json
 
 SIZES = {2048: "Qwen2.5-VL-3B", 3584: "Qwen2.5-VL-7B", 5120: "Qwen2.5-VL-32B", 8192: "Qwen2.5-VL-72B"}
 LICENCE = "Qwen2.5-VL-3B: Qwen Research Licence, non-commercial use only"
@@ -33,6 +32,7 @@ COMPLETE_FILES = (
 )
 HEAD_DIM = 128  # of every size of Qwen2.5-VL; a config.json says otherwise for a model of your own
 Paths = str | Path | Sequence[Path]
+Number = TypeVar("Number", int, float)
 
 
 def open_encoder(path: Paths) -> TensorSource:
@@ -59,11 +59,11 @@ def infer_mllm(source: TensorSource, config_file: Path | None = None) -> MllmCon
     _require_vision_tower(source, shapes)
     beside = source.files[0].parent / "config.json"
     file = config_file or (beside if beside.is_file() else None)
-    told = _read_json(file) if file is not None else {}
+    told = read_json(file) if file is not None else {}
     text: dict[str, Any] = {**told, **_table(told, "text_config")}
     try:
         return _from_shapes(shapes, text, _table(told, "vision_config"))
-    except (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise InputError(
             f"{source.path.name} is no Qwen2.5-VL that can be read ({error}); use {COMPLETE_FILES}"
         ) from None
@@ -74,16 +74,6 @@ def _table(told: Mapping[str, Any], name: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        told = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{file} cannot be read ({error}); download it again") from None
-    if not isinstance(told, dict):
-        raise InputError(f"{file} holds no JSON object; download it again")
-    return told
-
-
 def _from_shapes(
     shapes: Mapping[str, tuple[int, ...]], text: Mapping[str, Any], tower: Mapping[str, Any]
 ) -> MllmConfig:
@@ -91,7 +81,7 @@ def _from_shapes(
     layer, block = "language_model.layers.0", "visual.blocks.0"
     vocabulary, width = shapes["language_model.embed_tokens.weight"]
     queries, keys = (shapes[f"{layer}.self_attn.{name}_proj.weight"][0] for name in ("q", "k"))
-    heads = int(text.get("num_attention_heads", queries // HEAD_DIM))
+    heads = _told(text, "num_attention_heads", queries // HEAD_DIM)
     rope = {**_table(text, "rope_scaling"), **_table(text, "rope_parameters")}
     patch = shapes["visual.patch_embed.proj.weight"]  # (width, 3, frames, height, width)
     depth = _count(shapes, r"visual\.blocks\.(\d+)\.")
@@ -100,13 +90,13 @@ def _from_shapes(
         depth=depth,
         hidden_size=patch[0],
         intermediate_size=shapes[f"{block}.mlp.gate_proj.weight"][0],
-        num_heads=int(tower.get("num_heads", usual_tower.num_heads)),
+        num_heads=_told(tower, "num_heads", usual_tower.num_heads),
         patch_size=patch[3],
         temporal_patch_size=patch[2],
-        spatial_merge_size=int(tower.get("spatial_merge_size", usual_tower.spatial_merge_size)),
-        window_size=int(tower.get("window_size", usual_tower.window_size)),
+        spatial_merge_size=_told(tower, "spatial_merge_size", usual_tower.spatial_merge_size),
+        window_size=_told(tower, "window_size", usual_tower.window_size),
         full_attention_blocks=tuple(int(index) for index in full if int(index) < depth),
-        tokens_per_second=int(tower.get("tokens_per_second", usual_tower.tokens_per_second)),
+        tokens_per_second=_told(tower, "tokens_per_second", usual_tower.tokens_per_second),
     )
     return MllmConfig(
         vocab_size=vocabulary,
@@ -115,11 +105,19 @@ def _from_shapes(
         num_layers=_count(shapes, r"language_model\.layers\.(\d+)\."),
         num_heads=heads,
         num_kv_heads=keys * heads // queries,
-        rope_theta=float(rope.get("rope_theta", text.get("rope_theta", usual.rope_theta))),
+        rope_theta=_told(rope, "rope_theta", _told(text, "rope_theta", usual.rope_theta)),
         mrope_section=tuple(rope.get("mrope_section", usual.mrope_section)),
-        rms_norm_eps=float(text.get("rms_norm_eps", usual.rms_norm_eps)),
+        rms_norm_eps=_told(text, "rms_norm_eps", usual.rms_norm_eps),
         vision=vision,
     )
+
+
+def _told(table: Mapping[str, Any], name: str, usual: Number) -> Number:
+    """A number above 0 out of a config, of the type of `usual`. Raises ValueError for anything else."""
+    value, kind = table.get(name, usual), type(usual)
+    if type(value) not in (int, float) or not value > 0 or kind(value) != value:
+        raise ValueError(f"{name} is {str(value)[:40]!r}")
+    return kind(value)
 
 
 def _count(shapes: Mapping[str, Any], pattern: str) -> int:

@@ -10,7 +10,6 @@ queries, connector and embedder) may be absent: such a checkpoint then refuses r
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from ..errors import InputError
 from ..tensorfile import name_all, read_weight
 from .quantised import dequantised, number_format
 from .report import LoadReport, some
-from .source import TensorSource, open_source
+from .source import TensorSource, open_source, read_json
 
 Position = Literal["last", "first"]
 LICENCE = "Kiwi-Edit's checkpoints state no licence; ask their authors before any use beyond trying them"
@@ -162,12 +161,11 @@ def _told(file: Path, name: str, kind: type) -> int | None:
     """A value of a config.json; None where the file or the value is absent. Raises InputError on another type."""
     if not file.is_file():
         return None
-    try:
-        value = json.loads(file.read_text(encoding="utf-8")).get(name)
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise InputError(f"{file.parent.name}/{file.name} cannot be read ({error}); download it again") from None
+    value = read_json(file).get(name)
     if value is not None and type(value) is not kind:
-        raise InputError(f"{file.parent.name}/{file.name}: {name} is {value!r}, no {kind.__name__}; download it again")
+        raise InputError(
+            f"{file.parent.name}/{file.name}: {name} is {str(value)[:40]!r}, no {kind.__name__}; download it again"
+        )
     return value
 
 

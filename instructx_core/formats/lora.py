@@ -26,7 +26,7 @@ from ..keymaps import dit_to_original
 from ..tensorfile import FLOATS, read_weight
 from .quantised import dequantised
 from .report import LoadReport, some
-from .source import TensorSource, open_source
+from .source import TensorSource, open_source, read_json
 
 LAYERS = ("all", "self")
 _SELF = re.compile(r"blocks\.\d+\.(attn1|ffn)\.")
@@ -201,7 +201,7 @@ def _default_scale(source: TensorSource) -> float:
     try:
         told: Any = json.loads(source.metadata.get("lora_adapter_metadata", "null"))
         if told is None and beside.is_file():
-            told = json.loads(beside.read_text(encoding="utf-8"))
+            told = read_json(beside)
         if told is None:
             return 1.0
         named = {key.rpartition(".")[2]: value for key, value in told.items()}

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -43,6 +43,21 @@ _OTHER_BITS |= {"F6_E3M2": 6, "F4": 4, "C64": 64}
 _NAME_LIMIT = 512
 _HEADER_LIMIT = 100_000_000  # bytes; the format's own limit
 _INDEX_LIMIT = 50_000_000
+_CONFIG_LIMIT = 10_000_000
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The object in a config.json. Raises InputError when there is none, or it is too large to be a config."""
+    where = f"{file.parent.name}/{file.name}"
+    try:
+        if file.stat().st_size > _CONFIG_LIMIT:
+            raise ValueError(f"{file.stat().st_size / 1e6:.0f} MB are no config")
+        told = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{where} cannot be read ({error}); download it again") from None
+    if not isinstance(told, dict):
+        raise InputError(f"{where} holds no JSON object; download it again")
+    return told
 
 
 class TensorSource(ABC):

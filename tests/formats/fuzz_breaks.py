@@ -303,10 +303,68 @@ def gguf_broken(path: Path, rng: random.Random) -> None:
     path.write_bytes(raw)
 
 
+# --- configs of a Kiwi-Edit folder ------------------------------------------------------------------------------------
+
+KIWI_CONFIGS = ("processor/qwen_config.json", "mllm_encoder/config.json", "ref_embedder/config.json")
+KIWI_INDEX = "mllm_encoder/model.safetensors.index.json"
+
+
+def kiwi_text(root: Path, rng: random.Random) -> None:
+    """What is no JSON object: cut off, of another encoding, nested without end, 4 GB of hole."""
+    file = root / rng.choice((*KIWI_CONFIGS, KIWI_INDEX))
+    raw = file.read_bytes()
+    kind = rng.randrange(4)
+    if kind == 0:
+        file.write_bytes(raw[: rng.randrange(len(raw) - 1)])
+    elif kind == 1:
+        bad = (
+            b"[]",
+            b"3",
+            b"null",
+            b'"x"',
+            b"\xff\xfe{}",
+            b"[" * 200_000,
+            b'{"a": ' * 50_000,
+            b'{"a": ' + b"9" * 9_999,
+        )
+        file.write_bytes(rng.choice(bad))
+    elif kind == 2:
+        file.write_bytes(raw.replace(b":", b"", 1))
+    else:
+        with file.open("r+b") as stream:
+            stream.truncate(2**32)
+
+
+def kiwi_values(root: Path, rng: random.Random) -> None:
+    """A config with a value of another type, or one that no model has."""
+    file = root / rng.choice(KIWI_CONFIGS)
+    told = json.loads(file.read_text())
+    places = [told, *(value for value in told.values() if isinstance(value, dict))]
+    place = rng.choice([place for place in places if place])
+    wrong = (None, "x", [], {}, 0, -1, 10**12, -(10**30), 1e300, [10**9] * 9, [[1]], True, False, "9" * 9_999,
+             float("nan"), float("inf"), "\n\x1b[2J", [None], 0.5, {"a": {"b": []}})  # fmt: skip
+    for name in rng.sample(sorted(place), rng.randrange(1, min(3, len(place)) + 1)):
+        place[name] = rng.choice(wrong)
+    file.write_text(json.dumps(told))
+
+
+def kiwi_index(root: Path, rng: random.Random) -> None:
+    """Qwen's shards where they are not, or must not be looked for."""
+    file = root / KIWI_INDEX
+    places = json.loads(file.read_text())["weight_map"]
+    secret = str(root.parent.parent / "secret.safetensors")
+    places[rng.choice(sorted(places))] = rng.choice(
+        ("../../../secret.safetensors", secret, "/etc/passwd", "..", "", "x\0y", "../transformer", "no.safetensors",
+         "a\\b.safetensors", "model.safetensors.index.json", "x" * 5000, "\ud800.safetensors", 3, None, [])
+    )  # fmt: skip
+    file.write_text(json.dumps({"weight_map": places}))
+
+
 PLAN: tuple[tuple[Callable, int, str], ...] = (
     (truncated, 40, "dit"), (longer, 5, "dit"), (header_length, 30, "dit"), (header_bytes, 60, "dit"),
     (some_data, 10, "dit"), (twice, 10, "dit"), (shape, 40, "dit"), (offsets, 40, "dit"), (kinds, 30, "dit"),
     (names, 15, "dit"), (declared, 15, "dit"), (not_finite, 12, "dit"), (mixed, 12, "dit"), (text, 40, "dit"),
     (disguised, 10, "dit"), (huge, 8, "dit"), (metadata, 40, "adapter"), (gguf_broken, 60, "gguf"),
-    (index, 50, "folder"), (link, 12, "folder"),
+    (index, 50, "folder"), (link, 12, "folder"), (kiwi_text, 40, "kiwi"), (kiwi_values, 60, "kiwi"),
+    (kiwi_index, 20, "kiwi"),
 )  # fmt: skip

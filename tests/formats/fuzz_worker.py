@@ -70,6 +70,12 @@ def good_gguf(path: Path) -> None:
     writer.close()
 
 
+def good_kiwi(path: Path) -> None:
+    import kiwi_files
+
+    kiwi_files.folder(path, kiwi_files.config(), told=True)
+
+
 def cases(root: Path, good: dict[str, Path]) -> Iterator[Case]:
     for change, count, base in PLAN:
         for number in range(count):
@@ -78,6 +84,10 @@ def cases(root: Path, good: dict[str, Path]) -> Iterator[Case]:
             folder.mkdir()
             if base == "folder":
                 yield folder.name, change(folder, good["dit"], rng)
+            elif base == "kiwi":
+                shutil.copytree(good["kiwi"], folder / "kiwi")
+                change(folder / "kiwi", rng)
+                yield folder.name, folder / "kiwi"
             else:
                 path = folder / good[base].name
                 shutil.copy(good[base], path)
@@ -91,18 +101,17 @@ def cases(root: Path, good: dict[str, Path]) -> Iterator[Case]:
 
 def use(path: Path) -> None:
     """What inspect and the loaders do with a path."""
+    from instructx_core.denoiser import build_denoiser
+    from instructx_core.encoder import PlainEncoder
+    from instructx_core.formats.adapter import load_adapter
+    from instructx_core.tensorfile import empty_parameters
     from instructx_core.weights import load_denoiser
 
     identity = identify(path)
-    if identity.kind in ("adapter", "models-folder"):
-        from instructx_core.denoiser import build_denoiser
-        from instructx_core.encoder import PlainEncoder
-        from instructx_core.encoder_weights import adapter_config, read_adapter
-        from instructx_core.tensorfile import empty_parameters
-
-        read_adapter(path)
+    if identity.kind in ("adapter", "models-folder", "kiwi-folder"):
+        made = load_adapter(path)
         with empty_parameters():
-            PlainEncoder(adapter_config(path)), build_denoiser(adapter_config(path))
+            PlainEncoder(made.config), build_denoiser(made.config)
         return
     with open_source(path) as source:
         tensors = dequantised(source)
@@ -135,10 +144,11 @@ def main(root: Path) -> None:
     sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
     signal.signal(signal.SIGALRM, timeout)
     good = {"dit": root / "model.safetensors", "adapter": root / "adapter.safetensors", "gguf": root / "model.gguf"}
-    for name, make in (("dit", good_dit), ("adapter", good_adapter), ("gguf", good_gguf)):
+    good["kiwi"] = root / "kiwi-edit-5b"
+    for name, make in (("dit", good_dit), ("adapter", good_adapter), ("gguf", good_gguf), ("kiwi", good_kiwi)):
         make(good[name])
     shutil.copy(good["dit"], root / "secret.safetensors")
-    use(good["dit"]), use(good["adapter"]), identify(good["gguf"])
+    use(good["dit"]), use(good["adapter"]), identify(good["gguf"]), use(good["kiwi"])
     for name, path in cases(root, good):
         before, start, message, outcome = peak(), time.monotonic(), "", "fine"
         opened.clear()

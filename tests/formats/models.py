@@ -19,20 +19,26 @@ from torch import Tensor
 
 from instructx_core.config import InstructXConfig, LoraConfig, MllmConfig, VisionConfig, kiwi_5b
 from instructx_core.keymaps import dit_to_diffusers, vae_to_diffusers
+from instructx_core.tensorfile import METADATA_KEY
 
-SHARD = "model-{:05d}-of-00002.safetensors"
+SHARD = "{}-{:05d}-of-00002.safetensors"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 State = dict[str, Tensor]
 
 
-def small_kiwi(stage: int = 3) -> InstructXConfig:
-    """Kiwi-Edit's switches at small widths, on a VAE of 16 channels."""
+def small_kiwi(channels: int = 16) -> InstructXConfig:
+    """Kiwi-Edit's switches at small widths, on the VAE of Wan2.1 (16 channels) or Wan2.2 (48)."""
     base = kiwi_5b()
     vision = VisionConfig(depth=2, hidden_size=128, intermediate_size=96, full_attention_blocks=())
     mllm = MllmConfig(
         vocab_size=400, hidden_size=256, intermediate_size=160, num_layers=2, num_heads=2, num_kv_heads=1, vision=vision
     )
     counts = {"num_image_queries": 4, "num_video_queries": 8, "num_reference_queries": 6}
+    wan22 = dataclasses.replace(base.vae, base_dim=8, decoder_base_dim=12)
+    wan21 = dataclasses.replace(
+        base.vae, base_dim=8, decoder_base_dim=None, z_dim=16, in_channels=3, out_channels=3, patch_size=None,
+        is_residual=False, scale_factor_spatial=8,
+    )  # fmt: skip
     return dataclasses.replace(
         base,
         name="kiwi_small",
@@ -40,24 +46,21 @@ def small_kiwi(stage: int = 3) -> InstructXConfig:
         lora=LoraConfig(rank=4, alpha=4, targets=base.lora.targets, scope="language_model"),
         instruction=dataclasses.replace(base.instruction, **counts, max_reference_pixels=28 * 28 * 6),
         denoiser=dataclasses.replace(
-            base.denoiser, dim=128, ffn_dim=96, num_layers=2, num_heads=1, in_channels=16, out_channels=16
+            base.denoiser, dim=128, ffn_dim=96, num_layers=2, num_heads=1, in_channels=channels, out_channels=channels
         ),
-        vae=dataclasses.replace(
-            base.vae, base_dim=8, decoder_base_dim=None, z_dim=16, in_channels=3, out_channels=3, patch_size=None,
-            is_residual=False, scale_factor_spatial=8,
-        ),
+        vae={16: wan21, 48: wan22}[channels],
         sampling=dataclasses.replace(base.sampling, num_steps=2, fps=16.0),
-    )  # fmt: skip
+    )
 
 
 class Small:
     """The model in the shipped layout at `root`, and writers of the other layouts. States are in bf16."""
 
-    def __init__(self, root: Path, tiny: ModuleType) -> None:
+    def __init__(self, root: Path, tiny: ModuleType, config: InstructXConfig | None = None) -> None:
         """tiny: tests/core/tiny.py."""
         from instructx_core.weights import save_checkpoint
 
-        self.config = small_kiwi()
+        self.config = config or small_kiwi()
         pipe = tiny.pipeline(self.config)
         pipe.encoder.add_lora(self.config.lora)
         tiny.randomise(pipe.encoder, scale=0.1)
@@ -68,8 +71,9 @@ class Small:
 
     # --- the parts -------------------------------------------------------------------------------------------------
 
-    def diffusers_dit(self, folder: Path) -> Path:
-        return put(folder / WEIGHTS, {dit_to_diffusers(key): value for key, value in self.dit.items()}).parent
+    def diffusers_dit(self, folder: Path, sharded: bool = False) -> Path:
+        state = {dit_to_diffusers(key): value for key, value in self.dit.items()}
+        return shards(folder, state, WEIGHTS[:-12]) if sharded else put(folder / WEIGHTS, state).parent
 
     def diffusers_vae(self, folder: Path) -> Path:
         state = {vae_to_diffusers(key, self.config.vae): value for key, value in self.vae.items()}
@@ -101,22 +105,32 @@ class Small:
             state |= {f"dit.{key}": value for key, value in dit_lora(self.dit).items()}
         return put(path, state)
 
-    def kiwi_folder(self, root: Path, first: bool = False) -> Path:
-        """A diffusers folder as Kiwi-Edit publishes it: VAE in ORIGINAL names, LoRA merged into Qwen."""
+    def put_adapter(self, path: Path, state: State) -> Path:
+        """An adapter file of ours with other numbers."""
+        return put(path, state, {METADATA_KEY: self.config.to_json()})
+
+    def kiwi_folder(self, root: Path, first: bool = False, stage: int = 3) -> Path:
+        """A diffusers folder as Kiwi-Edit publishes it: VAE in ORIGINAL names, LoRA merged into Qwen.
+
+        first: the reference-only one, whose references stand first. stage 2: the instruct-only one, without references.
+        """
         self.diffusers_dit(root / "transformer")
         put(root / "vae" / WEIGHTS, self.vae)
         shards(root / "mllm_encoder", self.merged_qwen())
         own: State = {}
-        for key, value in self.adapter.items():
+        adapter = {key: value for key, value in self.adapter.items() if at_stage(key, stage)}
+        for key, value in adapter.items():
             if key.startswith("queries."):
                 own[f"{key.split('.')[1].replace('reference', 'ref')}_queries"] = value
             elif "connector." in key:
                 own[key.replace("reference_connector", "ref_connector")] = value
         put(root / "mllm_encoder" / WEIGHTS, own)
         for ours, theirs in (("source_embedder", "source_embedder"), ("reference_embedder", "ref_embedder")):
-            state = {f"patch_embedding.{part}": self.adapter[f"{ours}.{part}"] for part in ("weight", "bias")}
-            put(root / theirs / WEIGHTS, state)
-        (root / "ref_embedder" / "config.json").write_text(json.dumps({"ref_pad_first": first}), encoding="utf-8")
+            if f"{ours}.weight" in adapter:
+                state = {f"patch_embedding.{part}": adapter[f"{ours}.{part}"] for part in ("weight", "bias")}
+                put(root / theirs / WEIGHTS, state)
+        if stage == 3:
+            (root / "ref_embedder" / "config.json").write_text(json.dumps({"ref_pad_first": first}), encoding="utf-8")
         (root / "processor").mkdir()
         (root / "processor" / "tokenizer.json").write_bytes(self.files.tokenizer.read_bytes())
         (root / "model_index.json").write_text("{}", encoding="utf-8")
@@ -129,14 +143,14 @@ def put(path: Path, state: State, metadata: dict[str, str] | None = None) -> Pat
     return path
 
 
-def shards(folder: Path, state: State) -> Path:
+def shards(folder: Path, state: State, stem: str = "model") -> Path:
     """Two files and their index."""
     keys = sorted(state)
     halves = (keys[: len(keys) // 2], keys[len(keys) // 2 :])
     for number, half in enumerate(halves, 1):
-        put(folder / SHARD.format(number), {key: state[key] for key in half})
-    places = {key: SHARD.format(number) for number, half in enumerate(halves, 1) for key in half}
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}), encoding="utf-8")
+        put(folder / SHARD.format(stem, number), {key: state[key] for key in half})
+    places = {key: SHARD.format(stem, number) for number, half in enumerate(halves, 1) for key in half}
+    (folder / f"{stem}.safetensors.index.json").write_text(json.dumps({"weight_map": places}), encoding="utf-8")
     return folder
 
 
@@ -176,3 +190,17 @@ def dit_lora(state: State, rank: int = 2, seed: int = 7) -> dict[str, Any]:
             out[f"{stem}.lora_A.default.weight"] = (torch.randn(rank, columns, generator=generator) * 0.4).bfloat16()
             out[f"{stem}.lora_B.default.weight"] = (torch.randn(rows, rank, generator=generator) * 0.4).bfloat16()
     return out
+
+
+# How a layer and a half of a LoRA are called: PEFT, ComfyUI, musubi.
+LORAS: dict[str, Callable[[str, bool], str]] = {
+    "peft": lambda layer, down: f"base_model.model.{layer}.lora_{'A' if down else 'B'}.weight",
+    "comfyui": lambda layer, down: f"diffusion_model.{layer}.lora_{'down' if down else 'up'}.weight",
+    "musubi": lambda layer, down: f"lora_unet_{layer.replace('.', '_')}.lora_{'down' if down else 'up'}.weight",
+}
+
+
+def spelled(lora: State, spelling: str) -> State:
+    """A LoRA of `dit_lora` in a spelling of LORAS."""
+    halves = ((key.split(".lora_"), value) for key, value in lora.items())
+    return {LORAS[spelling](layer, half.startswith("A")): value for (layer, half), value in halves}

@@ -73,3 +73,54 @@ def unscaled(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.float() for name, value in rest.items()} | {
         name: value.float() * scales[name] for name, value in packed.items()
     }
+
+
+PACKED = ("fp8", "fp8_scaled old", "fp8_scaled new", "int8", "Q8_0", "Q4_0")
+
+
+def packed(path: Path, kind: str, tensors: Mapping[str, Tensor]) -> tuple[Path, dict[str, Tensor]]:
+    """A quantised file of a kind of PACKED, and the numbers in it, fp32. path: without its suffix."""
+    file = path.with_suffix(".safetensors")
+    if kind == "fp8":
+        short = {name: value.to(torch.float8_e4m3fn) for name, value in tensors.items()}
+        return save(file, short), {name: value.float() for name, value in short.items()}
+    if kind.startswith("fp8_scaled"):
+        return save(file, scaled(tensors, ".scale_weight" if "old" in kind else ".weight_scale")), unscaled(tensors)
+    if kind == "int8":
+        return _int8(file, tensors)
+    return _gguf(path.with_suffix(".gguf"), kind, tensors)
+
+
+def _int8(path: Path, tensors: Mapping[str, Tensor]) -> tuple[Path, dict[str, Tensor]]:
+    """int8 with a scale a row, as ComfyUI calls it int8_tensorwise."""
+    matrices, _, rest = quantise(tensors)
+    file, values = dict(rest), {name: value.float() for name, value in rest.items()}
+    for name in matrices:
+        weight, stem = tensors[name].float(), name.removesuffix(".weight")
+        scale = weight.abs().amax(1, keepdim=True).clamp(min=1e-8) / 127
+        file[name] = (weight / scale).round().to(torch.int8)
+        file[f"{stem}.weight_scale"] = scale
+        file[f"{stem}.comfy_quant"] = torch.tensor(list(b'{"format": "int8_tensorwise"}'), dtype=torch.uint8)
+        values[name] = file[name].float() * scale
+    return save(path, file), values
+
+
+def _gguf(path: Path, kind: str, tensors: Mapping[str, Tensor]) -> tuple[Path, dict[str, Tensor]]:
+    """As ComfyUI-GGUF's tools write it: matrices of the blocks packed, five dimensions folded, the rest fp32."""
+    import gguf
+
+    block, writer, values = gguf.GGMLQuantizationType[kind], gguf.GGUFWriter(str(path), "wan"), {}
+    for name, value in tensors.items():
+        data, number = value.float().numpy(), gguf.GGMLQuantizationType.F32
+        if data.ndim == 2 and name.startswith("blocks."):
+            data, number = gguf.quants.quantize(data, block), block
+        elif data.ndim == 5:
+            writer.add_array(f"comfy.gguf.orig_shape.{name}", list(data.shape))
+            data = data.reshape(len(data), -1)
+        writer.add_tensor(name, data, raw_dtype=number)
+        values[name] = torch.from_numpy(gguf.quants.dequantize(data, number)).reshape(value.shape)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path, values

@@ -16,7 +16,12 @@ from typing import Any
 import pytest
 
 WORKER = Path(__file__).with_name("fuzz_worker.py")
-MAY_BE_FINE = ("some_data", "metadata", "declared")  # other numbers, or another config that a model can have
+MAY_BE_FINE = (
+    "some_data",
+    "metadata",
+    "declared",
+    "kiwi_values",
+)  # other numbers, or another config that a model can have
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +35,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 def test_enough_cases_of_every_kind(cases: list[dict[str, Any]]) -> None:
     kinds = {re.sub(r"\d+$", "", case["case"]) for case in cases}
-    assert len(cases) >= 300 and len(kinds) >= 18
+    assert len(cases) >= 600 and len(kinds) >= 22
     assert len({case["message"] for case in cases}) > 100, "the cases differ in what is wrong with them"
     assert any(case["outcome"] == "fine" for case in cases), "the good files do load"
 

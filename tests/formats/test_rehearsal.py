@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from small import PACKED, packed
 
 from instructx_core.cli import main
 from instructx_core.formats.convert import convert
@@ -20,26 +22,37 @@ from instructx_core.formats.verify import verify
 
 
 @pytest.fixture(scope="module")
-def small(load_helper, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    models = load_helper("instructx_test_models", "formats/models.py")
+def models(load_helper) -> ModuleType:
+    return load_helper("instructx_test_models", "formats/models.py")
+
+
+@pytest.fixture(scope="module")
+def small(models: ModuleType, load_helper, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return models.Small(tmp_path_factory.mktemp("small") / "model", load_helper("instructx_test_tiny", "core/tiny.py"))
 
 
 @pytest.fixture(scope="module")
+def wide(models: ModuleType, load_helper, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """48 channels, the VAE of Wan2.2: the layout of TI2V-5B."""
+    tiny = load_helper("instructx_test_tiny", "core/tiny.py")
+    return models.Small(tmp_path_factory.mktemp("wide") / "model", tiny, models.small_kiwi(48))
+
+
+@pytest.fixture(scope="module")
 def edit(tmp_path_factory: pytest.TempPathFactory):
-    """edit("--model", ...) -> the picture, uint8; with a reference, in two steps."""
+    """edit("--model", ...) -> the picture, uint8; in two steps, with a reference unless reference=False."""
     folder = tmp_path_factory.mktemp("edit")
     rng = np.random.default_rng(0)
     for name, side in (("source", 64), ("reference", 48)):
         Image.fromarray(rng.integers(0, 256, (side, side, 3), np.uint8)).save(folder / f"{name}.png")
 
-    def run(*model: object) -> np.ndarray:
+    def run(*model: object, reference: bool = True) -> np.ndarray:
         output = folder / "out.png"
         output.unlink(missing_ok=True)
+        given = ["--reference", str(folder / "reference.png")] if reference else []
         code = main(
-            ["edit", "--input", str(folder / "source.png"), "--reference", str(folder / "reference.png"),
-             "--instruction", "make it blue", "--steps", "2", "--output", str(output), "--device", "cpu",
-             "--dtype", "float32", *map(str, model)]
+            ["edit", "--input", str(folder / "source.png"), *given, "--instruction", "make it blue", "--steps", "2",
+             "--output", str(output), "--device", "cpu", "--dtype", "float32", *map(str, model)]
         )  # fmt: skip
         assert code == 0
         return np.array(Image.open(output))
@@ -78,6 +91,68 @@ def test_diffusers_dit_and_vae(small: Any, edit: Any, want: np.ndarray, tmp_path
     assert np.array_equal(edit("--model", small.files.adapter, *parts(small, denoiser=dit, vae=vae)), want)
 
 
+def test_dit_in_shards_and_wrapped(small: Any, edit: Any, want: np.ndarray, tmp_path: Path, models: ModuleType) -> None:
+    wrapped = {f"model.diffusion_model.{key}": value for key, value in small.dit.items()}
+    for dit in (
+        small.diffusers_dit(tmp_path / "transformer", sharded=True),
+        models.shards(tmp_path / "original", small.dit),
+        models.put(tmp_path / "wrapped.safetensors", wrapped),
+    ):
+        assert np.array_equal(edit("--model", small.files.adapter, *parts(small, denoiser=dit)), want), dit.name
+
+
+@pytest.mark.parametrize("kind", PACKED)
+def test_quantised_dits(small: Any, edit: Any, want: np.ndarray, tmp_path: Path, models: ModuleType, kind: str) -> None:
+    """The picture is that of an fp32 file with the same numbers, and near that of the bf16 file."""
+    file, values = packed(tmp_path / "packed", kind, small.dit)
+    plain = models.put(tmp_path / "plain.safetensors", values)
+    got, same = (edit("--model", small.files.adapter, *parts(small, denoiser=dit)) for dit in (file, plain))
+    assert np.array_equal(got, same)
+    assert 0 < np.abs(got.astype(float) - want).mean() < 16
+
+
+@pytest.mark.parametrize("kind", ["fp8", "fp8_scaled old", "fp8_scaled new"])
+def test_quantised_qwen(small: Any, edit: Any, want: np.ndarray, tmp_path: Path, models: ModuleType, kind: str) -> None:
+    file, values = packed(tmp_path / "qwen", kind, small.qwen)
+    plain = models.put(tmp_path / "plain.safetensors", values)
+    given = ("--model", small.files.adapter, "--part", f"denoiser={small.files.denoiser}")
+    got, same = (edit(*given, *parts(small, text_encoder=qwen)) for qwen in (file, plain))
+    assert np.array_equal(got, same) and not np.array_equal(got, want)
+
+
+def test_48_channels(wide: Any, edit: Any, tmp_path: Path) -> None:
+    """Every layout of a 5B: ours, the training file, shards in diffusers' names, GGUF, the folder."""
+    want = edit("--model", wide.root)
+    assert want.std() > 5
+    file = wide.training_file(tmp_path / "stage3.safetensors")
+    assert np.array_equal(edit("--model", file, *parts(wide)), want)
+    dit, vae = wide.diffusers_dit(tmp_path / "transformer", sharded=True), wide.diffusers_vae(tmp_path / "vae")
+    assert np.array_equal(edit("--model", wide.files.adapter, *parts(wide, denoiser=dit, vae=vae)), want)
+    gguf, _ = packed(tmp_path / "wan", "Q8_0", wide.dit)
+    near = edit("--model", file, *parts(wide, denoiser=gguf)).astype(float)
+    assert 0 < np.abs(near - want).mean() < 4
+    folder = edit("--model", wide.kiwi_folder(tmp_path / "kiwi-edit-5b")).astype(float)
+    assert 0 < np.abs(folder - want).mean() < 8, "its pipeline ends at another noise level"
+
+
+def test_training_files_of_stage_1_and_2(small: Any, edit: Any, tmp_path: Path, capsys, models: ModuleType) -> None:
+    """Stage 2 edits as stage 3 does without a reference; stage 1 as the same model with a source embedder of zeros."""
+    want = edit("--model", small.root, reference=False)
+    second = small.training_file(tmp_path / "stage2.safetensors", stage=2)
+    assert np.array_equal(edit("--model", second, *parts(small), reference=False), want)
+    with pytest.raises(AssertionError):
+        edit("--model", second, *parts(small))
+    assert "reference" in capsys.readouterr().err
+    first = small.training_file(tmp_path / "stage1.safetensors", stage=1, dit="none")
+    base = models.put(tmp_path / "wan.safetensors", small.dit)
+    given = parts(small, denoiser=base)  # ours would say that it belongs to a model with references
+    got = edit("--model", first, *given, reference=False)
+    zeros = {key: value * (not key.startswith("source_embedder")) for key, value in small.adapter.items()}
+    blind = small.put_adapter(tmp_path / "blind.safetensors", zeros)
+    assert np.array_equal(edit("--model", blind, *given, reference=False), got)
+    assert not np.array_equal(got, want)
+
+
 def test_kiwi_file_taken_apart(small: Any, edit: Any, want: np.ndarray, tmp_path: Path) -> None:
     """What `convert` makes of a training file, laid out for the native loaders."""
     file = small.training_file(tmp_path / "stage3.safetensors")
@@ -97,11 +172,28 @@ def test_kiwi_file_taken_apart(small: Any, edit: Any, want: np.ndarray, tmp_path
     assert 0 < np.abs(close - want).mean() < 8, "fp8 is near, and not the same"
 
 
-def test_kiwi_folder(small: Any, edit: Any, want: np.ndarray, tmp_path: Path) -> None:
-    """Its pipeline ends at another noise level, so the picture is near and not the same."""
-    folder = small.kiwi_folder(tmp_path / "kiwi-edit-5b")
+def test_kiwi_folders(small: Any, edit: Any, want: np.ndarray, tmp_path: Path) -> None:
+    """The three that are public. Their pipeline ends at another noise level: the picture is near and not the same."""
+    folder = small.kiwi_folder(tmp_path / "kiwi-edit-5b-instruct-reference-diffusers")
     assert verify(folder).good
-    assert np.abs(edit("--model", folder).astype(float) - want).mean() < 8
+    picture = edit("--model", folder).astype(float)
+    assert np.abs(picture - want).mean() < 8
+    first = small.kiwi_folder(tmp_path / "kiwi-edit-5b-reference-only-diffusers", first=True)
+    moved = edit("--model", first).astype(float)
+    assert verify(first).good and 0 < np.abs(moved - picture).mean() < 64, "references stand elsewhere"
+    alone = small.kiwi_folder(tmp_path / "kiwi-edit-5b-instruct-only-diffusers", stage=2)
+    assert verify(alone).good
+    assert np.array_equal(edit("--model", alone, reference=False), edit("--model", folder, reference=False))
+
+
+def test_lora_in_three_spellings(small: Any, edit: Any, want: np.ndarray, tmp_path: Path, models: ModuleType) -> None:
+    pictures = []
+    for spelling in models.LORAS:
+        state = models.spelled(models.dit_lora(small.dit), spelling)
+        lora = models.put(tmp_path / f"{spelling}.safetensors", state)
+        pictures.append(edit("--model", small.root, "--lora", f"{lora}:0.5"))
+    assert all(np.array_equal(picture, pictures[0]) for picture in pictures)
+    assert np.abs(pictures[0].astype(float) - want).mean() > 0.5
 
 
 def test_kiwi_14b_layout(small: Any, edit: Any, want: np.ndarray, tmp_path: Path) -> None:
