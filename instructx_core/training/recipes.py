@@ -170,11 +170,7 @@ def tiny_mllm() -> Recipe:
 
 
 def tiny_mllm_words() -> Recipe:
-    """The language of editing. The vision tower stays, and with it the pools of encoded pictures.
-
-    It came late: before, an exchanged word that the MLLM had never read ("darker", "brighter") changed the query
-    features by 0.1 %, one that it knew ("red", "blue") by 15 % (docs/training.md).
-    """
+    """The language of editing (docs/training.md). The vision tower stays, and with it the pools of encoded pictures."""
     return Recipe(
         **_TINY
         | {
@@ -275,10 +271,7 @@ def tiny_stage2_mixed() -> Recipe:
 
 
 def tiny_focus() -> Recipe:
-    """What was weak after that: edits that hang on a word, and references. More samples, for they were fitted by heart.
-
-    (Success on images that were trained on was 52 %, on held-out ones 39 %.)
-    """
+    """What was weak after that: edits that hang on a word, and references. More samples, for they were fitted by heart."""
     return tiny_stage2_flat(
         name="tiny_focus",
         requires=(*_TINY_PARTS, "tiny_stage1", "tiny_stage2_mixed"),
@@ -365,10 +358,7 @@ def tiny_reference() -> Recipe:
 
 
 def tiny_source() -> Recipe:
-    """Compares how the source enters, on images: `--source-embedder tied` (the paper's words) and `own`.
-
-    Also stage 2 as it would be trained today: an MLLM that reads instructions, flat weights, mostly high noise.
-    """
+    """Compares how the source enters, on images: `--source-embedder tied` (the paper's words) and `own`."""
     return tiny_wide(
         name="tiny_source",
         requires=(*_TINY_PARTS, "tiny_mllm_words", "tiny_stage1"),
