@@ -271,7 +271,7 @@ def tiny_stage2_mixed() -> Recipe:
 
 
 def tiny_focus() -> Recipe:
-    """What was weak after that: edits that hang on a word, and references. More samples, for they were fitted by heart."""
+    """What was weak after that: words and references. More samples, for they were fitted by heart."""
     return tiny_stage2_flat(
         name="tiny_focus",
         requires=(*_TINY_PARTS, "tiny_stage1", "tiny_stage2_mixed"),
