@@ -40,7 +40,7 @@ def trained_pipeline(output: Path, last: str) -> InstructXPipeline:
     )
 
 
-def export(output: Path, target: Path, last: str = "tiny_stage3") -> None:
+def export(output: Path, target: Path, last: str = "tiny_reference") -> None:
     """bf16 files of the newest stage."""
     save_checkpoint(target, trained_pipeline(output, last), dtype=torch.bfloat16)
     logger.info("wrote %s", target)
