@@ -12,13 +12,13 @@ import contextlib
 import errno
 import os
 import re
-import tempfile
+import secrets
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -246,28 +246,39 @@ def claim_output(path: str | Path) -> Iterator[None]:
     path = Path(path)
     output_kind(path)
     lock = path.with_name(f".{path.name}.lock")
+    handle = None
+    try:  # from here on: an interrupt may come after any instruction
+        handle = _open_lock(path, lock)
+        if not _lock(handle.fileno(), lock):
+            raise InputError(f"{path}: another process is writing this file; wait for it or choose another name")
+        left = re.compile(rf"\.{re.escape(path.stem)}\.[a-z0-9_]{{8}}\.part{re.escape(path.suffix)}")
+        for file in path.absolute().parent.iterdir():
+            if left.fullmatch(file.name):
+                file.unlink(missing_ok=True)
+        yield
+    finally:
+        _give_up(handle, path, lock)
+
+
+def _open_lock(path: Path, lock: Path) -> IO[bytes]:
     try:
-        handle = lock.open("ab")
+        return lock.open("ab")
     except OSError as error:
         raise InputError(f"{path}: cannot write into its folder ({error.strerror}); choose another place") from None
-    with handle:
-        owned = False
-        try:  # from here on: an interrupt may come while the folder is searched
-            owned = _lock(handle.fileno(), lock)
-            if not owned:
-                raise InputError(f"{path}: another process is writing this file; wait for it or choose another name")
-            left = re.compile(rf"\.{re.escape(path.stem)}\.[a-z0-9_]{{8}}\.part{re.escape(path.suffix)}")
-            for file in path.absolute().parent.iterdir():
-                if left.fullmatch(file.name):
-                    file.unlink(missing_ok=True)
-            yield
-        finally:
-            if owned:
-                lock.unlink(missing_ok=True)  # while it is still locked
+
+
+def _give_up(handle: IO[bytes] | None, path: Path, lock: Path) -> None:
+    """Removes the lock file, while it is still locked, unless another process has it."""
+    if handle is None and not os.path.exists(lock):
+        return
+    with handle or _open_lock(path, lock) as held:  # no handle: the interrupt came just after the file was made
+        if _lock(held.fileno(), lock):
+            lock.unlink(missing_ok=True)
 
 
 def _lock(handle: int, path: Path) -> bool:
-    """Locks the open file at `path` for this process; False when another one has it or has just given it up."""
+    """Locks the open file at `path` for this process, also when it has it already; False when another one has it or
+    has just given it up."""
     try:
         import fcntl
     except ImportError:  # Windows: there is no lock that a crash lifts and that lets the file be removed
@@ -286,26 +297,27 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     Raises InputError when the folder cannot be written to, or the disk is full.
     """
     path = Path(path)
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=f".part{path.suffix}", dir=path.parent)
-    except OSError as error:
-        raise InputError(f"{path}: cannot write into its folder ({error.strerror}); choose another place") from None
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
+    try:  # it has its name before it is made, so that an interrupt finds it wherever it comes
+        _make(path, temporary)
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())  # on the disk before it takes the old one's place
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes private files; the result is an ordinary one
         os.replace(temporary, path)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         raise InputError(f"{path}: cannot be written ({error.strerror}); free some space first") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where it could not be made, it cannot be looked for either
+            temporary.unlink(missing_ok=True)
+
+
+def _make(path: Path, temporary: Path) -> None:
+    try:
+        temporary.touch(exist_ok=False)
+    except OSError as error:
+        raise InputError(f"{path}: cannot write into its folder ({error.strerror}); choose another place") from None
 
 
 def write_image(path: str | Path, frame_HWC: np.ndarray, alpha_HW: np.ndarray | None = None) -> None:
