@@ -1,20 +1,24 @@
-"""The model card of a trained tiny model: its runs and its benchmark as README.md and curves.png beside the weights.
+"""The model card of a trained tiny model: its runs and its benchmark as README.md and a plot beside the weights.
 
 Everything in it is read from the runs' own files and from the JSON of `instructx eval shapes`; nothing is typed in but
-the hardware. `instructx train card --output runs --evaluation OUT.json --hardware "..." --to FOLDER`.
+the hardware. A run that started from the shipped model adds its row to those of that model, which lie in history.json.
+`instructx train card --output runs --evaluation OUT.json --hardware "..." --to FOLDER`.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
 from ..config import preset
 from ..errors import InputError
+from ..weights import SHIPPED as SHIPPED_FOLDER
 from .plots import plot_metrics
-from .recipes import RECIPES
+from .recipes import SHIPPED
+from .tiny_recipes import RECIPES
 
 logger = logging.getLogger("instructx")
 
@@ -48,21 +52,49 @@ WHAT = {
     "tiny_mllm_words": "the MLLM's language model reads instructions as well",
     "tiny_stage3": "as tiny_weak with that MLLM, learning rate to zero",
     "tiny_reference": "all kinds of edits; references in more than half of the steps",
+    "tiny_decoder": "the VAE's decoder, on what edits make: lines, patterns, reference pictures",
 }
+HISTORY = "history.json"
 
 
-def run_row(folder: Path, name: str) -> str:
-    """One row of the table of runs: steps, batch, learning rate, seed and minutes of stepping."""
-    metrics = folder / name / "metrics.jsonl"
+def run_facts(output: Path, name: str) -> dict[str, Any]:
+    """What the table says of one run; minutes are those of stepping. Raises InputError when it has not run."""
+    metrics = output / name / "metrics.jsonl"
     if not metrics.is_file():
         raise InputError(f"no {metrics}; run `instructx train {name}` first")
     rows = [json.loads(line) for line in metrics.read_text().splitlines()]
-    minutes = sum(row.get("seconds", 0.0) for row in rows) / 60
-    recipe = json.loads((folder / name / "recipe.json").read_text())
-    rate = f"{recipe['learning_rate']:g}{'' if recipe['learning_rate_decay'] == 'constant' else ' to 0'}"
-    batch = f"{recipe['image_batch']}, {recipe['video_batch']}"
-    steps = max(row["step"] for row in rows)
-    return f"| `{name}` | {WHAT[name]} | {steps:,} | {batch} | {rate} | {recipe['seed']} | {minutes:.0f} |"
+    recipe = json.loads((output / name / "recipe.json").read_text())
+    return {
+        "recipe": name,
+        "what": WHAT[name],
+        "steps": max(row["step"] for row in rows),
+        "batch": [recipe["image_batch"], recipe["video_batch"]],
+        "learning_rate": recipe["learning_rate"],
+        "falls": recipe["learning_rate_decay"] != "constant",
+        "seed": recipe["seed"],
+        "minutes": round(sum(row.get("seconds", 0.0) for row in rows) / 60),
+    }
+
+
+def history(output: Path, last: str) -> dict[str, Any]:
+    """Runs and plots that led to the final weights of `last`, in order."""
+    if SHIPPED in RECIPES[last]().requires:
+        earlier = json.loads((SHIPPED_FOLDER / HISTORY).read_text())
+        return {
+            "runs": [*earlier["runs"], run_facts(output, last)],
+            "plots": [*earlier["plots"], f"curves-{last}.png"],
+        }
+    names = [name for name in RECIPES if name in WHAT and SHIPPED not in RECIPES[name]().requires]
+    return {"runs": [run_facts(output, name) for name in names], "plots": ["curves.png"]}
+
+
+def run_row(run: dict[str, Any]) -> str:
+    rate = f"{run['learning_rate']:g}{' to 0' if run['falls'] else ''}"
+    images, clips = run["batch"]
+    return (
+        f"| `{run['recipe']}` | {run['what']} | {run['steps']:,} | {images}, {clips} | {rate} | {run['seed']} "
+        f"| {run['minutes']} |"
+    )
 
 
 def score_cell(score: dict[str, Any] | None) -> str:
@@ -81,11 +113,12 @@ def score_rows(evaluation: dict[str, Any]) -> list[str]:
     return rows
 
 
-def card(output: Path, evaluation: dict[str, Any], hardware: str) -> str:
+def card(past: dict[str, Any], evaluation: dict[str, Any], hardware: str) -> str:
     """The card's text."""
     settings = evaluation["settings"]
     steps = settings["steps"] or preset("tiny").sampling.num_steps
-    runs = "\n".join(run_row(output, name) for name in RECIPES if name in WHAT)
+    runs = "\n".join(run_row(run) for run in past["runs"])
+    plots = "\n".join(f"![Losses and success on the validation split]({plot})" for plot in past["plots"])
     scores = "\n".join(score_rows(evaluation))
     errors = [f"{evaluation[modality]['pixel_error']:.3f}" for modality in ("image", "video")]
     return f"""# The tiny model
@@ -108,7 +141,7 @@ as clips in training.
 
 Mean absolute pixel error in [0, 1]: images {errors[0]}, clips {errors[1]}.
 
-![Losses and success on the validation split from stage 2 on](curves.png)
+{plots}
 
 ## How it was made
 
@@ -120,15 +153,26 @@ Batches are images, clips; minutes are those of training steps, without renderin
 {runs}
 
 Source and reference latents have embedders of their own; docs/training.md compares that with adding the source to the
-noisy latent before the shared embedding.
+noisy latent before the shared embedding. It also says where runs of the shipped model were resumed with another number
+of steps, so that their learning rate is not one straight line.
 """
 
 
-def write_card(output: Path, evaluation: Path, hardware: str, target: Path) -> None:
-    """README.md and curves.png into `target`. Raises InputError when a run or the evaluation is missing."""
+def write_card(output: Path, evaluation: Path, hardware: str, target: Path, last: str) -> None:
+    """README.md, history.json and the plot of the newest run into `target`; the plots of earlier runs are copied.
+
+    Raises InputError when a run or the evaluation is missing.
+    """
     if not evaluation.is_file():
         raise InputError(f"no {evaluation}; write it with `instructx eval shapes --json {evaluation}`")
-    text = card(output, json.loads(evaluation.read_text()), hardware)
-    plot_metrics([output / name / "metrics.jsonl" for name in SHOWN], target / "curves.png")
+    past = history(output, last)
+    text = card(past, json.loads(evaluation.read_text()), hardware)
+    *earlier, newest = past["plots"]
+    shown = SHOWN if not earlier else (last,)
+    plot_metrics([output / name / "metrics.jsonl" for name in shown], target / newest)
+    for plot in earlier:
+        if target != SHIPPED_FOLDER:
+            shutil.copyfile(SHIPPED_FOLDER / plot, target / plot)
+    (target / HISTORY).write_text(json.dumps(past, indent=1) + "\n", encoding="utf-8")
     (target / "README.md").write_text(text, encoding="utf-8")
     logger.info("wrote %s", target / "README.md")

@@ -10,7 +10,7 @@ from ..errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from .recipes import RECIPES
+    from .tiny_recipes import RECIPES
 
     parser.add_argument(
         "recipe",
@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source-embedder", choices=["tied", "own"], help="how the source enters the DiT")
     parser.add_argument("--threads", type=int, help="CPU threads")
     parser.add_argument("--to", type=Path, help="export, card: folder to write")
+    parser.add_argument("--last", choices=list(RECIPES), default="tiny_decoder", help="export, card: the newest run")
     parser.add_argument("--evaluation", type=Path, help="card: JSON of `instructx eval shapes`")
     parser.add_argument("--hardware", default="unstated hardware", help="card: what the runs ran on, in words")
 
@@ -34,8 +35,8 @@ def run(args: argparse.Namespace) -> int:
 
     import torch
 
-    from .recipes import RECIPES
     from .run import train
+    from .tiny_recipes import RECIPES
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if args.threads:
@@ -66,6 +67,6 @@ def _finish(args: argparse.Namespace) -> None:
     if args.to is None or (args.recipe == "card" and args.evaluation is None):
         raise InputError(f"{args.recipe} needs --to FOLDER{' and --evaluation JSON' if args.recipe == 'card' else ''}")
     if args.recipe == "export":
-        export(args.output, args.to)
+        export(args.output, args.to, args.last)
     else:
-        write_card(args.output, args.evaluation, args.hardware, args.to)
+        write_card(args.output, args.evaluation, args.hardware, args.to, args.last)

@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..pipeline import InstructXPipeline
 from ..schedule import build_scheduler
 from ..weights import save_checkpoint
-from .recipes import RECIPES
+from .tiny_recipes import RECIPES
 from .world_text import world_tokenizer
 
 logger = logging.getLogger("instructx")
@@ -40,7 +40,7 @@ def trained_pipeline(output: Path, last: str) -> InstructXPipeline:
     )
 
 
-def export(output: Path, target: Path, last: str = "tiny_reference") -> None:
+def export(output: Path, target: Path, last: str) -> None:
     """bf16 files of the newest stage."""
     save_checkpoint(target, trained_pipeline(output, last), dtype=torch.bfloat16)
     logger.info("wrote %s", target)

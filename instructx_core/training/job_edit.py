@@ -82,24 +82,23 @@ class Parts:
 
 
 def load_parts(recipe: Recipe, config: InstructXConfig, output: Path) -> Parts:
-    """What `recipe` starts from: pretrained parts, then LoRA layers, then the stages that it requires.
+    """What `recipe` starts from: everything that it requires, in that order, and LoRA layers, trained or new.
 
     Raises InputError when a required recipe has no final weights under `output`.
     """
     torch.manual_seed(recipe.seed)
     vae, encoder, denoiser = build_vae(config.vae), build_encoder(config), build_denoiser(config)
     root = nn.ModuleDict({"vae": vae, "encoder": encoder, "denoiser": denoiser})
-    stages = []
+    trained: set[str] = set()
     for required in recipe.requires:
         tensors = {k: v for k, v in final_weights(output, required).items() if not k.startswith("text_encoder.")}
-        if any(".lora_" in name for name in tensors):
-            stages.append(tensors)
-        else:
-            load_into(root, tensors)
-    encoder.add_lora(config.lora)
-    for tensors in stages:
+        if any(".lora_" in name for name in tensors) and not any(".lora_" in name for name in trained):
+            encoder.add_lora(config.lora)
         load_into(root, tensors)
-    _start_reference_embedder(denoiser, {name for tensors in stages for name in tensors})
+        trained |= set(tensors)
+    if not any(".lora_" in name for name in trained):
+        encoder.add_lora(config.lora)
+    _start_reference_embedder(denoiser, trained)
     speed_up_single_frames(vae)
     vae.requires_grad_(False).eval()
     return Parts(vae, encoder, denoiser, root)

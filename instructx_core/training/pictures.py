@@ -6,10 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
 GAP = 4  # pixels between cells
+
+
+def to_pixels(frames_FHWC: np.ndarray) -> Tensor:
+    """uint8 (F,H,W,3) -> [-1,1] (3,F,H,W)."""
+    return torch.from_numpy(frames_FHWC).permute(3, 0, 1, 2).float() / 127.5 - 1
 
 
 def to_uint8(pixels: Tensor) -> np.ndarray:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKLWan
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -28,7 +29,7 @@ from ..instruction import InstructXEncoder
 from ..pipeline import encode_latents
 from ..positions import Grid
 from ..vision import prepare_pictures
-from .job_vae import to_pixels
+from .pictures import to_pixels
 
 SHARD = {"image": 500, "video": 50}
 CHUNK = {"image": 50, "video": 4}  # encoded at once
@@ -50,9 +51,10 @@ class Pool:
         return self.tensors[name][torch.from_numpy(indices)].float()
 
 
-def fingerprint(*modules: nn.Module) -> str:
+def fingerprint(vae: AutoencoderKLWan, *modules: nn.Module) -> str:
+    """Of everything that a pool is computed with. The VAE's decoder is not: it may be trained further."""
     digest = hashlib.sha256()
-    for module in modules:
+    for module in (vae.encoder, vae.quant_conv, *modules):
         for name, parameter in module.named_parameters():
             digest.update(name.encode())
             digest.update(parameter.detach().float().cpu().numpy().tobytes())
@@ -76,8 +78,8 @@ def grids(config: InstructXConfig, encoder: InstructXEncoder, modality: str) -> 
     return encoder.grid_of(frames, size, size, modality), encoder.grid_of(1, size, size, "reference")
 
 
-def _latents(vae: nn.Module, clips: list[np.ndarray]) -> Tensor:
-    return encode_latents(vae, torch.stack([to_pixels(clip) for clip in clips])).half()  # type: ignore[arg-type]
+def _latents(vae: AutoencoderKLWan, clips: list[np.ndarray]) -> Tensor:
+    return encode_latents(vae, torch.stack([to_pixels(clip) for clip in clips])).half()
 
 
 def _features(encoder: InstructXEncoder, clips: list[np.ndarray], kind: str) -> Tensor:
@@ -86,7 +88,7 @@ def _features(encoder: InstructXEncoder, clips: list[np.ndarray], kind: str) -> 
 
 
 def edit_chunk(
-    vae: nn.Module, encoder: InstructXEncoder, split: str, numbers: range, modality: str, has_reference: bool
+    vae: AutoencoderKLWan, encoder: InstructXEncoder, split: str, numbers: range, modality: str, has_reference: bool
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Latents (N,C,T,H,W), features (N,S,D) and instructions of the samples."""
     samples = [edit_sample(split, number, modality, has_reference) for number in numbers]
@@ -102,7 +104,9 @@ def edit_chunk(
     return tensors, [s.instruction for s in samples]
 
 
-def scene_chunk(vae: nn.Module, split: str, numbers: range, modality: str) -> tuple[dict[str, Tensor], list[str]]:
+def scene_chunk(
+    vae: AutoencoderKLWan, split: str, numbers: range, modality: str
+) -> tuple[dict[str, Tensor], list[str]]:
     """Latents and captions of scenes without an edit."""
     scenes = [shapes.scene_sample(split, number, modality, shapes.looks_of(modality)) for number in numbers]
     return {"target": _latents(vae, [frames for frames, _, _ in scenes])}, [caption for _, caption, _ in scenes]
@@ -151,7 +155,7 @@ def read_shard(path: Path) -> Pool:
 
 def edit_pool(
     output: Path,
-    vae: nn.Module,
+    vae: AutoencoderKLWan,
     encoder: InstructXEncoder,
     *,
     split: str,
@@ -168,6 +172,6 @@ def edit_pool(
     )
 
 
-def scene_pool(output: Path, vae: nn.Module, *, split: str, modality: str, start: int, count: int) -> Pool:
+def scene_pool(output: Path, vae: AutoencoderKLWan, *, split: str, modality: str, start: int, count: int) -> Pool:
     folder = output / "pools" / f"scene-{split}-{modality}-v{VERSION}-{fingerprint(vae)}"
     return build_pool(folder, lambda n: scene_chunk(vae, split, n, modality), start, count, modality)

@@ -16,12 +16,17 @@ from torch import Tensor, nn
 
 from ..config import InstructXConfig, preset
 from ..errors import InputError
-from .recipes import Recipe
+from .recipes import SHIPPED, Recipe
 from .trainer import Trainer
 
 
 def final_weights(output: Path, recipe_name: str) -> dict[str, Tensor]:
-    """Raises InputError when that recipe has not been trained to its end under `output`."""
+    """What `recipe_name` trained, or for SHIPPED every tensor of the shipped model, LoRA apart.
+
+    Raises InputError when that recipe has not been trained to its end under `output`.
+    """
+    if recipe_name == SHIPPED:
+        return shipped_weights()
     path = output / recipe_name / "final.safetensors"
     if not path.is_file():
         raise InputError(f"{path} is missing; run `instructx train {recipe_name} --output {output}` first")
@@ -30,6 +35,15 @@ def final_weights(output: Path, recipe_name: str) -> dict[str, Tensor]:
             return {key: file.get_tensor(key) for key in file.keys()}
     except SafetensorError as error:
         raise InputError(f"{path} cannot be read ({error}); train {recipe_name} again") from error
+
+
+def shipped_weights() -> dict[str, Tensor]:
+    """The model in this package under the names of ModuleDict(vae=, encoder=, denoiser=), fp32."""
+    from ..weights import load_pipeline
+
+    pipeline = load_pipeline(dtype=torch.float32, merge_lora=False)
+    parts = {"vae": pipeline.vae, "encoder": pipeline.encoder, "denoiser": pipeline.transformer}
+    return {name: p.detach() for name, p in nn.ModuleDict(parts).named_parameters()}
 
 
 def load_into(root: nn.Module, tensors: dict[str, Tensor]) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from instructx_core.errors import InputError
-from instructx_core.training.card import WHAT, write_card
-from instructx_core.training.recipes import RECIPES
+from instructx_core.training.card import HISTORY, WHAT, run_facts, run_row, write_card
+from instructx_core.training.tiny_recipes import RECIPES
+from instructx_core.weights import SHIPPED
 
 
 def rate(success: float) -> dict[str, Any]:
@@ -46,7 +47,7 @@ def evaluation(tmp_path: Path) -> Path:
 def test_card(runs: Path, evaluation: Path, tmp_path: Path) -> None:
     target = tmp_path / "model"
     target.mkdir()
-    write_card(runs, evaluation, "one abacus", target)
+    write_card(runs, evaluation, "one abacus", target, "tiny_reference")
     text = (target / "README.md").read_text()
     assert "| add | 90.0 [45.0, 100.0] | 70.0 [35.0, 100.0] |" in text
     assert "| reference tasks, both together | 40.0 [20.0, 100.0] | |" in text
@@ -55,12 +56,24 @@ def test_card(runs: Path, evaluation: Path, tmp_path: Path) -> None:
     row = next(line for line in text.splitlines() if line.startswith("| `tiny_stage1`"))
     assert row.endswith("| 5 | 32, 16 | 0.001 | 0 | 5 |")
     assert (target / "curves.png").stat().st_size > 10_000
+    assert json.loads((target / HISTORY).read_text())["runs"][0]["recipe"] == "tiny_vae_image"
+
+
+def test_a_run_that_started_from_the_shipped_model_adds_a_row(runs: Path, evaluation: Path, tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    target.mkdir()
+    write_card(runs, evaluation, "one abacus", target, "tiny_decoder")
+    shipped = json.loads((SHIPPED / HISTORY).read_text())
+    rows = [line for line in (target / "README.md").read_text().splitlines() if line.startswith("| `tiny_")]
+    assert rows == [run_row(run) for run in shipped["runs"]] + [run_row(run_facts(runs, "tiny_decoder"))]
+    for plot in (*shipped["plots"], "curves-tiny_decoder.png"):
+        assert f"]({plot})" in (target / "README.md").read_text() and (target / plot).is_file()
 
 
 def test_card_without_a_run_or_an_evaluation(runs: Path, evaluation: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="write it with"):
-        write_card(runs, tmp_path / "none.json", "x", tmp_path)
+        write_card(runs, tmp_path / "none.json", "x", tmp_path, "tiny_reference")
     (runs / "tiny_dit" / "metrics.jsonl").unlink()
     with pytest.raises(InputError, match="instructx train tiny_dit"):
-        write_card(runs, evaluation, "x", tmp_path)
+        write_card(runs, evaluation, "x", tmp_path, "tiny_reference")
     assert not (tmp_path / "README.md").exists()

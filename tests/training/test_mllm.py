@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 
 from instructx_core import shapes
 from instructx_core.training.job_mllm import MllmJob
-from instructx_core.training.recipes import Recipe, tiny_mllm_words
+from instructx_core.training.recipes import Recipe
+from instructx_core.training.tiny_recipes import tiny_mllm_words
 from instructx_core.weights import SHIPPED
 
 sys.path.insert(0, str(Path(__file__).parent))
