@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import document
 import torch
 
 STEPS = (2, 4, 6, 8, 12, 20, 30)
@@ -32,7 +32,6 @@ CACHES = (
     "mag:0.2",
     "taylorseer:2",
 )
-MARKS = ("<!-- steps -->", "<!-- end of steps -->")
 
 
 @dataclass
@@ -177,14 +176,6 @@ def plot(rows: list[Row], path: Path) -> None:
     figure.savefig(path)
 
 
-def write(path: Path, text: str) -> None:
-    page = path.read_text(encoding="utf-8")
-    if any(page.count(mark) != 1 for mark in MARKS):
-        raise SystemExit(f"error: {path} must hold the marks {MARKS[0]} and {MARKS[1]} once")
-    body = f"{MARKS[0]}\n\n{text}\n\n{MARKS[1]}"
-    path.write_text(re.sub(f"{MARKS[0]}.*{MARKS[1]}", lambda _: body, page, flags=re.S), encoding="utf-8")
-
-
 def main() -> None:
     args = arguments()
     from instructx_core.weights import SHIPPED, find_files
@@ -197,7 +188,7 @@ def main() -> None:
     if args.plot:
         plot(rows, args.plot)
     if args.write:
-        write(args.write, text)
+        document.write(args.write, "steps", text)
 
 
 if __name__ == "__main__":
