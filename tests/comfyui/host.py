@@ -133,8 +133,8 @@ def _boot_code(main: Path, argv: list[str]) -> str:
 class Host:
     """One running ComfyUI with the pack. `base` holds custom_nodes, models, input, output, user and host.log.
 
-    packs: folder names to install the pack under. extra: more arguments for main.py, e.g. ("--novram",). files: copied
-    into custom_nodes, e.g. a test's own node.
+    packs: folder names to install the pack under. extra: more arguments for main.py, e.g. ("--fast",). files: copied
+    into custom_nodes, e.g. a test's own node, or the folder of another pack.
     """
 
     def __init__(
@@ -155,7 +155,8 @@ class Host:
         for name in packs:
             install_pack(base / "custom_nodes", name)
         for file in files:
-            shutil.copy2(file, base / "custom_nodes" / file.name)
+            copy = shutil.copytree if file.is_dir() else shutil.copy2
+            copy(file, base / "custom_nodes" / file.name)
 
     # --- life ------------------------------------------------------------------------------------------------------
 
