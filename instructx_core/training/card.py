@@ -18,6 +18,7 @@ from ..errors import InputError
 from ..weights import SHIPPED as SHIPPED_FOLDER
 from .plots import plot_metrics
 from .recipes import SHIPPED
+from .run import started_from
 from .tiny_recipes import RECIPES
 
 logger = logging.getLogger("instructx")
@@ -78,13 +79,14 @@ def run_facts(output: Path, name: str) -> dict[str, Any]:
 
 def history(output: Path, last: str) -> dict[str, Any]:
     """Runs and plots that led to the final weights of `last`, in order."""
-    if SHIPPED in RECIPES[last]().requires:
+    if SHIPPED in started_from(output, last):
         earlier = json.loads((SHIPPED_FOLDER / HISTORY).read_text())
         return {
             "runs": [*earlier["runs"], run_facts(output, last)],
             "plots": [*earlier["plots"], f"curves-{last}.png"],
         }
-    names = [name for name in RECIPES if name in WHAT and SHIPPED not in RECIPES[name]().requires]
+    names = [name for name in RECIPES if name in WHAT]
+    names = names[: names.index(last) + 1]
     return {"runs": [run_facts(output, name) for name in names], "plots": ["curves.png"]}
 
 
@@ -165,6 +167,8 @@ def write_card(output: Path, evaluation: Path, hardware: str, target: Path, last
     """
     if not evaluation.is_file():
         raise InputError(f"no {evaluation}; write it with `instructx eval shapes --json {evaluation}`")
+    if last not in WHAT:
+        raise InputError(f"{last} makes no model to ship; --last takes one of {', '.join(WHAT)}")
     past = history(output, last)
     text = card(past, json.loads(evaluation.read_text()), hardware)
     *earlier, newest = past["plots"]

@@ -10,6 +10,7 @@ from ..errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from .recipes import SHIPPED
     from .tiny_recipes import RECIPES
 
     parser.add_argument(
@@ -21,6 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, help="train this many steps instead of the recipe's")
     parser.add_argument("--seed", type=int, help="seed of data, noise and initial weights (default: the recipe's)")
     parser.add_argument("--stop-at", type=int, help="stop after this step; the same command resumes")
+    parser.add_argument(
+        "--start", choices=[SHIPPED], help="start from the model in this package instead of the runs that it requires"
+    )
     parser.add_argument("--source-embedder", choices=["tied", "own"], help="how the source enters the DiT")
     parser.add_argument("--threads", type=int, help="CPU threads")
     parser.add_argument("--to", type=Path, help="export, card: folder to write")
@@ -45,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
         _finish(args)
         return 0
     changes = {"num_steps": args.steps, "seed": args.seed, "source_embedder": args.source_embedder}
+    changes["requires"] = (args.start,) if args.start else None
     recipe = dataclasses.replace(RECIPES[args.recipe](), **{k: v for k, v in changes.items() if v is not None})
     if args.source_embedder:
         recipe = dataclasses.replace(recipe, name=f"{recipe.name}_{args.source_embedder}")

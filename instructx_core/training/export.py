@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 
 from ..config import preset
-from ..errors import InputError
 from ..pipeline import InstructXPipeline
 from ..schedule import build_scheduler
 from ..weights import save_checkpoint
+from .run import started_from
 from .tiny_recipes import RECIPES
 from .world_text import world_tokenizer
 
@@ -25,11 +25,10 @@ def trained_pipeline(output: Path, last: str) -> InstructXPipeline:
 
     from .job_edit import edit_config, load_parts
 
-    if last not in RECIPES:
-        raise InputError(f"unknown recipe {last!r}; known: {', '.join(RECIPES)}")
     recipe = RECIPES[last]()
+    recipe = dataclasses.replace(recipe, requires=(*started_from(output, last), last))
     config = edit_config(recipe, preset(recipe.preset))
-    parts = load_parts(dataclasses.replace(recipe, requires=(*recipe.requires, last)), config, output)
+    parts = load_parts(recipe, config, output)
     return InstructXPipeline(
         vae=parts.vae,
         transformer=parts.denoiser,

@@ -37,6 +37,14 @@ def final_weights(output: Path, recipe_name: str) -> dict[str, Tensor]:
         raise InputError(f"{path} cannot be read ({error}); train {recipe_name} again") from error
 
 
+def started_from(output: Path, recipe_name: str) -> tuple[str, ...]:
+    """What a run required: its recipe's, or SHIPPED. Raises InputError when there is no such run."""
+    path = output / recipe_name / "recipe.json"
+    if not path.is_file():
+        raise InputError(f"{path} is missing; run `instructx train {recipe_name} --output {output}` first")
+    return tuple(json.loads(path.read_text())["requires"])
+
+
 def shipped_weights() -> dict[str, Tensor]:
     """The model in this package under the names of ModuleDict(vae=, encoder=, denoiser=), fp32."""
     from ..weights import load_pipeline

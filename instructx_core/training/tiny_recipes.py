@@ -1,8 +1,7 @@
 """The recipes of the tiny model, and RECIPES: every recipe by its name, for `instructx train NAME`.
 
 The tiny model has no pretrained parts to start from, so `tiny_vae`, `tiny_mllm` and `tiny_dit` train its counterparts
-of the Wan VAE, of Qwen2.5-VL and of the Wan DiT first. A recipe that requires SHIPPED starts from the model in this
-package instead of from other runs.
+of the Wan VAE, of Qwen2.5-VL and of the Wan DiT first.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .recipes import SHIPPED, Recipe, stage1, stage2, stage3
+from .recipes import Recipe, stage1, stage2, stage3
 
 _TINY_PARTS = ("tiny_vae", "tiny_mllm", "tiny_dit")
 _TINY: dict[str, Any] = {
@@ -267,7 +266,7 @@ def tiny_decoder() -> Recipe:
     """
     return tiny_vae_image(
         name="tiny_decoder",
-        requires=(SHIPPED,),
+        requires=(*_TINY_PARTS, "tiny_mllm_words", "tiny_stage1", "tiny_reference"),
         train=("vae.decoder",),
         pictures="edits",
         num_steps=4000,

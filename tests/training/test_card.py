@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,8 @@ def test_card(runs: Path, evaluation: Path, tmp_path: Path) -> None:
 def test_a_run_that_started_from_the_shipped_model_adds_a_row(runs: Path, evaluation: Path, tmp_path: Path) -> None:
     target = tmp_path / "model"
     target.mkdir()
+    recipe = dataclasses.replace(RECIPES["tiny_decoder"](), requires=("shipped",))  # --start shipped
+    (runs / "tiny_decoder" / "recipe.json").write_text(json.dumps(recipe.as_json()))
     write_card(runs, evaluation, "one abacus", target, "tiny_decoder")
     shipped = json.loads((SHIPPED / HISTORY).read_text())
     rows = [line for line in (target / "README.md").read_text().splitlines() if line.startswith("| `tiny_")]
@@ -73,6 +76,8 @@ def test_a_run_that_started_from_the_shipped_model_adds_a_row(runs: Path, evalua
 def test_card_without_a_run_or_an_evaluation(runs: Path, evaluation: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="write it with"):
         write_card(runs, tmp_path / "none.json", "x", tmp_path, "tiny_reference")
+    with pytest.raises(InputError, match="tiny_source makes no model"):
+        write_card(runs, evaluation, "x", tmp_path, "tiny_source")
     (runs / "tiny_dit" / "metrics.jsonl").unlink()
     with pytest.raises(InputError, match="instructx train tiny_dit"):
         write_card(runs, evaluation, "x", tmp_path, "tiny_reference")

@@ -82,6 +82,7 @@ def test_training_starts_from_the_shipped_model(tmp_path: Path) -> None:
     vae = {name.removeprefix("vae."): value for name, value in weights.items() if name.startswith("vae.")}
     assert all(torch.equal(value, kept.vae.state_dict()[name]) for name, value in vae.items())
     (tmp_path / "tiny_decoder").mkdir()
+    (tmp_path / "tiny_decoder" / "recipe.json").write_text('{"requires": ["shipped"]}')
     changed = {"vae.post_quant_conv.bias": weights["vae.post_quant_conv.bias"] + 1}
     save_file(changed, tmp_path / "tiny_decoder" / "final.safetensors")
     shutil.copyfile(SHIPPED_FOLDER / "tokenizer.json", tmp_path / "tokenizer.json")  # world_tokenizer takes 20 s
