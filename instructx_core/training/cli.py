@@ -23,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, help="seed of data, noise and initial weights (default: the recipe's)")
     parser.add_argument("--stop-at", type=int, help="stop after this step; the same command resumes")
     parser.add_argument(
-        "--start", choices=[SHIPPED], help="start from the model in this package instead of the runs that it requires"
+        "--start",
+        choices=[SHIPPED],
+        help="start from the model in this package instead of the runs that the recipe requires",
     )
     parser.add_argument("--source-embedder", choices=["tied", "own"], help="how the source enters the DiT")
     parser.add_argument("--threads", type=int, help="CPU threads")
@@ -48,11 +50,11 @@ def run(args: argparse.Namespace) -> int:
     if args.recipe in ("export", "card"):
         _finish(args)
         return 0
-    changes = {"num_steps": args.steps, "seed": args.seed, "source_embedder": args.source_embedder}
-    changes["requires"] = (args.start,) if args.start else None
-    recipe = dataclasses.replace(RECIPES[args.recipe](), **{k: v for k, v in changes.items() if v is not None})
-    if args.source_embedder:
-        recipe = dataclasses.replace(recipe, name=f"{recipe.name}_{args.source_embedder}")
+    recipe = RECIPES[args.recipe]().with_source(args.source_embedder)
+    if args.start and (recipe.preset != "tiny" or recipe.job not in ("edit", "vae")):
+        raise InputError(f"--start {args.start} is for recipes that train that model further; {recipe.name} does not")
+    changes = {"num_steps": args.steps, "seed": args.seed, "requires": (args.start,) if args.start else None}
+    recipe = dataclasses.replace(recipe, **{k: v for k, v in changes.items() if v is not None})
     try:
         final = train(recipe, args.output, args.stop_at)
     except FloatingPointError as error:
@@ -68,10 +70,11 @@ def _finish(args: argparse.Namespace) -> None:
     """The two verbs that train nothing."""
     from .card import write_card
     from .export import export
+    from .tiny_recipes import RECIPES
 
     if args.to is None or (args.recipe == "card" and args.evaluation is None):
         raise InputError(f"{args.recipe} needs --to FOLDER{' and --evaluation JSON' if args.recipe == 'card' else ''}")
     if args.recipe == "export":
-        export(args.output, args.to, args.last)
+        export(args.output, args.to, RECIPES[args.last]().with_source(args.source_embedder))
     else:
         write_card(args.output, args.evaluation, args.hardware, args.to, args.last)

@@ -12,21 +12,20 @@ from ..config import preset
 from ..pipeline import InstructXPipeline
 from ..schedule import build_scheduler
 from ..weights import save_checkpoint
+from .recipes import Recipe
 from .run import started_from
-from .tiny_recipes import RECIPES
 from .world_text import world_tokenizer
 
 logger = logging.getLogger("instructx")
 
 
-def trained_pipeline(output: Path, last: str) -> InstructXPipeline:
-    """The pipeline with the final weights of `last` and of everything it requires."""
+def trained_pipeline(output: Path, last: Recipe) -> InstructXPipeline:
+    """The pipeline with the final weights of the run `last` and of everything that it started from."""
     from transformers import PreTrainedTokenizerFast
 
     from .job_edit import edit_config, load_parts
 
-    recipe = RECIPES[last]()
-    recipe = dataclasses.replace(recipe, requires=(*started_from(output, last), last))
+    recipe = dataclasses.replace(last, requires=(*started_from(output, last.name), last.name))
     config = edit_config(recipe, preset(recipe.preset))
     parts = load_parts(recipe, config, output)
     return InstructXPipeline(
@@ -39,7 +38,7 @@ def trained_pipeline(output: Path, last: str) -> InstructXPipeline:
     )
 
 
-def export(output: Path, target: Path, last: str) -> None:
+def export(output: Path, target: Path, last: Recipe) -> None:
     """bf16 files of the newest stage."""
     save_checkpoint(target, trained_pipeline(output, last), dtype=torch.bfloat16)
     logger.info("wrote %s", target)

@@ -73,6 +73,12 @@ class Recipe:
         """JSON-ready dict; lists instead of tuples so that it compares equal after a round trip."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
 
+    def with_source(self, embedder: Literal["tied", "own"] | None) -> Recipe:
+        """The same run with this way for the source into the DiT, in a folder of its own; None: itself."""
+        if embedder is None:
+            return self
+        return dataclasses.replace(self, source_embedder=embedder, name=f"{self.name}_{embedder}")
+
 
 def stage1(preset: str = "paper_14b", **overrides: Any) -> Recipe:
     """Feature alignment: image queries, LoRA and connector learn to speak to a frozen DiT."""

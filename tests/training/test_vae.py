@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from instructx_core.training.export import trained_pipeline
 from instructx_core.training.job_vae import EDITS, VaeJob, edit_picture, picture_batch, weigh
 from instructx_core.training.recipes import SHIPPED, Recipe
 from instructx_core.training.run import final_weights
+from instructx_core.training.tiny_recipes import RECIPES
 from instructx_core.training.trainer import Trainer
 from instructx_core.weights import SHIPPED as SHIPPED_FOLDER
 from instructx_core.weights import load_pipeline
@@ -86,10 +88,26 @@ def test_training_starts_from_the_shipped_model(tmp_path: Path) -> None:
     changed = {"vae.post_quant_conv.bias": weights["vae.post_quant_conv.bias"] + 1}
     save_file(changed, tmp_path / "tiny_decoder" / "final.safetensors")
     shutil.copyfile(SHIPPED_FOLDER / "tokenizer.json", tmp_path / "tokenizer.json")  # world_tokenizer takes 20 s
-    pipeline = trained_pipeline(tmp_path, "tiny_decoder")
+    pipeline = trained_pipeline(tmp_path, RECIPES["tiny_decoder"]())
     states = {"transformer": pipeline.transformer, "encoder": pipeline.encoder}
     for name, module in states.items():
         expected = getattr(kept, name).state_dict()
         assert {k: v.shape for k, v in module.state_dict().items()} == {k: v.shape for k, v in expected.items()}
         assert all(torch.equal(value, expected[key]) for key, value in module.state_dict().items())
     assert torch.equal(pipeline.vae.post_quant_conv.bias, changed["vae.post_quant_conv.bias"])
+
+
+def test_a_part_that_comes_before_the_model_does_not_start_from_it(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "instructx_core",
+        "train",
+        "tiny_mllm",
+        "--start",
+        "shipped",
+        "--output",
+        str(tmp_path),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and "tiny_mllm does not" in done.stderr and not list(tmp_path.iterdir())
