@@ -1,6 +1,7 @@
 """The node chain against instructx_core's pipeline: same seed, same picture, and the same latents after each step.
 
-Pictures on the shipped tiny model (profile instructx); latents on it and on a random model with Kiwi-Edit's switches.
+Pictures on the shipped tiny model; latents on random models of both profiles too: the paper's, whose source and
+reference go through the DiT's own embedder, and Kiwi-Edit's.
 
 Both run in fp32 on the CPU from the same CPU noise and noise levels; the paths share no code below the encoder's
 transformers modules (native Wan and VAE of the host against diffusers'), so only rounding differs. Pixels in [0, 1];
@@ -10,6 +11,7 @@ tolerance 1e-4, a fortieth of one 8-bit level. Measured: at most 2.1e-6 on Comfy
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -52,35 +54,57 @@ def shipped_both(comfy: Any, pack: Callable[[str], ModuleType], shipped: Path) -
     return Both(pack, shipped)
 
 
+def random_config(profile: str) -> Any:
+    """Random weights' config. instructx: the paper's (exact slice, tied embedders, no scale, reference last).
+
+    kiwi: its switches (tail slice, own embedders, sigma, reference first and in context).
+    """
+    from instructx_core.config import kiwi_5b, tiny
+
+    base = tiny()
+    switches = {
+        "instructx": {"source_embedder": "tied", "reference_embedder": "tied"},
+        "kiwi": {"source_scale": "sigma", "reference_position": "first"},
+    }[profile]
+    counts = {"num_image_queries": 4, "num_video_queries": 6}
+    instruction = dataclasses.replace(base.instruction, **counts)
+    if profile == "kiwi":
+        pixels = {"min_pixels": 112 * 112, "max_pixels": 112 * 112, "max_reference_pixels": 28 * 28 * 5}
+        instruction = dataclasses.replace(kiwi_5b().instruction, **counts, **pixels, num_reference_queries=5)
+    return dataclasses.replace(
+        base,
+        name=f"parity_{profile}",
+        profile=profile,
+        instruction=instruction,
+        denoiser=dataclasses.replace(base.denoiser, num_layers=2, **switches),
+        sampling=dataclasses.replace(base.sampling, shift=5.0),
+    )
+
+
 @pytest.fixture(scope="module")
-def kiwi_both(
+def random_both(
     comfy: Any,
     pack: Callable[[str], ModuleType],
     load_helper: Callable[[str, str], ModuleType],
     tmp_path_factory: pytest.TempPathFactory,
-) -> Both:
-    """Random weights with Kiwi-Edit's switches: tail slice, own embedders, sigma, reference first and in context."""
+) -> Callable[[str], Both]:
+    """random_both(profile): a model of random weights."""
     import folder_paths
 
-    from instructx_core.config import kiwi_5b, tiny
     from instructx_core.weights import save_checkpoint
 
-    base = tiny()
-    pixels = {"min_pixels": 112 * 112, "max_pixels": 112 * 112, "max_reference_pixels": 28 * 28 * 5}
-    queries = {"num_image_queries": 4, "num_video_queries": 6, "num_reference_queries": 5}
-    config = dataclasses.replace(
-        base,
-        name="parity_kiwi",
-        profile="kiwi",
-        instruction=dataclasses.replace(kiwi_5b().instruction, **pixels, **queries),
-        denoiser=dataclasses.replace(base.denoiser, num_layers=2, source_scale="sigma", reference_position="first"),
-        sampling=dataclasses.replace(base.sampling, shift=5.0),
-    )
-    folder = tmp_path_factory.mktemp("parity") / "kiwi"
-    save_checkpoint(folder, load_helper("instructx_test_tiny", "core/tiny.py").pipeline(config), dtype=torch.float32)
-    for sub in files_of(folder):
-        folder_paths.add_model_folder_path(sub, str(folder / sub))
-    return Both(pack, folder)
+    helper = load_helper("instructx_test_tiny", "core/tiny.py")
+
+    @functools.cache
+    def make(profile: str) -> Both:
+        config = random_config(profile)
+        folder = tmp_path_factory.mktemp("parity") / profile
+        save_checkpoint(folder, helper.pipeline(config), dtype=torch.float32)
+        for sub in files_of(folder):
+            folder_paths.add_model_folder_path(sub, str(folder / sub))
+        return Both(pack, folder)
+
+    return make
 
 
 def by_nodes(both: Both, drawn: Any, cfg: float) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -145,19 +169,32 @@ def noise_clip(frames: int, with_reference: bool) -> Any:
 
 
 @pytest.mark.parametrize("profile", ["instructx", "kiwi"])
+def test_random_weights_see_everything(profile: str, random_both: Callable[[str], Both]) -> None:
+    """Source, reference and instruction change the latent by far more than what the next test tolerates."""
+    both, drawn = random_both(profile), noise_clip(5, True)
+    want = by_library(both, drawn, 1.0, "latent")
+    changed = {"source_FHWC": drawn.source_FHWC[::-1], "reference_HWC": drawn.reference_HWC[::-1], "instruction": "No."}
+    for name, value in changed.items():
+        other = by_library(both, SimpleNamespace(**vars(drawn) | {name: value}), 1.0, "latent")
+        effect = float((other - want).abs().max() / want.abs().max())
+        print(f"{profile}: another {name} changes the latent by {effect:.1e}")
+        assert effect > 1e-3, name
+
+
+@pytest.mark.parametrize("weights", ["shipped", "instructx", "kiwi"])
 @pytest.mark.parametrize(
     ("frames", "with_reference", "cfg"),
     [(1, False, 1.0), (5, False, 1.0), (5, True, 1.0), (1, True, 1.0), (5, True, 3.0)],
     ids=["image", "video", "video and reference", "image and reference", "guided"],
 )
 def test_same_latents_after_each_step(
-    profile: str, frames: int, with_reference: bool, cfg: float, request: pytest.FixtureRequest,
-    monkeypatch: pytest.MonkeyPatch,
+    weights: str, frames: int, with_reference: bool, cfg: float, shipped_both: Both,
+    random_both: Callable[[str], Both], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """The host shows each step's latent to its preview; there it is in the DiT's space, as in the library."""
     import latent_preview
 
-    both = request.getfixturevalue({"instructx": "shipped_both", "kiwi": "kiwi_both"}[profile])
+    both = shipped_both if weights == "shipped" else random_both(weights)
     drawn, want, got = noise_clip(frames, with_reference), [], []
 
     def keep(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> None:
@@ -173,5 +210,5 @@ def test_same_latents_after_each_step(
     got = [*got[1:], last]  # the preview sees a step's latent before the step
     assert len(got) == len(want) == STEPS
     differences = [float((a - b).abs().max() / b.abs().max()) for a, b in zip(got, want, strict=True)]
-    print(f"{profile}: largest relative difference {max(differences):.1e}")
+    print(f"{weights}: largest relative difference {max(differences):.1e}")
     assert max(differences) < 1e-5
