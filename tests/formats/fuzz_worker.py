@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 from fuzz_breaks import PLAN
 from safetensors.torch import save_file
+from small import write_gguf
 
 from instructx_core.config import DenoiserConfig, InstructXConfig, tiny
 from instructx_core.errors import InputError
@@ -54,20 +55,9 @@ def good_adapter(path: Path) -> None:
 
 
 def good_gguf(path: Path) -> None:
-    import gguf
-
-    writer = gguf.GGUFWriter(str(path), "wan")
-    for name, shape in (
-        ("head.modulation", (1, 2, 128)),
-        ("patch_embedding.weight", (128, 64)),
-        ("blocks.0.norm3.bias", (128,)),
-    ):
-        writer.add_tensor(name, torch.ones(shape).numpy())
-    writer.add_array("comfy.gguf.orig_shape.patch_embedding.weight", [128, 16, 1, 2, 2])
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    shapes = {"head.modulation": (1, 2, 128), "patch_embedding.weight": (128, 64), "blocks.0.norm3.bias": (128,)}
+    tensors = {name: ("F32", torch.ones(shape).numpy()) for name, shape in shapes.items()}
+    write_gguf(path, tensors, {"comfy.gguf.orig_shape.patch_embedding.weight": (128, 16, 1, 2, 2)})
 
 
 def good_kiwi(path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -67,6 +69,14 @@ def scaled(tensors: Mapping[str, Tensor], spelling: str = ".scale_weight") -> di
     return file
 
 
+def described(file: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The new spelling with the formats in the file's metadata instead of tensors: (tensors, metadata)."""
+    notes = {name: value for name, value in file.items() if name.endswith(".comfy_quant")}
+    layers = {name.removesuffix(".comfy_quant"): json.loads(bytes(value.tolist())) for name, value in notes.items()}
+    kept = {name: value for name, value in file.items() if name not in notes}
+    return kept, {"_quantization_metadata": json.dumps({"format_version": "1.0", "layers": layers})}
+
+
 def unscaled(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What `scaled` files hold, in fp32."""
     packed, scales, rest = quantise(tensors)
@@ -75,17 +85,20 @@ def unscaled(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-PACKED = ("fp8", "fp8_scaled old", "fp8_scaled new", "int8", "Q8_0", "Q4_0")
+PACKED = ("fp8", "fp8_scaled old", "fp8_scaled new", "fp8_scaled metadata", "int8", "Q8_0", "Q4_0")
 
 
 def packed(path: Path, kind: str, tensors: Mapping[str, Tensor]) -> tuple[Path, dict[str, Tensor]]:
-    """A quantised file of a kind of PACKED, and the numbers in it, fp32. path: without its suffix."""
+    """A file of a kind of PACKED, or of another GGUF type, and its numbers in fp32. path: without its suffix."""
     file = path.with_suffix(".safetensors")
     if kind == "fp8":
         short = {name: value.to(torch.float8_e4m3fn) for name, value in tensors.items()}
         return save(file, short), {name: value.float() for name, value in short.items()}
     if kind.startswith("fp8_scaled"):
-        return save(file, scaled(tensors, ".scale_weight" if "old" in kind else ".weight_scale")), unscaled(tensors)
+        stored, metadata = scaled(tensors, ".scale_weight" if "old" in kind else ".weight_scale"), None
+        if "metadata" in kind:
+            stored, metadata = described(stored)
+        return save(file, stored, metadata), unscaled(tensors)
     if kind == "int8":
         return _int8(file, tensors)
     return _gguf(path.with_suffix(".gguf"), kind, tensors)
@@ -106,21 +119,35 @@ def _int8(path: Path, tensors: Mapping[str, Tensor]) -> tuple[Path, dict[str, Te
 
 
 def _gguf(path: Path, kind: str, tensors: Mapping[str, Tensor]) -> tuple[Path, dict[str, Tensor]]:
-    """As ComfyUI-GGUF's tools write it: matrices of the blocks packed, five dimensions folded, the rest fp32."""
+    """As ComfyUI-GGUF's tools write it: matrices of the blocks packed, the rest fp32 in its own shape."""
     import gguf
 
-    block, writer, values = gguf.GGMLQuantizationType[kind], gguf.GGUFWriter(str(path), "wan"), {}
+    stored, values = {}, {}
     for name, value in tensors.items():
-        data, number = value.float().numpy(), gguf.GGMLQuantizationType.F32
-        if data.ndim == 2 and name.startswith("blocks."):
-            data, number = gguf.quants.quantize(data, block), block
-        elif data.ndim == 5:
-            writer.add_array(f"comfy.gguf.orig_shape.{name}", list(data.shape))
-            data = data.reshape(len(data), -1)
-        writer.add_tensor(name, data, raw_dtype=number)
+        block = kind if value.ndim == 2 and name.startswith("blocks.") else "F32"
+        number = gguf.GGMLQuantizationType[block]
+        data = gguf.quants.quantize(value.float().numpy(), number)
+        stored[name] = (block, data)
         values[name] = torch.from_numpy(gguf.quants.dequantize(data, number)).reshape(value.shape)
+    return write_gguf(path, stored), values
+
+
+def write_gguf(
+    path: Path,
+    tensors: Mapping[str, tuple[str, Any]],
+    arrays: Mapping[str, Sequence[int]] | None = None,
+    architecture: str = "wan",
+) -> Path:
+    """A GGUF file. tensors: name -> (type, data as stored, numpy). arrays: metadata, e.g. shapes before a change."""
+    import gguf
+
+    writer = gguf.GGUFWriter(str(path), architecture)
+    for name, numbers in (arrays or {}).items():
+        writer.add_array(name, list(numbers))
+    for name, (kind, data) in tensors.items():
+        writer.add_tensor(name, data, raw_dtype=gguf.GGMLQuantizationType[kind])
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return path, values
+    return path

@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from small import packed
 from torch import Tensor
 
 from instructx_core.cli import main
@@ -149,20 +150,10 @@ def test_all_zero_matrices_survive_fp8(narrow_dit, tmp_path: Path) -> None:
 
 
 def test_gguf_becomes_a_plain_file(narrow_dit, tmp_path: Path) -> None:
-    import gguf
-
-    state = load_file(narrow_dit("1.3B"))
-    writer = gguf.GGUFWriter(str(tmp_path / "wan.gguf"), "wan")
-    for key, value in state.items():
-        if value.ndim == 5:
-            writer.add_array(f"comfy.gguf.orig_shape.{key}", list(value.shape))
-            value = value.reshape(value.shape[0], -1)
-        writer.add_tensor(key, value.float().numpy())
-    writer.write_header_to_file(), writer.write_kv_data_to_file(), writer.write_tensors_to_file(), writer.close()
-    plain = load_file(convert(tmp_path / "wan.gguf", tmp_path / "plain.safetensors", "original").path)
-    assert all(
-        torch.equal(plain[key], value.float()) and plain[key].shape == value.shape for key, value in state.items()
-    )
+    path, values = packed(tmp_path / "wan", "F32", load_file(narrow_dit("1.3B")))
+    plain = load_file(convert(path, tmp_path / "plain.safetensors", "original").path)
+    assert plain.keys() == values.keys()
+    assert all(torch.equal(plain[key], value) and plain[key].shape == value.shape for key, value in values.items())
 
 
 # --- LoRA ----------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small import DIT, config, save, scaled, state, unscaled
+from small import DIT, config, save, scaled, state, unscaled, write_gguf
 
 from instructx_core import keymaps
 from instructx_core.config import DenoiserConfig, kiwi_5b, paper_14b
@@ -92,23 +92,17 @@ def test_plain_fp8(wan, tmp_path):
 
 def test_gguf_with_the_shapes_that_its_tools_write(wan, tmp_path):
     gguf = pytest.importorskip("gguf")
-    q8, plain = gguf.GGMLQuantizationType.Q8_0, gguf.GGMLQuantizationType.F32
     for flat in (False, True):
-        path = tmp_path / f"{flat}.gguf"
-        writer = gguf.GGUFWriter(str(path), "wan")
+        tensors = {}
         for key, value in wan.items():
-            matrix = value.ndim == 2 and "modulation" not in key
+            kind = "Q8_0" if value.ndim == 2 and "modulation" not in key else "F32"
             data = value.numpy()
             if flat and key == "patch_embedding.weight":
                 data = data.reshape(-1, *data.shape[2:])
             if flat and "modulation" in key:
                 data = data[0]
-            kind = q8 if matrix else plain
-            writer.add_tensor(key, gguf.quants.quantize(data, kind) if matrix else data, raw_dtype=kind)
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
+            tensors[key] = (kind, gguf.quants.quantize(data, gguf.GGMLQuantizationType[kind]))
+        path = write_gguf(tmp_path / f"{flat}.gguf", tensors)
         have, report = load(path)
         assert "GGUF (Q8_0, F32)" in report.kind or "GGUF (F32, Q8_0)" in report.kind
         assert all(have[k].shape == wan[k].shape and (have[k] - wan[k]).abs().max() < 0.05 for k in wan)

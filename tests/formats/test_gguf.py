@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small import write_gguf
 
 from instructx_core.errors import InputError
 from instructx_core.formats import dequantised, gguf_file, open_source
@@ -26,18 +27,10 @@ def blocks(kind: str, rows: int, columns: int) -> np.ndarray:
     return random.integers(0, 0x40, (rows, columns // block * size), dtype=np.uint8)
 
 
-def write(path: Path, tensors: dict, shapes: dict | None = None, architecture: str = "wan") -> Path:
-    writer = gguf.GGUFWriter(str(path), architecture)
-    writer.add_array("long", list(range(100)))
-    for name, shape in (shapes or {}).items():
-        writer.add_array(f"comfy.gguf.orig_shape.{name}", list(shape))
-    for name, (kind, data) in tensors.items():
-        writer.add_tensor(name, data, raw_dtype=Type[kind])
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
+def write(path: Path, tensors: dict, shapes: dict | None = None) -> Path:
+    """With a long array, which the reader skips, and the shapes that a converter changed."""
+    arrays = {f"comfy.gguf.orig_shape.{name}": shape for name, shape in (shapes or {}).items()}
+    return write_gguf(path, tensors, {"long": range(100), **arrays})
 
 
 def test_every_common_type_unpacks_as_in_diffusers(tmp_path, monkeypatch):

@@ -111,7 +111,7 @@ def test_quantised_dits(small: Any, edit: Any, want: np.ndarray, tmp_path: Path,
     assert 0 < np.abs(got.astype(float) - want).mean() < 16
 
 
-@pytest.mark.parametrize("kind", ["fp8", "fp8_scaled old", "fp8_scaled new"])
+@pytest.mark.parametrize("kind", [kind for kind in PACKED if kind.startswith("fp8")])
 def test_quantised_qwen(small: Any, edit: Any, want: np.ndarray, tmp_path: Path, models: ModuleType, kind: str) -> None:
     file, values = packed(tmp_path / "qwen", kind, small.qwen)
     plain = models.put(tmp_path / "plain.safetensors", values)

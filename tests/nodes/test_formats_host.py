@@ -75,9 +75,7 @@ def agree(host: dict[str, Tensor], ours: dict[str, Tensor]) -> int:
 
 def test_scaled_fp8_is_what_the_host_computes_with(comfy, files, case, tmp_path):
     old = files.save(tmp_path / "old.safetensors", files.scaled(case.state))
-    layers = {key.removesuffix(".weight"): {"format": "float8_e4m3fn"} for key in files.quantise(case.state)[0]}
-    note = {"_quantization_metadata": json.dumps({"format_version": "1.0", "layers": layers})}
-    new = files.save(tmp_path / "new.safetensors", files.scaled(case.state, ".weight_scale"), note)
+    new = files.save(tmp_path / "new.safetensors", *files.described(files.scaled(case.state, ".weight_scale")))
     for path in (old, new):
         ours = library_weights(path, case)
         host = host_weights(path)

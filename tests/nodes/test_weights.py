@@ -118,13 +118,14 @@ def test_two_adapters_behind_the_compile_node(
         dit.near(dit.sampled(model, conditioning(model, given)), dit.one_step(owner, given, dit.noise_of()), 5e-4)
 
 
-def test_gguf(dit: ModuleType, patching: ModuleType, case: Any, conditioning: Any, tmp_path: Path) -> None:
+def test_gguf(
+    dit: ModuleType, patching: ModuleType, case: Any, conditioning: Any, tmp_path: Path, load_helper: Any
+) -> None:
     """ComfyUI-GGUF, where it is present: a Q8_0 file of the same DiT, with a LoRA on top of the patched model."""
     folder = os.environ.get("COMFYUI_GGUF_PATH")
     if not folder:
         pytest.skip("COMFYUI_GGUF_PATH is not set: needs a checkout of ComfyUI-GGUF and `pip install gguf`")
     import folder_paths
-    import gguf
     from comfy import sd
 
     spec = importlib.util.spec_from_file_location(
@@ -133,18 +134,7 @@ def test_gguf(dit: ModuleType, patching: ModuleType, case: Any, conditioning: An
     assert spec is not None and spec.loader is not None
     sys.modules["comfyui_gguf"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(sys.modules["comfyui_gguf"])
-    writer = gguf.GGUFWriter(tmp_path / "wan.gguf", "wan")
-    for name, weight in case.state.items():
-        array = weight.numpy()
-        if array.ndim > 4:  # the format has four dimensions; the real ones are kept beside
-            writer.add_array(f"comfy.gguf.orig_shape.{name}", list(array.shape))
-            array = array.reshape(array.shape[0], -1)
-        kind = gguf.GGMLQuantizationType.Q8_0 if array.ndim == 2 and "block" in name else gguf.GGMLQuantizationType.F32
-        writer.add_tensor(name, gguf.quants.quantize(array, kind), raw_dtype=kind)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    load_helper("instructx_test_format_files", "formats/small.py").packed(tmp_path / "wan", "Q8_0", case.state)
     folder_paths.add_model_folder_path("diffusion_models", str(tmp_path))
     loader = importlib.import_module("comfyui_gguf.nodes").UnetLoaderGGUF()
     (base,) = loader.load_unet("wan.gguf")
