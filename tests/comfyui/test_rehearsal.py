@@ -6,13 +6,20 @@ give the same picture whichever loader reads them; fp8 is near. tests/formats/te
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
+from instructx_core.formats import dequantised, open_source
 from instructx_core.formats.convert import convert
 
 NAME = "instructx_kiwi_small.safetensors"
@@ -29,8 +36,9 @@ def lay_out(small: Any, models: Path) -> None:
     convert(models / "diffusion_models" / NAME, models / "diffusion_models" / "slim.safetensors", "fp8")
 
 
-def graph(loaders: dict[str, Any], model: list[Any], encoder: list[Any]) -> dict[str, Any]:
-    """The edit of source.png with a reference, in two steps, in API format."""
+def graph(loaders: dict[str, Any], model: list[Any], encoder: list[Any], reference: bool = True) -> dict[str, Any]:
+    """The edit of source.png in two steps, in API format."""
+    wired = {"reference_1": ["reference", 0]} if reference else {}
     nodes = {
         **loaders,
         "source": ("LoadImage", {"image": "source.png"}),
@@ -38,11 +46,11 @@ def graph(loaders: dict[str, Any], model: list[Any], encoder: list[Any]) -> dict
         "vae": ("VAELoader", {"vae_name": NAME}),
         "queries": ("InstructXQueryEmbeddings", {
             "encoder": encoder, "instruction": "make it blue", "source": ["source", 0], "modality": "auto",
-            "drop_instruction": False, "fps": 0.0, "reference_1": ["reference", 0]}),
+            "drop_instruction": False, "fps": 0.0, **wired}),
         "connector": ("InstructXConnector", {"queries": ["queries", 0]}),
         "edit": ("InstructXSourceReference", {
             "model": model, "positive": ["connector", 0], "vae": ["vae", 0], "source": ["source", 0], "resize": "crop",
-            "length": "pad", "reference_1": ["reference", 0]}),
+            "length": "pad", **wired}),
         "sample": ("KSampler", {
             "model": ["edit", 0], "positive": ["edit", 1], "negative": ["edit", 2], "latent_image": ["edit", 3],
             "seed": 1, "steps": 2, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0}),
@@ -52,26 +60,50 @@ def graph(loaders: dict[str, Any], model: list[Any], encoder: list[Any]) -> dict
     return {name: {"class_type": kind, "inputs": inputs} for name, (kind, inputs) in nodes.items()}
 
 
-def native(denoiser: str = NAME, adapter: str = NAME) -> dict[str, Any]:
+def native(denoiser: str = NAME, adapter: str = NAME, lora: str = "", reference: bool = True) -> dict[str, Any]:
+    """Load Diffusion Model (a .gguf: ComfyUI-GGUF's loader), a LoRA at 0.5 behind it, and Load Encoder."""
+    unet = ("UNETLoader", {"unet_name": denoiser, "weight_dtype": "default"})
     loaders = {
-        "unet": ("UNETLoader", {"unet_name": denoiser, "weight_dtype": "default"}),
+        "unet": ("UnetLoaderGGUF", {"unet_name": denoiser}) if denoiser.endswith(".gguf") else unet,
         "encoder": ("InstructXLoadEncoder", {"encoder": NAME, "adapter": adapter, "dtype": "fp32", "device": "auto"}),
     }
-    return graph(loaders, ["unet", 0], ["encoder", 0])
+    if lora:
+        inputs = {"model": ["unet", 0], "lora_name": lora, "strength_model": 0.5}
+        loaders["lora"] = ("LoraLoaderModelOnly", inputs)
+    return graph(loaders, ["lora" if lora else "unet", 0], ["encoder", 0], reference)
 
 
-def checkpoint(name: str, encoder: str) -> dict[str, Any]:
+def checkpoint(name: str, encoder: str = NAME, reference: bool = True) -> dict[str, Any]:
     inputs = {"checkpoint": name, "encoder": encoder, "reference_position": "auto", "dtype": "fp32", "device": "auto"}
-    return graph({"load": ("InstructXLoadCheckpoint", inputs)}, ["load", 0], ["load", 1])
+    return graph({"load": ("InstructXLoadCheckpoint", inputs)}, ["load", 0], ["load", 1], reference)
 
 
 @pytest.fixture(scope="module")
-def rehearsal(boot: Any, load_helper: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A host with the models in its folders; run(graph) -> the picture."""
-    models = load_helper("instructx_test_models", "formats/models.py")
-    tiny = load_helper("instructx_test_tiny", "core/tiny.py")
-    small = models.Small(tmp_path_factory.mktemp("small") / "model", tiny)
-    return ready(boot(), small)
+def kinds(load_helper: Any) -> Any:
+    """tests/formats/models.py: layouts of one small model."""
+    return load_helper("instructx_test_models", "formats/models.py")
+
+
+@pytest.fixture(scope="module")
+def files(load_helper: Any) -> Any:
+    """tests/formats/small.py: quantised files."""
+    return load_helper("instructx_test_format_files", "formats/small.py")
+
+
+@pytest.fixture(scope="module")
+def pack_of_gguf() -> Path | None:
+    """A checkout of ComfyUI-GGUF, where the environment names one."""
+    given = os.environ.get("COMFYUI_GGUF_PATH")
+    return Path(given) if given else None
+
+
+@pytest.fixture(scope="module")
+def rehearsal(boot: Any, kinds: Any, load_helper: Any, pack_of_gguf: Any, tmp_path_factory: Any) -> Any:
+    """host, models (its folder), small, run(graph) -> the picture, and want, the picture of the plain files."""
+    small = kinds.Small(tmp_path_factory.mktemp("small") / "model", load_helper("instructx_test_tiny", "core/tiny.py"))
+    host = boot(files=(pack_of_gguf,) if pack_of_gguf else ())
+    run = ready(host, small)
+    return SimpleNamespace(host=host, models=host.base / "models", small=small, run=run, want=run(native()))
 
 
 def ready(host: Any, small: Any) -> Any:
@@ -87,11 +119,93 @@ def ready(host: Any, small: Any) -> Any:
     return run
 
 
+def apart(one: np.ndarray, other: np.ndarray) -> float:
+    """Mean difference of two pictures, of 255."""
+    return float(np.abs(one.astype(float) - other).mean())
+
+
 def test_every_layout_gives_the_same_picture(rehearsal: Any) -> None:
-    want = rehearsal(native())
+    run, want = rehearsal.run, rehearsal.want
     assert want.std() > 5
-    assert np.array_equal(rehearsal(checkpoint("kiwi_stage3.safetensors", NAME)), want), "training file"
-    folder = rehearsal(checkpoint("kiwi-edit-5b", "from the checkpoint")).astype(float)
-    assert np.abs(folder - want).mean() < 1, "folder: its LoRA was merged in bf16"
-    slim = rehearsal(native("slim.safetensors")).astype(float)
-    assert 0 < np.abs(slim - want).mean() < 8, "fp8_scaled as `convert` writes it"
+    assert np.array_equal(run(checkpoint("kiwi_stage3.safetensors")), want), "training file"
+    folder = run(checkpoint("kiwi-edit-5b", "from the checkpoint"))
+    assert apart(folder, want) < 1, "folder: its LoRA was merged in bf16"
+    slim = run(native("slim.safetensors"))
+    assert 0 < apart(slim, want) < 8, "fp8_scaled as `convert` writes it"
+
+
+@pytest.mark.parametrize("prefix", ["model.diffusion_model.", "diffusion_model."])
+def test_wrapped_names(rehearsal: Any, kinds: Any, prefix: str) -> None:
+    state = {prefix + key: value for key, value in rehearsal.small.dit.items()}
+    kinds.put(rehearsal.models / "diffusion_models" / "wrapped.safetensors", state)
+    assert np.array_equal(rehearsal.run(native("wrapped.safetensors")), rehearsal.want)
+
+
+PACKED = ("fp8", "fp8_scaled old", "fp8_scaled metadata", "fp8_scaled new", "int8", "Q8_0", "Q4_0")
+
+
+@pytest.mark.parametrize("kind", PACKED)
+def test_quantised_dits(rehearsal: Any, kinds: Any, files: Any, pack_of_gguf: Any, kind: str) -> None:
+    """The picture is that of an fp32 file with the same numbers, and near that of the bf16 file."""
+    needs(kind, rehearsal.host.tree, pack_of_gguf)
+    folder = rehearsal.models / "diffusion_models"
+    file, values = files.packed(folder / kind.replace(" ", "_"), kind, rehearsal.small.dit)
+    plain = kinds.put(folder / f"plain_{file.stem}.safetensors", values)
+    got, same = (rehearsal.run(native(path.name)) for path in (file, plain))
+    print(f"{kind}: {apart(got, same):.3f} from its numbers in fp32, {apart(got, rehearsal.want):.3f} from bf16")
+    assert apart(got, same) < (1 if kind == "int8" else 0.1), "int8: the host rounds what goes into a layer as well"
+    assert 0 < apart(got, rehearsal.want) < 4
+
+
+def needs(kind: str, tree: Path, pack_of_gguf: Path | None) -> None:
+    """Skips what this host cannot read."""
+    if kind.startswith("Q") and pack_of_gguf is None:
+        pytest.skip("COMFYUI_GGUF_PATH is not set: needs a checkout of ComfyUI-GGUF")
+    mark = {"fp8_scaled new": ".comfy_quant", "int8": "int8_tensorwise"}.get(kind)
+    if mark and mark not in (tree / "comfy" / "utils.py").read_text() + (tree / "comfy" / "ops.py").read_text():
+        pytest.skip(f"this ComfyUI is too old for {mark}")
+
+
+def test_gguf_of_the_packs_own_converter(rehearsal: Any, files: Any, pack_of_gguf: Any, tmp_path: Path) -> None:
+    """Its convert.py leaves the patch embedding beside the file, for a second tool (broken by numpy 2) to put back."""
+    needs("Q8_0", rehearsal.host.tree, pack_of_gguf)
+    import gguf
+
+    command = [sys.executable, str(pack_of_gguf / "tools" / "convert.py"), "--src", str(rehearsal.small.files.denoiser)]
+    subprocess.run([*command, "--dst", str(tmp_path / "raw.gguf")], cwd=tmp_path, check=True, capture_output=True)
+    tensors = {
+        entry.name: (entry.tensor_type.name, entry.data) for entry in gguf.GGUFReader(tmp_path / "raw.gguf").tensors
+    }
+    beside = load_file(tmp_path / "fix_5d_tensors_wan.safetensors")
+    tensors |= {name: ("F32", value.numpy()) for name, value in beside.items()}
+    path = files.write_gguf(rehearsal.models / "diffusion_models" / "own.gguf", tensors)
+    got = rehearsal.run(native(path.name))
+    assert apart(got, rehearsal.want) < 0.1
+    with dequantised(open_source(path)) as source:
+        assert source.keys() and all(
+            torch.equal(source.get(key).bfloat16(), value) for key, value in rehearsal.small.dit.items()
+        )
+
+
+def test_lora_through_the_native_loader(rehearsal: Any, kinds: Any) -> None:
+    """ComfyUI's and musubi's names: the picture of a file into which `convert` merged the LoRA. (The native loader
+    leaves PEFT's names out, with a line in its log.)"""
+    folder, lora = rehearsal.models / "loras", kinds.dit_lora(rehearsal.small.dit)
+    merged = rehearsal.models / "diffusion_models" / "merged.safetensors"
+    for spelling in ("comfyui", "musubi"):
+        file = kinds.put(folder / f"{spelling}.safetensors", kinds.spelled(lora, spelling))
+        if not merged.exists():
+            convert(rehearsal.small.files.denoiser, merged, "merged", file, strength=0.5)
+        got, want = rehearsal.run(native(lora=file.name)), rehearsal.run(native(merged.name))
+        assert apart(got, want) < 0.1 and apart(want, rehearsal.want) > 1, spelling
+
+
+def test_training_files_of_stage_1_and_2(rehearsal: Any) -> None:
+    """Stage 2 edits as stage 3 does without a reference, and refuses one. Stage 1 has no DiT, and says so."""
+    small, folder = rehearsal.small, rehearsal.models / "checkpoints"
+    small.training_file(folder / "stage2.safetensors", stage=2)
+    small.training_file(folder / "stage1.safetensors", stage=1, dit="none")
+    want = rehearsal.run(native(reference=False))
+    assert np.array_equal(rehearsal.run(checkpoint("stage2.safetensors", reference=False)), want)
+    assert "stage2 takes no reference" in rehearsal.host.fails(checkpoint("stage2.safetensors"))
+    assert "stage1.safetensors holds no DiT" in rehearsal.host.fails(checkpoint("stage1.safetensors", reference=False))
