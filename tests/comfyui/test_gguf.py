@@ -26,7 +26,7 @@ def graphs(load_helper: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def host(boot: Any, shipped: Path, graphs: Any) -> Any:
+def host(boot: Any, shipped: Path, graphs: Any, load_helper: Any) -> Any:
     """A host with both packs, and the shipped DiT in its folder as `KIND.gguf`."""
     folder = os.environ.get("COMFYUI_GGUF_PATH")
     if not folder:
@@ -34,28 +34,22 @@ def host(boot: Any, shipped: Path, graphs: Any) -> Any:
     host = boot(files=(Path(folder),))
     models = host.base / "models" / "diffusion_models"
     models.mkdir()
+    write_gguf = load_helper("instructx_test_format_files", "formats/small.py").write_gguf
     for kind in KINDS:
-        write_gguf(shipped / "diffusion_models" / graphs.FILE, models / f"{kind}.gguf", kind)
+        write_gguf(models / f"{kind}.gguf", stored(shipped / "diffusion_models" / graphs.FILE, kind))
     return host
 
 
-def write_gguf(source: Path, target: Path, kind: str) -> None:
+def stored(source: Path, kind: str) -> dict[str, Any]:
     """A DiT in the layout of ComfyUI-GGUF's own converter: layers of two dimensions in `kind`, small ones in F32."""
     import gguf
     from safetensors.torch import load_file
 
-    writer = gguf.GGUFWriter(target, "wan")
-    for name, weight in load_file(source).items():
-        array = weight.float().numpy()
-        if array.ndim > 4:  # the format has four dimensions; the real ones are kept beside
-            writer.add_array(f"comfy.gguf.orig_shape.{name}", list(array.shape))
-            array = array.reshape(-1, *array.shape[-3:])
-        number = gguf.GGMLQuantizationType[kind if array.ndim == 2 else "F32"]
-        writer.add_tensor(name, gguf.quants.quantize(array, number), raw_dtype=number)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    kinds = {name: kind if weight.ndim == 2 else "F32" for name, weight in load_file(source).items()}
+    return {
+        name: (kinds[name], gguf.quants.quantize(weight.float().numpy(), gguf.GGMLQuantizationType[kinds[name]]))
+        for name, weight in load_file(source).items()
+    }
 
 
 def as_gguf(graph: Graph, kind: str) -> Graph:

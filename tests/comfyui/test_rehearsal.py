@@ -141,13 +141,15 @@ def test_wrapped_names(rehearsal: Any, kinds: Any, prefix: str) -> None:
     assert np.array_equal(rehearsal.run(native("wrapped.safetensors")), rehearsal.want)
 
 
-PACKED = ("fp8", "fp8_scaled old", "fp8_scaled metadata", "fp8_scaled new", "int8", "Q8_0", "Q4_0")
+PACKED = ("fp8", "fp8_scaled old", "fp8_scaled metadata", "fp8_scaled new", "int8")  # GGUF: test_gguf.py
 
 
 @pytest.mark.parametrize("kind", PACKED)
-def test_quantised_dits(rehearsal: Any, kinds: Any, files: Any, pack_of_gguf: Any, kind: str) -> None:
+def test_quantised_dits(rehearsal: Any, kinds: Any, files: Any, kind: str) -> None:
     """The picture is that of an fp32 file with the same numbers, and near that of the bf16 file."""
-    needs(kind, rehearsal.host.tree, pack_of_gguf)
+    mark = {"fp8_scaled new": ".comfy_quant", "int8": "int8_tensorwise"}.get(kind, "")
+    if mark not in "".join((rehearsal.host.tree / "comfy" / name).read_text() for name in ("utils.py", "ops.py")):
+        pytest.skip(f"this ComfyUI is too old for {mark}")
     folder = rehearsal.models / "diffusion_models"
     file, values = files.packed(folder / kind.replace(" ", "_"), kind, rehearsal.small.dit)
     plain = kinds.put(folder / f"plain_{file.stem}.safetensors", values)
@@ -157,18 +159,10 @@ def test_quantised_dits(rehearsal: Any, kinds: Any, files: Any, pack_of_gguf: An
     assert 0 < apart(got, rehearsal.want) < 4
 
 
-def needs(kind: str, tree: Path, pack_of_gguf: Path | None) -> None:
-    """Skips what this host cannot read."""
-    if kind.startswith("Q") and pack_of_gguf is None:
-        pytest.skip("COMFYUI_GGUF_PATH is not set: needs a checkout of ComfyUI-GGUF")
-    mark = {"fp8_scaled new": ".comfy_quant", "int8": "int8_tensorwise"}.get(kind)
-    if mark and mark not in (tree / "comfy" / "utils.py").read_text() + (tree / "comfy" / "ops.py").read_text():
-        pytest.skip(f"this ComfyUI is too old for {mark}")
-
-
 def test_gguf_of_the_packs_own_converter(rehearsal: Any, files: Any, pack_of_gguf: Any, tmp_path: Path) -> None:
     """Its convert.py leaves the patch embedding beside the file, for a second tool (broken by numpy 2) to put back."""
-    needs("Q8_0", rehearsal.host.tree, pack_of_gguf)
+    if pack_of_gguf is None:
+        pytest.skip("COMFYUI_GGUF_PATH is not set: needs a checkout of ComfyUI-GGUF")
     import gguf
 
     command = [sys.executable, str(pack_of_gguf / "tools" / "convert.py"), "--src", str(rehearsal.small.files.denoiser)]
