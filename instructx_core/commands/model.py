@@ -77,6 +77,8 @@ def load(args: argparse.Namespace) -> InstructXPipeline:
     usual = torch.float32 if device.type == "cpu" else torch.bfloat16
     dtype = getattr(torch, args.dtype) if args.dtype else usual
     pipe: Any = load_pipeline(args.model, dtype, loading_device(args, device), **parse_parts(args.part))
+    if args.model is not None or args.part:  # what each file is, with its licence; the shipped model needs no words
+        print(*pipe.load_reports, sep="\n", file=sys.stderr)
     for path, strength in map(parse_lora, args.lora):
         print(pipe.load_dit_lora(path, strength, args.lora_layers), file=sys.stderr)
     pipe.scheduler = build_scheduler(pipe.instructx_config, args.scheduler)

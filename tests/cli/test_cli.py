@@ -41,7 +41,8 @@ def test_edit(
          "--steps", "2", "--output", str(output), "--size", "64x64", "--scheduler", scheduler,
          "--device", "cpu", "--dtype", "float32"]
     )  # fmt: skip
-    text = capsys.readouterr().out
+    text, said = capsys.readouterr()
+    assert said.count("tensors consumed") == 4, "what was read of each file"
     assert code == 0 and read_image(output).shape == (48, 64, 3)
     assert "600x400 -> 64x48" in text and str(output) in text
 
