@@ -175,7 +175,7 @@ def write_card(output: Path, evaluation: Path, hardware: str, target: Path, last
     shown = SHOWN if not earlier else (last,)
     plot_metrics([output / name / "metrics.jsonl" for name in shown], target / newest)
     for plot in earlier:
-        if target != SHIPPED_FOLDER:
+        if target.resolve() != SHIPPED_FOLDER.resolve():
             shutil.copyfile(SHIPPED_FOLDER / plot, target / plot)
     (target / HISTORY).write_text(json.dumps(past, indent=1) + "\n", encoding="utf-8")
     (target / "README.md").write_text(text, encoding="utf-8")
