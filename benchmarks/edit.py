@@ -1,21 +1,22 @@
 """A whole edit, stage by stage: ours, stock diffusers Wan and the Kiwi-Edit reference, on the same weights and tokens.
 
     python benchmarks/edit.py --json edit.json --write docs/speed.md
-    KIWI_PATH=kiwi KIWI_PYTHONPATH=tf457 python benchmarks/edit.py ...      # as scripts/make_golden.py, with its row
+    KIWI_PATH=kiwi KIWI_PYTHONPATH=tf457 python benchmarks/edit.py ...   # with its columns; see scripts/make_golden.py
 
 Each runs in a process of its own. A stage: seconds of this process on the CPU (median of the rounds), bytes above what
 was there before it, and its FLOPs at the speed of this machine's own matrix product, the floor. A stage that has no
-equal part in a peer is left empty: stock Wan has no source and reads T5 features; of Kiwi-Edit the denoiser is run.
+equal part in a peer is left empty: stock Wan has no source and reads T5 features; Kiwi-Edit's MLLM needs its files.
+A second table: a step with what is the same in every step computed once an edit, as always here, and every time.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.util
 import json
 import os
 import platform
-import re
 import statistics
 import subprocess
 import sys
@@ -28,11 +29,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+import document  # noqa: E402
 import torch  # noqa: E402
 
 STAGES = ("read", "MLLM", "VAE encode", "steps", "VAE decode", "write")
 PEERS = ("ours", "stock", "kiwi")
-MARKS = ("<!-- edit -->", "<!-- end of edit -->")
+CLIPS = {"picture": (1, 0), "picture, reference": (1, 1), "clip": (0, 0), "clip, reference": (0, 1)}  # 0: --frames
 Calls = dict[str, Callable[[], Any]]
 
 
@@ -44,7 +46,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--write", type=Path, help="document to put the table into")
-    parser.add_argument("--only", choices=PEERS, help=argparse.SUPPRESS)
+    parser.add_argument("--only", choices=(*PEERS, "hoisting"), help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -118,7 +120,7 @@ def stock(args: argparse.Namespace, _folder: Path) -> Calls:
 
 
 def kiwi(args: argparse.Namespace, _folder: Path) -> Calls:
-    from instructx_core.keymaps import dit_to_original
+    from instructx_core.keymaps import dit_to_original, vae_to_original
 
     spec = importlib.util.spec_from_file_location("make_golden", ROOT / "scripts" / "make_golden.py")
     assert spec is not None and spec.loader is not None
@@ -161,7 +163,38 @@ def kiwi(args: argparse.Namespace, _folder: Path) -> Calls:
             latents = schedule.step(velocity, timestep, latents)
         return latents
 
-    return {"steps": steps}
+    sizes = {"z_dim": vae.z_dim, "dim_mult": list(vae.dim_mult), "num_res_blocks": vae.num_res_blocks}
+    reference.vae.VideoVAE_ = functools.partial(reference.vae.VideoVAE_, dim=vae.base_dim, **sizes)
+    wan = reference.vae.WanVideoVAE(vae.z_dim)
+    wan.model.load_state_dict({vae_to_original(k, vae): v for k, v in pipe.vae.state_dict().items()})
+    pixels = torch.rand(3, args.frames, args.size, args.size) * 2 - 1
+    return {
+        "VAE encode": lambda: wan.encode([pixels], "cpu"),
+        "steps": steps,
+        "VAE decode": lambda: wan.decode([noise[0]], "cpu"),
+    }
+
+
+def hoisting(args: argparse.Namespace, _folder: Path) -> Calls:
+    """All steps of an edit, its constants computed once or, as a compiled model does it, in every step."""
+    from instructx_core import constants
+
+    pipe, calls = load(args), {}
+    is_compiled = constants.is_compiled
+
+    def steps(every_time: bool, *given: Any) -> Any:
+        constants.is_compiled = (lambda _model: True) if every_time else is_compiled
+        return pipe.denoise(*given, pipe.instructx_config.sampling.num_steps)
+
+    for name, (count, with_reference) in CLIPS.items():
+        frames = torch.randint(0, 256, (count or args.frames, args.size, args.size, 3), dtype=torch.uint8)
+        pictures = [frames[0]] * with_reference
+        source, references = pipe.encode_pictures(frames, pictures)
+        context, _ = pipe.encode_instruction(frames, "make the circle blue", pictures, 8.0)
+        given = torch.randn_like(source), pipe.to_denoiser(context, None, source, references)
+        calls[f"{name}: once"] = functools.partial(steps, False, *given)
+        calls[f"{name}: every time"] = functools.partial(steps, True, *given)
+    return calls
 
 
 def resident(field: str) -> int:
@@ -172,7 +205,8 @@ def resident(field: str) -> int:
 def measure(args: argparse.Namespace) -> dict[str, list[float]]:
     """{stage: [seconds, bytes]} of one peer, in this process."""
     with tempfile.TemporaryDirectory() as folder:
-        calls = {"ours": ours, "stock": stock, "kiwi": kiwi}[args.only](args, Path(folder))
+        make = {"ours": ours, "stock": stock, "kiwi": kiwi, "hoisting": hoisting}[args.only]
+        calls = make(args, Path(folder))
         found = {}
         for name, call in calls.items():
             call()  # warm-up
@@ -227,15 +261,12 @@ def table(result: dict[str, Any]) -> str:
         for found in peers.values():
             cells += [f"{found[stage][0]:.3f}", f"{found[stage][1] / 1e6:.0f}"] if stage in found else ["", ""]
         lines.append(f"| {stage} | " + " | ".join(cells) + " |")
+    lines += ["", "| milliseconds of a step | constants once | every time | saved |", "| --- | --- | --- | --- |"]
+    measured = {name: 1e3 * found[0] / result["steps"] for name, found in result["hoisting"].items()}
+    for name in CLIPS:
+        once, always = measured[f"{name}: once"], measured[f"{name}: every time"]
+        lines.append(f"| {name} | {once:.2f} | {always:.2f} | {100 * (1 - once / always):.0f} % |")
     return "\n".join(lines)
-
-
-def write(path: Path, text: str) -> None:
-    page = path.read_text(encoding="utf-8")
-    if any(page.count(mark) != 1 for mark in MARKS):
-        raise SystemExit(f"error: {path} must hold the marks {MARKS[0]} and {MARKS[1]} once")
-    body = f"{MARKS[0]}\n\n{text}\n\n{MARKS[1]}"
-    path.write_text(re.sub(f"{MARKS[0]}.*{MARKS[1]}", lambda _: body, page, flags=re.S), encoding="utf-8")
 
 
 def child(name: str) -> dict[str, list[float]]:
@@ -264,13 +295,15 @@ def main() -> None:
         "clip": f"{args.frames} frames of {args.size}x{args.size}, median of {args.rounds} rounds, CPU seconds",
         "ceilings": ceilings(),
         "flops": flops(args),
+        "steps": load(args).instructx_config.sampling.num_steps,
         "peers": {name: found for name in peers if (found := child(name))},
+        "hoisting": child("hoisting"),
     }
     print(table(result))
     if args.json:
         args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     if args.write:
-        write(args.write, table(result))
+        document.write(args.write, "edit", table(result))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,19 @@
 """Several GPUs, started by torchrun: a list of clips shared between processes, or one clip's tokens split over them.
 
 Sharing needs no communication: each process takes every n-th job (`instructx edit --jobs` under torchrun does).
-Splitting is diffusers' context parallelism for Wan (Ulysses): each process holds a part of the sequence between the
-first block and the head, and attention exchanges heads for tokens. Lengths need not divide, so nothing is padded: pad
-tokens would be attended to.
+Splitting (`instructx edit --split`) is diffusers' context parallelism for Wan (Ulysses): each process holds a part of
+the sequence between the first block and the head, and attention exchanges heads for tokens. With reference tokens the
+length seldom divides; parts may be unequal, so nothing is padded: pad tokens would be attended to.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -53,6 +56,32 @@ def place_of(environment: Mapping[str, str] = os.environ) -> Place:
 def share(items: Sequence[Item], place: Place) -> list[Item]:
     """Every world-th item from the rank-th on: together all of them, each once; long and short ones mixed."""
     return list(items[place.rank :: place.world])
+
+
+def check_several() -> Place:
+    """This process's place among several. Raises InputError where it is the only one."""
+    place = place_of()
+    if place.world == 1:
+        raise InputError("one clip cannot be split over 1 process; start with torchrun --nproc_per_node 2 or more")
+    return place
+
+
+@contextlib.contextmanager
+def one_clip(pipe: Any, output: Path) -> Iterator[Path]:
+    """In the block the processes of torchrun make one edit together; all must ask for the same one.
+
+    Gives the file to write: `output` for the first process, for each of the others one that is thrown away: all of them
+    have the whole result. Raises InputError without torchrun, and as split_clip.
+    """
+    place, device = check_several(), pipe._execution_device
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "cpu:gloo")
+    try:
+        split_clip(pipe.transformer, device)
+        pipe.memory.offloaded = True  # no second try of the steps when memory ends: the others would not take part
+        with tempfile.TemporaryDirectory() as folder:
+            yield output if place.rank == 0 else Path(folder) / output.name
+    finally:
+        dist.destroy_process_group()
 
 
 def split_clip(model: Any, device: Any) -> None:

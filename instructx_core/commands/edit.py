@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from .model import ProgressLine, add_model_arguments, add_sampling_arguments, load, parse_lora, parse_parts
-from .speed import CHANGES_PIXELS
+from .speed import CHANGES_PIXELS, speed_lines
 
 if TYPE_CHECKING:
     from ..paste import KeepOutside
@@ -35,6 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--size", help="largest area to work at, WxH, e.g. 832x480; the source's shape is kept (default: by model)"
     )
     parser.add_argument("--max-frames", type=int, help="edit in one piece, and refuse a clip longer than this")
+    parser.add_argument(
+        "--split", action="store_true",
+        help="started by torchrun: all processes work on this one clip (--jobs gives each process clips of its own)",
+    )  # fmt: skip
     add_window_arguments(parser)
     add_robust_arguments(parser)
     add_sampling_arguments(parser)
@@ -134,8 +139,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def run_one(args: argparse.Namespace) -> int:
-    from ..edit import check_kind, check_request, edit_file
+    from ..edit import check_kind, check_request, edit_file, limits_of
     from ..media import output_kind, read_image, read_media
+    from ..parallel import one_clip, place_of
 
     missing = [f"--{name}" for name in ("input", "instruction", "output") if getattr(args, name) is None]
     if missing:
@@ -149,17 +155,38 @@ def run_one(args: argparse.Namespace) -> int:
         options["keep_outside"].check(look)
     for path in args.reference:
         read_image(path)
+    if args.split:
+        check_split(args)
     pipe = load(args)
-    line = ProgressLine("step")
-    report = edit_file(
-        pipe, args.input, args.instruction, args.reference, output=args.output, **options, progress=line,
-        on_window=lambda result, total: line.tell(
-            f"window {result.window.index + 1}/{total}: frames {result.window.first_new} to {result.window.stop - 1}, "
-            f"shared frames changed by {result.join:.1f} of 255"
-        ),
-    )  # fmt: skip
-    print("\n".join([*report.lines(), *attention_lines(pipe)]))
+    if args.split and options["max_frames"] is None:  # one piece: a window resumed in one process would part them
+        options["max_frames"] = limits_of(pipe.instructx_config).max_frames
+    tells, line = not args.split or place_of().rank == 0, ProgressLine("step")
+    with one_clip(pipe, args.output) if args.split else nullcontext(args.output) as output:
+        report = edit_file(
+            pipe, args.input, args.instruction, args.reference, output=output, **options,
+            progress=line if tells else None,
+            on_window=lambda result, total: line.tell(
+                f"window {result.window.index + 1}/{total}: frames {result.window.first_new} to "
+                f"{result.window.stop - 1}, shared frames changed by {result.join:.1f} of 255"
+            ),
+        )  # fmt: skip
+    if tells:
+        print("\n".join([*report.lines(), *attention_lines(pipe), *speed_lines(pipe, args)]))
     return 0
+
+
+def check_split(args: argparse.Namespace) -> None:
+    """Raises InputError without torchrun, or for options under which the processes would not take the same steps."""
+    from ..parallel import check_several
+
+    check_several()
+    parting = [name for name in ("cache", "compile") if getattr(args, name)]
+    parting += [] if args.offload == "none" else ["offload"]
+    if parting or window_options(args) is not None:
+        names = ", ".join(f"--{name}" for name in parting) or "a window"
+        raise InputError(f"--split with {names}: the processes would not take the same steps; leave one of them out")
+    if args.attention == "auto":
+        args.attention = "off"  # torch's: the kernels' processor knows one process only
 
 
 # Options a line of the list may hold: what Python type JSON must give.
@@ -178,6 +205,8 @@ def run_list(args: argparse.Namespace) -> int:
     given = [f"--{name}" for name in ("input", "instruction", "output", "reference") if getattr(args, name)]
     if given:
         raise InputError(f"{', '.join(given)} with --jobs; write it into the lines of {args.jobs}")
+    if args.split:
+        raise InputError("--split with --jobs; under torchrun --jobs gives each process clips of its own: leave it out")
 
     def parse(values: dict[str, Any]) -> dict[str, Any]:
         for name, value in values.items():

@@ -30,6 +30,17 @@ def add_speed_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def speed_lines(pipe: Any, args: argparse.Namespace) -> list[str]:
+    """What of it was on, for a report; nothing where nothing was."""
+    cache, reuse = pipe.step_cache, pipe.reuse
+    said = [] if cache is None else [f"cache {cache.kind} {cache.threshold:g}"]
+    if reuse is not None:
+        said.append(f"reuse {reuse.folder} ({reuse.hits} found, {reuse.misses} made)")
+    said += [f"offload {args.offload}"] if args.offload != "none" else []
+    said += [name for name in ("fp8", "compile") if getattr(args, name)]
+    return [f"speed     {', '.join(said)}"] if said else []
+
+
 def loading_device(args: argparse.Namespace, device: Any) -> Any:
     """Where the weights are read to: with offload, the CPU."""
     import torch

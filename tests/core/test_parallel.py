@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiny import clip
 
 from instructx_core.errors import InputError
 from instructx_core.parallel import Place, place_of, share
@@ -28,13 +29,56 @@ def test_the_place_comes_from_torchrun() -> None:
             place_of(wrong)
 
 
+def torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Two processes on this machine."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0",
+               "--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0", *arguments]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
 @pytest.mark.slow
 def test_a_split_clip_equals_the_whole_one() -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0",
-               "--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0",
-               str(Path(__file__).with_name("parallel_worker.py"))]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    done = torchrun(str(Path(__file__).with_name("parallel_worker.py")))
     assert done.returncode == 0 and "EQUAL" in done.stdout, done.stderr[-3000:]
+
+
+@pytest.mark.slow
+def test_two_processes_edit_one_clip_from_the_command_line(tmp_path: Path, random_checkpoint: Path) -> None:
+    """With a reference: 3 frames of 5 x 3 tokens, 45, do not divide by two. Written once, told once."""
+    from instructx_core.cli import main
+    from instructx_core.media import read_media, write_image, write_video
+
+    frames = clip(5, 48, 80).numpy()
+    write_video(tmp_path / "in.mp4", frames, 8)
+    write_image(tmp_path / "picture.png", frames[0])
+    common = ["edit", "--input", str(tmp_path / "in.mp4"), "--reference", str(tmp_path / "picture.png"), "--steps", "2",
+              "--instruction", "x", "--model", str(random_checkpoint), "--device", "cpu"]  # fmt: skip
+    done = torchrun("-m", "instructx_core", *common, "--output", str(tmp_path / "two.mp4"), "--split")
+    assert done.returncode == 0 and done.stdout.count("written") == 1, done.stderr[-3000:]
+    assert main([*common, "--output", str(tmp_path / "one.mp4"), "--attention", "off"]) == 0
+    one, two = (read_media(tmp_path / name).frames_FHWC.astype(int) for name in ("one.mp4", "two.mp4"))
+    assert abs(one - two).max() <= 2 and one.std() > 5
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_a_split_that_cannot_be_is_refused(
+    tmp_path: Path, photo: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before a model is loaded."""
+    from instructx_core.cli import main
+
+    common = ["edit", "--input", str(photo), "--instruction", "x", "--output", str(tmp_path / "o.png"), "--split"]
+    assert main(common) == 2 and "start with torchrun" in capsys.readouterr().err
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    for extra, words in (
+        (["--cache", "mag"], "--split with --cache"),
+        (["--window", "9"], "--split with a window"),
+        (["--offload", "group", "--compile"], "--split with --compile, --offload"),
+    ):
+        assert main([*common, *extra]) == 2 and words in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_list_of_jobs_is_shared_under_torchrun(tmp_path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
