@@ -54,6 +54,7 @@ WHAT = {
     "tiny_stage3": "as tiny_weak with that MLLM, learning rate to zero",
     "tiny_reference": "all kinds of edits; references in more than half of the steps",
     "tiny_decoder": "the VAE's decoder, on what edits make: lines, patterns, reference pictures",
+    "tiny_finish": "all kinds of edits, new samples; line drawings most often",
 }
 HISTORY = "history.json"
 

@@ -277,12 +277,31 @@ def tiny_decoder() -> Recipe:
     )
 
 
+def tiny_finish() -> Recipe:
+    """All edits once more, on samples that no run before has seen; line drawings, the weakest, most often."""
+    return tiny_weak(
+        name="tiny_finish",
+        requires=(*_TINY_PARTS, "tiny_mllm_words", "tiny_stage1", "tiny_reference", "tiny_decoder"),
+        num_steps=3000,
+        learning_rate=5e-4,
+        learning_rate_decay="linear",
+        reference_probability=0.3,
+        video_probability=0.25,
+        tasks=("add", "background", "color", "hybrid", "remove", "segment", "tone", *("swap",) * 2, *("style",) * 4),
+        pool_start=100_000,
+        image_pool=12_000,
+        image_reference_pool=6_000,
+        video_pool=800,
+        video_reference_pool=300,
+    )
+
+
 def tiny_source() -> Recipe:
     """Compares how the source enters, on images: `--source-embedder tied` (the paper's words) and `own`."""
     return tiny_wide(
         name="tiny_source",
         requires=(*_TINY_PARTS, "tiny_mllm_words", "tiny_stage1"),
-        num_steps=2000,
+        num_steps=1200,
         learning_rate_decay="linear",
         reference_probability=0.0,
         video_probability=0.0,
@@ -290,7 +309,7 @@ def tiny_source() -> Recipe:
         image_reference_pool=0,
         video_pool=0,
         video_reference_pool=0,
-        save_every=1000,
+        save_every=600,
     )
 
 
@@ -315,5 +334,6 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "tiny_stage3": tiny_stage3,
     "tiny_reference": tiny_reference,
     "tiny_decoder": tiny_decoder,
+    "tiny_finish": tiny_finish,
     "tiny_source": tiny_source,
 }
