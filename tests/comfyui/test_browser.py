@@ -95,6 +95,19 @@ def show_all(page: Any) -> None:
     page.wait_for_timeout(1500)
 
 
+def around(page: Any) -> dict[str, float]:
+    """The part of the window that shows the graph, for a picture of it."""
+    x, y, width, height = page.evaluate(
+        "() => { const all = [...window.app.graph.groups, ...window.app.graph.nodes].map(n => n.boundingRect);"
+        " const { scale, offset } = window.app.canvas.ds, at = (i, f) => Math[f](...all.map(r => r[i]));"
+        " const end = i => Math.max(...all.map(r => r[i] + r[i + 2]));"
+        " const x = at(0, 'min'), y = at(1, 'min');"
+        " return [(x + offset[0]) * scale, (y + offset[1]) * scale, (end(0) - x) * scale, (end(1) - y) * scale]; }"
+    )
+    canvas = page.locator("canvas#graph-canvas").bounding_box()
+    return {"x": canvas["x"] + x - 10, "y": canvas["y"] + y - 10, "width": width + 20, "height": height + 20}
+
+
 def split(page: Any) -> float:
     """Percent of the picture that shows `before`."""
     return float(page.locator(f"{STAGE} .slider").input_value())
@@ -130,9 +143,15 @@ def test_every_template_loads_whole(page: Any, host: Any, title: str) -> None:
         if (graph := json.loads(path.read_text(encoding="utf-8"))) and _prefix(graph) == _prefix(prompt)
     )
     for node, entry in wanted.items():
-        want = {name: value for name, value in entry["inputs"].items() if "." not in name}  # dotted: newer hosts only
-        got = {name: value for name, value in prompt[node]["inputs"].items() if name in want}
+        here = prompt[node]["inputs"]
+        dotted = {name for name in entry["inputs"] if "." in name and name in here}  # newer hosts: format.codec, ...
+        plain = {name for name in entry["inputs"] if "." not in name} - {name.split(".")[-1] for name in dotted}
+        want = {name: entry["inputs"][name] for name in plain | dotted}
+        got = {name: here.get(name) for name in want}
         assert got == want, f"{title}: node {node} ({entry['class_type']})"
+    if not title.startswith("Try it now"):  # those are pictured after a run
+        show_all(page)
+        keep(page, f"docs/comfyui/{_prefix(wanted).removeprefix('InstructX/')}.jpg", around(page))
 
 
 def _prefix(graph: dict[str, Any]) -> str:
@@ -159,7 +178,7 @@ def test_image_runs_and_the_slider_moves(page: Any, host: Any) -> None:
     assert all(names)
     for _ in range(100):
         page.keyboard.press("ArrowRight")
-    keep(page, "docs/comfyui/try_image.jpg")
+    keep(page, "docs/comfyui/try_image.jpg", around(page))
     kinds = page.evaluate("Object.keys(window.LiteGraph.registered_node_types).filter(k => k.startsWith('InstructX'))")
     pictures(page, [kind for kind in kinds if kind != "InstructXCompare"])
 
@@ -213,15 +232,16 @@ def test_video_plays_in_step(page: Any, host: Any) -> None:
         ".instructx-compare button, .instructx-compare input", "all => all.map(e => e.getAttribute('aria-label'))"
     )
     assert len(labels) == 4 and all(labels)
-    keep(page, "docs/comfyui/try_video.jpg")
+    keep(page, "docs/comfyui/try_video.jpg", around(page))
     pictures(page, ["InstructXCompare"])
 
 
-def test_reference_runs(page: Any, host: Any) -> None:
-    load(page, template(host, "Try it now - reference"))
+@pytest.mark.parametrize(("title", "slug"), [("reference", "try_reference"), ("long video", "try_long")])
+def test_the_others_run(page: Any, host: Any, title: str, slug: str) -> None:
+    load(page, template(host, f"Try it now - {title}"))
     show_all(page)
     run(page, host)
-    keep(page, "docs/comfyui/try_reference.jpg")
+    keep(page, f"docs/comfyui/{slug}.jpg", around(page))
 
 
 def test_result_comes_back_after_a_change_of_tab(page: Any, host: Any) -> None:
@@ -234,7 +254,7 @@ def test_result_comes_back_after_a_change_of_tab(page: Any, host: Any) -> None:
     page.wait_for_selector(STAGE)
 
 
-@pytest.mark.parametrize("medium", ["Image", "Video"])
+@pytest.mark.parametrize("medium", ["Image", "Video", "Long Video"])
 def test_blueprint_is_one_node(page: Any, host: Any, medium: str) -> None:
     """One node with its widgets, which becomes our nodes in the prompt, and nothing marked as missing."""
     served = {entry["name"]: key for key, entry in host.get("/global_subgraphs").items()}
@@ -245,7 +265,8 @@ def test_blueprint_is_one_node(page: Any, host: Any, medium: str) -> None:
     assert {"instruction", "seed", "steps", "unet_name", "vae_name", "encoder", "adapter"} <= set(node[2])
     prompt = page.evaluate("async () => (await window.app.graphToPrompt()).output")
     kinds = {entry["class_type"] for entry in prompt.values()}
-    assert {"UNETLoader", "VAELoader", "InstructXLoadEncoder", "InstructXConnector", "InstructXSampler"} <= kinds
-    sampler = next(entry for entry in prompt.values() if entry["class_type"] == "InstructXSampler")
-    assert (sampler["inputs"]["steps"], sampler["inputs"]["shift"]) == (4, 3)
-    keep(page, f"docs/comfyui/edit_{medium.lower()}_node.jpg")
+    chain = {"InstructXLongVideo"} if medium == "Long Video" else {"InstructXConnector", "InstructXSampler"}
+    assert {"UNETLoader", "VAELoader", "InstructXLoadEncoder"} | chain <= kinds
+    sampling = next(entry["inputs"] for entry in prompt.values() if "shift" in entry["inputs"])
+    assert (sampling["steps"], sampling["shift"]) == (4, 3)
+    keep(page, f"docs/comfyui/edit_{medium.lower().replace(' ', '_')}_node.jpg", around(page), width=480)

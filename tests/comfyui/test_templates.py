@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -161,3 +163,23 @@ def test_the_client_reports_a_node_that_fails(host: Any, tmp_path: Path) -> None
         timeout=120,
     )
     assert done.returncode == 1 and "missing.safetensors" in done.stderr and not list(tmp_path.iterdir())
+
+
+def test_the_client_notices_a_job_that_is_gone(host: Any, load_helper: Callable[[str, str], ModuleType]) -> None:
+    """Behind a long job, then taken out of the queue by somebody else: an error, not endless waiting."""
+    module = load_helper("instructx_http_client", "../workflows/api/client.py")
+    graph = graph_of("try_video")
+    sampler = next(entry["inputs"] for entry in graph.values() if entry["class_type"] == "InstructXSampler")
+    long = host.queue(json.loads(json.dumps(graph).replace('"steps": 4', '"steps": 900')))
+    sampler["seed"] = 12345
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(module.Client(host.url).run, graph)
+        while not (pending := host.get("/queue")["queue_pending"]):
+            time.sleep(0.1)
+        chosen = module.idlest(["http://127.0.0.1:9", host.url])
+        assert chosen.url == host.url and chosen.jobs() == [long, pending[0][1]]
+        host.post("/queue", {"delete": [pending[0][1]]})
+        with pytest.raises(module.Refused, match="queue it again"):
+            answer.result(timeout=180)
+    host.interrupt()
+    assert host.wait(long)["status"]["status_str"] == "error"

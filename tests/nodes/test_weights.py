@@ -81,6 +81,7 @@ def test_partly_offloaded_weights(
     dit.near(dit.sampled(plain, conditioning(plain, given)), dit.one_step(case, given, dit.noise_of()), 5e-4)
 
 
+@pytest.mark.timeout(1800)  # minutes of compiling where other work shares the cores
 @pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
 def test_compile_node_of_the_host(
     dit: ModuleType, patching: ModuleType, case: Any, conditioning: Any, backend: str
@@ -101,6 +102,7 @@ def test_compile_node_of_the_host(
     dit.near(dit.sampled(plain, conditioning(plain, given)), dit.one_step(case, given, dit.noise_of()), 5e-4)
 
 
+@pytest.mark.timeout(1800)
 def test_two_adapters_behind_the_compile_node(
     dit: ModuleType, patching: ModuleType, case: Any, conditioning: Any
 ) -> None:

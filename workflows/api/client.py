@@ -1,6 +1,6 @@
 """Runs a graph of this folder on a ComfyUI server and saves its files; needs Python's standard library only.
 
-python client.py try_image.json --output results [--url http://127.0.0.1:8188]
+python client.py try_image.json --output results [--url http://127.0.0.1:8188 --url http://127.0.0.1:8189]
 python client.py paper_video.json --upload 5.file=clip.mp4 --set 6.instruction="make it snow" --output results
 """
 
@@ -33,7 +33,7 @@ class Client:
     def request(self, path: str, data: bytes | None = None, kind: str = "application/json") -> bytes:
         request = urllib.request.Request(self.url + path, data, {"Content-Type": kind})  # noqa: S310
         try:
-            with urllib.request.urlopen(request) as answer:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
                 return answer.read()
         except urllib.error.HTTPError as error:
             raise Refused(f"{path}: {error.code} {error.read().decode(errors='replace')}") from error
@@ -56,15 +56,25 @@ class Client:
         if answer.get("node_errors"):  # the host would run the rest of the graph
             self.request("/queue", json.dumps({"delete": [prompt]}).encode())
             raise Refused(f"/prompt: {json.dumps(answer['node_errors'])}")
-        while True:
-            entry = json.loads(self.request(f"/history/{prompt}")).get(prompt)
-            if entry is not None:
-                break
+        while (entry := self.finished(prompt)) is None:
+            if prompt not in self.jobs() and self.finished(prompt) is None:
+                raise Refused(
+                    "the server no longer has this job (restarted, or removed from its queue); queue it again"
+                )
             time.sleep(0.5)
         if entry["status"]["status_str"] != "success":
             messages = [data for name, data in entry["status"]["messages"] if name == "execution_error"]
             raise Refused(messages[0]["exception_message"].strip() if messages else "interrupted")
         return entry["outputs"]
+
+    def finished(self, prompt: str) -> dict[str, Any] | None:
+        """The history entry of a job that has ended, well or not."""
+        return json.loads(self.request(f"/history/{prompt}")).get(prompt)
+
+    def jobs(self) -> list[str]:
+        """Ids of the jobs that are running or queued."""
+        queue = json.loads(self.request("/queue"))
+        return [job[1] for job in queue["queue_running"] + queue["queue_pending"]]
 
     def save(self, outputs: dict[str, Any], folder: Path) -> list[Path]:
         """Saves the files of type output (previews are left out)."""
@@ -76,6 +86,19 @@ class Client:
                     saved.append(folder / record["filename"])
                     saved[-1].write_bytes(self.request("/view?" + urllib.parse.urlencode(record)))
         return saved
+
+
+def idlest(urls: list[str]) -> Client:
+    """The server with the shortest queue; those that do not answer are passed over unless none does."""
+    counts, refused = [], []
+    for number, client in enumerate(map(Client, urls)):
+        try:
+            counts.append((len(client.jobs()), number, client))
+        except Refused as error:
+            refused.append(error)
+    if not counts:
+        raise refused[0]
+    return min(counts)[2]
 
 
 def assignment(text: str) -> tuple[str, str, str]:
@@ -100,12 +123,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("graph", type=Path, help="API-format graph")
     parser.add_argument("--output", type=Path, default=Path("results"), help="folder for the files")
-    parser.add_argument("--url", default="http://127.0.0.1:8188", help="the ComfyUI server")
+    parser.add_argument("--url", action="append", help="a ComfyUI server; of several, the one with the shortest queue")
     parser.add_argument("--set", type=assignment, action="append", default=[], metavar="NODE.INPUT=VALUE")
     parser.add_argument("--upload", type=assignment, action="append", default=[], metavar="NODE.INPUT=FILE")
     given = parser.parse_args()
     try:
-        client, graph = Client(given.url), json.loads(given.graph.read_text(encoding="utf-8"))
+        client, graph = (
+            idlest(given.url or ["http://127.0.0.1:8188"]),
+            json.loads(given.graph.read_text(encoding="utf-8")),
+        )
         for node, name, value in given.set:
             apply(graph, node, name, value)
         for node, name, file in given.upload:
