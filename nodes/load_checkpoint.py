@@ -128,7 +128,9 @@ def encoder_of(path: Path, choice: str) -> list[Path]:
 def denoiser_state(path: Path) -> dict[str, Tensor]:
     """The DiT of a checkpoint in the names of Wan files. Raises InputError when it holds none of its own."""
     from ..instructx_core.formats.convert import dit_pieces, open_kiwi_dit
+    from ..instructx_core.formats.dit import dit_report
     from ..instructx_core.formats.quantised import dequantised
 
     with open_kiwi_dit(path) as stored:
+        dit_report(stored).log()
         return {piece.name: piece.read() for piece in dit_pieces(stored, dequantised(stored))}

@@ -132,15 +132,27 @@ def read_dit(
             kept = torch.float32 if fp32 & set(name.split(".")) else dtype
             state[name] = read_weight(source, key, device, kept).reshape(shapes[name])
         module.load_state_dict(state, strict=True, assign=True)
-        sizes = dit_sizes(shapes)
-        public = (sizes["dim"], sizes["layers"], sizes["in_channels"]) in DIT_SIZES and sizes["dim"] >= 1536
-        return LoadReport(
-            files=stored.files,
-            kind=f"Wan DiT {dit_name(sizes)}, {number_format(stored)}",
-            consumed=tuple(names.values()),
-            ignored=ignored,
-            notes=(LICENCE,) if public else (),
-        )
+        return _report(stored, shapes, names, ignored)
+
+
+def dit_report(stored: TensorSource) -> LoadReport:
+    """The report of read_dit, for who reads the tensors another way. Raises InputError as dit_tensors does."""
+    names, ignored = dit_tensors(dequantised(stored))
+    return _report(stored, {name: stored.shape(key) for name, key in names.items()}, names, ignored)
+
+
+def _report(
+    stored: TensorSource, shapes: Mapping[str, tuple[int, ...]], names: Mapping[str, str], ignored: tuple[str, ...]
+) -> LoadReport:
+    sizes = dit_sizes(shapes)
+    public = (sizes["dim"], sizes["layers"], sizes["in_channels"]) in DIT_SIZES and sizes["dim"] >= 1536
+    return LoadReport(
+        files=stored.files,
+        kind=f"Wan DiT {dit_name(sizes)}, {number_format(stored)}",
+        consumed=tuple(names.values()),
+        ignored=ignored,
+        notes=(LICENCE,) if public else (),
+    )
 
 
 def _unfold(shape: tuple[int, ...], want: tuple[int, ...] | None) -> tuple[int, ...]:

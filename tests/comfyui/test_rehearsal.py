@@ -23,6 +23,7 @@ from instructx_core.formats import dequantised, open_source
 from instructx_core.formats.convert import convert
 
 NAME = "instructx_kiwi_small.safetensors"
+OWN = "from the checkpoint"
 
 
 def lay_out(small: Any, models: Path) -> None:
@@ -60,12 +61,12 @@ def graph(loaders: dict[str, Any], model: list[Any], encoder: list[Any], referen
     return {name: {"class_type": kind, "inputs": inputs} for name, (kind, inputs) in nodes.items()}
 
 
-def native(denoiser: str = NAME, adapter: str = NAME, lora: str = "", reference: bool = True) -> dict[str, Any]:
+def native(denoiser: str = NAME, encoder: str = NAME, lora: str = "", reference: bool = True) -> dict[str, Any]:
     """Load Diffusion Model (a .gguf: ComfyUI-GGUF's loader), a LoRA at 0.5 behind it, and Load Encoder."""
     unet = ("UNETLoader", {"unet_name": denoiser, "weight_dtype": "default"})
     loaders = {
         "unet": ("UnetLoaderGGUF", {"unet_name": denoiser}) if denoiser.endswith(".gguf") else unet,
-        "encoder": ("InstructXLoadEncoder", {"encoder": NAME, "adapter": adapter, "dtype": "fp32", "device": "auto"}),
+        "encoder": ("InstructXLoadEncoder", {"encoder": encoder, "adapter": NAME, "dtype": "fp32", "device": "auto"}),
     }
     if lora:
         inputs = {"model": ["unet", 0], "lora_name": lora, "strength_model": 0.5}
@@ -73,8 +74,8 @@ def native(denoiser: str = NAME, adapter: str = NAME, lora: str = "", reference:
     return graph(loaders, ["lora" if lora else "unet", 0], ["encoder", 0], reference)
 
 
-def checkpoint(name: str, encoder: str = NAME, reference: bool = True) -> dict[str, Any]:
-    inputs = {"checkpoint": name, "encoder": encoder, "reference_position": "auto", "dtype": "fp32", "device": "auto"}
+def checkpoint(name: str, encoder: str = NAME, reference: bool = True, position: str = "auto") -> dict[str, Any]:
+    inputs = {"checkpoint": name, "encoder": encoder, "reference_position": position, "dtype": "fp32", "device": "auto"}
     return graph({"load": ("InstructXLoadCheckpoint", inputs)}, ["load", 0], ["load", 1], reference)
 
 
@@ -128,10 +129,15 @@ def test_every_layout_gives_the_same_picture(rehearsal: Any) -> None:
     run, want = rehearsal.run, rehearsal.want
     assert want.std() > 5
     assert np.array_equal(run(checkpoint("kiwi_stage3.safetensors")), want), "training file"
-    folder = run(checkpoint("kiwi-edit-5b", "from the checkpoint"))
+    folder = run(checkpoint("kiwi-edit-5b", OWN))
     assert apart(folder, want) < 1, "folder: its LoRA was merged in bf16"
     slim = run(native("slim.safetensors"))
     assert 0 < apart(slim, want) < 8, "fp8_scaled as `convert` writes it"
+    log = rehearsal.host.log()
+    assert (
+        "kiwi_stage3.safetensors: Wan DiT" in log and "Qwen2.5-VL of no public size, BF16; 56 tensors consumed" in log
+    )
+    assert "Kiwi-Edit's checkpoints state no licence" in log
 
 
 @pytest.mark.parametrize("prefix", ["model.diffusion_model.", "diffusion_model."])
@@ -194,6 +200,30 @@ def test_lora_through_the_native_loader(rehearsal: Any, kinds: Any) -> None:
         assert apart(got, want) < 0.1 and apart(want, rehearsal.want) > 1, spelling
 
 
+def test_the_three_public_folders(rehearsal: Any) -> None:
+    """Instruct and reference: above. Reference only: its references stand first. Instruct only: it has none."""
+    small, run, folder = rehearsal.small, rehearsal.run, rehearsal.models / "diffusers"
+    small.kiwi_folder(folder / "reference-only", first=True)
+    moved = run(checkpoint("reference-only", OWN))
+    assert np.array_equal(moved, run(checkpoint("kiwi-edit-5b", OWN, position="first")))
+    assert not np.array_equal(moved, run(checkpoint("kiwi-edit-5b", OWN)))
+    small.kiwi_folder(folder / "instruct-only", stage=2)
+    alone, both = (run(checkpoint(name, OWN, reference=False)) for name in ("instruct-only", "kiwi-edit-5b"))
+    assert np.array_equal(alone, both)
+
+
+def test_qwen_in_shards_and_fp8(rehearsal: Any, kinds: Any, files: Any) -> None:
+    small, folder = rehearsal.small, rehearsal.models / "text_encoders"
+    hub = small.hub_qwen(folder / "Qwen2.5-VL-3B-Instruct", newer=True)
+    shutil.copy(small.files.tokenizer, hub / "tokenizer.json")
+    assert np.array_equal(rehearsal.run(native(encoder="Qwen2.5-VL-3B-Instruct")), rehearsal.want)
+    for kind in ("fp8", "fp8_scaled old", "fp8_scaled new"):
+        file, values = files.packed(folder / kind.replace(" ", "_"), kind, small.qwen)
+        plain = kinds.put(folder / f"plain_{file.stem}.safetensors", values)
+        got, same = (rehearsal.run(native(encoder=path.name)) for path in (file, plain))
+        assert np.array_equal(got, same) and not np.array_equal(got, rehearsal.want), kind
+
+
 def test_training_files_of_stage_1_and_2(rehearsal: Any) -> None:
     """Stage 2 edits as stage 3 does without a reference, and refuses one. Stage 1 has no DiT, and says so."""
     small, folder = rehearsal.small, rehearsal.models / "checkpoints"
@@ -203,3 +233,12 @@ def test_training_files_of_stage_1_and_2(rehearsal: Any) -> None:
     assert np.array_equal(rehearsal.run(checkpoint("stage2.safetensors", reference=False)), want)
     assert "stage2 takes no reference" in rehearsal.host.fails(checkpoint("stage2.safetensors"))
     assert "stage1.safetensors holds no DiT" in rehearsal.host.fails(checkpoint("stage1.safetensors", reference=False))
+
+
+def test_kiwi_14b_layout(rehearsal: Any) -> None:
+    """A training file with a LoRA of the DiT has no DiT for the host; `convert` merges it into the base for one."""
+    small, models = rehearsal.small, rehearsal.models
+    file = small.training_file(models / "checkpoints" / "kiwi_14b.safetensors", dit="lora")
+    assert "kiwi_14b.safetensors holds no DiT" in rehearsal.host.fails(checkpoint(file.name))
+    convert(small.files.denoiser, models / "diffusion_models" / "kiwi_14b.safetensors", "merged", lora=file)
+    assert apart(rehearsal.run(native(file.name)), rehearsal.want) > 1

@@ -1,9 +1,12 @@
-"""GGUF: every block type against diffusers' own unpacking, shapes that converters changed, and bad headers."""
+"""GGUF: every block type against the unpacking of diffusers and ComfyUI-GGUF, changed shapes, and bad headers."""
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,8 +36,23 @@ def write(path: Path, tensors: dict, shapes: dict | None = None) -> Path:
     return write_gguf(path, tensors, {"long": range(100), **arrays})
 
 
-def test_every_common_type_unpacks_as_in_diffusers(tmp_path, monkeypatch):
-    utils = pytest.importorskip("diffusers.quantizers.gguf.utils")
+def unpacking(owner: str) -> Any:
+    """A module with `dequantize_functions`."""
+    if owner == "diffusers":
+        return pytest.importorskip("diffusers.quantizers.gguf.utils")
+    folder = os.environ.get("COMFYUI_GGUF_PATH")
+    if not folder:
+        pytest.skip("COMFYUI_GGUF_PATH is not set: needs a checkout of ComfyUI-GGUF")
+    spec = importlib.util.spec_from_file_location("comfyui_gguf_dequant", Path(folder) / "dequant.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("owner", ["diffusers", "ComfyUI-GGUF"])
+def test_every_common_type_unpacks_as_elsewhere(tmp_path, monkeypatch, owner):
+    utils = unpacking(owner)
     monkeypatch.setattr(gguf_file, "_CHUNK", 1024)  # several chunks a tensor
     tensors = {kind: (kind, blocks(kind, 5, 1024)) for kind in COMMON}
     with dequantised(open_source(write(tmp_path / "x.gguf", tensors))) as source:
