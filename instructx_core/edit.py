@@ -290,10 +290,12 @@ def check_kind(media: Media, kind: str, output: Path) -> None:
 def run_clip(
     pipe: InstructXPipeline, media: Media, instruction: str, pictures: list[np.ndarray], steps: int | None,
     guidance: float | None, seed: int, progress: Progress | None, contexts: tuple[Tensor, Tensor | None] | None = None,
+    pinned: int = 0,
 ) -> tuple[np.ndarray, int, float]:  # fmt: skip
     """Pixels in, pixels out, as many frames as came in; and the number of steps and guidance that were used.
 
-    contexts: (context, negative) of pipe.encode_instruction, where the MLLM has read the instruction already.
+    contexts: (context, negative) of pipe.encode_instruction, where the MLLM has read the instruction already. pinned:
+    latent frames at the start that are edited already.
     """
     sampling = pipe.instructx_config.sampling
     steps = sampling.num_steps if steps is None else steps
@@ -309,7 +311,7 @@ def run_clip(
         return pipe(
             source_FHWC, instruction if contexts is None else None, context=contexts and contexts[0],
             negative_context=contexts and contexts[1], reference=[torch.from_numpy(p.copy()) for p in pictures] or None,
-            num_inference_steps=steps, guidance_scale=guidance, output_type="latent", return_dict=False,
+            num_inference_steps=steps, guidance_scale=guidance, pinned=pinned, output_type="latent", return_dict=False,
             generator=torch.Generator("cpu").manual_seed(seed), callback_on_step_end=on_step,
             fps=None if media.fps is None else float(media.fps),
         )[0]  # fmt: skip

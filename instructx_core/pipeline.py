@@ -27,7 +27,6 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from .attention import session_of, use_attention
-from .conditioning import denormalise_latents, normalise_latents
 from .config import InstructXConfig
 from .denoiser import InstructXTransformer3DModel
 from .errors import InputError
@@ -36,11 +35,12 @@ from .geometry import check_size, latent_frames, pixel_frames
 from .instruction import InstructXEncoder, drop_instruction, prepare_inputs
 from .kernels import Session
 from .memory import MemoryPlan
+from .pinning import check_pinned, pin
 from .pixels import as_frames, as_references, check_clip_sizes, pad_reference, to_signed, to_uint8
 from .reuse import reused
 from .schedule import start
 from .speed import Speed, cache_context, in_steps
-from .tiling import Tiling, decode_tiled, encode_tiled
+from .vae import decode_latents, encode_latents
 
 logger = logging.getLogger("instructx")
 
@@ -58,29 +58,6 @@ class InstructXPipelineOutput(BaseOutput):
     """
 
     frames: np.ndarray | Tensor | list[list[Image.Image]]
-
-
-def encode_latents(
-    vae: AutoencoderKLWan, video_BCFHW: Tensor, tiling: Tiling | None = None, device: torch.device | None = None
-) -> Tensor:
-    """Pixels (B, 3, F, H, W) in [-1, 1] -> normalised latents (B, C, T, h, w), fp32. The mean, nothing is sampled.
-
-    device: where the VAE works; by default that of the pixels, which with tiles may wait on the CPU.
-    """
-    device = device or video_BCFHW.device
-    if tiling is None:
-        latent_BCTHW = vae.encode(video_BCFHW.to(device, vae.dtype)).latent_dist.mode().float()
-    else:
-        latent_BCTHW = encode_tiled(vae, video_BCFHW, tiling, device).to(device)
-    return normalise_latents(latent_BCTHW, vae.config.latents_mean, vae.config.latents_std)
-
-
-def decode_latents(vae: AutoencoderKLWan, latent_BCTHW: Tensor, tiling: Tiling | None = None) -> Tensor:
-    """Normalised latents -> pixels (B, 3, F, H, W) in [-1, 1], in the VAE's dtype; with tiles fp32, on the CPU."""
-    latent_BCTHW = denormalise_latents(latent_BCTHW.float(), vae.config.latents_mean, vae.config.latents_std)
-    if tiling is not None:
-        return decode_tiled(vae, latent_BCTHW, tiling, latent_BCTHW.device)
-    return vae.decode(latent_BCTHW.to(vae.dtype), return_dict=False)[0]
 
 
 class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin, Speed):
@@ -177,6 +154,7 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin, Speed
         fps: float | None = None,
         sigma_min: float | None = None,
         latents: Tensor | None = None,
+        pinned: int = 0,
         context: Tensor | None = None,
         negative_context: Tensor | None = None,
         output_type: str = "np",
@@ -194,7 +172,8 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin, Speed
             one forward a step; any other value costs a second one, without the instruction but with the same pictures.
         generator: of any device; the noise is drawn on its device. height, width: a check of the source's size.
         sigma_min: last noise level before the shift; default the config's.
-        latents: initial noise (1, C, T, h, w). context, negative_context: precomputed, instead of the instruction.
+        latents: initial noise (1, C, T, h, w). pinned: so many latent frames at the start stay the source's own; the
+            rest follows them (pinning.py). context, negative_context: precomputed, instead of the instruction.
         output_type: "np", "pt", "pil" or "latent" (normalised).
         callback_on_step_end(pipe, step, timestep, tensors) may return changed tensors.
         Raises InputError on unusable input, FloatingPointError when a step is not finite.
@@ -214,7 +193,8 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin, Speed
         source_BCTHW, references_BCRHW = self.encode_pictures(frames_FHWC, references)
         tensors = self.to_denoiser(context, negative_context, source_BCTHW, references_BCRHW)
         latents = self.prepare_latents(source_BCTHW, generator, latents)
-        latents = self.denoise(latents, tensors, steps, sigma_min, attention_kwargs, callback_on_step_end, names)
+        clean = check_pinned(source_BCTHW, pinned)
+        latents = self.denoise(latents, tensors, steps, sigma_min, attention_kwargs, callback_on_step_end, names, clean)
         frames = latents if output_type == "latent" else self.decode(latents, output_type)
         self.maybe_free_model_hooks()
         return InstructXPipelineOutput(frames=frames) if return_dict else (frames,)
@@ -240,12 +220,14 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin, Speed
         attention_kwargs: dict[str, Any] | None = None,
         callback_on_step_end: StepCallback | None = None,
         callback_tensors: Sequence[str] = ("latents",),
+        pinned: Tensor | None = None,
     ) -> Tensor:
-        """Noise (1, C, T, h, w), fp32 -> edited latent. `tensors` from to_denoiser."""
+        """Noise (1, C, T, h, w), fp32 -> edited latent. `tensors` from to_denoiser; pinned: its first frames, clean."""
         sigma_min = self.instructx_config.sampling.sigma_min if sigma_min is None else sigma_min
         timesteps_N, sigmas_N = start(self.scheduler, num_inference_steps, latents.device, sigma_min)
         self._num_timesteps, self._interrupt = len(timesteps_N), False
         warmup = len(timesteps_N) - num_inference_steps * self.scheduler.order
+        noise, latents = latents, pin(latents, pinned, latents, sigmas_N[0])
         with self.progress_bar(total=num_inference_steps) as progress:
             for i, timestep in enumerate(timesteps_N):
                 if self._interrupt:
@@ -253,6 +235,7 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin, Speed
                 self._current_timestep = timestep
                 velocity = self.predict(latents, sigmas_N[i], i, tensors, attention_kwargs)
                 latents = self.scheduler.step(velocity, timestep, latents, return_dict=False)[0]
+                latents = pin(latents, pinned, noise, sigmas_N[i + 1] if i + 1 < len(sigmas_N) else 0.0)
                 if callback_on_step_end is not None:
                     named = {**tensors, "latents": latents}
                     changed = callback_on_step_end(self, i, timestep, {name: named[name] for name in callback_tensors})

@@ -19,7 +19,17 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..instructx_core.long_video import SECONDS, Window, WindowResult, edit_windows, plan_windows, window_seed
+from ..instructx_core.long_video import (
+    FADE,
+    JOINS,
+    SECONDS,
+    SMOOTH,
+    Window,
+    WindowResult,
+    edit_windows,
+    plan_windows,
+    window_seed,
+)
 from .clip_files import Source, finish, new_folder, open_source, save_unfinished, write_part
 from .connector import InstructXConnector
 from .fitting import PAD
@@ -170,6 +180,15 @@ def _windows() -> list[Any]:
             advanced=True,
             tooltip="On: every window is corrected so that its shared frames have the colours of the window before.",
         ),
+        make(
+            io.Combo,
+            "joins",
+            options=list(JOINS),
+            default=SMOOTH,
+            advanced=True,
+            tooltip="Where windows meet. smooth: the frame handed over is not edited again, and what is left of the "
+            "step fades out. plain: as in the paper.",
+        ),
     ]
 
 
@@ -193,8 +212,8 @@ class _Job:
         self.bar = progress_bar(len(windows) * steps)
         frames = self.clip.read(windows[done].first_new) if done < len(windows) else iter(())
         results: Iterator[WindowResult] = edit_windows(
-            frames, windows, self.edit, match_colour=self.options["match_colour"], done=done,
-            tail_OHWC=self.work.tail_OHWC,
+            frames, windows, self.edit, match_colour=self.options["match_colour"],
+            fade=FADE if self.options["joins"] == SMOOTH else 0, done=done, tail_OHWC=self.work.tail_OHWC,
         )  # fmt: skip
         for result in results:
             part = write_part(self.work.folder, result, self.clip)
@@ -210,14 +229,16 @@ class _Job:
         """One window through the pack's own nodes, uint8 in and out."""
         options, frames_FHWC = self.options, torch.from_numpy(given_FHWC).float() / 255.0
         positive, negative = self.conditioning(frames_FHWC)
-        parts = InstructXSourceReference.execute(
+        *parts, latent = InstructXSourceReference.execute(
             self.model, positive, self.vae, frames_FHWC, options["resize"], PAD, negative, **self.references
         ).args
+        if options["joins"] == SMOOTH:
+            latent = pinned(latent, window.pinned(int(self.vae.temporal_compression_decode() or 1)))
         callback = window_callback(
             self.model, self.bar, window.index * options["steps"], self.windows * options["steps"]
         )
         image, _ = sample(
-            *parts, self.vae, seed=window_seed(options["seed"], window.index), steps=options["steps"],
+            *parts, latent, self.vae, seed=window_seed(options["seed"], window.index), steps=options["steps"],
             cfg=options["cfg"], shift=options["shift"], sampler_name=options["sampler_name"],
             scheduler=options["scheduler"], denoise=1.0, callback=callback,
         )  # fmt: skip
@@ -240,6 +261,15 @@ class _Job:
         if shared:
             self.work.conditioning = made
         return made
+
+
+def pinned(latent: dict[str, Any], count: int) -> dict[str, Any]:
+    """A LATENT whose first `count` frames the host's sampler keeps as they are, by its noise mask."""
+    if not count:
+        return latent
+    mask_BCTHW = torch.ones_like(latent["samples"][:1, :1])
+    mask_BCTHW[:, :, :count] = 0.0
+    return {**latent, "noise_mask": mask_BCTHW}
 
 
 def picture(result: WindowResult) -> tuple[str, Any, int]:

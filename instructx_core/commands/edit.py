@@ -57,6 +57,11 @@ def add_window_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--context", choices=["window", "first"], help="whose frames the encoder sees: of each window, or of the first"
     )
+    group.add_argument(
+        "--joins", choices=["smooth", "plain"],
+        help="smooth: the frame handed over is not edited again, and what is left of the step fades out (default); "
+        "plain: as in the paper",
+    )  # fmt: skip
     group.add_argument("--match-colour", action="store_true", help="correct colour drift where windows meet")
     group.add_argument("--restart", action="store_true", help="throw away finished windows of an interrupted edit")
 
@@ -75,7 +80,7 @@ def window_options(args: argparse.Namespace) -> Any:
     """WindowOptions where one of their options was given, else None: edit_file's own rule. Raises InputError."""
     from ..long_video.job import WindowOptions
 
-    given = {name: getattr(args, name) for name in ("overlap", "context") if getattr(args, name) is not None}
+    given = {name: getattr(args, name) for name in ("overlap", "context", "joins") if getattr(args, name) is not None}
     given |= {name: True for name in ("match_colour", "restart") if getattr(args, name)}
     given |= parse_window(args.window)
     return WindowOptions(**given) if given else None
@@ -192,7 +197,7 @@ def check_split(args: argparse.Namespace) -> None:
 # Options a line of the list may hold: what Python type JSON must give.
 JOB_OPTIONS = {"steps": int, "guidance": (int, float), "seed": int, "size": str, "max_frames": int, "keep_outside": str,
                "feather": int, "partial": bool, "window": str,
-               "overlap": int, "context": str}  # fmt: skip
+               "overlap": int, "context": str, "joins": str}  # fmt: skip
 
 
 def run_list(args: argparse.Namespace) -> int:

@@ -56,7 +56,7 @@ class EncodedSamples:
 @torch.no_grad()
 def encode_samples(pipe: InstructXPipeline, samples: Sequence[Sample], guidance: float | None = None) -> EncodedSamples:
     """Context and latents of samples that share modality and having a reference. InputError for a mixed batch."""
-    from ..pipeline import encode_latents
+    from ..vae import encode_latents
 
     if len({(s.modality, s.reference_HWC is not None) for s in samples}) != 1:
         raise InputError("samples of one batch must share modality and having a reference; use group_samples")

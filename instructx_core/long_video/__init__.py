@@ -8,11 +8,14 @@ from file to file with constant memory. Docs: docs/long-video.md.
 
 from __future__ import annotations
 
-from .handover import Colour, WindowResult, edit_windows
-from .plan import SECONDS, Window, plan_windows, window_frames, window_seed
+from .handover import FADE, Colour, WindowResult, edit_windows
+from .plan import JOINS, SECONDS, SMOOTH, Window, plan_windows, window_frames, window_seed
 
 __all__ = [
+    "FADE",
+    "JOINS",
     "SECONDS",
+    "SMOOTH",
     "Colour",
     "Window",
     "WindowResult",

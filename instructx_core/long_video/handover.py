@@ -2,7 +2,7 @@
 
 Between plan and whatever edits one window (the pipeline, or a ComfyUI sampler): frames come from an iterator and leave
 window by window, so no more than one window lies in memory. Colour drift at a join is measured always and corrected
-when asked for: not in the paper, see `Colour`.
+when asked for, and the step that is left can be faded out: not in the paper, see `Colour` and `fade_out`.
 Legend: F frames, H W pixels, 3 RGB; frames are uint8 sRGB, O frames of overlap.
 """
 
@@ -20,6 +20,7 @@ from .plan import Window
 # (frames of the window (F, H, W, 3) with the edited head in place, window) -> as many edited frames
 EditWindow = Callable[[np.ndarray, Window], np.ndarray]
 
+FADE = 8  # new frames over which the step at a smooth join is faded out
 MIN_SPREAD = 1.0  # of 255: a channel flatter than this has no contrast to match, only its mean is moved
 
 
@@ -50,6 +51,22 @@ class Colour:
         return np.stack([table[frames_FHWC[..., c], c] for c in range(3)], axis=-1)
 
 
+def fade_out(made_FHWC: np.ndarray, head_OHWC: np.ndarray, frames: int = FADE) -> np.ndarray:
+    """The frames of a window, the step from the handed over head to its new frames faded out over `frames` of them.
+
+    The step is the handed over frame minus what the window made of it: where the window kept that frame, the loss of
+    the VAE's coding, which a clip shows in its first frame alone. Linear: the last frame that it touches gets 1/(n+1).
+    """
+    shared = len(head_OHWC)
+    step_HWC = head_OHWC[-1].astype(np.float32) - made_FHWC[shared - 1]
+    count = min(frames, len(made_FHWC) - shared)
+    share_F = 1.0 - np.arange(1, count + 1, dtype=np.float32) / (count + 1)
+    faded_FHWC = made_FHWC.copy()
+    mixed_FHWC = made_FHWC[shared : shared + count] + share_F[:, None, None, None] * step_HWC
+    faded_FHWC[shared : shared + count] = np.clip(np.rint(mixed_FHWC), 0, 255).astype(np.uint8)
+    return faded_FHWC
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class WindowResult:
     """What one window added. Errors and drift are in levels of 255, measured on the shared frames; 0 in window 0.
@@ -72,13 +89,15 @@ def edit_windows(
     edit: EditWindow,
     *,
     match_colour: bool = False,
+    fade: int = 0,
     done: int = 0,
     tail_OHWC: np.ndarray | None = None,
 ) -> Iterator[WindowResult]:
     """Edit the windows from number `done` on, one after the other.
 
     frames: source frames (H, W, 3) of the clip from windows[done].first_new on. tail_OHWC: for done > 0, the tail of
-    the window before. match_colour: correct every window so that its shared frames match the handed over ones.
+    the window before. match_colour: correct every window so that its shared frames match the handed over ones. fade:
+    new frames over which what then is left of the difference is faded out; for an `edit` that keeps the shared frames.
     Raises InputError when the frames end too early, a tail is missing, or `edit` returns another shape.
     """
     source = iter(frames)
@@ -99,13 +118,18 @@ def edit_windows(
                 f"window {window.index + 1} gave {made_FHWC.dtype} {made_FHWC.shape}, not uint8 {given_FHWC.shape}; "
                 "an edit keeps number and size of the frames"
             )
-        result = _finish(window, made_FHWC, tail_OHWC, match_colour, windows)
+        result = _finish(window, made_FHWC, tail_OHWC, match_colour, fade, windows)
         tail_OHWC = result.tail_OHWC
         yield result
 
 
 def _finish(
-    window: Window, made_FHWC: np.ndarray, head_OHWC: np.ndarray | None, match: bool, windows: Sequence[Window]
+    window: Window,
+    made_FHWC: np.ndarray,
+    head_OHWC: np.ndarray | None,
+    match: bool,
+    fade: int,
+    windows: Sequence[Window],
 ) -> WindowResult:
     join, drift = 0.0, (0.0, 0.0, 0.0)
     if head_OHWC is not None:
@@ -114,6 +138,8 @@ def _finish(
         join, drift = float(np.abs(difference).mean()), tuple(difference.reshape(-1, 3).mean(0).tolist())
         if match:
             made_FHWC = Colour.between(own_OHWC, head_OHWC).apply(made_FHWC)
+        if fade:
+            made_FHWC = fade_out(made_FHWC, head_OHWC, fade)
     following = windows[window.index + 1].shared if window.index + 1 < len(windows) else window.shared
     tail_OHWC = made_FHWC[len(made_FHWC) - following :].copy()
     return WindowResult(window, made_FHWC[window.shared :], tail_OHWC, join, drift, match and head_OHWC is not None)

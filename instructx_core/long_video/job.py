@@ -25,8 +25,8 @@ from ..jobs import file_digest
 from ..media import Media, read_image, write_video
 from ..media_stream import ClipScan, clip_frames, join_clips
 from ..version import __version__
-from .handover import WindowResult, edit_windows
-from .plan import Window, check_window, plan_windows, window_frames, window_seed
+from .handover import FADE, WindowResult, edit_windows
+from .plan import JOINS, SMOOTH, Window, check_window, plan_windows, window_frames, window_seed
 from .state import Saved, Windows, model_digest, picture_digest
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class WindowOptions:
     frames: length of a window, 4n+1; or seconds; neither: 5 seconds, at most the model's length. overlap: frames shared
     by neighbours. context: "window", the MLLM sees each window's frames, or "first", it sees those of the first window
     and all windows follow what it said there. match_colour: correct colour drift at the joins (handover.Colour).
+    joins: "smooth", the frame handed over is not edited again and the step behind it fades out, or "plain".
     restart: throw away finished windows of an earlier run.
     """
 
@@ -53,12 +54,15 @@ class WindowOptions:
     overlap: int = 1
     context: str = "window"
     match_colour: bool = False
+    joins: str = SMOOTH
     restart: bool = field(default=False, repr=False)  # no part of what the result is
 
     def size(self, scan: ClipScan, pipe: InstructXPipeline) -> int:
         """Frames of a window. Raises InputError for options that do not fit the clip or each other."""
         if self.context not in CONTEXTS:
             raise InputError(f"context is {self.context!r}; use one of {', '.join(CONTEXTS)}")
+        if self.joins not in JOINS:
+            raise InputError(f"joins is {self.joins!r}; use one of {', '.join(JOINS)}")
         if self.frames is not None and self.seconds is not None:
             raise InputError(f"a window of {self.frames} frames and {self.seconds:g} s; give one of the two")
         config = pipe.instructx_config
@@ -106,8 +110,9 @@ def edit_clip(
         "references": [picture_digest(picture) for picture in pictures], "instruction": instruction, "steps": steps,
         "guidance": guidance, "seed": seed, "size": [box.height, box.width], "window": size,
         "overlap": options.overlap, "context": options.context, "match_colour": options.match_colour,
+        "joins": options.joins,
     }  # fmt: skip
-    job = _Job(pipe, scan, instruction, pictures, steps, guidance, seed, options.context, len(windows), progress)
+    job = _Job(pipe, scan, instruction, pictures, steps, guidance, seed, options, len(windows), progress)
     store = Windows(Path(output), request)
     saved = store.open(options.restart)
     notes = [*scan.notes, f"edited in {len(windows)} windows of {size} frames, {options.overlap} shared by neighbours"]
@@ -141,8 +146,9 @@ def _run_windows(
     job.contexts = saved.contexts
     frames = clip_frames(job.scan, lambda frame_HWC: apply_box(frame_HWC, box), windows[saved.done].first_new)
     results = edit_windows(
-        frames, windows, job.edit, match_colour=options.match_colour, done=saved.done, tail_OHWC=saved.tail_OHWC
-    )
+        frames, windows, job.edit, match_colour=options.match_colour, fade=FADE if options.joins == SMOOTH else 0,
+        done=saved.done, tail_OHWC=saved.tail_OHWC,
+    )  # fmt: skip
     for result in results:
         scan, index = job.scan, result.window.index
         write_video(store.part(index), result.new_FHWC, scan.fps, pixel_aspect=scan.pixel_aspect)
@@ -165,15 +171,16 @@ class _Job:
     steps: int
     guidance: float
     seed: int
-    context: str
+    options: WindowOptions
     windows: int
     progress: Progress | None
     contexts: Any = None
 
     def edit(self, frames_FHWC: np.ndarray, window: Window) -> np.ndarray:
         """uint8 (F, H, W, 3) in and out."""
-        if self.context == "first" and self.contexts is None:
-            padded_FHWC = pad_clip(frames_FHWC, self.pipe.instructx_config.vae.scale_factor_temporal)
+        stride = self.pipe.instructx_config.vae.scale_factor_temporal
+        if self.options.context == "first" and self.contexts is None:
+            padded_FHWC = pad_clip(frames_FHWC, stride)
             contexts = self.pipe.encode_instruction(
                 torch.from_numpy(padded_FHWC), self.instruction, [torch.from_numpy(p.copy()) for p in self.pictures],
                 float(self.scan.fps), unconditional=self.guidance != 1.0,
@@ -184,6 +191,7 @@ class _Job:
         made_FHWC, _, _ = run_clip(
             self.pipe, media, self.instruction, self.pictures, self.steps, self.guidance,
             window_seed(self.seed, window.index), self._report(window), self.contexts,
+            window.pinned(stride) if self.options.joins == SMOOTH else 0,
         )  # fmt: skip
         return made_FHWC
 

@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..geometry import pad_frames
 
 SECONDS = 5  # length of a window where none is given (paper A.5)
+SMOOTH, PLAIN = JOINS = ("smooth", "plain")  # handed over frames are kept and the step is faded out, or paper A.5 as is
 MAX_SEED = 2**63
 
 
@@ -34,6 +35,10 @@ class Window:
     def first_new(self) -> int:
         """Number in the clip of the first frame this window adds to the result."""
         return self.start + self.shared
+
+    def pinned(self, stride: int = 4) -> int:
+        """Latent frames at its start that hold shared frames only, so that nothing new is lost where they are kept."""
+        return (self.shared - 1) // stride + 1
 
 
 def check_window(size: int, overlap: int, stride: int = 4) -> None:

@@ -22,8 +22,7 @@ from .. import shapes
 from ..config import InstructXConfig
 from ..denoiser import InstructXTransformer3DModel, build_denoiser
 from ..instruction import InstructXEncoder, build_encoder, prepare_inputs
-from ..pipeline import decode_latents
-from ..vae import build_vae, speed_up_single_frames
+from ..vae import build_vae, decode_latents, speed_up_single_frames
 from . import rng
 from .flow_job import Velocity, draw_bucket, euler, flow_loss, validation_loss
 from .pictures import save_grid, to_uint8

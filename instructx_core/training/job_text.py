@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from ..config import InstructXConfig
 from ..denoiser import build_denoiser
-from ..pipeline import decode_latents
-from ..vae import build_vae, speed_up_single_frames
+from ..vae import build_vae, decode_latents, speed_up_single_frames
 from . import rng
 from .flow_job import draw_bucket, euler, flow_loss, validation_loss
 from .pictures import save_grid, to_uint8

@@ -26,8 +26,8 @@ from tqdm import tqdm
 from .. import shapes
 from ..config import InstructXConfig
 from ..instruction import InstructXEncoder
-from ..pipeline import encode_latents
 from ..positions import Grid
+from ..vae import encode_latents
 from ..vision import prepare_pictures
 from .pictures import to_pixels
 

@@ -25,10 +25,9 @@ from instructx_core.formats.kiwi import DIFFUSERS_SIGMA_MIN
 from instructx_core.geometry import fit_size, mllm_frame_size, sample_frame_indices
 from instructx_core.inputs import prepare_inputs
 from instructx_core.keymaps import dit_to_diffusers, dit_to_original, vae_to_diffusers, vae_to_original
-from instructx_core.pipeline import decode_latents, encode_latents
 from instructx_core.pixels import to_signed
 from instructx_core.schedule import start
-from instructx_core.vae import build_vae
+from instructx_core.vae import build_vae, decode_latents, encode_latents
 
 EMBEDDERS = ("source_embedder.", "reference_embedder.")
 DENOISER, RULES = case.golden("denoiser"), case.golden("rules")

@@ -17,10 +17,10 @@ from instructx_core.costs import fake_tensors
 from instructx_core.denoiser import build_denoiser
 from instructx_core.errors import InputError
 from instructx_core.instruction import EncoderInputs, build_encoder
-from instructx_core.pipeline import InstructXPipeline, decode_latents, encode_latents
+from instructx_core.pipeline import InstructXPipeline
 from instructx_core.pixels import as_frames, as_references, pad_reference, to_signed, to_uint8
 from instructx_core.schedule import build_scheduler, flow_sigmas, shift_sigmas, start
-from instructx_core.vae import build_vae
+from instructx_core.vae import build_vae, decode_latents, encode_latents
 
 
 @pytest.fixture(scope="module")

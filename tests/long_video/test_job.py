@@ -17,6 +17,7 @@ from instructx_core.cli import main
 from instructx_core.edit import edit_file, run_clip
 from instructx_core.errors import InputError
 from instructx_core.long_video import WindowResult
+from instructx_core.long_video.handover import fade_out
 from instructx_core.long_video.job import WindowOptions
 from instructx_core.media import Media, read_media, write_video
 
@@ -65,18 +66,26 @@ def test_length_rate_and_sound_stay(random_pipe: Any, bunny: Path, tmp_path: Pat
         assert words in text, text
 
 
-def test_each_window_is_an_edit_of_its_own_with_the_edited_head(random_pipe: Any, clip: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("joins", ["smooth", "plain"])
+def test_each_window_is_an_edit_of_its_own_with_the_edited_head(
+    random_pipe: Any, clip: Path, tmp_path: Path, joins: str
+) -> None:
+    """smooth: the head is pinned, and the step behind it faded out."""
     results: list[WindowResult] = []
-    edit(random_pipe, clip, tmp_path / "out.mp4", on_window=lambda result, _: results.append(result))
+    options = WindowOptions(frames=9, joins=joins)
+    edit(random_pipe, clip, tmp_path / "out.mp4", windows=options, on_window=lambda result, _: results.append(result))
     source = read_media(clip).frames_FHWC
     head = np.empty((0, 32, 32, 3), np.uint8)
     assert [len(r.new_FHWC) for r in results] == [9, 8, 5]
     for result in results:
         given = np.concatenate([head, source[result.window.first_new : result.window.stop]])
         media = Media(clip, given, (32, 32), is_video=True, fps=Fraction(24000, 1001))
-        alone, _, _ = run_clip(random_pipe, media, "make it dark", [], 2, None, 5, None)
+        pinned = len(head) if joins == "smooth" else 0
+        alone, _, _ = run_clip(random_pipe, media, "make it dark", [], 2, None, 5, None, pinned=pinned)
+        if pinned:
+            alone = fade_out(alone, head)
         assert (alone[len(head) :] == result.new_FHWC).all()
-        head = alone[-1:]
+        head = result.tail_OHWC
 
 
 @pytest.mark.parametrize(("total", "windowed"), [(9, False), (17, False), (18, True)])
@@ -152,6 +161,7 @@ def stop_after_one(result: WindowResult, total: int) -> None:
         ({"seed": 6}, "seed"),
         ({"steps": 1}, "steps"),
         ({"windows": WindowOptions(frames=9, match_colour=True)}, "match_colour"),
+        ({"windows": WindowOptions(frames=9, joins="plain")}, "joins"),
         ({"windows": WindowOptions(frames=13)}, "window"),
         ({"windows": WindowOptions(frames=9, context="first")}, "context"),
     ],
@@ -257,6 +267,9 @@ def test_command_line(random_checkpoint: Path, clip: Path, tmp_path: Path, capsy
     code, text = run("--window", "0.4s", "--match-colour", "--overlap", "2")
     assert code == 0 and "3 windows of 9 frames, 2 shared" in text and "window 3/3: frames" in text, text
     assert "corrected" in text
+    smooth = read_media(tmp_path / "o.mp4").frames_FHWC
+    code, text = run("--window", "0.4s", "--match-colour", "--overlap", "2", "--joins", "plain")
+    assert code == 0 and (smooth != read_media(tmp_path / "o.mp4").frames_FHWC).any()
     for option, words in (
         (["--window", "5m"], "'5m' is no length"),
         (["--window", "8"], "not 4n+1; use 9"),

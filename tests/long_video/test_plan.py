@@ -10,6 +10,7 @@ import pytest
 
 from instructx_core.errors import InputError
 from instructx_core.long_video import Colour, Window, edit_windows, plan_windows, window_frames, window_seed
+from instructx_core.long_video.handover import fade_out
 from instructx_core.long_video.plan import check_window
 
 
@@ -108,11 +109,45 @@ def test_colour_matches_mean_and_spread() -> None:
     assert Colour.between(flat, other) == Colour((1.0, 1.0, 1.0), (3.0, 3.0, 3.0))
 
 
+def test_the_step_at_a_join_fades_out() -> None:
+    """A head that comes back 30 darker: new frames rise by 24, 18, 12, 6, and then not at all."""
+    made = np.full((8, 2, 2, 3), 100, np.uint8)
+    made[:2] = 70
+    kept = made.copy()
+    out = fade_out(made, np.full((2, 2, 2, 3), 100, np.uint8), 4)
+    assert [int(frame[0, 0, 0]) for frame in out] == [70, 70, 124, 118, 112, 106, 100, 100]
+    assert (made == kept).all() and out.dtype == np.uint8
+    short = fade_out(made[:4], np.full((2, 2, 2, 3), 100, np.uint8), 8)
+    assert [int(frame[0, 0, 0]) for frame in short[2:]] == [120, 110], "a short window: over what there is"
+    made[2:] = 250
+    assert fade_out(made, np.full((2, 2, 2, 3), 100, np.uint8), 4)[2].max() == 255, "white stays white"
+
+
+def test_fading_is_part_of_the_hand_over() -> None:
+    """After colour matching, which leaves nothing to fade here; the tail handed on is the faded one."""
+    frames, windows = clip(14), plan_windows(14, 9)
+    plain, faded = (list(edit_windows(iter(frames), windows, brighter, fade=fade)) for fade in (0, 8))
+    assert (plain[0].new_FHWC == faded[0].new_FHWC).all()
+    steps = [int((a.astype(int) - b).mean()) for a, b in zip(faded[1].new_FHWC, plain[1].new_FHWC, strict=True)]
+    assert steps == [-2, -2, -1, -1, 0], "five sixths of 3 levels, and so on"
+    assert faded[1].join == plain[1].join == 3.0 and (faded[1].tail_OHWC == faded[1].new_FHWC[-1:]).all()
+    both = list(edit_windows(iter(frames), windows, brighter, fade=8, match_colour=True))
+    assert (np.concatenate([r.new_FHWC for r in both]) == frames + 20).all()
+
+
+def test_pinned_latent_frames_hold_shared_frames_only() -> None:
+    """Latent frame 0 is pixel frame 0, every further one 4 pixel frames."""
+    shared = {0: 0, 1: 1, 2: 1, 4: 1, 5: 2, 8: 2, 9: 3}
+    assert {count: Window(1, 0, 33, count).pinned() for count in shared} == shared
+
+
 def test_windows_from_the_middle_give_the_same() -> None:
     """A job that goes on after window 2 sees exactly what it would have seen."""
     frames, windows = clip(40), plan_windows(40, 9, 2)
-    whole = list(edit_windows(iter(frames), windows, brighter))
-    rest = edit_windows(iter(frames[windows[2].first_new :]), windows, brighter, done=2, tail_OHWC=whole[1].tail_OHWC)
+    whole = list(edit_windows(iter(frames), windows, brighter, fade=4))
+    rest = edit_windows(
+        iter(frames[windows[2].first_new :]), windows, brighter, done=2, tail_OHWC=whole[1].tail_OHWC, fade=4
+    )
     for a, b in zip(whole[2:], rest, strict=True):
         assert (a.new_FHWC == b.new_FHWC).all() and a.window == b.window and a.join == b.join
 

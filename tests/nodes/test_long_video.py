@@ -19,7 +19,7 @@ pytestmark = pytest.mark.comfyui
 
 SETTINGS = {
     "seed": 3, "steps": 2, "cfg": 1.0, "shift": 3.0, "sampler_name": "euler", "scheduler": "instructx", "window": 9,
-    "resize": "crop", "overlap": 1, "context": "window", "match_colour": False,
+    "resize": "crop", "overlap": 1, "context": "window", "match_colour": False, "joins": "smooth",
 }  # fmt: skip
 TEXT = "make the circle blue"
 
@@ -121,7 +121,31 @@ def test_each_window_starts_from_the_edited_tail(
     assert (made[0] != given[0]).any()
 
 
-def test_same_as_the_library(module: ModuleType, loaded: Any, video: Any, shipped: Any, tmp_path: Path) -> None:
+def test_the_head_stays_as_it_is(module: ModuleType, loaded: Any, video: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """smooth: the sampled latent of the shared frame is its own encoding; plain: the model edits it again."""
+    found: dict[str, list[float]] = {}
+    sample = module.sample
+
+    def watched(*parts: Any, **options: Any) -> Any:
+        image, sampled = sample(*parts, **options)
+        source = parts[3]["samples"]
+        found.setdefault(joins, []).append(float((sampled - source)[:, :, 0].abs().max()))
+        assert (sampled - source)[:, :, 1:].abs().max() > 0.1, "the frames behind it are edited"
+        return image, sampled
+
+    monkeypatch.setattr(module, "sample", watched)
+    clips = {}
+    for joins in module.JOINS:
+        clips[joins] = frames_of(run(module, loaded, video, joins=joins))
+    assert len(found["smooth"]) == len(found["plain"]) == 3
+    assert max(found["smooth"][1:]) < 1e-5 < 0.1 < min(found["plain"]), found
+    assert found["smooth"][0] == found["plain"][0] and (clips["smooth"] != clips["plain"]).any()
+
+
+@pytest.mark.parametrize("joins", ["smooth", "plain"])
+def test_same_as_the_library(
+    module: ModuleType, loaded: Any, video: Any, shipped: Any, tmp_path: Path, joins: str
+) -> None:
     """Same seed, same windows: the same clip up to rounding, which 8-bit hand-over and H.264 make larger (0.15)."""
     from instructx_core.edit import edit_file
     from instructx_core.long_video.job import WindowOptions
@@ -130,10 +154,10 @@ def test_same_as_the_library(module: ModuleType, loaded: Any, video: Any, shippe
 
     pipe = load_pipeline(shipped, dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
-    path = tmp_path / "library.mp4"
-    edit_file(pipe, video.get_stream_source(), TEXT, output=path, steps=2, seed=3, windows=WindowOptions(frames=9))
+    path, options = tmp_path / "library.mp4", WindowOptions(frames=9, joins=joins)
+    edit_file(pipe, video.get_stream_source(), TEXT, output=path, steps=2, seed=3, windows=options)
     ours = read_media(path).frames_FHWC
-    theirs = read_media(run(module, loaded, video).args[0].get_stream_source()).frames_FHWC
+    theirs = read_media(run(module, loaded, video, joins=joins).args[0].get_stream_source()).frames_FHWC
     assert ours.shape == theirs.shape
     assert np.abs(ours.astype(int) - theirs).mean() < 0.3
 
