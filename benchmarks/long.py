@@ -2,10 +2,11 @@
 
     python benchmarks/long.py memory --json memory.json --folder DIR  5 s, 30 s, 5 min of the tiny world, a process each
     python benchmarks/long.py seams --json seams.json [--host DIR]    8 windows of 17 frames; DIR: a ComfyUI's tree
-    python benchmarks/long.py report memory.json seams.json --plot docs/long-video.png
+    python benchmarks/long.py report memory.json seams.json --plot docs/long-video.png --write docs/long-video.md
 
 --host needs the host's own packages (tests/comfyui/requirements.txt). Memory is the process's peak resident set (VmHWM)
-after every window. Jumps are what shapes.jumps measures, in levels of 255: at the joins, and at all other frames.
+after every window. Jumps are what shapes.jumps measures, in levels of 255: at each method's own joins (where another
+window begins or ends to count) and at all other frames. `--write` puts the tables between the marks `<!-- long -->`.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import argparse
 import importlib
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,8 +32,11 @@ sys.path.insert(0, str(ROOT))
 FPS, SIZE, WINDOWS = 16, 17, 8
 LENGTHS = {"5 s": 5, "30 s": 30, "5 min": 300}
 CASES = (("color", 3), ("swap", 1))  # (task, number) of test clips whose first window the shipped model gets right
+MARKS = ("<!-- long -->", "<!-- end of long -->")
+Edited = tuple[np.ndarray, set[int]]  # a clip, and its joins: i for the change from frame i to frame i+1
 STEPS = 4
-QUICK = ("hand-over (ours)", "independent, a seed each")  # what the test compares
+OURS = "hand-over, smooth joins"
+QUICK = (OURS, "hand-over, plain joins", "independent, a seed each")  # what the test compares
 FADE = 8  # frames two cross-faded windows share, the habit of published nodes
 
 
@@ -89,61 +94,73 @@ def memory(folder: Path, steps: int, window: int, side: int) -> dict[str, Any]:
 # --- seams -----------------------------------------------------------------------------------------------------------
 
 
-def methods(edit: Callable[..., np.ndarray], clip: Any) -> dict[str, Callable[[], np.ndarray]]:
-    """Name -> the long clip edited that way. edit(frames, seed) edits one window."""
+def methods(edit: Callable[..., np.ndarray], clip: Any) -> dict[str, Callable[[], Edited]]:
+    """Name -> the long clip edited that way. edit(frames, seed, pinned) edits one window."""
+    from instructx_core.long_video import FADE as FADED
     from instructx_core.long_video import edit_windows, plan_windows
 
     frames_FHWC = clip.source_FHWC
     windows = plan_windows(len(frames_FHWC), SIZE)
+    joins = {w.first_new - 1 for w in windows[1:]}
 
-    def ours(match_colour: bool = False, own_seeds: bool = False) -> np.ndarray:
+    def handed_over(pin: bool, fade: bool, match_colour: bool = False, own_seeds: bool = False) -> Edited:
         results = edit_windows(
-            iter(frames_FHWC), windows, lambda given, w: edit(given, w.index if own_seeds else 0),
-            match_colour=match_colour,
+            iter(frames_FHWC), windows,
+            lambda given, w: edit(given, w.index if own_seeds else 0, w.pinned() if pin else 0),
+            match_colour=match_colour, fade=FADED if fade else 0,
         )  # fmt: skip
-        return np.concatenate([result.new_FHWC for result in results])
+        return np.concatenate([result.new_FHWC for result in results]), joins
 
-    def independent(own_seeds: bool) -> np.ndarray:
-        made = [edit(frames_FHWC[w.start : w.stop], w.index if own_seeds else 0)[w.shared :] for w in windows]
-        return np.concatenate(made)
+    def independent(own_seeds: bool) -> Edited:
+        made = [edit(frames_FHWC[w.start : w.stop], w.index if own_seeds else 0, 0)[w.shared :] for w in windows]
+        return np.concatenate(made), joins
 
-    def cross_fade() -> np.ndarray:
+    def cross_fade() -> Edited:
         parts = plan_windows(len(frames_FHWC), SIZE, FADE)
         total, weight_F = np.zeros(frames_FHWC.shape), np.zeros(len(frames_FHWC))
         for w in parts:
             ramp_F = np.minimum(1.0, np.arange(1, w.frames + 1) / (FADE + 1))
             share_F = (ramp_F if w.index else 1.0) * (ramp_F[::-1] if w.index + 1 < len(parts) else 1.0)
             share_F = np.broadcast_to(share_F, w.frames)
-            total[w.start : w.stop] += edit(frames_FHWC[w.start : w.stop], 0) * share_F[:, None, None, None]
+            total[w.start : w.stop] += edit(frames_FHWC[w.start : w.stop], 0, 0) * share_F[:, None, None, None]
             weight_F[w.start : w.stop] += share_F
-        return np.rint(total / weight_F[:, None, None, None]).astype(np.uint8)
+        mixed_FHWC = np.rint(total / weight_F[:, None, None, None]).astype(np.uint8)
+        return mixed_FHWC, borders(((w.start, w.stop) for w in parts), len(frames_FHWC))
 
     return {
-        "hand-over (ours)": ours,
-        "hand-over, colours matched": lambda: ours(match_colour=True),
-        "hand-over, a seed each": lambda: ours(own_seeds=True),
+        OURS: lambda: handed_over(True, True),
+        "hand-over, plain joins": lambda: handed_over(False, False),
+        "hand-over, pinned only": lambda: handed_over(True, False),
+        "hand-over, faded only": lambda: handed_over(False, True),
+        "smooth joins, colours matched": lambda: handed_over(True, True, match_colour=True),
+        "smooth joins, a seed each": lambda: handed_over(True, True, own_seeds=True),
         "independent, one seed": lambda: independent(False),
         "independent, a seed each": lambda: independent(True),
         f"cross-fade of {FADE} frames": cross_fade,
     }
 
 
-def judge(clip: Any, edited_FHWC: np.ndarray) -> dict[str, Any]:
-    """Success of each window; mean and largest jump at the joins, mean jump elsewhere; of 255."""
+def borders(spans: Iterable[tuple[int, int]], frames: int) -> set[int]:
+    """Changes from frame to frame at which one of the spans (start, stop) begins or ends."""
+    return {edge - 1 for span in spans for edge in span if 0 < edge < frames}
+
+
+def judge(clip: Any, edited_FHWC: np.ndarray, joins: set[int]) -> dict[str, Any]:
+    """Success of each window; error; mean and largest jump at the joins, mean jump elsewhere; of 255."""
     from instructx_core.shapes import jumps, part, score
 
     step = SIZE - 1
     success = [
         score(part(clip, i * step, i * step + SIZE), edited_FHWC[i * step : i * step + SIZE]).success
-        for i in range(WINDOWS)
+        for i in range((len(edited_FHWC) - 1) // step)
     ]
-    jump_F = jumps(edited_FHWC, clip.target_FHWC)
-    at = np.arange(1, WINDOWS) * step  # from the tail of a window to the first new frame of the next
-    inside = np.delete(jump_F, at)
-    return {
-        "success": success, "join": round(float(jump_F[at].mean()), 3),
-        "join_max": round(float(jump_F[at].max()), 3), "inside": round(float(inside.mean()), 3),
+    jump_F, at = jumps(edited_FHWC, clip.target_FHWC), sorted(joins)
+    error = np.abs(edited_FHWC.astype(np.float32) - clip.target_FHWC).mean()
+    found = {
+        "error": error, "join": jump_F[at].mean(), "join_max": jump_F[at].max(),
+        "inside": np.delete(jump_F, at).mean(),
     }  # fmt: skip
+    return {"success": success, "joins": len(at), **{name: round(float(value), 3) for name, value in found.items()}}
 
 
 def seams(
@@ -166,9 +183,14 @@ def seams(
     for task, index in cases:
         clip = there_and_back(sample("test", index, "video", task), WINDOWS * (SIZE - 1) + 1)
 
-        def edit(frames_FHWC: np.ndarray, seed: int, clip: Any = clip) -> np.ndarray:
-            media = Media(Path("clip"), frames_FHWC, (64, 64), is_video=True, fps=Fraction(FPS))
-            return run_clip(pipe, media, clip.instruction, [], steps, None, seed, None)[0]
+        made: dict[tuple[bytes, int, int], np.ndarray] = {}  # the methods have windows in common
+
+        def edit(frames_FHWC: np.ndarray, seed: int, pinned: int, clip: Any = clip, made: Any = made) -> np.ndarray:
+            key = (frames_FHWC.tobytes(), seed, pinned)
+            if key not in made:
+                media = Media(Path("clip"), frames_FHWC, (64, 64), is_video=True, fps=Fraction(FPS))
+                made[key] = run_clip(pipe, media, clip.instruction, [], steps, None, seed, None, pinned=pinned)[0]
+            return made[key]
 
         ways = methods(edit, clip)
         if host is not None:
@@ -177,12 +199,12 @@ def seams(
             if chosen and name not in chosen:
                 continue
             with torch.no_grad():
-                edited_FHWC = way()
-            rows.setdefault(name, {})[f"{task} {index}"] = judge(clip, edited_FHWC)
+                edited_FHWC, joins = way()
+            rows.setdefault(name, {})[f"{task} {index}"] = judge(clip, edited_FHWC, joins)
             sys.stderr.write(f"{task} {index}, {name}: {rows[name][f'{task} {index}']}\n")
             if save is not None:
                 np.savez_compressed(save / f"{task}_{index}_{name.replace(' ', '_')}.npz", edited_FHWC)
-    return {"steps": steps, "window": SIZE, "windows": WINDOWS, "methods": rows}
+    return {"steps": steps, "window": SIZE, "windows": WINDOWS, "clips": [*map(list, cases)], "methods": rows}
 
 
 def load_host(tree: Path) -> Callable[[str], ModuleType]:
@@ -198,10 +220,10 @@ def load_host(tree: Path) -> Callable[[str], ModuleType]:
     return lambda name: importlib.import_module(f"pack.{name}")
 
 
-def context_windows(tree: Path, clip: Any, steps: int) -> Callable[[], np.ndarray]:
+def context_windows(tree: Path, clip: Any, steps: int) -> Callable[[], Edited]:
     """The host's own way: the whole clip at once, each step in overlapping windows of latents that are averaged."""
 
-    def run() -> np.ndarray:
+    def run() -> Edited:
         import torch
 
         pack = load_host(tree)
@@ -225,7 +247,12 @@ def context_windows(tree: Path, clip: Any, steps: int) -> Callable[[], np.ndarra
             windowed = manual.execute(patched, SIZE, FADE, "standard_static", 1, False, "pyramid").args[0]
             sampler = pack("nodes.sampler").InstructXSampler
             image = sampler.execute(windowed, *rest, vae, 0, steps, 1.0, 3.0, "euler", "instructx", 1.0).args[0]
-        return (image * 255.0).round().to(torch.uint8).numpy()
+        handler, frames = windowed.model_options["context_handler"], rest[-1]["samples"].shape[2]
+        parts = [window if isinstance(window, list) else window.index_list
+                 for window in handler.context_schedule.func(frames, handler, windowed.model_options)]  # fmt: skip
+        # Latent frame t > 0 holds the pixel frames 4t-3 .. 4t.
+        spans = ((max(4 * part[0] - 3, 0), 4 * part[-1] + 1) for part in parts)
+        return (image * 255.0).round().to(torch.uint8).numpy(), borders(spans, len(image))
 
     return run
 
@@ -233,25 +260,53 @@ def context_windows(tree: Path, clip: Any, steps: int) -> Callable[[], np.ndarra
 # --- report ----------------------------------------------------------------------------------------------------------
 
 
+def flatness(measured: dict[str, Any]) -> str:
+    """How much the longest clip takes more than the shortest, in words."""
+    peaks = [row["peak_mib"] for row in measured["lengths"].values()]
+    return f"largest and smallest peak differ by {100 * (max(peaks) / min(peaks) - 1):.1f} %"
+
+
 def report(memory_json: Path, seams_json: Path, plot: Path | None) -> str:
     """Both tables in Markdown; the plot where asked for."""
     measured, joins = json.loads(memory_json.read_text()), json.loads(seams_json.read_text())
-    lines = ["| length | frames | windows | peak memory, MiB | seconds |", "| --- | --- | --- | --- | --- |"]
+    side, size = measured["side"], measured["window"]
+    lines = [
+        f"Frames of {side}x{side}, windows of {size} frames, {measured['steps']} step(s), each length in a process of "
+        f"its own; {flatness(measured)}.",
+        "",
+        "| length | frames | windows | peak memory, MiB | seconds |",
+        "| --- | --- | --- | --- | --- |",
+    ]
     for name, row in measured["lengths"].items():
         cells = (row["frames"], len(row["peaks_mib"]), row["peak_mib"], row["seconds"][-1])
         lines.append(f"| {name} | " + " | ".join(str(cell) for cell in cells) + " |")
     lines += [
         "",
-        "| method | windows that succeed | jump at joins | largest | elsewhere |",
-        "| --- | --- | --- | --- | --- |",
+        f"{joins['windows']} windows of {joins['window']} frames, {joins['steps']} steps, {len(joins['clips'])} clips "
+        f"({', '.join(f'`{task}` {index}' for task, index in joins['clips'])} of the test split); of 255.",
+        "",
+        "| method | windows that succeed | error | joins | jump there | largest | elsewhere |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, cases in joins["methods"].items():
         good, total = (sum(f(case["success"]) for case in cases.values()) for f in (sum, len))
-        means = [np.mean([case[key] for case in cases.values()]) for key in ("join", "join_max", "inside")]
-        lines.append(f"| {name} | {good} of {total} | " + " | ".join(f"{value:.2f}" for value in means) + " |")
+        count = sum(case["joins"] for case in cases.values())
+        error, *means = (
+            np.mean([case[key] for case in cases.values()]) for key in ("error", "join", "join_max", "inside")
+        )
+        numbers = " | ".join(f"{value:.2f}" for value in means)
+        lines.append(f"| {name} | {good} of {total} | {error:.2f} | {count} | {numbers} |")
     if plot is not None:
         draw(measured, joins, plot)
     return "\n".join(lines)
+
+
+def write(path: Path, text: str) -> None:
+    page = path.read_text(encoding="utf-8")
+    if any(page.count(mark) != 1 for mark in MARKS):
+        raise SystemExit(f"error: {path} must hold the marks {MARKS[0]} and {MARKS[1]} once")
+    body = f"{MARKS[0]}\n\n{text}\n\n{MARKS[1]}"
+    path.write_text(re.sub(f"{MARKS[0]}.*{MARKS[1]}", lambda _: body, page, flags=re.S), encoding="utf-8")
 
 
 def draw(measured: dict[str, Any], joins: dict[str, Any], plot: Path) -> None:
@@ -302,11 +357,15 @@ def main() -> None:
     told.add_argument("memory_json", type=Path)
     told.add_argument("seams_json", type=Path)
     told.add_argument("--plot", type=Path)
+    told.add_argument("--write", type=Path, help="document to put the tables into")
     args = parser.parse_args()
     if args.verb == "one":
         sys.stdout.write(json.dumps(edit_one(args.source, args.output, args.steps, args.window, args.side)))
     elif args.verb == "report":
-        sys.stdout.write(report(args.memory_json, args.seams_json, args.plot) + "\n")
+        text = report(args.memory_json, args.seams_json, args.plot)
+        sys.stdout.write(text + "\n")
+        if args.write:
+            write(args.write, text)
     else:
         if args.verb == "memory":
             found = memory(args.folder, args.steps, args.window, args.side)
