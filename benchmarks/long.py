@@ -15,7 +15,6 @@ import argparse
 import importlib
 import importlib.util
 import json
-import re
 import subprocess
 import sys
 import time
@@ -32,7 +31,6 @@ sys.path.insert(0, str(ROOT))
 FPS, SIZE, WINDOWS = 16, 17, 8
 LENGTHS = {"5 s": 5, "30 s": 30, "5 min": 300}
 CASES = (("color", 3), ("swap", 1))  # (task, number) of test clips whose first window the shipped model gets right
-MARKS = ("<!-- long -->", "<!-- end of long -->")
 Edited = tuple[np.ndarray, set[int]]  # a clip, and its joins: i for the change from frame i to frame i+1
 STEPS = 4
 OURS = "hand-over, smooth joins"
@@ -301,14 +299,6 @@ def report(memory_json: Path, seams_json: Path, plot: Path | None) -> str:
     return "\n".join(lines)
 
 
-def write(path: Path, text: str) -> None:
-    page = path.read_text(encoding="utf-8")
-    if any(page.count(mark) != 1 for mark in MARKS):
-        raise SystemExit(f"error: {path} must hold the marks {MARKS[0]} and {MARKS[1]} once")
-    body = f"{MARKS[0]}\n\n{text}\n\n{MARKS[1]}"
-    path.write_text(re.sub(f"{MARKS[0]}.*{MARKS[1]}", lambda _: body, page, flags=re.S), encoding="utf-8")
-
-
 def draw(measured: dict[str, Any], joins: dict[str, Any], plot: Path) -> None:
     import matplotlib as mpl
 
@@ -365,7 +355,9 @@ def main() -> None:
         text = report(args.memory_json, args.seams_json, args.plot)
         sys.stdout.write(text + "\n")
         if args.write:
-            write(args.write, text)
+            import document
+
+            document.write(args.write, "long", text)
     else:
         if args.verb == "memory":
             found = memory(args.folder, args.steps, args.window, args.side)
