@@ -98,20 +98,20 @@ def methods(edit: Callable[..., np.ndarray], clip: Any) -> dict[str, Callable[[]
     from instructx_core.long_video import edit_windows, plan_windows
 
     frames_FHWC = clip.source_FHWC
-    windows = plan_windows(len(frames_FHWC), SIZE)
-    joins = {w.first_new - 1 for w in windows[1:]}
+    plain = plan_windows(len(frames_FHWC), SIZE)
 
-    def handed_over(pin: bool, fade: bool, match_colour: bool = False, own_seeds: bool = False) -> Edited:
+    def handed_over(kind: str, pin: bool, fade: bool, match: bool = False, own_seeds: bool = False) -> Edited:
+        windows = plan_windows(len(frames_FHWC), SIZE, joins=kind)
         results = edit_windows(
             iter(frames_FHWC), windows,
             lambda given, w: edit(given, w.index if own_seeds else 0, w.pinned() if pin else 0),
-            match_colour=match_colour, fade=FADED if fade else 0,
+            match_colour=match, fade=FADED if fade else 0,
         )  # fmt: skip
-        return np.concatenate([result.new_FHWC for result in results]), joins
+        return np.concatenate([result.new_FHWC for result in results]), {w.first_new - 1 for w in windows[1:]}
 
     def independent(own_seeds: bool) -> Edited:
-        made = [edit(frames_FHWC[w.start : w.stop], w.index if own_seeds else 0, 0)[w.shared :] for w in windows]
-        return np.concatenate(made), joins
+        made = [edit(frames_FHWC[w.start : w.stop], w.index if own_seeds else 0, 0)[w.shared :] for w in plain]
+        return np.concatenate(made), {w.first_new - 1 for w in plain[1:]}
 
     def cross_fade() -> Edited:
         parts = plan_windows(len(frames_FHWC), SIZE, FADE)
@@ -126,12 +126,12 @@ def methods(edit: Callable[..., np.ndarray], clip: Any) -> dict[str, Callable[[]
         return mixed_FHWC, borders(((w.start, w.stop) for w in parts), len(frames_FHWC))
 
     return {
-        OURS: lambda: handed_over(True, True),
-        "hand-over, plain joins": lambda: handed_over(False, False),
-        "hand-over, pinned only": lambda: handed_over(True, False),
-        "hand-over, faded only": lambda: handed_over(False, True),
-        "smooth joins, colours matched": lambda: handed_over(True, True, match_colour=True),
-        "smooth joins, a seed each": lambda: handed_over(True, True, own_seeds=True),
+        OURS: lambda: handed_over("smooth", True, True),
+        "hand-over, plain joins": lambda: handed_over("plain", False, False),
+        "hand-over, pinned only": lambda: handed_over("plain", True, False),
+        "hand-over, faded only": lambda: handed_over("smooth", False, True),
+        "smooth joins, colours matched": lambda: handed_over("smooth", True, True, match=True),
+        "smooth joins, a seed each": lambda: handed_over("smooth", True, True, own_seeds=True),
         "independent, one seed": lambda: independent(False),
         "independent, a seed each": lambda: independent(True),
         f"cross-fade of {FADE} frames": cross_fade,
@@ -280,7 +280,8 @@ def report(memory_json: Path, seams_json: Path, plot: Path | None) -> str:
         lines.append(f"| {name} | " + " | ".join(str(cell) for cell in cells) + " |")
     lines += [
         "",
-        f"{joins['windows']} windows of {joins['window']} frames, {joins['steps']} steps, {len(joins['clips'])} clips "
+        f"{joins['windows']} windows of {joins['window']} frames (smooth joins: one more), {joins['steps']} steps, "
+        f"{len(joins['clips'])} clips "
         f"({', '.join(f'`{task}` {index}' for task, index in joins['clips'])} of the test split); of 255.",
         "",
         "| method | windows that succeed | error | joins | jump there | largest | elsewhere |",

@@ -107,7 +107,7 @@ class InstructXLongVideo(io.ComfyNode):
         multiple = vae.spacial_compression_encode() * encoder.config.denoiser.patch_size[1]
         clip = open_source(source, multiple, options["resize"])
         stride = int(vae.temporal_compression_decode() or 1)
-        windows = plan_windows(clip.frames, options["window"], options["overlap"], stride)
+        windows = plan_windows(clip.frames, options["window"], options["overlap"], stride, options["joins"])
         work = _unfinished.get(key)
         if work is None or not work.is_of(inputs):
             work = _unfinished[key] = Unfinished(inputs, new_folder())
@@ -129,7 +129,7 @@ class InstructXLongVideo(io.ComfyNode):
         del _unfinished[key]
         if len(windows) > 1:
             mean = sum(work.joins[1:]) / (len(windows) - 1)
-            report.append(f"where windows meet, the shared frames changed by {mean:.1f} of 255")
+            report.append(f"where windows meet, they differ by {mean:.1f} of 255")
         return io.NodeOutput(video, ui={"text": report})
 
 
@@ -162,7 +162,7 @@ def _windows() -> list[Any]:
             min=1,
             max=64,
             advanced=True,
-            tooltip="Frames that two windows share, 1 to 64 and at most half of a window. 1: as in the paper.",
+            tooltip="Edited frames that a window hands to the next, 1 to 64, at most half of a window. 1: as in the paper.",
         ),
         make(
             io.Combo,
@@ -186,8 +186,8 @@ def _windows() -> list[Any]:
             options=list(JOINS),
             default=SMOOTH,
             advanced=True,
-            tooltip="Where windows meet. smooth: the frame handed over is not edited again, and what is left of the "
-            "step fades out. plain: as in the paper.",
+            tooltip="Where windows meet. smooth: the frame handed over is not edited again, and the step to the next "
+            "window fades out. plain: as in the paper.",
         ),
     ]
 
@@ -210,7 +210,7 @@ class _Job:
         """The windows that are not finished yet; each is on disk before the next one begins."""
         done, steps = len(self.work.parts), self.options["steps"]
         self.bar = progress_bar(len(windows) * steps)
-        frames = self.clip.read(windows[done].first_new) if done < len(windows) else iter(())
+        frames = self.clip.read(windows[done].first_source) if done < len(windows) else iter(())
         results: Iterator[WindowResult] = edit_windows(
             frames, windows, self.edit, match_colour=self.options["match_colour"],
             fade=FADE if self.options["joins"] == SMOOTH else 0, done=done, tail_OHWC=self.work.tail_OHWC,

@@ -53,13 +53,13 @@ def add_window_arguments(parser: argparse.ArgumentParser) -> None:
         "each goes on from the last edited frame of the one before it. Any of these options asks for windows.",
     )
     group.add_argument("--window", metavar="5s|FRAMES", help="length of a window (default: 5s, at most the model's)")
-    group.add_argument("--overlap", type=int, help="frames shared by two windows (default: 1)")
+    group.add_argument("--overlap", type=int, help="frames handed over to the next window (default: 1)")
     group.add_argument(
         "--context", choices=["window", "first"], help="whose frames the encoder sees: of each window, or of the first"
     )
     group.add_argument(
         "--joins", choices=["smooth", "plain"],
-        help="smooth: the frame handed over is not edited again, and what is left of the step fades out (default); "
+        help="smooth: the frame handed over is not edited again, and the step to the next window fades out (default); "
         "plain: as in the paper",
     )  # fmt: skip
     group.add_argument("--match-colour", action="store_true", help="correct colour drift where windows meet")
@@ -172,7 +172,7 @@ def run_one(args: argparse.Namespace) -> int:
             progress=line if tells else None,
             on_window=lambda result, total: line.tell(
                 f"window {result.window.index + 1}/{total}: frames {result.window.first_new} to "
-                f"{result.window.stop - 1}, shared frames changed by {result.join:.1f} of 255"
+                f"{result.window.stop - 1}, differs by {result.join:.1f} of 255 from the one before"
             ),
         )  # fmt: skip
     if tells:

@@ -52,10 +52,10 @@ class Colour:
 
 
 def fade_out(made_FHWC: np.ndarray, head_OHWC: np.ndarray, frames: int = FADE) -> np.ndarray:
-    """The frames of a window, the step from the handed over head to its new frames faded out over `frames` of them.
+    """The frames of a window, the step from the kept head to its new frames faded out over `frames` of them.
 
-    The step is the handed over frame minus what the window made of it: where the window kept that frame, the loss of
-    the VAE's coding, which a clip shows in its first frame alone. Linear: the last frame that it touches gets 1/(n+1).
+    The step is the last frame of the head minus what the window made of it. That should not be its first frame, which
+    the VAE codes alone, with other losses than the frames behind it. Linear: the last frame touched gets 1/(n+1).
     """
     shared = len(head_OHWC)
     step_HWC = head_OHWC[-1].astype(np.float32) - made_FHWC[shared - 1]
@@ -69,10 +69,11 @@ def fade_out(made_FHWC: np.ndarray, head_OHWC: np.ndarray, frames: int = FADE) -
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WindowResult:
-    """What one window added. Errors and drift are in levels of 255, measured on the shared frames; 0 in window 0.
+    """What one window added. Errors and drift are in levels of 255, measured where two windows meet; 0 in window 0.
 
     new_FHWC: the frames first_new .. stop-1 of the clip. tail_OHWC: edited frames the next window starts from.
-    join: mean |made - handed over|. drift: mean of made minus handed over, R G B, before any correction.
+    join: mean |made - kept| on the frames that both windows edited, of plain joins on the handed over ones. drift: mean
+    of made minus kept, R G B, before any correction.
     """
 
     window: Window
@@ -95,23 +96,25 @@ def edit_windows(
 ) -> Iterator[WindowResult]:
     """Edit the windows from number `done` on, one after the other.
 
-    frames: source frames (H, W, 3) of the clip from windows[done].first_new on. tail_OHWC: for done > 0, the tail of
-    the window before. match_colour: correct every window so that its shared frames match the handed over ones. fade:
-    new frames over which what then is left of the difference is faded out; for an `edit` that keeps the shared frames.
+    frames: source frames (H, W, 3) of the clip from windows[done].first_source on. tail_OHWC: for done > 0, the tail of
+    the window before. match_colour: correct every window so that its shared frames match the kept ones. fade: new
+    frames over which what then is left of the difference is faded out; for windows that share a frame that both edit.
     Raises InputError when the frames end too early, a tail is missing, or `edit` returns another shape.
     """
-    source = iter(frames)
+    source, given = iter(frames), []
     for window in windows[done:]:
-        new_FHWC = list(islice(source, window.stop - window.first_new))
-        if len(new_FHWC) != window.stop - window.first_new:
+        missing = window.stop - window.first_source
+        given = given[len(given) - (window.shared - window.handed) :] if given else []
+        given += islice(source, missing - len(given))
+        if len(given) != missing:
             raise InputError(
-                f"the clip ended {window.stop - window.first_new - len(new_FHWC)} frames early in window "
-                f"{window.index + 1} of {len(windows)}; it changed while it was read: run again"
+                f"the clip ended {missing - len(given)} frames early in window {window.index + 1} of {len(windows)}; "
+                "it changed while it was read: run again"
             )
         if window.shared and (tail_OHWC is None or len(tail_OHWC) != window.shared):
             raise InputError(f"window {window.index + 1} needs the edited tail of the one before it; start at 0")
-        head = [] if tail_OHWC is None else list(tail_OHWC)
-        given_FHWC = np.stack([*head, *new_FHWC])
+        head = [] if tail_OHWC is None else list(tail_OHWC[: window.handed])
+        given_FHWC = np.stack([*head, *given])
         made_FHWC = edit(given_FHWC, window)
         if made_FHWC.shape != given_FHWC.shape or made_FHWC.dtype != np.uint8:
             raise InputError(
@@ -133,11 +136,12 @@ def _finish(
 ) -> WindowResult:
     join, drift = 0.0, (0.0, 0.0, 0.0)
     if head_OHWC is not None:
-        own_OHWC = made_FHWC[: window.shared]
-        difference = own_OHWC.astype(np.float64) - head_OHWC
+        both = slice(window.handed if window.handed < window.shared else 0, window.shared)
+        own_OHWC, kept_OHWC = made_FHWC[both], head_OHWC[both]
+        difference = own_OHWC.astype(np.float64) - kept_OHWC
         join, drift = float(np.abs(difference).mean()), tuple(difference.reshape(-1, 3).mean(0).tolist())
         if match:
-            made_FHWC = Colour.between(own_OHWC, head_OHWC).apply(made_FHWC)
+            made_FHWC = Colour.between(own_OHWC, kept_OHWC).apply(made_FHWC)
         if fade:
             made_FHWC = fade_out(made_FHWC, head_OHWC, fade)
     following = windows[window.index + 1].shared if window.index + 1 < len(windows) else window.shared

@@ -42,10 +42,11 @@ CONTEXTS = ("window", "first")
 class WindowOptions:
     """How a long clip is edited.
 
-    frames: length of a window, 4n+1; or seconds; neither: 5 seconds, at most the model's length. overlap: frames shared
-    by neighbours. context: "window", the MLLM sees each window's frames, or "first", it sees those of the first window
-    and all windows follow what it said there. match_colour: correct colour drift at the joins (handover.Colour).
-    joins: "smooth", the frame handed over is not edited again and the step behind it fades out, or "plain".
+    frames: length of a window, 4n+1; or seconds; neither: 5 seconds, at most the model's length. overlap: frames handed
+    over from one to the next. context: "window", the MLLM sees each window's frames, or "first", it sees those of the
+    first window and all windows follow what it said there. match_colour: correct colour drift (handover.Colour).
+    joins: "smooth", the frame handed over is not edited again, and the step that shows in the frame behind it, which
+    both windows edit, fades out; or "plain", as in the paper.
     restart: throw away finished windows of an earlier run.
     """
 
@@ -101,7 +102,7 @@ def edit_clip(
     steps = sampling.num_steps if steps is None else steps
     guidance = float(sampling.guidance_scale if guidance is None else guidance)
     size = options.size(scan, pipe)
-    windows = plan_windows(scan.frames, size, options.overlap, config.vae.scale_factor_temporal)
+    windows = plan_windows(scan.frames, size, options.overlap, config.vae.scale_factor_temporal, options.joins)
     limits = limits_of(config)
     box = fit_size(*scan.size, config.size_multiple, limits.max_pixels if max_pixels is None else max_pixels)
     pictures = [read_image(path) for path in references]
@@ -115,7 +116,10 @@ def edit_clip(
     job = _Job(pipe, scan, instruction, pictures, steps, guidance, seed, options, len(windows), progress)
     store = Windows(Path(output), request)
     saved = store.open(options.restart)
-    notes = [*scan.notes, f"edited in {len(windows)} windows of {size} frames, {options.overlap} shared by neighbours"]
+    notes = [
+        *scan.notes,
+        f"edited in {len(windows)} windows of {size} frames, {options.overlap} handed over at each join",
+    ]
     if saved.done:
         notes.append(f"windows 1 to {saved.done} were finished before and kept")
     saved = _run_windows(job, store, saved, windows, box, options, on_window)
@@ -144,7 +148,7 @@ def _run_windows(
     if saved.done == len(windows):
         return saved
     job.contexts = saved.contexts
-    frames = clip_frames(job.scan, lambda frame_HWC: apply_box(frame_HWC, box), windows[saved.done].first_new)
+    frames = clip_frames(job.scan, lambda frame_HWC: apply_box(frame_HWC, box), windows[saved.done].first_source)
     results = edit_windows(
         frames, windows, job.edit, match_colour=options.match_colour, fade=FADE if options.joins == SMOOTH else 0,
         done=saved.done, tail_OHWC=saved.tail_OHWC,
@@ -209,7 +213,5 @@ def _about_joins(joins: Sequence[tuple[float, ...]], corrected: bool) -> list[st
     values = np.array(joins[1:])
     worst = values[np.abs(values[:, 1:]).max(1).argmax(), 1:]
     drift = ", ".join(f"{value:+.1f}" for value in worst)
-    line = (
-        f"joins: the shared frames changed by {values[:, 0].mean():.1f} of 255, largest colour drift {drift} (R, G, B)"
-    )
+    line = f"joins: windows differ by {values[:, 0].mean():.1f} of 255 where they meet, largest colour drift {drift} (R, G, B)"
     return [line + (", corrected" if corrected else "")]

@@ -62,7 +62,7 @@ def test_length_rate_and_sound_stay(random_pipe: Any, bunny: Path, tmp_path: Pat
     assert steps == [(i, 6) for i in range(1, 7)]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["clip.mp4", "out.mp4"], "finished windows are cleared away"
     text = "\n".join(report.lines())
-    for words in ("3 windows of 9 frames, 1 shared", "audio (aac) copied", "joins: the shared frames changed"):
+    for words in ("3 windows of 9 frames, 1 handed over", "audio (aac) copied", "joins: windows differ by"):
         assert words in text, text
 
 
@@ -76,11 +76,12 @@ def test_each_window_is_an_edit_of_its_own_with_the_edited_head(
     edit(random_pipe, clip, tmp_path / "out.mp4", windows=options, on_window=lambda result, _: results.append(result))
     source = read_media(clip).frames_FHWC
     head = np.empty((0, 32, 32, 3), np.uint8)
-    assert [len(r.new_FHWC) for r in results] == [9, 8, 5]
+    assert [len(r.new_FHWC) for r in results] == ([9, 7, 6] if joins == "smooth" else [9, 8, 5])
     for result in results:
-        given = np.concatenate([head, source[result.window.first_new : result.window.stop]])
+        window = result.window
+        given = np.concatenate([head[: window.handed], source[window.first_source : window.stop]])
         media = Media(clip, given, (32, 32), is_video=True, fps=Fraction(24000, 1001))
-        pinned = len(head) if joins == "smooth" else 0
+        pinned = window.handed if joins == "smooth" else 0
         alone, _, _ = run_clip(random_pipe, media, "make it dark", [], 2, None, 5, None, pinned=pinned)
         if pinned:
             alone = fade_out(alone, head)
@@ -265,11 +266,13 @@ def test_command_line(random_checkpoint: Path, clip: Path, tmp_path: Path, capsy
         return code, captured.out + captured.err
 
     code, text = run("--window", "0.4s", "--match-colour", "--overlap", "2")
-    assert code == 0 and "3 windows of 9 frames, 2 shared" in text and "window 3/3: frames" in text, text
+    assert code == 0 and "4 windows of 9 frames, 2 handed over" in text and "window 4/4: frames" in text, text
     assert "corrected" in text
     smooth = read_media(tmp_path / "o.mp4").frames_FHWC
     code, text = run("--window", "0.4s", "--match-colour", "--overlap", "2", "--joins", "plain")
-    assert code == 0 and (smooth != read_media(tmp_path / "o.mp4").frames_FHWC).any()
+    assert (
+        code == 0 and "3 windows of 9 frames" in text and (smooth != read_media(tmp_path / "o.mp4").frames_FHWC).any()
+    )
     for option, words in (
         (["--window", "5m"], "'5m' is no length"),
         (["--window", "8"], "not 4n+1; use 9"),

@@ -14,23 +14,25 @@ from instructx_core.long_video.handover import fade_out
 from instructx_core.long_video.plan import check_window
 
 
-@pytest.mark.parametrize("overlap", [1, 2, 5])
-@pytest.mark.parametrize("size", [13, 17, 81])
-def test_every_frame_is_new_once(size: int, overlap: int) -> None:
+@pytest.mark.parametrize("joins", ["plain", "smooth"])
+@pytest.mark.parametrize(("size", "overlap"), [(5, 1), (5, 2), *itertools.product((13, 17, 81), (1, 2, 5))])
+def test_every_frame_is_new_once(size: int, overlap: int, joins: str) -> None:
+    twice = int(joins == "smooth")
     for total in (*range(1, 4 * size), 1000, 9001):
-        windows = plan_windows(total, size, overlap)
+        windows = plan_windows(total, size, overlap, joins=joins)
         covered = [(w.first_new, w.stop) for w in windows]
         assert covered[0][0] == 0 and covered[-1][1] == total
         assert all(a[1] == b[0] for a, b in itertools.pairwise(covered)), (total, covered)
         assert all(w.stop > w.first_new and w.frames <= size for w in windows)
         assert all((w.frames - 1) % 4 == 0 for w in windows[:-1]), "only the last one may need padding"
-        assert [w.shared for w in windows] == [0] + [overlap] * (len(windows) - 1)
+        assert [w.shared for w in windows] == [0] + [overlap + twice] * (len(windows) - 1)
+        assert [w.first_source for w in windows] == [0] + [w.first_new - twice for w in windows[1:]]
         assert [w.index for w in windows] == list(range(len(windows)))
 
 
 def test_last_two_windows_share_what_is_left() -> None:
     """One frame more than fits: not 17 + 2 frames but about half each, in as many windows as needed."""
-    assert plan_windows(17, 17) == (Window(0, 0, 17, 0),)
+    assert plan_windows(17, 17) == (Window(0, 0, 17, 0, 0),)
     assert [w.frames for w in plan_windows(18, 17)] == [13, 6]
     assert [w.frames for w in plan_windows(129, 17)] == [17] * 8
     assert [w.frames for w in plan_windows(131, 17)][-3:] == [17, 13, 7]
@@ -123,30 +125,40 @@ def test_the_step_at_a_join_fades_out() -> None:
     assert fade_out(made, np.full((2, 2, 2, 3), 100, np.uint8), 4)[2].max() == 255, "white stays white"
 
 
-def test_fading_is_part_of_the_hand_over() -> None:
-    """After colour matching, which leaves nothing to fade here; the tail handed on is the faded one."""
-    frames, windows = clip(14), plan_windows(14, 9)
-    plain, faded = (list(edit_windows(iter(frames), windows, brighter, fade=fade)) for fade in (0, 8))
-    assert (plain[0].new_FHWC == faded[0].new_FHWC).all()
-    steps = [int((a.astype(int) - b).mean()) for a, b in zip(faded[1].new_FHWC, plain[1].new_FHWC, strict=True)]
-    assert steps == [-2, -2, -1, -1, 0], "five sixths of 3 levels, and so on"
-    assert faded[1].join == plain[1].join == 3.0 and (faded[1].tail_OHWC == faded[1].new_FHWC[-1:]).all()
-    both = list(edit_windows(iter(frames), windows, brighter, fade=8, match_colour=True))
-    assert (np.concatenate([r.new_FHWC for r in both]) == frames + 20).all()
+def test_a_frame_that_both_edit_shows_the_step() -> None:
+    """Smooth: frame 0 is handed over, frame 1 is source; the earlier window's is kept, the step fades behind it."""
+    frames, windows, seen = clip(16), plan_windows(16, 9, joins="smooth"), []
+
+    def edit(given_FHWC: np.ndarray, window: Window) -> np.ndarray:
+        """20 brighter, 26 in window 1; the handed over frame comes back as it is."""
+        seen.append(given_FHWC.copy())
+        made = given_FHWC + np.uint8(26 if window.index else 20)
+        made[: window.handed] = given_FHWC[: window.handed]
+        return made
+
+    first, second = edit_windows(iter(frames), windows, edit, fade=8)
+    assert (second.window.shared, second.window.handed) == (2, 1)
+    assert (seen[1][0] == first.new_FHWC[-2]).all() and (seen[1][1:] == frames[windows[1].start + 1 :]).all()
+    steps = [int((made.astype(int) - frame).mean()) for made, frame in zip(second.new_FHWC, frames[9:], strict=True)]
+    assert steps == [21, 21, 22, 23, 24, 24, 25] and second.join == 6.0 and second.drift == (6.0, 6.0, 6.0)
+    assert (second.tail_OHWC == second.new_FHWC[-2:]).all()
+    matched = list(edit_windows(iter(frames), windows, edit, fade=8, match_colour=True))
+    assert (np.concatenate([r.new_FHWC for r in matched]) == frames + 20).all()
 
 
-def test_pinned_latent_frames_hold_shared_frames_only() -> None:
+def test_pinned_latent_frames_hold_handed_over_frames_only() -> None:
     """Latent frame 0 is pixel frame 0, every further one 4 pixel frames."""
     shared = {0: 0, 1: 1, 2: 1, 4: 1, 5: 2, 8: 2, 9: 3}
-    assert {count: Window(1, 0, 33, count).pinned() for count in shared} == shared
+    assert {count: Window(1, 0, 33, count + 1, count).pinned() for count in shared} == shared
 
 
-def test_windows_from_the_middle_give_the_same() -> None:
+@pytest.mark.parametrize("joins", ["plain", "smooth"])
+def test_windows_from_the_middle_give_the_same(joins: str) -> None:
     """A job that goes on after window 2 sees exactly what it would have seen."""
-    frames, windows = clip(40), plan_windows(40, 9, 2)
+    frames, windows = clip(40), plan_windows(40, 9, 2, joins=joins)
     whole = list(edit_windows(iter(frames), windows, brighter, fade=4))
     rest = edit_windows(
-        iter(frames[windows[2].first_new :]), windows, brighter, done=2, tail_OHWC=whole[1].tail_OHWC, fade=4
+        iter(frames[windows[2].first_source :]), windows, brighter, done=2, tail_OHWC=whole[1].tail_OHWC, fade=4
     )
     for a, b in zip(whole[2:], rest, strict=True):
         assert (a.new_FHWC == b.new_FHWC).all() and a.window == b.window and a.join == b.join

@@ -98,7 +98,7 @@ def test_file_in_file_out(
     assert parts.images.shape == (22, 64, 64, 3) and parts.frame_rate == Fraction(24000, 1001)
     assert [entry[:2] for entry in told] == [(1, 6), (2, 6), (2, 6), (3, 6), (4, 6), (4, 6), (5, 6), (6, 6), (6, 6)]
     assert all(told[i][2] for i in (2, 5, 8)), "each finished window is shown"
-    assert "22 frames at 23.976 fps in 3 window(s)" in output.ui["text"][0] and "changed by" in output.ui["text"][1]
+    assert "22 frames at 23.976 fps in 3 window(s)" in output.ui["text"][0] and "they differ by" in output.ui["text"][1]
     assert [p.suffix for p in (tmp_path / "temp").iterdir()] == [".mp4"] and not module._unfinished
 
 
