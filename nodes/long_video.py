@@ -162,7 +162,7 @@ def _windows() -> list[Any]:
             min=1,
             max=64,
             advanced=True,
-            tooltip="Edited frames that a window hands to the next, 1 to 64, at most half of a window. 1: as in the paper.",
+            tooltip="Edited frames that a window hands to the next, 1 to 64, at most half of it. 1: as in the paper.",
         ),
         make(
             io.Combo,

@@ -213,5 +213,7 @@ def _about_joins(joins: Sequence[tuple[float, ...]], corrected: bool) -> list[st
     values = np.array(joins[1:])
     worst = values[np.abs(values[:, 1:]).max(1).argmax(), 1:]
     drift = ", ".join(f"{value:+.1f}" for value in worst)
-    line = f"joins: windows differ by {values[:, 0].mean():.1f} of 255 where they meet, largest colour drift {drift} (R, G, B)"
+    line = (
+        f"joins: windows differ by {values[:, 0].mean():.1f} of 255 where they meet, colour by up to {drift} (R, G, B)"
+    )
     return [line + (", corrected" if corrected else "")]
