@@ -115,10 +115,15 @@ def test_each_window_starts_from_the_edited_tail(
         return made[-1]
 
     monkeypatch.setattr(module._Job, "edit", watched)
-    run(module, loaded, video)
+    run(module, loaded, video, joins="plain")
     assert [len(clip) for clip in given] == [9, 9, 6]
     assert (given[1][0] == made[0][-1]).all() and (given[2][0] == made[1][-1]).all()
     assert (made[0] != given[0]).any()
+    source = given[0]
+    given.clear(), made.clear()
+    run(module, loaded, video)
+    assert [len(clip) for clip in given] == [9, 9, 8], "smooth: the frame behind the handed over one is edited by both"
+    assert (given[1][0] == made[0][-2]).all() and (given[1][1] == source[-1]).all()
 
 
 def test_the_head_stays_as_it_is(module: ModuleType, loaded: Any, video: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +182,7 @@ def test_cancel_keeps_finished_windows(
     with pytest.raises(InterruptProcessingException):
         run(module, loaded, video, context=context)
     (saved,) = (tmp_path / "output" / "InstructX_unfinished").iterdir()
-    assert len(read_media(saved).frames_FHWC) == 17
+    assert len(read_media(saved).frames_FHWC) == 16, "9 and 7: two are shared"
     again: list[int] = []
 
     def counted(self: Any, given_FHWC: np.ndarray, window: Any) -> np.ndarray:
