@@ -10,7 +10,6 @@ from ..errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from .recipes import SHIPPED
     from .tiny_recipes import RECIPES
 
     parser.add_argument(
@@ -23,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, help="seed of data, noise and initial weights (default: the recipe's)")
     parser.add_argument("--stop-at", type=int, help="stop after this step; the same command resumes")
     parser.add_argument(
-        "--start",
-        choices=[SHIPPED],
+        "--from-shipped",
+        action="store_true",
         help="start from the model in this package instead of the runs that the recipe requires",
     )
     parser.add_argument("--source-embedder", choices=["tied", "own"], help="how the source enters the DiT")
@@ -41,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
     import torch
 
+    from .recipes import SHIPPED
     from .run import train
     from .tiny_recipes import RECIPES
 
@@ -51,9 +51,9 @@ def run(args: argparse.Namespace) -> int:
         _finish(args)
         return 0
     recipe = RECIPES[args.recipe]().with_source(args.source_embedder)
-    if args.start and (recipe.preset != "tiny" or recipe.job not in ("edit", "vae")):
-        raise InputError(f"--start {args.start} is for recipes that train that model further; {recipe.name} does not")
-    changes = {"num_steps": args.steps, "seed": args.seed, "requires": (args.start,) if args.start else None}
+    if args.from_shipped and (recipe.preset != "tiny" or recipe.job not in ("edit", "vae")):
+        raise InputError(f"--from-shipped is for recipes that train that model further; {recipe.name} does not")
+    changes = {"num_steps": args.steps, "seed": args.seed, "requires": (SHIPPED,) if args.from_shipped else None}
     recipe = dataclasses.replace(recipe, **{k: v for k, v in changes.items() if v is not None})
     try:
         final = train(recipe, args.output, args.stop_at)

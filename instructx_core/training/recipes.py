@@ -19,7 +19,7 @@ ALIGNMENT = ("queries.image", "lora", "connector")
 EMBEDDERS = ("source_embedder", "reference_embedder")
 EVERYTHING = ("queries.image", "queries.video", "lora", "connector", "denoiser", *EMBEDDERS)
 
-SHIPPED = "shipped"  # in `requires`: the model in this package, in place of runs (`--start shipped`)
+SHIPPED = "shipped"  # in `requires`: the model in this package, in place of runs (`--from-shipped`)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

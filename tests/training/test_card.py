@@ -63,7 +63,7 @@ def test_card(runs: Path, evaluation: Path, tmp_path: Path) -> None:
 def test_a_run_that_started_from_the_shipped_model_adds_a_row(runs: Path, evaluation: Path, tmp_path: Path) -> None:
     target = tmp_path / "model"
     target.mkdir()
-    recipe = dataclasses.replace(RECIPES["tiny_decoder"](), requires=("shipped",))  # --start shipped
+    recipe = dataclasses.replace(RECIPES["tiny_decoder"](), requires=("shipped",))  # --from-shipped
     (runs / "tiny_decoder" / "recipe.json").write_text(json.dumps(recipe.as_json()))
     write_card(runs, evaluation, "one abacus", target, "tiny_decoder")
     shipped = json.loads((SHIPPED / HISTORY).read_text())

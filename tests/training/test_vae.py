@@ -104,8 +104,7 @@ def test_a_part_that_comes_before_the_model_does_not_start_from_it(tmp_path: Pat
         "instructx_core",
         "train",
         "tiny_mllm",
-        "--start",
-        "shipped",
+        "--from-shipped",
         "--output",
         str(tmp_path),
     ]
