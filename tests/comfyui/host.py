@@ -150,8 +150,9 @@ class Host:
         self.process: subprocess.Popen[bytes] | None = None
         for folder in ("custom_nodes", "models", "input", "output", "user/default"):
             (base / folder).mkdir(parents=True, exist_ok=True)
-        # nothing over the graph in the browser lane
+        # for the browser lane: nothing over the graph, and all of its texts at every zoom
         settings = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False}
+        settings["LiteGraph.Canvas.MinFontSizeForLOD"] = 0
         (base / "user/default/comfy.settings.json").write_text(json.dumps(settings), encoding="utf-8")
         for name in packs:
             install_pack(base / "custom_nodes", name)

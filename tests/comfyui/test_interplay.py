@@ -121,6 +121,27 @@ def test_hosts_own_sampler_gives_the_same_picture(host: Any, plain: np.ndarray) 
     assert np.array_equal(picture, plain)
 
 
+def test_custom_sampling_gives_the_same_picture(host: Any, plain: np.ndarray) -> None:
+    """SamplerCustom, and the guiders of SamplerCustomAdvanced."""
+    graph = native(edit())
+    old = graph.pop("ksampler")["inputs"]
+    ends = {name: old[name] for name in ("positive", "negative")}
+    graph |= {
+        "method": node("KSamplerSelect", sampler_name="euler"),
+        "sigmas": node("BasicScheduler", model=old["model"], scheduler="simple", steps=2, denoise=1.0),
+        "noise": node("RandomNoise", noise_seed=old["seed"]),
+        "guider": node("CFGGuider", model=old["model"], cfg=1.0, **ends),
+    }
+    common = {"sampler": ["method", 0], "sigmas": ["sigmas", 0], "latent_image": old["latent_image"]}
+    custom = node(
+        "SamplerCustom", model=old["model"], add_noise=True, noise_seed=old["seed"], cfg=1.0, **ends, **common
+    )
+    advanced = node("SamplerCustomAdvanced", noise=["noise", 0], guider=["guider", 0], **common)
+    for sampler in (custom, advanced):
+        (picture,) = pictures(host, graph | {"ksampler": sampler})
+        assert np.array_equal(picture, plain)
+
+
 def test_report(host: Any, hosting: Any) -> None:
     """What the node did is in the log, and in the entry of a run that executed it."""
     host.free()
