@@ -116,10 +116,8 @@ def edit_clip(
     job = _Job(pipe, scan, instruction, pictures, steps, guidance, seed, options, len(windows), progress)
     store = Windows(Path(output), request)
     saved = store.open(options.restart)
-    notes = [
-        *scan.notes,
-        f"edited in {len(windows)} windows of {size} frames, {options.overlap} handed over at each join",
-    ]
+    done = f"edited in {len(windows)} windows of {size} frames, {options.overlap} handed over at each join"
+    notes = [*scan.notes, done]
     if saved.done:
         notes.append(f"windows 1 to {saved.done} were finished before and kept")
     saved = _run_windows(job, store, saved, windows, box, options, on_window)
