@@ -1,10 +1,10 @@
 """Peak memory and speed of loading a DiT of real width from a multi-GB file, and of converting it.
 
-    python benchmarks/load.py [--layers 4] [--folder DIR] [--json]
+    python benchmarks/load.py [--layers 4] [--kinds fp32 "GGUF Q8_0"] [--folder DIR] [--json]
 
-Writes Wan2.1-14B with fewer layers (0.70 GB each in bf16) to a temporary folder, then loads it in a process of its own
-per layout and compares the growth of its peak memory with the bytes of the loaded weights. The rule is at most 1.15
-times. The file was just written, so the speed is that of the page cache unless the machine's memory is small.
+Writes Wan2.1-14B with fewer layers (0.70 GB each in bf16) to a temporary folder, one layout at a time, then loads it as
+bf16 in a process of its own and compares the growth of its peak memory with the bytes of the loaded weights. The rule
+is at most 1.15 times. The file was just written, so the speed is that of the page cache where the memory holds it.
 """
 
 from __future__ import annotations
@@ -21,16 +21,21 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from instructx_core.config import InstructXConfig, paper_14b
 from instructx_core.denoiser import build_denoiser
 from instructx_core.formats.convert import convert
+from instructx_core.formats.source import TORCH_DTYPES
 from instructx_core.formats.writing import Piece, write_pieces
 from instructx_core.keymaps import dit_to_diffusers, dit_to_original
 from instructx_core.weights import load_denoiser
 
 LIMIT = 1.15
+CONVERT = "convert to fp8"
+KINDS = ("fp32", "bf16", "diffusers shards", CONVERT, "fp8_scaled", "GGUF Q8_0", "GGUF Q4_K")
+Shapes = dict[str, tuple[int, ...]]
 
 
 def config_of(layers: int) -> InstructXConfig:
@@ -38,37 +43,90 @@ def config_of(layers: int) -> InstructXConfig:
     return dataclasses.replace(base, denoiser=dataclasses.replace(base.denoiser, num_layers=layers))
 
 
-def shapes_of(layers: int) -> dict[str, tuple[int, ...]]:
+def shapes_of(layers: int) -> Shapes:
     """Original name -> shape."""
     with torch.device("meta"):
         state = build_denoiser(config_of(layers)).state_dict()
     return {dit_to_original(key): tuple(value.shape) for key, value in state.items()}
 
 
-def values(shape: tuple[int, ...]) -> torch.Tensor:
-    """bf16 weights of a plausible size, from one random block: the file is real data, not a hole."""
-    block = torch.randn(1 << 20, generator=torch.Generator().manual_seed(0)).mul_(0.02).bfloat16()
-    count = math.prod(shape)
-    return block.repeat(-(-count // len(block)))[:count].reshape(shape)
+def block() -> torch.Tensor:
+    """A million weights of a plausible size, which are repeated in every tensor: real data, not a hole."""
+    return torch.randn(1 << 20, generator=torch.Generator().manual_seed(0)).mul_(0.02)
 
 
-def write_files(folder: Path, layers: int) -> None:
-    shapes = shapes_of(layers)
+def write_safetensors(path: Path, shapes: Shapes, kind: str = "BF16", rename: Any = str) -> None:
+    part = block().to(TORCH_DTYPES[kind])
 
-    def pieces(names: list[str], rename: Any = str) -> list[Piece]:
-        return [Piece(rename(n), "BF16", shapes[n], lambda n=n: values(shapes[n])) for n in names]
+    def piece(name: str, shape: tuple[int, ...]) -> Piece:
+        count = math.prod(shape)
+        return Piece(rename(name), kind, shape, lambda: part.repeat(-(-count // len(part)))[:count].reshape(shape))
 
-    write_pieces(folder / "bf16.safetensors", pieces(list(shapes)), {})
-    shards = folder / "diffusers shards"
-    shards.mkdir()
-    names, half = sorted(shapes), len(shapes) // 2
-    places = {}
-    for number, part in enumerate((names[:half], names[half:]), 1):
+    write_pieces(path, [piece(name, shape) for name, shape in shapes.items()], {})
+
+
+def write_shards(folder: Path, shapes: Shapes) -> None:
+    """Two files in diffusers' names and their index."""
+    folder.mkdir()
+    names, places = sorted(shapes), {}
+    for number, part in enumerate((names[: len(names) // 2], names[len(names) // 2 :]), 1):
         file = f"diffusion_pytorch_model-{number:05d}-of-00002.safetensors"
-        write_pieces(shards / file, pieces(part, dit_to_diffusers), {})
+        write_safetensors(folder / file, {name: shapes[name] for name in part}, rename=dit_to_diffusers)
         places |= {dit_to_diffusers(name): file for name in part}
-    index = {"weight_map": places}
-    (shards / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+    index = json.dumps({"weight_map": places})
+    (folder / "diffusion_pytorch_model.safetensors.index.json").write_text(index, encoding="utf-8")
+
+
+def write_gguf(path: Path, shapes: Shapes, kind: str) -> None:
+    """Matrices of the blocks packed, the rest fp32, as ComfyUI-GGUF's tools do it; one tensor in memory at a time."""
+    import gguf
+
+    types = gguf.GGMLQuantizationType
+    plain = block().numpy()
+    # gguf packs no K types: random bytes, whose fp16 scales are finite
+    packed = (
+        np.random.default_rng(0).integers(0, 0x40, 144 << 12, dtype=np.uint8)
+        if kind == "Q4_K"
+        else gguf.quants.quantize(plain, types[kind])
+    )
+    length, size = gguf.GGML_QUANT_SIZES[types[kind]]
+    writer, data = gguf.GGUFWriter(str(path), "wan"), {}
+    for name, shape in shapes.items():
+        count = math.prod(shape)
+        if len(shape) == 2 and name.startswith("blocks."):
+            stored = (*shape[:-1], shape[-1] // length * size)
+            data[name] = (packed, count // length * size)
+            writer.add_tensor_info(name, stored, np.dtype(np.uint8), data[name][1], types[kind])
+        else:
+            data[name] = (plain, count)
+            writer.add_tensor_info(name, shape, np.dtype(np.float32), 4 * count, types.F32)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    for part, count in data.values():
+        writer.write_tensor_data(np.resize(part, count))
+    writer.close()
+
+
+def write(folder: Path, kind: str, layers: int) -> Path:
+    """The file or folder of a kind of KINDS; those that `convert` writes need one to convert."""
+    shapes = shapes_of(layers)
+    path = folder / kind.replace(" ", "_")
+    if kind == "diffusers shards":
+        write_shards(path, shapes)
+        return path
+    if kind.startswith("GGUF"):
+        path = path.with_suffix(".gguf")
+        write_gguf(path, shapes, kind.split()[1])
+        return path
+    path = path.with_suffix(".safetensors")
+    if kind == "fp8_scaled":
+        write_safetensors(folder / "from.safetensors", shapes)
+        convert(folder / "from.safetensors", path, "fp8")
+        (folder / "from.safetensors").unlink()
+    else:
+        write_safetensors(path, shapes, "F32" if kind == "fp32" else "BF16")
+    return path
 
 
 def memory(name: str) -> int:
@@ -77,57 +135,62 @@ def memory(name: str) -> int:
     return 1024 * int(next(line for line in lines if line.startswith(name)).split()[1])
 
 
-def measure(folder: Path, kind: str, layers: int) -> dict[str, Any]:
+def measure(path: Path, kind: str, layers: int) -> dict[str, Any]:
     """One load or conversion in this process."""
     tiny = config_of(1)
     small = dataclasses.replace(tiny, denoiser=dataclasses.replace(tiny.denoiser, dim=128, num_heads=1, ffn_dim=64))
     build_denoiser(small)  # imports and first allocations are no part of the load
     before, start = memory("VmRSS"), time.perf_counter()
-    if kind == "convert to fp8":
-        convert(folder / "bf16.safetensors", folder / "fp8_scaled.safetensors", "fp8")
+    if kind == CONVERT:
+        convert(path, path.parent / "converted.safetensors", "fp8")
         resident = max(2 * math.prod(shape) for shape in shapes_of(layers).values())
     else:
-        path = folder / kind
-        model = load_denoiser(path if path.is_dir() else path.with_suffix(".safetensors"), config_of(layers))
+        model = load_denoiser(path, config_of(layers))
         resident = sum(p.numel() * p.element_size() for p in model.parameters())
     seconds = time.perf_counter() - start
-    return {"kind": kind, "resident": resident, "peak": memory("VmHWM") - before, "seconds": seconds}
+    files = path.iterdir() if path.is_dir() else [path]
+    size = sum(file.stat().st_size for file in files)
+    peak = memory("VmHWM") - before
+    return {"kind": kind, "file": size, "resident": resident, "peak": peak, "seconds": seconds}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--layers", type=int, default=4, help="0.70 GB each in bf16 (default: 4)")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="what to load (default: everything)")
     parser.add_argument("--folder", type=Path, help="where to write (default: the system's temporary folder)")
     parser.add_argument("--json", action="store_true", help="print JSON lines instead of a table")
-    parser.add_argument("--one", nargs=2, metavar=("KIND", "FOLDER"), help=argparse.SUPPRESS)
+    parser.add_argument("--one", nargs=2, metavar=("KIND", "PATH"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
         print(json.dumps(measure(Path(args.one[1]), args.one[0], args.layers)))
         return 0
-    folder = Path(tempfile.mkdtemp(prefix="instructx_load_", dir=args.folder))
-    try:
-        need = 2.8e9 * args.layers
-        if shutil.disk_usage(folder).free < need:
-            sys.exit(f"error: {folder} needs {need / 1e9:.1f} GB free; use --folder or fewer --layers")
-        write_files(folder, args.layers)
-        good = True
-        for kind in ("bf16", "diffusers shards", "convert to fp8", "fp8_scaled"):
-            command = [sys.executable, __file__, "--layers", str(args.layers), "--one", kind, str(folder)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
+    good = True
+    for kind in args.kinds:
+        folder = Path(tempfile.mkdtemp(prefix="instructx_load_", dir=args.folder))
+        try:
+            need = 2.2e9 * (args.layers + 1)
+            if shutil.disk_usage(folder).free < need:
+                sys.exit(f"error: {folder} needs {need / 1e9:.1f} GB free; use --folder or fewer --layers")
+            path = write(folder, kind, args.layers)
+            command = [sys.executable, __file__, "--layers", str(args.layers), "--one", kind, str(path)]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             result = json.loads(done.stdout.splitlines()[-1])
-            good &= kind == "convert to fp8" or result["peak"] <= LIMIT * result["resident"]
-            print(json.dumps(result) if args.json else line(result))
-        return 0 if good else 1
-    finally:
-        shutil.rmtree(folder)
+            good &= kind == CONVERT or result["peak"] <= LIMIT * result["resident"]
+            print(json.dumps(result) if args.json else line(result), flush=True)
+        finally:
+            shutil.rmtree(folder)
+    return 0 if good else 1
 
 
 def line(result: dict[str, Any]) -> str:
-    peak, resident, seconds = result["peak"], result["resident"], result["seconds"]
-    if result["kind"] == "convert to fp8":
-        return f"{result['kind']:<18}largest tensor {resident / 1e9:.2f} GB, peak {peak / 1e9:.2f} GB, {seconds:.1f} s"
-    speed = f"{seconds:.1f} s, {resident / seconds / 1e9:.2f} GB/s"
-    return f"{result['kind']:<18}{resident / 1e9:.2f} GB, peak {peak / 1e9:.2f} GB = {peak / resident:.3f} x, {speed}"
+    file, peak, resident, seconds = (result[name] / 1e9 for name in ("file", "peak", "resident", "seconds"))
+    seconds *= 1e9
+    start = f"{result['kind']:<18}file {file:.2f} GB, "
+    if result["kind"] == CONVERT:
+        return f"{start}largest tensor {resident:.2f} GB, peak {peak:.2f} GB, {seconds:.1f} s"
+    ratio = f"peak {peak:.2f} GB = {peak / resident:.3f} x"
+    return f"{start}resident {resident:.2f} GB, {ratio}, {seconds:.1f} s, {file / seconds:.2f} GB/s"
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ class Packed:
 
     def __init__(self, path: Path, files: ModuleType, state: dict[str, Tensor], name: str, options: dict) -> None:
         quant = pytest.importorskip("comfy.quant_ops")
-        kind = name if name in quant.QUANT_ALGOS else "int8_tensorwise"
+        kind = "int8_tensorwise" if name.startswith(("int8", "convrot")) else name
         if kind not in quant.QUANT_ALGOS:
             pytest.skip(f"this ComfyUI knows no {kind}")
         self.layout = quant.QUANT_ALGOS[kind]["comfy_tensor_layout"]
