@@ -44,6 +44,8 @@ def furnish(host: Any) -> None:
                     file.parent.mkdir(exist_ok=True)
                     if "tiny" not in value:
                         file.touch()
+    (host.base / "models" / "checkpoints").mkdir()
+    (host.base / "models" / "checkpoints" / "kiwi_edit_stage3.safetensors").touch()
     host.put_input("example.png", np.full((64, 64, 3), 128, np.uint8))
     host.put_input("your_clip.mp4", b"")
 
@@ -213,7 +215,8 @@ def pictures(page: Any, kinds: list[str]) -> None:
         for kind in kinds:
             page.evaluate(
                 "kind => { const c = window.app.canvas; let n = window.app.graph.nodes.find(n => n.type === kind);"
-                " if (!n) { n = window.LiteGraph.createNode(kind); n.pos = [0, 2000]; window.app.graph.add(n); }"
+                " if (!n) { n = window.LiteGraph.createNode(kind); n.pos = [0, 1000 * window.app.graph.nodes.length];"
+                " window.app.graph.add(n); }"
                 " c.ds.scale = 1; c.ds.offset = [300 - n.pos[0], 200 - n.pos[1]]; c.setDirty(true, true); }",
                 kind,
             )
