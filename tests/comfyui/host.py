@@ -168,7 +168,7 @@ class Host:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def start(self, timeout: float = 240.0) -> Host:
+    def start(self, timeout: float = 480.0) -> Host:
         """Boot and wait until it answers. Raises HostError with the end of its log otherwise."""
         argv = ["--cpu", "--listen", "127.0.0.1", "--port", str(self.port), "--base-directory", str(self.base)]
         argv += ["--database-url", "sqlite:///:memory:", "--disable-api-nodes", "--disable-auto-launch", *self.extra]
