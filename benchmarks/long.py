@@ -2,11 +2,13 @@
 
     python benchmarks/long.py memory --json memory.json --folder DIR  5 s, 30 s, 5 min of the tiny world, a process each
     python benchmarks/long.py seams --json seams.json [--host DIR]    8 windows of 17 frames; DIR: a ComfyUI's tree
-    python benchmarks/long.py report memory.json seams.json --plot docs/long-video.png --write docs/long-video.md
+    python benchmarks/long.py report --memory memory.json --seams seams.json --plot docs/long-video.png \\
+        --write docs/long-video.md
 
 --host needs the host's own packages (tests/comfyui/requirements.txt). Memory is the process's peak resident set (VmHWM)
 after every window. Jumps are what shapes.jumps measures, in levels of 255: at each method's own joins (where another
-window begins or ends to count) and at all other frames. `--write` puts the tables between the marks `<!-- long -->`.
+window begins or ends to count) and at all other frames. `--write` puts the tables between the marks `<!-- memory -->`
+and `<!-- seams -->`.
 """
 
 from __future__ import annotations
@@ -264,9 +266,7 @@ def flatness(measured: dict[str, Any]) -> str:
     return f"largest and smallest peak differ by {100 * (max(peaks) / min(peaks) - 1):.1f} %"
 
 
-def report(memory_json: Path, seams_json: Path, plot: Path | None) -> str:
-    """Both tables in Markdown; the plot where asked for."""
-    measured, joins = json.loads(memory_json.read_text()), json.loads(seams_json.read_text())
+def memory_table(measured: dict[str, Any]) -> str:
     side, size = measured["side"], measured["window"]
     lines = [
         f"Frames of {side}x{side}, windows of {size} frames, {measured['steps']} step(s), each length in a process of "
@@ -278,11 +278,14 @@ def report(memory_json: Path, seams_json: Path, plot: Path | None) -> str:
     for name, row in measured["lengths"].items():
         cells = (row["frames"], len(row["peaks_mib"]), row["peak_mib"], row["seconds"][-1])
         lines.append(f"| {name} | " + " | ".join(str(cell) for cell in cells) + " |")
-    lines += [
-        "",
+    return "\n".join(lines)
+
+
+def seams_table(joins: dict[str, Any]) -> str:
+    lines = [
         f"{joins['windows']} windows of {joins['window']} frames (smooth joins: one more), {joins['steps']} steps, "
-        f"{len(joins['clips'])} clips "
-        f"({', '.join(f'`{task}` {index}' for task, index in joins['clips'])} of the test split); of 255.",
+        f"{len(joins['clips'])} clip(s): "
+        f"{', '.join(f'`{task}` {index}' for task, index in joins['clips'])} of the test split; of 255.",
         "",
         "| method | windows that succeed | error | joins | jump there | largest | elsewhere |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -295,36 +298,45 @@ def report(memory_json: Path, seams_json: Path, plot: Path | None) -> str:
         )
         numbers = " | ".join(f"{value:.2f}" for value in means)
         lines.append(f"| {name} | {good} of {total} | {error:.2f} | {count} | {numbers} |")
-    if plot is not None:
-        draw(measured, joins, plot)
     return "\n".join(lines)
 
 
-def draw(measured: dict[str, Any], joins: dict[str, Any], plot: Path) -> None:
+def draw(joins: dict[str, Any], plot: Path) -> None:
     import matplotlib as mpl
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.6), gridspec_kw={"width_ratios": [1, 1.3]})
-    for name, row in measured["lengths"].items():
-        left.plot(range(1, len(row["peaks_mib"]) + 1), row["peaks_mib"], marker=".", label=name)
-    left.set(xscale="log", xlabel="windows done", ylabel="peak memory, MiB", title="Memory against length")
-    left.set_ylim(0, 1.25 * max(row["peak_mib"] for row in measured["lengths"].values()))
-    left.legend(frameon=False)
+    figure, axes = plt.subplots(figsize=(8, 4))
     names = list(joins["methods"])
     means = {
         key: [np.mean([c[key] for c in joins["methods"][n].values()]) for n in names] for key in ("join", "inside")
     }
     rows = np.arange(len(names))
-    right.barh(rows - 0.2, means["join"], 0.4, label="at the joins")
-    right.barh(rows + 0.2, means["inside"], 0.4, label="elsewhere")
-    right.set_yticks(rows, names)
-    right.invert_yaxis()
-    right.set(xlabel="jump from frame to frame beyond the true one, of 255", title="Where windows meet")
-    right.legend(frameon=False)
+    axes.barh(rows - 0.2, means["join"], 0.4, label="at the joins")
+    axes.barh(rows + 0.2, means["inside"], 0.4, label="elsewhere")
+    axes.set_yticks(rows, names)
+    axes.invert_yaxis()
+    axes.set(xlabel="jump from frame to frame beyond the true one, of 255", title="Where windows meet")
+    axes.legend(frameon=False)
     figure.tight_layout()
     figure.savefig(plot, dpi=110)
+
+
+def report(memory_json: Path | None, seams_json: Path | None, plot: Path | None, page: Path | None) -> None:
+    """Prints the tables of what is given, puts them into the page, draws the joins."""
+    import document
+
+    found = {"memory": (memory_json, memory_table), "seams": (seams_json, seams_table)}
+    for name, (path, table) in found.items():
+        if path is None:
+            continue
+        measured = json.loads(path.read_text(encoding="utf-8"))
+        sys.stdout.write(table(measured) + "\n\n")
+        if page is not None:
+            document.write(page, name, table(measured))
+        if name == "seams" and plot is not None:
+            draw(measured, plot)
 
 
 def main() -> None:
@@ -345,20 +357,15 @@ def main() -> None:
     verbs.choices["seams"].add_argument("--host", type=Path, help="a ComfyUI tree: its context windows as well")
     verbs.choices["seams"].add_argument("--save", type=Path, help="folder for the edited clips")
     told = verbs.add_parser("report")
-    told.add_argument("memory_json", type=Path)
-    told.add_argument("seams_json", type=Path)
-    told.add_argument("--plot", type=Path)
+    told.add_argument("--memory", type=Path, help="what memory wrote")
+    told.add_argument("--seams", type=Path, help="what seams wrote")
+    told.add_argument("--plot", type=Path, help="picture of the joins")
     told.add_argument("--write", type=Path, help="document to put the tables into")
     args = parser.parse_args()
     if args.verb == "one":
         sys.stdout.write(json.dumps(edit_one(args.source, args.output, args.steps, args.window, args.side)))
     elif args.verb == "report":
-        text = report(args.memory_json, args.seams_json, args.plot)
-        sys.stdout.write(text + "\n")
-        if args.write:
-            import document
-
-            document.write(args.write, "long", text)
+        report(args.memory, args.seams, args.plot, args.write)
     else:
         if args.verb == "memory":
             found = memory(args.folder, args.steps, args.window, args.side)

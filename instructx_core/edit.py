@@ -195,12 +195,12 @@ def edit_file(
     check_kind(look, output_kind(output), Path(output))
     if keep_outside is not None:
         keep_outside.check(look)
-    if scan := _needs_windows(look, limits, max_frames, windows, partial, keep_outside):
+    if scan := _needs_windows(look, limits, max_frames, windows, partial):
         from .long_video.job import edit_clip
 
         return edit_clip(
             pipe, scan, instruction, references, output=output, options=windows, steps=steps, guidance=guidance,
-            seed=seed, max_pixels=max_pixels, progress=progress, on_window=on_window,
+            seed=seed, max_pixels=max_pixels, keep_outside=keep_outside, progress=progress, on_window=on_window,
         )  # fmt: skip
     seconds: dict[str, float] = {}
     box = fit_size(*look.size, config.size_multiple, limits.max_pixels if max_pixels is None else max_pixels)
@@ -252,7 +252,6 @@ def _needs_windows(
     max_frames: int | None,
     windows: WindowOptions | None,
     partial: bool,
-    keep_outside: KeepOutside | None,
 ) -> ClipScan | None:
     """The scanned clip where it is to be edited in windows, else None. Raises InputError for contradicting options."""
     if windows is not None and max_frames is not None:
@@ -262,8 +261,6 @@ def _needs_windows(
     scan = scan_clip(look.path, partial)
     if windows is None and scan.frames <= limits.max_frames:
         return None
-    if keep_outside is not None:
-        raise InputError("keep_outside works on clips in one piece; give max_frames, or cut the clip")
     return scan
 
 

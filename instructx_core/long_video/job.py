@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from ..geometry import FitBox, fit_size
 from ..jobs import file_digest
 from ..media import Media, read_image, write_video
 from ..media_stream import ClipScan, clip_frames, join_clips
+from ..paste import KeepOutside, paste_back
 from ..version import __version__
 from .handover import FADE, WindowResult, edit_windows
 from .plan import JOINS, SMOOTH, Window, check_window, plan_windows, window_frames, window_seed
@@ -36,6 +37,7 @@ logger = logging.getLogger("instructx")
 
 OnWindow = Callable[[WindowResult, int], None]  # (what a window gave, windows in all)
 CONTEXTS = ("window", "first")
+LAID_OVER = "laid over the source at its full size, window by window, before its compression"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ def edit_clip(
     guidance: float | None = None,
     seed: int = 0,
     max_pixels: int | None = None,
+    keep_outside: KeepOutside | None = None,
     progress: Progress | None = None,
     on_window: OnWindow | None = None,
 ) -> EditReport:
@@ -111,49 +114,65 @@ def edit_clip(
         "references": [picture_digest(picture) for picture in pictures], "instruction": instruction, "steps": steps,
         "guidance": guidance, "seed": seed, "size": [box.height, box.width], "window": size,
         "overlap": options.overlap, "context": options.context, "match_colour": options.match_colour,
-        "joins": options.joins,
+        "joins": options.joins, "keep_outside": _keeping(keep_outside),
     }  # fmt: skip
     job = _Job(pipe, scan, instruction, pictures, steps, guidance, seed, options, len(windows), progress)
     store = Windows(Path(output), request)
     saved = store.open(options.restart)
     done = f"edited in {len(windows)} windows of {size} frames, {options.overlap} handed over at each join"
-    notes = [*scan.notes, done]
+    notes = [*scan.notes, done, *([] if keep_outside is None else [LAID_OVER])]
     if saved.done:
         notes.append(f"windows 1 to {saved.done} were finished before and kept")
-    saved = _run_windows(job, store, saved, windows, box, options, on_window)
+    saved = _run_windows(job, store, saved, windows, box, keep_outside, on_window)
     edited = time.perf_counter()
     parts = [store.part(window.index) for window in windows]
     notes += join_clips(output, parts, [window.stop - window.first_new for window in windows], scan.fps, scan.audio)
-    notes += [
-        *_about_joins(saved.joins, options.match_colour),
-        *pipe.memory.notes,
-        *limits.remarks(scan.size, scan.frames),
-    ]
+    notes += [*_about_joins(saved.joins, options.match_colour), *pipe.memory.notes]
+    notes += limits.remarks(scan.size, scan.frames)
     store.remove()
     seconds = {"edit": edited - started, "write": time.perf_counter() - edited}
     return EditReport(
         source=scan.path, output=Path(output), instruction=instruction, references=len(pictures), modality="video",
         source_size=scan.size, box=box, frames_in=scan.frames, frames_padded=scan.frames, fps=scan.fps, steps=steps,
-        guidance_scale=guidance, seed=seed, notes=tuple(notes), seconds=seconds,
+        guidance_scale=guidance, seed=seed, notes=tuple(notes), seconds=seconds, restored=keep_outside is not None,
     )  # fmt: skip
 
 
+def _keeping(keep: KeepOutside | None) -> list[Any] | None:
+    """What keep_outside does to the result, by content."""
+    if keep is None:
+        return None
+    return [None if keep.mask is None else picture_digest(read_image(keep.mask)), keep.feather]
+
+
 def _run_windows(
-    job: _Job, store: Windows, saved: Saved, windows: Sequence[Window], box: FitBox, options: WindowOptions,
+    job: _Job, store: Windows, saved: Saved, windows: Sequence[Window], box: FitBox, keep: KeepOutside | None,
     on_window: OnWindow | None,
 ) -> Saved:  # fmt: skip
     """The windows that are not done yet; each is written and saved before the next one begins."""
     if saved.done == len(windows):
         return saved
-    job.contexts = saved.contexts
-    frames = clip_frames(job.scan, lambda frame_HWC: apply_box(frame_HWC, box), windows[saved.done].first_source)
+    job.contexts, options = saved.contexts, job.options
+    originals: list[np.ndarray] = []  # of the window at hand, where they are needed at their full size
+
+    def fitted() -> Iterator[np.ndarray]:
+        for frame_HWC in clip_frames(job.scan, None, windows[saved.done].first_source):
+            if keep is not None:
+                originals.append(frame_HWC)
+            yield apply_box(frame_HWC, box)
+
     results = edit_windows(
-        frames, windows, job.edit, match_colour=options.match_colour, fade=FADE if options.joins == SMOOTH else 0,
+        fitted(), windows, job.edit, match_colour=options.match_colour, fade=FADE if options.joins == SMOOTH else 0,
         done=saved.done, tail_OHWC=saved.tail_OHWC,
     )  # fmt: skip
     for result in results:
-        scan, index = job.scan, result.window.index
-        write_video(store.part(index), result.new_FHWC, scan.fps, pixel_aspect=scan.pixel_aspect)
+        scan, index, new_FHWC = job.scan, result.window.index, result.new_FHWC
+        if keep is not None:
+            original_FHWC = np.stack(originals[-len(new_FHWC) :])
+            source_FHWC = np.stack([apply_box(frame_HWC, box) for frame_HWC in original_FHWC])
+            new_FHWC, _ = paste_back(original_FHWC, source_FHWC, new_FHWC, box, keep)
+            originals.clear()
+        write_video(store.part(index), new_FHWC, scan.fps, pixel_aspect=scan.pixel_aspect)
         saved = Saved(index + 1, result.tail_OHWC, job.contexts, (*saved.joins, (result.join, *result.drift)))
         store.save(saved)
         logger.info("window %d of %d done, join %.2f of 255", index + 1, len(windows), result.join)

@@ -17,9 +17,11 @@ from instructx_core.cli import main
 from instructx_core.edit import edit_file, run_clip
 from instructx_core.errors import InputError
 from instructx_core.long_video import WindowResult
+from instructx_core.long_video import job as job_module
 from instructx_core.long_video.handover import fade_out
 from instructx_core.long_video.job import WindowOptions
-from instructx_core.media import Media, read_media, write_video
+from instructx_core.media import Media, read_media, write_image, write_video
+from instructx_core.paste import KeepOutside
 
 NINE = WindowOptions(frames=9)
 
@@ -163,6 +165,7 @@ def stop_after_one(result: WindowResult, total: int) -> None:
         ({"steps": 1}, "steps"),
         ({"windows": WindowOptions(frames=9, match_colour=True)}, "match_colour"),
         ({"windows": WindowOptions(frames=9, joins="plain")}, "joins"),
+        ({"keep_outside": KeepOutside(feather=3)}, "keep_outside"),
         ({"windows": WindowOptions(frames=13)}, "window"),
         ({"windows": WindowOptions(frames=9, context="first")}, "context"),
     ],
@@ -210,6 +213,30 @@ def test_damaged_state_is_refused(random_pipe: Any, clip: Path, tmp_path: Path) 
     (folder / "state.safetensors").write_bytes(b"torn")
     with pytest.raises(InputError, match=r"state\.safetensors: cannot be read"):
         edit(random_pipe, clip, output)
+
+
+def test_nothing_changes_outside_of_the_mask(random_pipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows laid over the source at its full size, also those after a kill: exact before the compression."""
+    frames, mask = np.repeat(np.repeat(moving(22), 2, 1), 2, 2)[:, :50], np.zeros((50, 64, 3), np.uint8)
+    mask[10:40, 20:50] = 255
+    source, output, picture = tmp_path / "in.mp4", tmp_path / "out.mp4", tmp_path / "mask.png"
+    write_video(source, frames, 16)
+    write_image(picture, mask)
+    keep, written = KeepOutside(picture, feather=2), []
+
+    def watched(path: Path, frames_FHWC: np.ndarray, *arguments: Any, **options: Any) -> Any:
+        written.append(frames_FHWC)
+        return write_video(path, frames_FHWC, *arguments, **options)
+
+    monkeypatch.setattr(job_module, "write_video", watched)
+    with pytest.raises(Stop):
+        edit(random_pipe, source, output, keep_outside=keep, max_pixels=32 * 32, on_window=stop_after_one)
+    report = edit(random_pipe, source, output, keep_outside=keep, max_pixels=32 * 32)
+    made, read = np.concatenate(written), read_media(source).frames_FHWC
+    outside = (mask == 0).all(-1)
+    assert made.shape == read.shape == (22, 50, 64, 3) == read_media(output).frames_FHWC.shape
+    assert (made[:, outside] == read[:, outside]).all() and (made != read).any(axis=(1, 2, 3)).all()
+    assert report.size == (50, 64) and any("laid over the source" in note for note in report.notes)
 
 
 def test_nan_in_a_later_window_keeps_the_finished_ones(random_pipe: Any, clip: Path, tmp_path: Path) -> None:
