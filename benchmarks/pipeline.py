@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import inspect
 import json
 import platform
 import statistics
@@ -63,7 +64,8 @@ def build(args: argparse.Namespace) -> dict[str, Callable[[], Tensor]]:
     device, dtype = torch.device(args.device), getattr(torch, args.dtype)
     with device:
         ours_model = build_denoiser(config)
-        stock_config = {k: v for k, v in ours_model.config.items() if not k.startswith(("_", "source_", "reference_"))}
+        known = inspect.signature(WanTransformer3DModel.__init__).parameters
+        stock_config = {k: v for k, v in ours_model.config.items() if k in known}
         stock_model = WanTransformer3DModel(**stock_config)
     state = ours_model.state_dict()
     stock_model.load_state_dict({k: v for k, v in state.items() if not k.startswith(("source_", "reference_"))})

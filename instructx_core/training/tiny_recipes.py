@@ -278,7 +278,7 @@ def tiny_decoder() -> Recipe:
 
 
 def tiny_finish() -> Recipe:
-    """All edits once more, on samples that no run before has seen; line drawings, the weakest, most often."""
+    """All edits once more, on new samples, line drawings most often. No better than its start (docs/training.md)."""
     return tiny_weak(
         name="tiny_finish",
         requires=(*_TINY_PARTS, "tiny_mllm_words", "tiny_stage1", "tiny_reference", "tiny_decoder"),
