@@ -1,0 +1,28 @@
+"""The benchmarks run: each as a process, at its smallest size. Their figures mean nothing here and are not looked at."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALLEST = {
+    "pipeline": ["--frames", "1", "--size", "32", "--steps", "1", "--rounds", "1"],
+    "ceiling": ["--images", "1", "--clips", "1"],
+    "edit": ["--frames", "5", "--size", "32", "--rounds", "1"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("shipped")
+@pytest.mark.parametrize("name", SMALLEST)
+def test_a_benchmark_runs(name: str, tmp_path: Path) -> None:
+    output = tmp_path / "figures.json"
+    command = [sys.executable, str(ROOT / "benchmarks" / f"{name}.py"), *SMALLEST[name], "--json", str(output)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(output.read_text())
