@@ -60,7 +60,7 @@ def load(args: argparse.Namespace) -> Any:
 
 def ours(args: argparse.Namespace, folder: Path) -> Calls:
     from instructx_core.edit import to_uint8_frames
-    from instructx_core.media import read_media, write_video
+    from instructx_core.media.files import read_media, write_video
 
     pipe, clip = load(args), folder / "clip.mp4"
     shape = (args.frames, args.size, args.size, 3)
@@ -120,7 +120,7 @@ def stock(args: argparse.Namespace, _folder: Path) -> Calls:
 
 
 def kiwi(args: argparse.Namespace, _folder: Path) -> Calls:
-    from instructx_core.keymaps import dit_to_original, vae_to_original
+    from instructx_core.formats.keymaps import dit_to_original, vae_to_original
 
     spec = importlib.util.spec_from_file_location("make_golden", ROOT / "scripts" / "make_golden.py")
     assert spec is not None and spec.loader is not None
@@ -177,7 +177,7 @@ def kiwi(args: argparse.Namespace, _folder: Path) -> Calls:
 
 def hoisting(args: argparse.Namespace, _folder: Path) -> Calls:
     """All steps of an edit, its constants computed once or, as a compiled model does it, in every step."""
-    from instructx_core import constants
+    from instructx_core.speed import constants
 
     pipe, calls = load(args), {}
     is_compiled = constants.is_compiled
@@ -240,7 +240,7 @@ def ceilings() -> dict[str, float]:
 
 
 def flops(args: argparse.Namespace) -> dict[str, int]:
-    from instructx_core.info import measure as count
+    from instructx_core.costs.info import measure as count
 
     facts = count(load(args).instructx_config, args.frames, args.size, args.size)
     names = {"MLLM": "encoder", "VAE encode": "VAE encode", "steps": "DiT", "VAE decode": "VAE decode"}

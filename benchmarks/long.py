@@ -72,8 +72,8 @@ def edit_one(source: Path, output: Path, steps: int, window: int, side: int) -> 
 
 def memory(folder: Path, steps: int, window: int, side: int) -> dict[str, Any]:
     """Every length in a process of its own; the same clip, played longer."""
-    from instructx_core.media import write_video
-    from instructx_core.media_stream import scan_clip
+    from instructx_core.media.files import write_video
+    from instructx_core.media.stream import scan_clip
     from instructx_core.shapes import sample, there_and_back
 
     settings = {"steps": steps, "window": window, "side": side}
@@ -174,7 +174,7 @@ def seams(
 
     from instructx_core import load_pipeline
     from instructx_core.edit import run_clip
-    from instructx_core.media import Media
+    from instructx_core.media.files import Media
     from instructx_core.shapes import sample, there_and_back
 
     pipe = load_pipeline()

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from . import conditioning as cond
 from .config import InstructXConfig
-from .constants import Constants
 from .errors import InputError
+from .speed.constants import Constants
 
 # Releases below 0.37 know the classes that may scale LoRA adapters by name; newer ones take any.
 _known_to_lora = getattr(peft_loader, "_SET_ADAPTER_SCALE_FN_MAPPING", {})

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from .errors import InputError
 from .geometry import FitBox, fit_size, pad_frames
-from .media import (
+from .media.files import (
     ALPHA_SUFFIXES,
     Media,
     claim_output,
@@ -34,9 +34,9 @@ from .media import (
     write_image,
     write_video,
 )
-from .media_stream import ClipScan, scan_clip
-from .memory import within_memory
-from .paste import KeepOutside, paste_back
+from .media.paste import KeepOutside, paste_back
+from .media.stream import ClipScan, scan_clip
+from .speed.memory import within_memory
 
 if TYPE_CHECKING:
     from .config import InstructXConfig

@@ -26,20 +26,20 @@ from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from .attention import session_of, use_attention
 from .config import InstructXConfig
 from .denoiser import InstructXTransformer3DModel
+from .encoder.instruction import InstructXEncoder, drop_instruction, prepare_inputs
 from .errors import InputError
 from .formats.lora import LoadsFiles
 from .geometry import check_size, latent_frames, pixel_frames
-from .instruction import InstructXEncoder, drop_instruction, prepare_inputs
 from .kernels import Session
-from .memory import MemoryPlan
+from .media.pixels import as_frames, as_references, check_clip_sizes, pad_reference, to_signed, to_uint8
 from .pinning import check_pinned, pin
-from .pixels import as_frames, as_references, check_clip_sizes, pad_reference, to_signed, to_uint8
-from .reuse import reused
 from .schedule import start
-from .speed import Speed, cache_context, in_steps
+from .speed.attention import session_of, use_attention
+from .speed.memory import MemoryPlan
+from .speed.options import Speed, cache_context, in_steps
+from .speed.reuse import reused
 from .vae import decode_latents, encode_latents
 
 logger = logging.getLogger("instructx")

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from .conditioning import denormalise_latents, latent_stats, normalise_latents
 from .config import VaeConfig
-from .tiling import Tiling, decode_tiled, encode_tiled
+from .speed.tiling import Tiling, decode_tiled, encode_tiled
 
 
 def build_vae(config: VaeConfig) -> AutoencoderKLWan:

@@ -25,7 +25,7 @@ from .media import to_uint8
 
 if TYPE_CHECKING:
     from ..instructx_core.long_video import WindowResult
-    from ..instructx_core.media import AudioSource
+    from ..instructx_core.media.files import AudioSource
 
 UNFINISHED = "InstructX_unfinished"  # subfolder of the host's output folder
 
@@ -48,7 +48,7 @@ class Source:
 
 def open_source(video: Any, multiple: int, resize: str) -> Source:
     """A VIDEO as a Source. Raises InputError for another wire, or a file that cannot be read."""
-    from ..instructx_core.media_stream import clip_frames, scan_clip
+    from ..instructx_core.media.stream import clip_frames, scan_clip
 
     if not hasattr(video, "get_components"):
         raise InputError(f"source is a {type(video).__name__}; connect a VIDEO (Create Video makes one of pictures)")
@@ -93,7 +93,7 @@ def new_folder() -> Path:
 
 def write_part(folder: Path, result: WindowResult, clip: Source) -> Path:
     """Writes what one window added; H.264 of high quality, without sound."""
-    from ..instructx_core.media import write_video
+    from ..instructx_core.media.files import write_video
 
     path = folder / f"{result.window.index:04d}.mp4"
     write_video(path, result.new_FHWC, clip.fps, pixel_aspect=clip.pixel_aspect)
@@ -101,7 +101,7 @@ def write_part(folder: Path, result: WindowResult, clip: Source) -> Path:
 
 
 def _join(path: Path, parts: Sequence[Path], lengths: Sequence[int], clip: Source) -> Path:
-    from ..instructx_core.media_stream import join_clips
+    from ..instructx_core.media.stream import join_clips
 
     join_clips(path, parts, lengths, clip.fps, clip.audio)
     return path

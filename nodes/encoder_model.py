@@ -22,8 +22,8 @@ from . import host
 
 if TYPE_CHECKING:
     from ..instructx_core.config import DenoiserConfig, InstructXConfig
+    from ..instructx_core.encoder.inputs import EncoderInputs
     from ..instructx_core.formats.adapter import Adapter as FileAdapter
-    from ..instructx_core.inputs import EncoderInputs
 
 logger = logging.getLogger("instructx")
 
@@ -101,10 +101,10 @@ def load(
     files: Sequence[Path], loaded: FileAdapter, tokenizer_file: Path, dtype: torch.dtype, devices: tuple[Any, Any]
 ) -> LoadedEncoder:
     """Read the encoder of an adapter. devices: (load, offload). Raises InputError when they do not fit."""
-    from ..instructx_core.encoder import PlainEncoder
+    from ..instructx_core.encoder.forward import PlainEncoder
+    from ..instructx_core.encoder.tokenizer import load_tokenizer
     from ..instructx_core.formats.encoder import read_encoder
-    from ..instructx_core.tensorfile import empty_parameters
-    from ..instructx_core.tokenizer import load_tokenizer
+    from ..instructx_core.formats.tensorfile import empty_parameters
 
     check_transformers()
     config, tensors = loaded.config, loaded.tensors

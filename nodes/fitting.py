@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..instructx_core.errors import InputError
 from ..instructx_core.geometry import pad_frames
-from ..instructx_core.pixels import pad_reference
+from ..instructx_core.media.pixels import pad_reference
 
 CROP, PAD, TRIM, ERROR = "crop", "pad", "trim", "error"
 SIZE_RULES = (CROP, PAD, ERROR)

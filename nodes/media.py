@@ -1,6 +1,7 @@
 """What the nodes read from native wires: IMAGE batch or VIDEO -> uint8 frames, frame rate, references.
 
-The encoder sees the whole source: nothing is cut here, Qwen's own resize rule is applied in instructx_core.inputs.
+The encoder sees the whole source: nothing is cut here, Qwen's own resize rule is applied in
+instructx_core.encoder.inputs.
 Legend: F frames, H W pixels, 3 RGB.
 """
 

@@ -98,7 +98,7 @@ class InstructXQueryEmbeddings(io.ComfyNode):
         fps: float = 0.0,
         **references: Tensor | None,
     ) -> io.NodeOutput:
-        from ..instructx_core import inputs as core
+        from ..instructx_core.encoder import inputs as core
         from .media import read_clip, read_references
 
         clip, pictures, config = read_clip(source), read_references(references), encoder.config

@@ -1,4 +1,4 @@
-"""The benchmarks run: each as a process, at its smallest size. Their figures mean nothing here and are not looked at."""
+"""The benchmarks run: each as a process, at its smallest size. Nobody looks at the figures here."""
 
 from __future__ import annotations
 

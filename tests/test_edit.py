@@ -14,7 +14,7 @@ from PIL import Image
 from instructx_core.edit import apply_box, edit_file, pad_clip
 from instructx_core.errors import InputError
 from instructx_core.geometry import fit_size
-from instructx_core.media import read_image, read_media, write_image, write_video
+from instructx_core.media.files import read_image, read_media, write_image, write_video
 
 
 def test_photo(random_pipe: Any, photo: Path, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ LAYERS = {
     "shapes": "shapes",
     "weights": "pipeline",
     "pipeline": "pipeline",
-    "info": "pipeline",
+    "costs": "pipeline",
     "edit": "pipeline",
     "jobs": "pipeline",
     "long_video": "pipeline",
@@ -110,7 +110,7 @@ def test_geometry_and_config_need_only_the_standard_library() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["instructx_core", "instructx_core.config", "instructx_core.media", "instructx_core.cli"]
+    "module", ["instructx_core", "instructx_core.config", "instructx_core.media.files", "instructx_core.cli"]
 )
 def test_import_is_cheap(module: str, tmp_path: Path) -> None:
     """A fresh process: no heavy library comes along, and nothing is written."""

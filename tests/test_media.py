@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from instructx_core.errors import InputError
-from instructx_core.media import Transform, read_image, read_media, write_image, write_video
+from instructx_core.media.files import Transform, read_image, read_media, write_image, write_video
 
 COLORS = [(0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255),
           (255, 0, 255), (12, 34, 56), (200, 120, 40), (128, 128, 128), (250, 5, 130)]  # fmt: skip
@@ -228,7 +228,7 @@ def test_odd_size_unknown_suffix_and_wrong_pixels_are_refused(tmp_path: Path) ->
 
 
 def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from instructx_core import media_encode
+    from instructx_core.media import encode as media_encode
 
     path = tmp_path / "old.mp4"
     path.write_bytes(b"precious")

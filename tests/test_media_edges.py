@@ -15,8 +15,8 @@ from PIL import Image
 
 from instructx_core.errors import InputError
 from instructx_core.geometry import fit_size
-from instructx_core.media import read_media, write_image, write_video
-from instructx_core.media_stream import scan_clip
+from instructx_core.media.files import read_media, write_image, write_video
+from instructx_core.media.stream import scan_clip
 
 PQ, HLG, BT2020, BT709 = 16, 18, 9, 1
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from instructx_core.errors import InputError
-from instructx_core.media import read_media, write_video
-from instructx_core.media_stream import clip_frames, join_clips, scan_clip
+from instructx_core.media.files import read_media, write_video
+from instructx_core.media.stream import clip_frames, join_clips, scan_clip
 
 
 def moving(count: int, height: int = 48, width: int = 64) -> np.ndarray:

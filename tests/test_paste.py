@@ -11,8 +11,8 @@ from PIL import Image
 from instructx_core.edit import apply_box
 from instructx_core.errors import InputError
 from instructx_core.geometry import fit_size
-from instructx_core.media import Media
-from instructx_core.paste import KeepOutside, feathered, paste_back, to_source
+from instructx_core.media.files import Media
+from instructx_core.media.paste import KeepOutside, feathered, paste_back, to_source
 
 RNG = np.random.default_rng(0)
 

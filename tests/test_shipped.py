@@ -13,7 +13,7 @@ import pytest
 
 from instructx_core.edit import edit_file
 from instructx_core.evaluation.shapes import EvalSettings, run_benchmark
-from instructx_core.media import read_image, write_image
+from instructx_core.media.files import read_image, write_image
 from instructx_core.shapes import sample, score
 from instructx_core.weights import load_pipeline
 

@@ -62,7 +62,7 @@ def _write(folder: Path, samples: list[Sample], results: dict[int, Any], fps: Fr
 
     from ..evaluation.shapes import sheet_row
     from ..evaluation.sheet import draw_sheet, side_by_side
-    from ..media import write_image, write_video
+    from ..media.files import write_image, write_video
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from .model import ProgressLine, add_model_arguments, add_sampling_arguments, lo
 from .speed import CHANGES_PIXELS, speed_lines
 
 if TYPE_CHECKING:
-    from ..paste import KeepOutside
+    from ..media.paste import KeepOutside
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -99,7 +99,7 @@ def add_robust_arguments(parser: argparse.ArgumentParser) -> None:
 
 def keep_outside(args: argparse.Namespace) -> KeepOutside | None:
     """--keep-outside and --feather. Raises InputError for a feather without a mask."""
-    from ..paste import AUTO, FEATHER, KeepOutside
+    from ..media.paste import AUTO, FEATHER, KeepOutside
 
     if args.keep_outside is None:
         if args.feather is not None:
@@ -123,7 +123,7 @@ def parse_size(text: str | None) -> int | None:
 
 def attention_lines(pipe: Any) -> list[str]:
     """What attention ran in the DiT, and why; nothing where it is the stock one."""
-    from ..attention import session_of
+    from ..speed.attention import session_of
 
     session = session_of(pipe.transformer)
     lines = session.report().splitlines()[1:] if session is not None else []
@@ -145,8 +145,8 @@ def run(args: argparse.Namespace) -> int:
 
 def run_one(args: argparse.Namespace) -> int:
     from ..edit import check_kind, check_request, edit_file, limits_of
-    from ..media import output_kind, read_image, read_media
-    from ..parallel import one_clip, place_of
+    from ..media.files import output_kind, read_image, read_media
+    from ..speed.parallel import one_clip, place_of
 
     missing = [f"--{name}" for name in ("input", "instruction", "output") if getattr(args, name) is None]
     if missing:
@@ -182,7 +182,7 @@ def run_one(args: argparse.Namespace) -> int:
 
 def check_split(args: argparse.Namespace) -> None:
     """Raises InputError without torchrun, or for options under which the processes would not take the same steps."""
-    from ..parallel import check_several
+    from ..speed.parallel import check_several
 
     check_several()
     parting = [name for name in ("cache", "compile") if getattr(args, name)]
@@ -204,7 +204,7 @@ def run_list(args: argparse.Namespace) -> int:
     """Runs --jobs, tells each outcome as it comes and all of them at the end."""
     from ..edit import edit_file
     from ..jobs import Journal, model_key, read_jobs, run_jobs, summary
-    from ..parallel import place_of, share
+    from ..speed.parallel import place_of, share
     from ..weights import SHIPPED
 
     given = [f"--{name}" for name in ("input", "instruction", "output", "reference") if getattr(args, name)]

@@ -8,8 +8,8 @@ from __future__ import annotations
 import argparse
 import re
 
-from ..cards import find_card
 from ..config import PRESETS
+from ..costs.cards import find_card
 from ..errors import InputError
 
 
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--vram is {args.vram}; give the card's memory in GiB, e.g. 12")
     if args.steps is not None and args.steps < 1:
         raise InputError(f"--steps is {args.steps}; use at least 1")
-    from ..info import describe
+    from ..costs.info import describe
 
     print(describe(args.preset, clip, card, args.vram, args.steps))
     return 0

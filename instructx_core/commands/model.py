@@ -118,7 +118,7 @@ def pick_device(name: str | None) -> Any:
     """
     import torch
 
-    from ..parallel import place_of
+    from ..speed.parallel import place_of
 
     if name is None:
         if torch.cuda.is_available():

@@ -17,14 +17,14 @@ import torch
 from torch import Tensor
 
 from ..config import DenoiserConfig, InstructXConfig, MllmConfig, VaeConfig, kiwi_5b
-from ..encoder_weights import adapter_config, read_adapter
 from ..errors import InputError
-from ..tensorfile import METADATA_KEY, write_tensors
 from . import kiwi
 from .dit import dit_config
 from .encoder import Paths, infer_mllm, open_encoder
+from .encoder_weights import adapter_config, read_adapter
 from .report import LoadReport
 from .source import TensorSource, open_source
+from .tensorfile import METADATA_KEY, write_tensors
 from .vae import vae_config
 
 

@@ -21,19 +21,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..encoder_weights import mllm_from_original
 from ..errors import InputError
-from ..keymaps import dit_to_diffusers, dit_to_original, vae_to_diffusers, vae_to_original
-from ..tensorfile import FLOATS, METADATA_KEY, read_weight, whole_folder
 from .adapter import load_adapter, open_denoiser
 from .dit import dit_config, dit_tensors
 from .encoder import check_encoder, lora_layers
+from .encoder_weights import mllm_from_original
 from .identify import identify
+from .keymaps import dit_to_diffusers, dit_to_original, vae_to_diffusers, vae_to_original
 from .kiwi import is_folder
 from .lora import DitLora
 from .quantised import dequantised
 from .report import some
 from .source import TORCH_DTYPES, TensorSource, open_source
+from .tensorfile import FLOATS, METADATA_KEY, read_weight, whole_folder
 from .vae import vae_config, vae_tensors
 from .writing import Piece, check_new, new_file, write_pieces
 

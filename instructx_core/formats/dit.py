@@ -17,16 +17,16 @@ import torch
 from torch import Tensor, nn
 
 from ..config import DenoiserConfig, InstructXConfig
-from ..encoder_weights import EMBEDDERS, agree
 from ..errors import InputError
-from ..keymaps import dit_to_diffusers, dit_to_original, is_diffusers_dit
-from ..tensorfile import check_names, name_all, read_weight
+from .encoder_weights import EMBEDDERS, agree
 from .identify_base import dit_name, dit_sizes
 from .identity import bare_dit
+from .keymaps import dit_to_diffusers, dit_to_original, is_diffusers_dit
 from .known import DIT_SIZES, VARIANTS
 from .quantised import dequantised, number_format
 from .report import LoadReport
 from .source import TensorSource, open_source
+from .tensorfile import check_names, name_all, read_weight
 
 HEAD_DIM = 128  # of every public Wan
 LICENCE = "Wan weights: Apache-2.0"

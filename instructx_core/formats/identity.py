@@ -133,7 +133,7 @@ def _declared_formats(source: TensorSource) -> set[str]:
 
 def _config_name(source: TensorSource) -> str | None:
     from ..config import InstructXConfig
-    from ..tensorfile import METADATA_KEY
+    from .tensorfile import METADATA_KEY
 
     text = source.metadata.get(METADATA_KEY)
     if text is None:

@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 
 from ..config import DenoiserConfig, InstructXConfig, LoraConfig, MllmConfig, VaeConfig, kiwi_5b
-from ..encoder_weights import mllm_from_original, mllm_to_original
 from ..errors import InputError
-from ..tensorfile import name_all, read_weight
+from .encoder_weights import mllm_from_original, mllm_to_original
 from .quantised import dequantised, number_format
 from .report import LoadReport, some
 from .source import TensorSource, open_source, read_json
+from .tensorfile import name_all, read_weight
 
 Position = Literal["last", "first"]
 LICENCE = "Kiwi-Edit's checkpoints state no licence; ask their authors before any use beyond trying them"

@@ -20,13 +20,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..encoder_weights import EMBEDDERS
 from ..errors import InputError
-from ..keymaps import dit_to_original
-from ..tensorfile import FLOATS, read_weight
+from .encoder_weights import EMBEDDERS
+from .keymaps import dit_to_original
 from .quantised import dequantised
 from .report import LoadReport, some
 from .source import TensorSource, open_source, read_json
+from .tensorfile import FLOATS, read_weight
 
 LAYERS = ("all", "self")
 _SELF = re.compile(r"blocks\.\d+\.(attn1|ffn)\.")

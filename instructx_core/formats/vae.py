@@ -14,13 +14,13 @@ import torch
 from torch import nn
 
 from ..config import InstructXConfig, VaeConfig
-from ..encoder_weights import agree
 from ..errors import InputError
-from ..keymaps import vae_to_diffusers, vae_to_original
-from ..tensorfile import check_names, name_all, read_weight
+from .encoder_weights import agree
+from .keymaps import vae_to_diffusers, vae_to_original
 from .quantised import dequantised, number_format
 from .report import LoadReport
 from .source import TensorSource, open_source
+from .tensorfile import check_names, name_all, read_weight
 
 LICENCE = "Wan weights: Apache-2.0"
 _WRAPPERS = ("first_stage_model.", "vae.", "model.")

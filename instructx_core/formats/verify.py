@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
-from ..tensorfile import is_finite
 from .identify import KIWI_ENCODER, identify
 from .identity import Identity
 from .known import DIT_TENSORS, KIWI_TENSORS, QWEN_TENSORS, VAE_TENSORS
 from .quantised import dequantised
 from .source import open_source
+from .tensorfile import is_finite
 
 PLACES = (
     "diffusion_models",

@@ -22,9 +22,9 @@ from ..edit import EditReport, Progress, apply_box, limits_of, pad_clip, run_cli
 from ..errors import InputError
 from ..geometry import FitBox, fit_size
 from ..jobs import file_digest
-from ..media import Media, read_image, write_video
-from ..media_stream import ClipScan, clip_frames, join_clips
-from ..paste import KeepOutside, paste_back
+from ..media.files import Media, read_image, write_video
+from ..media.paste import KeepOutside, paste_back
+from ..media.stream import ClipScan, clip_frames, join_clips
 from ..version import __version__
 from .handover import FADE, WindowResult, edit_windows
 from .plan import JOINS, SMOOTH, Window, check_window, plan_windows, window_frames, window_seed

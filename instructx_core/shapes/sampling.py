@@ -16,17 +16,7 @@ from ..errors import InputError
 from .edits import DRAFTS, TASKS, Draft, scene_for
 from .palette import SHAPES
 from .render import Layers, render, render_layers, render_reference
-from .scene import (
-    MODALITIES,
-    STYLES,
-    TONE_LOOKS,
-    Redraw,
-    Scene,
-    choose,
-    draw_pattern,
-    frame_times,
-    patterned,
-)
+from .scene import MODALITIES, STYLES, TONE_LOOKS, Redraw, Scene, choose, draw_pattern, frame_times, patterned
 from .success import CLEAR_CHANGE, masked_error, pixel_error
 from .wordings import caption
 

@@ -19,12 +19,12 @@ from torch.nn import functional
 
 from .. import shapes
 from ..config import InstructXConfig
-from ..instruction import build_encoder
-from ..positions import Segment, sequence_positions, temporal_step
-from ..prompt import merged_grid
+from ..encoder.instruction import build_encoder
+from ..encoder.positions import Segment, sequence_positions, temporal_step
+from ..encoder.prompt import merged_grid
+from ..encoder.tokenizer import encode_plain, token_id
+from ..encoder.vision import prepare_pictures
 from ..shapes.scene import FRAMES
-from ..tokenizer import encode_plain, token_id
-from ..vision import prepare_pictures
 from . import rng
 from .pools import edit_sample
 from .recipes import Recipe

@@ -25,10 +25,10 @@ from tqdm import tqdm
 
 from .. import shapes
 from ..config import InstructXConfig
-from ..instruction import InstructXEncoder
-from ..positions import Grid
+from ..encoder.instruction import InstructXEncoder
+from ..encoder.positions import Grid
+from ..encoder.vision import prepare_pictures
 from ..vae import encode_latents
-from ..vision import prepare_pictures
 from .pictures import to_pixels
 
 SHARD = {"image": 500, "video": 50}

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..tokenizer import encode_plain
+from ..encoder.tokenizer import encode_plain
 
 TEXT_LENGTH = 48  # tokens; Wan pads to 512
 WIDTH = 128

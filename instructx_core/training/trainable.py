@@ -9,8 +9,8 @@ from __future__ import annotations
 from torch import nn
 
 from ..denoiser import InstructXTransformer3DModel
+from ..encoder.instruction import InstructXEncoder
 from ..errors import InputError
-from ..instruction import InstructXEncoder
 
 
 def _named(module: nn.Module | None, prefix: str) -> dict[str, nn.Parameter]:

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from .. import shapes
 from ..config import InstructXConfig
-from ..tokenizer import load_tokenizer, train_tokenizer
+from ..encoder.tokenizer import load_tokenizer, train_tokenizer
 from . import rng
 
 SAMPLES = 1500  # per kind of text

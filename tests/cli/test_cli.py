@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from instructx_core.cli import VERBS, main
-from instructx_core.media import read_image, read_media
+from instructx_core.media.files import read_image, read_media
 
 
 def test_help_of_every_verb(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from instructx_core.cli import main
-from instructx_core.media import read_image
+from instructx_core.media.files import read_image
 
 
 @pytest.fixture

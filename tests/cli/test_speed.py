@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from instructx_core.media import read_image
+from instructx_core.media.files import read_image
 
 
 @pytest.fixture

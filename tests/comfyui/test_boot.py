@@ -44,7 +44,7 @@ OURS = ("LoadedEncoder", "EncoderModule", "Queries")
 async def probe(request):
     gc.collect()
     alive = {name: sum(type(thing).__name__ == name for thing in gc.get_objects()) for name in OURS}
-    ours = [name for name in sys.modules if name.endswith("instructx_core.encoder")]
+    ours = [name for name in sys.modules if name.endswith("instructx_core.encoder.forward")]
     heavy = [name for name in HEAVY if sys.modules.get(name)]
     return web.json_response({"alive": alive, "heavy": heavy, "encoder_modules": ours})
 """
@@ -190,7 +190,8 @@ def test_files_of_the_pack(hosting: ModuleType, root: Path) -> None:
     files = hosting.pack_files()
     size = sum((root / name).stat().st_size for name in files)
     print(f"the pack has {len(files)} files, {size / 2**20:.1f} MiB")
-    assert {"__init__.py", "nodes/load_encoder.py", "instructx_core/encoder.py", "LICENSE", "README.md"} <= set(files)
+    needed = {"__init__.py", "nodes/load_encoder.py", "instructx_core/encoder/forward.py", "LICENSE", "README.md"}
+    assert needed <= set(files)
     assert f"instructx_core/assets/tiny/text_encoders/{TINY}" in files
     outside = ("tests/", "benchmarks/", "docs/", ".ci/", "instructx_core/training/", "instructx_core/commands/")
     assert not [name for name in files if name.startswith(outside)]

@@ -113,7 +113,7 @@ def drawn_sample(slug: str) -> Any:
 
 
 def frames(path: Path) -> np.ndarray:
-    from instructx_core.media import read_media
+    from instructx_core.media.files import read_media
 
     if path.suffix == ".png":
         return np.array(Image.open(path).convert("RGB"))[None]

@@ -15,6 +15,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 def paper() -> dict[str, Any]:
     """What the paper's model costs at 832x480, 81 frames. Counted once; do not change it."""
     from instructx_core.config import paper_14b
-    from instructx_core.info import measure
+    from instructx_core.costs.info import measure
 
     return measure(paper_14b(), 81, 480, 832)

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from instructx_core.config import SYSTEM_PROMPT, InstructXConfig, VaeConfig, kiwi_5b, tiny
-from instructx_core.instruction import InstructXEncoder, build_encoder
-from instructx_core.tokenizer import train_tokenizer
+from instructx_core.encoder.instruction import InstructXEncoder, build_encoder
+from instructx_core.encoder.tokenizer import train_tokenizer
 
 FOLDER = Path(__file__).resolve().parents[1] / "golden"
 CASES = ("image", "video", "long_video", "reference", "resized")

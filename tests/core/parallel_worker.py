@@ -11,9 +11,9 @@ import torch  # noqa: E402
 import torch.distributed as dist  # noqa: E402
 from tiny import own_config, randomise  # noqa: E402
 
-from instructx_core.constants import constants_of  # noqa: E402
 from instructx_core.denoiser import build_denoiser  # noqa: E402
-from instructx_core.parallel import place_of, split_clip  # noqa: E402
+from instructx_core.speed.constants import constants_of  # noqa: E402
+from instructx_core.speed.parallel import place_of, split_clip  # noqa: E402
 
 
 def main() -> None:

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from instructx_core.edit import edit_file
 from instructx_core.geometry import FitBox
-from instructx_core.media import read_media, write_image, write_video
-from instructx_core.memory import MemoryPlan
-from instructx_core.paste import KeepOutside
-from instructx_core.tiling import Tiling
+from instructx_core.media.files import read_media, write_image, write_video
+from instructx_core.media.paste import KeepOutside
+from instructx_core.speed.memory import MemoryPlan
+from instructx_core.speed.tiling import Tiling
 
 SIZES = [(64, 64), (65, 97), (101, 67), (90, 130), (63, 211), (128, 48)]
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from instructx_core.cards import CARDS, find_card
-from instructx_core.costs import cost_of, fake_tensors
+from instructx_core.costs.cards import CARDS, find_card
+from instructx_core.costs.count import cost_of, fake_tensors
+from instructx_core.costs.floor import GIB, RESERVE, choose, plans, stages
+from instructx_core.costs.info import describe
 from instructx_core.errors import InputError
-from instructx_core.floor import GIB, RESERVE, choose, plans, stages
-from instructx_core.info import describe
 
 MIB = 1 << 20
 

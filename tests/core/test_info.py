@@ -9,10 +9,10 @@ from tiny import small_config
 from torch._subclasses.fake_tensor import FakeTensor
 
 from instructx_core.config import kiwi_5b, paper_14b, tiny
+from instructx_core.costs.info import describe, lora_parameters, measure
+from instructx_core.encoder.vision import vision_plan
 from instructx_core.errors import InputError
 from instructx_core.geometry import mllm_grid
-from instructx_core.info import describe, lora_parameters, measure
-from instructx_core.vision import vision_plan
 
 
 def test_paper_table_7(paper):
@@ -48,8 +48,8 @@ def test_dit_flops_equal_the_formula(paper):
 def test_vae_costs_extrapolate_exactly():
     import torch
 
-    from instructx_core.costs import cost_of
-    from instructx_core.info import _vae_costs
+    from instructx_core.costs.count import cost_of
+    from instructx_core.costs.info import _vae_costs
     from instructx_core.vae import build_vae
 
     with torch.device("meta"):
@@ -64,7 +64,7 @@ def test_other_presets():
     kiwi = measure(kiwi_5b(), 1, 64, 64)
     assert kiwi["parameters"]["MLLM LoRA"] == 29_491_200 and kiwi["parameters"]["own embedders"] == 2 * 592_896
     assert kiwi["clip"]["modality"] == "image" and kiwi["tokens"]["context"] == 256
-    from instructx_core.instruction import build_encoder
+    from instructx_core.encoder.instruction import build_encoder
 
     config = tiny()
     encoder = build_encoder(config)

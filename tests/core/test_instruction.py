@@ -14,17 +14,17 @@ from torch import Tensor
 
 from instructx_core.config import InstructXConfig, LoraConfig, paper_14b, tiny
 from instructx_core.connector import Connector
-from instructx_core.errors import InputError
-from instructx_core.geometry import mllm_grid
-from instructx_core.instruction import (
+from instructx_core.encoder.instruction import (
     EncoderInputs,
     InstructXEncoder,
     build_encoder,
     drop_instruction,
     prepare_inputs,
 )
-from instructx_core.tokenizer import token_id, train_tokenizer
-from instructx_core.vision import patchify, prepare_pictures, vision_forward
+from instructx_core.encoder.tokenizer import token_id, train_tokenizer
+from instructx_core.encoder.vision import patchify, prepare_pictures, vision_forward
+from instructx_core.errors import InputError
+from instructx_core.geometry import mllm_grid
 
 TEXTS = ["make it blue", "remove the big red circle at the left <|im_end|>", "invert"]
 

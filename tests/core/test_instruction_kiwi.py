@@ -16,7 +16,7 @@ import torch
 from kiwi_case import CASES, TEXTS, byte_tokenizer, case, golden, run_lengths, samples, small_config, small_encoder
 
 from instructx_core.config import with_parity
-from instructx_core.instruction import EncoderInputs, InstructXEncoder, prepare_inputs
+from instructx_core.encoder.instruction import EncoderInputs, InstructXEncoder, prepare_inputs
 
 GOLDEN = golden("encoder")
 pytestmark = pytest.mark.compat

@@ -9,10 +9,17 @@ import pytest
 from tokenizers import Tokenizer
 
 from instructx_core.config import kiwi_5b, tiny
+from instructx_core.encoder.instruction import prepare_inputs
+from instructx_core.encoder.prompt import MAX_INSTRUCTION_TOKENS, encode_instruction
+from instructx_core.encoder.tokenizer import (
+    SPECIAL_TOKENS,
+    backend,
+    encode_plain,
+    load_tokenizer,
+    token_id,
+    train_tokenizer,
+)
 from instructx_core.errors import InputError
-from instructx_core.instruction import prepare_inputs
-from instructx_core.prompt import MAX_INSTRUCTION_TOKENS, encode_instruction
-from instructx_core.tokenizer import SPECIAL_TOKENS, backend, encode_plain, load_tokenizer, token_id, train_tokenizer
 
 CORPUS = ["make the circle blue", "remove the large red square", "swap the triangle for a star", "Describe the edit."]
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from instructx_core.edit import edit_file
 from instructx_core.errors import InputError
-from instructx_core.memory import MemoryPlan, is_out_of_memory, within_memory
+from instructx_core.speed.memory import MemoryPlan, is_out_of_memory, within_memory
 
 CPU_MESSAGE = "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"
 

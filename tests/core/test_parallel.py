@@ -11,7 +11,7 @@ import pytest
 from tiny import clip
 
 from instructx_core.errors import InputError
-from instructx_core.parallel import Place, place_of, share
+from instructx_core.speed.parallel import Place, place_of, share
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 7])
@@ -47,7 +47,7 @@ def test_a_split_clip_equals_the_whole_one() -> None:
 def test_two_processes_edit_one_clip_from_the_command_line(tmp_path: Path, random_checkpoint: Path) -> None:
     """With a reference: 3 frames of 5 x 3 tokens, 45, do not divide by two. Written once, told once."""
     from instructx_core.cli import main
-    from instructx_core.media import read_media, write_image, write_video
+    from instructx_core.media.files import read_media, write_image, write_video
 
     frames = clip(5, 48, 80).numpy()
     write_video(tmp_path / "in.mp4", frames, 8)

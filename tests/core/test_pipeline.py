@@ -13,12 +13,12 @@ from PIL import Image
 from tiny import clip, own_config, own_memory, pipeline, small_config
 
 from instructx_core.config import paper_14b
-from instructx_core.costs import fake_tensors
+from instructx_core.costs.count import fake_tensors
 from instructx_core.denoiser import build_denoiser
+from instructx_core.encoder.instruction import EncoderInputs, build_encoder
 from instructx_core.errors import InputError
-from instructx_core.instruction import EncoderInputs, build_encoder
+from instructx_core.media.pixels import as_frames, as_references, pad_reference, to_signed, to_uint8
 from instructx_core.pipeline import InstructXPipeline
-from instructx_core.pixels import as_frames, as_references, pad_reference, to_signed, to_uint8
 from instructx_core.schedule import build_scheduler, flow_sigmas, shift_sigmas, start
 from instructx_core.vae import build_vae, decode_latents, encode_latents
 

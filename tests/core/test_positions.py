@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from instructx_core.config import InstructXConfig, kiwi_5b, paper_14b, tiny
+from instructx_core.encoder.positions import Segment, sequence_positions, temporal_step, vision_positions
 from instructx_core.errors import InputError
-from instructx_core.positions import Segment, sequence_positions, temporal_step, vision_positions
 
 IMAGE, VIDEO, START = 1, 2, 3  # token ids of the toy sequence
 
@@ -62,7 +62,7 @@ def test_text_continues_after_the_largest_axis() -> None:
 
 
 def transformers_positions(ids_L: list[int], grids: dict[str, Tensor], config: InstructXConfig) -> Tensor:
-    from instructx_core.qwen import build_mllm
+    from instructx_core.encoder.qwen import build_mllm
 
     model = build_mllm(dataclasses.replace(config.mllm, num_layers=1))
     model.config.image_token_id, model.config.video_token_id, model.config.vision_start_token_id = IMAGE, VIDEO, START
@@ -85,8 +85,8 @@ def test_images_equal_transformers(grid: tuple[int, int, int]) -> None:
 def test_cached_plans_ignore_the_callers_default_device() -> None:
     """A model built under torch.device("meta") must not leave meta tensors in a cache that real runs read."""
     from instructx_core.config import VisionConfig
-    from instructx_core.positions import sequence_positions
-    from instructx_core.vision import vision_plan
+    from instructx_core.encoder.positions import sequence_positions
+    from instructx_core.encoder.vision import vision_plan
 
     with torch.device("meta"):
         plan = vision_plan(6, 10, VisionConfig(depth=1))

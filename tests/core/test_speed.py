@@ -8,10 +8,10 @@ from safetensors import safe_open
 from tiny import clip, own_config, pipeline, small_config
 from torch import Tensor
 
-from instructx_core.constants import Constants, constants_of
 from instructx_core.errors import InputError
-from instructx_core.reuse import Reuse, content_key, weights_key
-from instructx_core.step_cache import StepCache, record_magnitudes
+from instructx_core.speed.constants import Constants, constants_of
+from instructx_core.speed.reuse import Reuse, content_key, weights_key
+from instructx_core.speed.step_cache import StepCache, record_magnitudes
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_constants_are_computed_once_and_change_nothing(guidance: float, monkeyp
     assert counted["query"][0] == 3 * branches
     assert pipe.transformer.constants is None
     assert type(pipe.transformer.blocks[0].attn2.processor).__name__ == "WanAttnProcessor"
-    monkeypatch.setattr("instructx_core.constants.is_compiled", lambda model: True)
+    monkeypatch.setattr("instructx_core.speed.constants.is_compiled", lambda model: True)
     assert torch.equal(edit(pipe, **options), hoisted)
     assert counted["key"][0] == branches + 3 * branches
 

@@ -12,13 +12,13 @@ import tiny
 import torch
 from PIL import Image
 
-from instructx_core import tiling
 from instructx_core.config import kiwi_5b, paper_14b
 from instructx_core.errors import InputError
-from instructx_core.media import read_image
-from instructx_core.memory import MemoryPlan
-from instructx_core.pixels import to_signed
-from instructx_core.tiling import Tiling, decode_tiled, encode_tiled, plan_tiling, tile_spans, vae_bytes
+from instructx_core.media.files import read_image
+from instructx_core.media.pixels import to_signed
+from instructx_core.speed import tiling
+from instructx_core.speed.memory import MemoryPlan
+from instructx_core.speed.tiling import Tiling, decode_tiled, encode_tiled, plan_tiling, tile_spans, vae_bytes
 from instructx_core.vae import build_vae
 from instructx_core.weights import load_pipeline
 

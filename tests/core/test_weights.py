@@ -14,12 +14,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tiny import clip, own_config, pipeline, randomise, small_config
 
-from instructx_core import encoder_weights, keymaps, weights
+from instructx_core import weights
 from instructx_core.config import kiwi_5b, paper_14b, tiny
 from instructx_core.denoiser import build_denoiser
+from instructx_core.encoder.instruction import build_encoder
 from instructx_core.errors import InputError
-from instructx_core.instruction import build_encoder
-from instructx_core.tensorfile import empty_parameters, read_config
+from instructx_core.formats import encoder_weights, keymaps
+from instructx_core.formats.tensorfile import empty_parameters, read_config
 from instructx_core.vae import build_vae
 
 PRESETS = [paper_14b, kiwi_5b, tiny]

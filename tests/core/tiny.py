@@ -40,7 +40,7 @@ def tokenizer() -> Any:
     """A byte-level tokenizer with the special tokens, no merges."""
     from transformers import PreTrainedTokenizerFast
 
-    from instructx_core.tokenizer import train_tokenizer
+    from instructx_core.encoder.tokenizer import train_tokenizer
 
     return PreTrainedTokenizerFast(tokenizer_object=train_tokenizer(["make the circle blue"], 300))
 
@@ -70,7 +70,7 @@ def own_memory(module: torch.nn.Module) -> torch.nn.Module:
 def pipeline(config: InstructXConfig | None = None, seed: int = 0) -> Any:
     """A complete random pipeline on the CPU, fp32."""
     from instructx_core.denoiser import build_denoiser
-    from instructx_core.instruction import build_encoder
+    from instructx_core.encoder.instruction import build_encoder
     from instructx_core.pipeline import InstructXPipeline
     from instructx_core.schedule import build_scheduler
     from instructx_core.vae import build_vae

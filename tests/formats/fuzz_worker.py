@@ -41,7 +41,7 @@ def config() -> InstructXConfig:
 
 def good_dit(path: Path) -> None:
     from instructx_core.denoiser import build_denoiser
-    from instructx_core.keymaps import dit_to_original
+    from instructx_core.formats.keymaps import dit_to_original
 
     torch.manual_seed(0)
     state = build_denoiser(config()).state_dict()
@@ -92,9 +92,9 @@ def cases(root: Path, good: dict[str, Path]) -> Iterator[Case]:
 def use(path: Path) -> None:
     """What inspect and the loaders do with a path."""
     from instructx_core.denoiser import build_denoiser
-    from instructx_core.encoder import PlainEncoder
+    from instructx_core.encoder.forward import PlainEncoder
     from instructx_core.formats.adapter import load_adapter
-    from instructx_core.tensorfile import empty_parameters
+    from instructx_core.formats.tensorfile import empty_parameters
     from instructx_core.weights import load_denoiser
 
     identity = identify(path)

@@ -10,13 +10,12 @@ import pytest
 import torch
 from small import DIT, config, save, scaled, state, unscaled, write_gguf
 
-from instructx_core import keymaps
 from instructx_core.config import DenoiserConfig, kiwi_5b, paper_14b
 from instructx_core.denoiser import build_denoiser
 from instructx_core.errors import InputError
-from instructx_core.formats import dequantised, open_source
+from instructx_core.formats import dequantised, keymaps, open_source
 from instructx_core.formats.dit import denoiser_name, dit_config, read_dit
-from instructx_core.tensorfile import empty_parameters
+from instructx_core.formats.tensorfile import empty_parameters
 from instructx_core.weights import load_denoiser
 
 

@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 from small import save, scaled, unscaled
 
 from instructx_core.config import LORA_TARGETS, LoraConfig, MllmConfig, VisionConfig
-from instructx_core.encoder import PlainEncoder
+from instructx_core.encoder.forward import PlainEncoder
 from instructx_core.errors import InputError
 from instructx_core.formats.encoder import check_encoder, infer_mllm, open_encoder, read_encoder
-from instructx_core.tensorfile import empty_parameters
+from instructx_core.formats.tensorfile import empty_parameters
 
 CONFIG = config()
 

@@ -24,10 +24,10 @@ from small import save
 from tiny import clip
 
 from instructx_core.config import DenoiserConfig, LoraConfig, MllmConfig, VaeConfig, kiwi_5b
+from instructx_core.encoder.instruction import build_encoder
 from instructx_core.errors import InputError
 from instructx_core.formats import kiwi
 from instructx_core.formats.adapter import load_adapter
-from instructx_core.instruction import build_encoder
 from instructx_core.weights import load_pipeline
 
 CONFIG = config()

@@ -18,9 +18,9 @@ from small import config
 from sparse import sparse_file
 
 from instructx_core.config import InstructXConfig, LoraConfig, MllmConfig, VaeConfig, VisionConfig
-from instructx_core.encoder_weights import mllm_to_original
 from instructx_core.formats import dit, encoder, kiwi, vae
-from instructx_core.keymaps import dit_to_original, vae_to_original
+from instructx_core.formats.encoder_weights import mllm_to_original
+from instructx_core.formats.keymaps import dit_to_original, vae_to_original
 from instructx_core.weights import load_denoiser, load_encoder, load_vae
 
 
@@ -76,7 +76,7 @@ def test_vae(log: Any, tmp_path: Path, width: int, named: set[str]) -> None:
 
 @pytest.mark.parametrize(("width", "named"), [(2048, {"Qwen"}), (128, set())])
 def test_qwen(log: Any, tmp_path: Path, width: int, named: set[str]) -> None:
-    from instructx_core.instruction import build_encoder
+    from instructx_core.encoder.instruction import build_encoder
 
     settings = qwen_config(width)
     with torch.device("meta"):

@@ -10,9 +10,9 @@ import pytest
 import torch
 from small import config, save, state
 
-from instructx_core import keymaps
 from instructx_core.denoiser import build_denoiser
 from instructx_core.errors import InputError
+from instructx_core.formats import keymaps
 from instructx_core.formats.lora import DitLora, apply_lora
 
 RANK = 4

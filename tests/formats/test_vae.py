@@ -8,12 +8,11 @@ import pytest
 import torch
 from small import VAE21, VAE22, config, save, state
 
-from instructx_core import keymaps
 from instructx_core.config import kiwi_5b, paper_14b
 from instructx_core.errors import InputError
-from instructx_core.formats import open_source
+from instructx_core.formats import keymaps, open_source
+from instructx_core.formats.tensorfile import empty_parameters
 from instructx_core.formats.vae import read_vae, vae_config
-from instructx_core.tensorfile import empty_parameters
 from instructx_core.vae import build_vae
 from instructx_core.weights import load_vae
 

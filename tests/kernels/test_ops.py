@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from instructx_core.attention import use_attention
 from instructx_core.cli import main
 from instructx_core.kernels import Session, attention, operands, ops, reference, sdpa, select, selftest
 from instructx_core.kernels import session as kernel_session
 from instructx_core.kernels.errors import KernelError
+from instructx_core.speed.attention import use_attention
 
 BF16 = torch.bfloat16
 pytestmark = pytest.mark.usefixtures("emulated")

@@ -11,10 +11,10 @@ from diffusers import WanTransformer3DModel
 from diffusers.models.transformers.transformer_wan import WanAttnProcessor
 from torch import Tensor
 
-from instructx_core.attention import InstructXAttnProcessor, session_of, use_attention
 from instructx_core.errors import InputError
 from instructx_core.kernels import ops
 from instructx_core.kernels.select import Plan
+from instructx_core.speed.attention import InstructXAttnProcessor, session_of, use_attention
 
 
 def wan(dtype: torch.dtype = torch.float32, seed: int = 0) -> WanTransformer3DModel:

@@ -20,8 +20,8 @@ from instructx_core.long_video import WindowResult
 from instructx_core.long_video import job as job_module
 from instructx_core.long_video.handover import fade_out
 from instructx_core.long_video.job import WindowOptions
-from instructx_core.media import Media, read_media, write_image, write_video
-from instructx_core.paste import KeepOutside
+from instructx_core.media.files import Media, read_media, write_image, write_video
+from instructx_core.media.paste import KeepOutside
 
 NINE = WindowOptions(frames=9)
 

@@ -39,7 +39,7 @@ def frames(count: int, size: tuple[int, int] = (48, 64), seed: int = 0) -> Tenso
 
 def prepare(pack: Callable[[str], ModuleType], loaded: Any, count: int = 1, references: int = 0) -> Any:
     pictures = [[frames(1, (40, 30), seed=9)[0] for _ in range(references)]] if references else None
-    return pack("instructx_core.inputs").prepare_inputs(
+    return pack("instructx_core.encoder.inputs").prepare_inputs(
         loaded.tokenizer, loaded.config, [INSTRUCTION], [frames(count)], pictures
     )
 
@@ -69,8 +69,8 @@ def test_casting_layers_change_nothing(
     """Bit-equal before and after the classes are swapped; and every layer can be offloaded."""
     small = load_helper("instructx_test_tiny", "core/tiny.py").small_config()
     config = pack("instructx_core.config").InstructXConfig.from_json(small.to_json())
-    encoder = pack("instructx_core.encoder").PlainEncoder(config).to(dtype).eval().requires_grad_(False)
-    inputs = pack("instructx_core.inputs").prepare_inputs(
+    encoder = pack("instructx_core.encoder.forward").PlainEncoder(config).to(dtype).eval().requires_grad_(False)
+    inputs = pack("instructx_core.encoder.inputs").prepare_inputs(
         load_helper("instructx_test_tiny", "core/tiny.py").tokenizer(), config, [INSTRUCTION], [frames(5)]
     )
     want = encoder(inputs.to("cpu", dtype))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from instructx_core.tokenizer import encode_plain, load_tokenizer, token_id
+from instructx_core.encoder.tokenizer import encode_plain, load_tokenizer, token_id
 
 TEXTS = (
     "make the circle blue",

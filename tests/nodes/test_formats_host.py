@@ -17,11 +17,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from instructx_core.encoder_weights import EMBEDDERS
 from instructx_core.errors import InputError
 from instructx_core.formats.dit import read_dit
-from instructx_core.keymaps import dit_to_original, vae_to_original
-from instructx_core.tensorfile import empty_parameters
+from instructx_core.formats.encoder_weights import EMBEDDERS
+from instructx_core.formats.keymaps import dit_to_original, vae_to_original
+from instructx_core.formats.tensorfile import empty_parameters
 
 pytestmark = pytest.mark.comfyui
 

@@ -57,7 +57,7 @@ def video(tmp_path: Path) -> Any:
     """A clip of 22 frames as LoadVideo gives it."""
     from comfy_api.input_impl import VideoFromFile
 
-    from instructx_core.media import write_video
+    from instructx_core.media.files import write_video
     from instructx_core.shapes import sample
 
     frames = sample("test", 6, "video", "color").source_FHWC
@@ -154,7 +154,7 @@ def test_same_as_the_library(
     """Same seed, same windows: the same clip up to rounding, which 8-bit hand-over and H.264 make larger (0.15)."""
     from instructx_core.edit import edit_file
     from instructx_core.long_video.job import WindowOptions
-    from instructx_core.media import read_media
+    from instructx_core.media.files import read_media
     from instructx_core.weights import load_pipeline
 
     pipe = load_pipeline(shipped, dtype=torch.float32)
@@ -174,7 +174,7 @@ def test_cancel_keeps_finished_windows(
     """Cancelled in window 3: windows 1 and 2 are saved as a clip; the same graph goes on and ends the same."""
     from comfy.model_management import InterruptProcessingException
 
-    from instructx_core.media import read_media
+    from instructx_core.media.files import read_media
 
     whole = frames_of(run(module, loaded, video, context=context))
     edit = module._Job.edit

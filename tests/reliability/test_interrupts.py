@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from instructx_core.media import atomic_path, claim_output
+from instructx_core.media.files import atomic_path, claim_output
 
 NEAR = ("media.py", "contextlib.py", Path(__file__).name)
 

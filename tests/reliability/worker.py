@@ -27,7 +27,7 @@ import tiny  # noqa: E402
 
 from instructx_core import edit  # noqa: E402
 from instructx_core.errors import InputError  # noqa: E402
-from instructx_core.media import write_image, write_video  # noqa: E402
+from instructx_core.media.files import write_image, write_video  # noqa: E402
 
 OLD = b"the old file"
 

@@ -12,8 +12,8 @@ import torch
 
 from instructx_core.config import paper_14b, tiny
 from instructx_core.denoiser import build_denoiser
+from instructx_core.encoder.instruction import build_encoder
 from instructx_core.errors import InputError
-from instructx_core.instruction import build_encoder
 from instructx_core.training.job_edit import EditJob, pool_rows
 from instructx_core.training.pools import edit_sample
 from instructx_core.training.recipes import SHIPPED, stage1, stage2, stage3

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from .config import InstructXConfig
-from .errors import InputError
+from ..config import InstructXConfig
+from ..errors import InputError
 from .tensorfile import check_names, read_config, read_tensors
 
 EMBEDDERS = ("source_embedder.", "reference_embedder.")

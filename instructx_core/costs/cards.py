@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .errors import InputError
+from ..errors import InputError
 
 _GEFORCE_FLOP_PER_CLOCK = 512  # dense bf16, fp32 sums, one multiprocessor
 

@@ -17,18 +17,10 @@ from typing import Any
 import av
 import numpy as np
 
-from .errors import InputError
-from .media import AudioSource, Transform, atomic_path
-from .media_encode import Sound, new_container
-from .media_video import (
-    Look,
-    check_end,
-    constant_rate,
-    decoded,
-    find_audio,
-    first_video_stream,
-    open_container,
-)
+from ..errors import InputError
+from .encode import Sound, new_container
+from .files import AudioSource, Transform, atomic_path
+from .video import Look, check_end, constant_rate, decoded, find_audio, first_video_stream, open_container
 
 REORDER = 2  # frames by which H.264 with B-frames decodes ahead of what it shows
 

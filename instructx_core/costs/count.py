@@ -20,8 +20,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from .positions import sequence_positions
-from .vision import vision_plan
+from ..encoder.positions import sequence_positions
+from ..encoder.vision import vision_plan
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .config import InstructXConfig
-from .errors import InputError
-from .formats.quantised import dequantised
-from .formats.report import some as some
-from .formats.source import TensorSource, open_source
+from ..config import InstructXConfig
+from ..errors import InputError
+from .quantised import dequantised
+from .report import some as some
+from .source import TensorSource, open_source
 
 METADATA_KEY = "instructx"
 FLOATS = ("F64", "F32", "F16", "BF16")

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .config import InstructXConfig
-from .errors import InputError
+from ..config import InstructXConfig
+from ..errors import InputError
 from .positions import Grid, temporal_step
 from .prompt import build_prompt, encode_instruction
 from .vision import check_frames, prepare_pictures

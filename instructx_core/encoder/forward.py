@@ -13,9 +13,9 @@ import torch
 from einops import repeat
 from torch import Tensor, nn
 
-from .config import InstructXConfig
-from .connector import Connector
-from .errors import InputError
+from ..config import InstructXConfig
+from ..connector import Connector
+from ..errors import InputError
 from .inputs import EncoderInputs, as_grids
 from .positions import Grid
 from .qwen import build_mllm, restore_rotary

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
-from .errors import InputError
-from .geometry import FitBox
-from .media import Media, read_image
+from ..errors import InputError
+from ..geometry import FitBox
+from .files import Media, read_image
 
 AUTO = "auto"
 THRESHOLD = 24  # levels of 255: a smaller difference, after a 3x3 mean, is taken for the loss of the VAE

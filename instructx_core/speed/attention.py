@@ -17,8 +17,8 @@ from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.transformers.transformer_wan import WanAttnProcessor
 from torch import Tensor, nn
 
-from .errors import InputError
-from .kernels import MODES, Session
+from ..errors import InputError
+from ..kernels import MODES, Session
 
 logger = logging.getLogger("instructx")
 

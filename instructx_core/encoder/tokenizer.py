@@ -15,7 +15,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from .errors import InputError
+from ..errors import InputError
 
 SPECIAL_TOKENS = (
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>",
@@ -100,7 +100,7 @@ def backend(tokenizer: Any) -> Tokenizer:
     if not isinstance(inner, Tokenizer):
         raise InputError(
             f"{type(tokenizer).__name__} has no fast backend; use Qwen2TokenizerFast, PreTrainedTokenizerFast or "
-            "a tokenizers.Tokenizer (instructx_core.tokenizer.load_tokenizer)"
+            "a tokenizers.Tokenizer (instructx_core.encoder.tokenizer.load_tokenizer)"
         )
     if inner.padding is not None:  # left behind by an earlier padded call; ids must be those of the text alone
         inner.no_padding()

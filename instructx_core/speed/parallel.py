@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
 from torch.nn import functional
 
-from .errors import InputError
+from ..errors import InputError
 
 Item = TypeVar("Item")
 

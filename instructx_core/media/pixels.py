@@ -16,7 +16,7 @@ from einops import rearrange
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from .errors import InputError
+from ..errors import InputError
 
 ACCEPTED = "give a PIL image, a list of them, or a uint8 / float [0,1] tensor or array (frames, height, width, 3)"
 

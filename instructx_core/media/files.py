@@ -23,7 +23,7 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from .errors import InputError
+from ..errors import InputError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv")
@@ -98,7 +98,7 @@ def read_media(
     except Image.DecompressionBombError as error:
         raise InputError(f"{path}: {error}; scale the image down first") from None
     except UnidentifiedImageError:
-        from .media_video import read_video
+        from .video import read_video
 
         return read_video(path, transform, max_frames, first_only, partial)
     except (OSError, SyntaxError, ValueError) as error:
@@ -347,6 +347,6 @@ def write_image(path: str | Path, frame_HWC: np.ndarray, alpha_HW: np.ndarray | 
 
 def write_video(path: str | Path, frames_FHWC: np.ndarray, fps: Fraction | float, **options: Any) -> tuple[str, ...]:
     """Write a clip; see media_encode.write_video for the options. Returns notes on what was done with the audio."""
-    from .media_encode import write_video as write
+    from .encode import write_video as write
 
     return write(path, frames_FHWC, fps, **options)

@@ -20,10 +20,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .errors import InputError
-from .formats.source import open_source
-from .media import atomic_path
-from .version import __version__
+from ..errors import InputError
+from ..formats.source import open_source
+from ..media.files import atomic_path
+from ..version import __version__
 
 logger = logging.getLogger("instructx")
 

@@ -14,9 +14,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from .config import InstructXConfig
-from .errors import InputError
-from .geometry import sample_frame_indices
+from ..config import InstructXConfig
+from ..errors import InputError
+from ..geometry import sample_frame_indices
 
 Grid = tuple[int, int, int]
 # A part of the sequence: (number of text tokens, None) or (0, merged grid).

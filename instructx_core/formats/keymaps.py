@@ -11,8 +11,8 @@ import functools
 import re
 from collections.abc import Callable
 
-from .config import VaeConfig
-from .errors import InputError
+from ..config import VaeConfig
+from ..errors import InputError
 
 Rows = tuple[tuple[str, str], ...]
 

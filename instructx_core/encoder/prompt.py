@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .config import InstructXConfig
-from .errors import InputError
+from ..config import InstructXConfig
+from ..errors import InputError
 from .positions import Grid, Segment, sequence_positions
 from .tokenizer import encode_plain, token_id
 

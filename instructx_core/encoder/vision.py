@@ -19,9 +19,9 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .config import InstructXConfig, VisionConfig
-from .errors import InputError
-from .geometry import mllm_frame_size, sample_frame_indices
+from ..config import InstructXConfig, VisionConfig
+from ..errors import InputError
+from ..geometry import mllm_frame_size, sample_frame_indices
 from .positions import Grid
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)

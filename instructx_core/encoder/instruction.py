@@ -13,9 +13,9 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor
 
-from .config import InstructXConfig, LoraConfig
-from .encoder import EncoderForward
-from .geometry import mllm_grid
+from ..config import InstructXConfig, LoraConfig
+from ..geometry import mllm_grid
+from .forward import EncoderForward
 from .inputs import EncoderInputs, drop_instruction, prepare_inputs
 from .positions import Grid
 from .qwen import inject_lora, merge_lora

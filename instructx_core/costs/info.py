@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..config import InstructXConfig, preset
+from ..denoiser import build_denoiser
+from ..encoder.instruction import EncoderInputs, build_encoder
+from ..geometry import dit_tokens, latent_frames, latent_size, mllm_grid
+from ..vae import build_vae
 from .cards import Card
-from .config import InstructXConfig, preset
-from .costs import Cost, cost_of, fake_tensors
-from .denoiser import build_denoiser
+from .count import Cost, cost_of, fake_tensors
 from .floor import USUAL_MEMORY, floor_lines, plan_lines
-from .geometry import dit_tokens, latent_frames, latent_size, mllm_grid
-from .instruction import EncoderInputs, build_encoder
-from .vae import build_vae
 
 # Width, height, frames that a preset is usually run at: 5 s of 480p, of 720p, and one clip of `shapes`.
 USUAL_CLIP = {"paper_14b": (832, 480, 81), "kiwi_5b": (1280, 704, 81), "tiny": (64, 64, 17)}

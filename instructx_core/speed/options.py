@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from diffusers.hooks import apply_group_offloading
 
+from ..errors import InputError
 from .constants import constants_of
-from .errors import InputError
 from .reuse import ENTRIES, Reuse
 from .step_cache import StepCache
 

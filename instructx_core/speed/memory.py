@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from .errors import InputError
+from ..errors import InputError
 from .tiling import SIZES, Tiling, plan_tiling
 
 logger = logging.getLogger("instructx")

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLModel
 
-from .config import LoraConfig, MllmConfig
+from ..config import LoraConfig, MllmConfig
 
 
 def build_mllm(config: MllmConfig) -> Any:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import InputError
+from ..errors import InputError
 
 KINDS = ("first-block", "mag", "taylorseer")
 # How much a step may differ and still be skipped. Defaults of diffusers; intervals for taylorseer.

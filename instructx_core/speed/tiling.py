@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .config import VaeConfig
-from .errors import InputError
+from ..config import VaeConfig
+from ..errors import InputError
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKLWan

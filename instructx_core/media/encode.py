@@ -17,9 +17,9 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
-from .errors import InputError
-from .media import VIDEO_SUFFIXES, AudioSource, atomic_path, check_frames, output_kind
-from .media_video import EXACT, open_container
+from ..errors import InputError
+from .files import VIDEO_SUFFIXES, AudioSource, atomic_path, check_frames, output_kind
+from .video import EXACT, open_container
 
 # Numbers of ITU-T H.273, as FFmpeg uses them: matrix, transfer and primaries; value range.
 _BT709 = 1

@@ -1,0 +1,1 @@
+"""What reads the instruction: prompt, positions and pictures -> Qwen2.5-VL with learnable queries -> query features."""
