@@ -79,7 +79,7 @@ class InstructXTransformer3DModel(WanTransformer3DModel):
         "reference_embedder",
     ]
 
-    constants: Constants | None = None  # set for the steps of one edit (constants.py)
+    constants: Constants | None = None  # set for the steps of one edit (speed/constants.py)
     source_embedder: nn.Conv3d | None
     reference_embedder: nn.Conv3d | None
 

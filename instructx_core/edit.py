@@ -185,7 +185,7 @@ def edit_file(
     is every clip when `windows` is given; max_frames: in one piece, a longer clip is refused. progress(done, total) is
     called after each step, on_window after each window.
     partial: of a damaged or cut off clip, edit what can be read. keep_outside: lay the edit over the source at its full
-    size, exact outside of a mask (paste.py).
+    size, exact outside of a mask (media/paste.py).
     Raises InputError for anything wrong with input, output path or the model's numbers; then nothing is written.
     """
     config = pipe.instructx_config

@@ -90,7 +90,7 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin, Speed
         self.register_to_config(instructx=config.to_json())
         self.instructx_config = config
         self.video_processor = VideoProcessor(vae_scale_factor=config.vae.scale_factor_spatial)
-        self.memory = MemoryPlan()  # tiles of the VAE, offload: memory.py
+        self.memory = MemoryPlan()  # tiles of the VAE, offload: speed/memory.py
         self._guidance_scale = 1.0
         self._num_timesteps = 0
         self._current_timestep: Tensor | None = None

@@ -1,7 +1,7 @@
 """Fit a source clip to the model's grid by an explicit rule, and say what was done; cut the edited clip back.
 
 Used by Source and Reference before the VAE and by Sampler after it. The output has the source's grid: nothing is
-scaled, so a pixel of the edit lies where it lay in the source. Rules are the library's (geometry.py, pixels.py).
+scaled, so a pixel of the edit lies where it lay in the source. Rules are the library's (geometry.py, media/pixels.py).
 Legend: F frames, H W pixels, 3 RGB; IMAGE is float [0,1] (F, H, W, 3).
 """
 
