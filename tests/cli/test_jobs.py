@@ -29,7 +29,7 @@ def run(random_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
              "--steps", "1", *options]
         )  # fmt: skip
         captured = capsys.readouterr()
-        return code, captured.out + captured.err
+        return code, captured.err + captured.out  # the table comes last
 
     return call
 
