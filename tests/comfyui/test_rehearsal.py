@@ -6,6 +6,7 @@ give the same picture whichever loader reads them; fp8 is near. tests/formats/te
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from instructx_core.config import kiwi_5b
 from instructx_core.formats import dequantised, open_source
 from instructx_core.formats.convert import convert
 
@@ -26,13 +28,17 @@ NAME = "instructx_kiwi_small.safetensors"
 OWN = "from the checkpoint"
 
 
-def lay_out(small: Any, models: Path) -> None:
-    """Everything of `small` into a models folder: parts, a Kiwi-Edit training file and folder, a slim DiT."""
+def lay_out_parts(small: Any, models: Path) -> None:
     for folder in ("diffusion_models", "vae", "text_encoders", "model_patches"):
         (models / folder).mkdir(parents=True, exist_ok=True)
         shutil.copy(small.root / folder / NAME, models / folder)
     shutil.copy(small.files.tokenizer, models)
     small.training_file(models / "checkpoints" / "kiwi_stage3.safetensors")
+
+
+def lay_out(small: Any, models: Path) -> None:
+    """Everything of `small` into a models folder: parts, a Kiwi-Edit training file and folder, a slim DiT."""
+    lay_out_parts(small, models)
     small.kiwi_folder(models / "diffusers" / "kiwi-edit-5b")
     convert(models / "diffusion_models" / NAME, models / "diffusion_models" / "slim.safetensors", "fp8")
 
@@ -103,13 +109,13 @@ def rehearsal(boot: Any, kinds: Any, load_helper: Any, pack_of_gguf: Any, tmp_pa
     """host, models (its folder), small, run(graph) -> the picture, and want, the picture of the plain files."""
     small = kinds.Small(tmp_path_factory.mktemp("small") / "model", load_helper("instructx_test_tiny", "core/tiny.py"))
     host = boot(files=(pack_of_gguf,) if pack_of_gguf else ())
-    run = ready(host, small)
+    lay_out(small, host.base / "models")
+    run = ready(host)
     return SimpleNamespace(host=host, models=host.base / "models", small=small, run=run, want=run(native()))
 
 
-def ready(host: Any, small: Any) -> Any:
-    """Files and inputs into a running host; a function from graph to picture."""
-    lay_out(small, host.base / "models")
+def ready(host: Any) -> Any:
+    """Inputs into a running host; a function from graph to picture."""
     rng = np.random.default_rng(0)
     for name, side in (("source", 64), ("reference", 48)):
         host.put_input(f"{name}.png", rng.integers(0, 256, (side, side, 3), np.uint8))
@@ -242,3 +248,19 @@ def test_kiwi_14b_layout(rehearsal: Any) -> None:
     assert "kiwi_14b.safetensors holds no DiT" in rehearsal.host.fails(checkpoint(file.name))
     convert(small.files.denoiser, models / "diffusion_models" / "kiwi_14b.safetensors", "merged", lora=file)
     assert apart(rehearsal.run(native(file.name)), rehearsal.want) > 1
+
+
+def test_wan22_of_48_channels(boot: Any, kinds: Any, load_helper: Any, tmp_path_factory: Any) -> None:
+    """The layout of the public 5B model. The host builds the VAE of Wan2.2 in its own widths only: 1.4 GB of it."""
+    config = dataclasses.replace(kinds.small_kiwi(48), vae=kiwi_5b().vae)
+    root = tmp_path_factory.mktemp("wan22") / "model"
+    small = kinds.Small(root, load_helper("instructx_test_tiny", "core/tiny.py"), config)
+    host = boot()
+    lay_out_parts(small, host.base / "models")
+    run = ready(host)
+    want = run(native())
+    assert want.shape == (64, 64, 3) and want.std() > 5
+    assert np.array_equal(run(checkpoint("kiwi_stage3.safetensors")), want)
+    host.stop()  # it holds as much memory again
+    shutil.rmtree(host.base / "models")
+    shutil.rmtree(root)
