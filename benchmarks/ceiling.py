@@ -42,7 +42,7 @@ class Row:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=Path, help="checkpoint folder (default: the shipped one)")
+    parser.add_argument("--model", type=Path, help="checkpoint folder of the tiny preset (default: the shipped one)")
     parser.add_argument("--images", type=int, default=40, help="images of each task")
     parser.add_argument("--clips", type=int, default=8, help="clips of each task")
     parser.add_argument("--json", type=Path)

@@ -250,7 +250,7 @@ def flops(args: argparse.Namespace) -> dict[str, int]:
 def table(result: dict[str, Any]) -> str:
     peers, top = result["peers"], result["ceilings"]
     lines = [
-        f"{result['where']}, {result['threads']} thread, torch {result['torch']}; matrix product "
+        f"{result['where']}, {result['threads']} thread(s), torch {result['torch']}; matrix product "
         f"{top['matmul'] / 1e9:.1f} GFLOP/s, copy {top['copy'] / 1e9:.1f} GB/s. {result['clip']}.", "",
         "| stage | GFLOP | floor, s | " + " | ".join(f"{name}, s | MB" for name in peers) + " |",
         "| --- | --- | --- |" + " --- | --- |" * len(peers),

@@ -1,6 +1,6 @@
 """InstructX: instruction editing of images and videos with an MLLM-guided Wan DiT (library; no ComfyUI needed).
 
-Data flows one way: media -> instruction -> connector -> conditioning, denoiser -> pipeline -> media. The names
+Data flows one way: media -> encoder -> connector -> conditioning, denoiser -> pipeline -> media. The names
 below are the public API. They load on first use, so that `import instructx_core` costs nothing (no transformers,
 diffusers, peft).
 
