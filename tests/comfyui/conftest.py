@@ -36,6 +36,12 @@ def boot(hosting: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Itera
         host.stop()
 
 
+@pytest.fixture(scope="module")
+def graphs(load_helper: Any) -> Any:
+    """The module test_interplay.py, for its graphs."""
+    return load_helper("instructx_interplay_graphs", "comfyui/test_interplay.py")
+
+
 @pytest.fixture(scope="session")
 def host(boot: Callable[..., Any]) -> Any:
     """The session's host, with the pack under its usual name."""

@@ -20,12 +20,6 @@ Graph = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def graphs(load_helper: Any) -> Any:
-    """The module test_interplay.py, for its graphs."""
-    return load_helper("instructx_interplay_graphs", "comfyui/test_interplay.py")
-
-
-@pytest.fixture(scope="module")
 def host(boot: Any, shipped: Path, graphs: Any, load_helper: Any) -> Any:
     """A host with both packs, and the shipped DiT in its folder as `KIND.gguf`."""
     folder = os.environ.get("COMFYUI_GGUF_PATH")

@@ -37,12 +37,6 @@ async def trap(request):
 
 
 @pytest.fixture(scope="module")
-def graphs(load_helper: Any) -> Any:
-    """The module test_interplay.py, for its graphs."""
-    return load_helper("instructx_interplay_graphs", "comfyui/test_interplay.py")
-
-
-@pytest.fixture(scope="module")
 def trapped(boot: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     file = tmp_path_factory.mktemp("trap") / "zz_trap.py"
     file.write_text(TRAP, encoding="utf-8")

@@ -27,12 +27,6 @@ LOADED = re.compile(r"loaded (partially|completely);[^\n]*? ([\d.]+) MB loaded")
 
 
 @pytest.fixture(scope="module")
-def graphs(load_helper: Any) -> Any:
-    """The module test_interplay.py, for its graphs."""
-    return load_helper("instructx_interplay_graphs", "comfyui/test_interplay.py")
-
-
-@pytest.fixture(scope="module")
 def novram(boot: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     file = tmp_path_factory.mktemp("novram") / "zz_novram.py"
     file.write_text(NOVRAM, encoding="utf-8")
