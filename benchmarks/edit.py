@@ -3,15 +3,17 @@
     python benchmarks/edit.py --json edit.json --write docs/speed.md
     KIWI_PATH=kiwi KIWI_PYTHONPATH=tf457 python benchmarks/edit.py ...   # with its columns; see scripts/make_golden.py
 
-Each runs in a process of its own. A stage: seconds of this process on the CPU (median of the rounds), bytes above what
-was there before it, and its FLOPs at the speed of this machine's own matrix product, the floor. A stage that has no
-equal part in a peer is left empty: stock Wan has no source and reads T5 features; Kiwi-Edit's MLLM needs its files.
+Each runs in processes of its own that take turns, so that a slow minute of the machine hits all of them. A stage:
+seconds of the process on the CPU (median of all rounds), bytes that its first call adds, and its FLOPs at the speed of
+this machine's own matrix product, the floor. A stage that has no equal part in a peer is left empty: stock Wan
+has no source and reads T5 features; Kiwi-Edit's MLLM needs its files.
 A second table: a step with what is the same in every step computed once an edit, as always here, and every time.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import functools
 import importlib.util
 import json
@@ -35,6 +37,9 @@ import torch  # noqa: E402
 STAGES = ("read", "MLLM", "VAE encode", "steps", "VAE decode", "write")
 PEERS = ("ours", "stock", "kiwi")
 CLIPS = {"picture": (1, 0), "picture, reference": (1, 1), "clip": (0, 0), "clip, reference": (0, 1)}  # 0: --frames
+# glibc keeps what is freed: else it depends on the heap's layout whether a process gives 90 MB back after each VAE call
+# and faults them in again, a tenth of the time. The same for all peers, which otherwise differ by that alone.
+KEEP = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 33)}
 Calls = dict[str, Callable[[], Any]]
 
 
@@ -43,7 +48,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--model", type=Path, help="checkpoint folder (default: the shipped one)")
     parser.add_argument("--frames", type=int, default=17)
     parser.add_argument("--size", type=int, default=64, help="height and width in pixels")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="of a process")
+    parser.add_argument("--turns", type=int, default=3, help="processes of each peer")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--write", type=Path, help="document to put the table into")
     parser.add_argument("--only", choices=(*PEERS, "hoisting"), help=argparse.SUPPRESS)
@@ -203,22 +209,22 @@ def resident(field: str) -> int:
 
 
 def measure(args: argparse.Namespace) -> dict[str, list[float]]:
-    """{stage: [seconds, bytes]} of one peer, in this process."""
+    """{stage: [bytes, seconds of each round ...]} of one peer, in this process."""
     with tempfile.TemporaryDirectory() as folder:
         make = {"ours": ours, "stock": stock, "kiwi": kiwi, "hoisting": hoisting}[args.only]
         calls = make(args, Path(folder))
         found = {}
         for name, call in calls.items():
-            call()  # warm-up
+            ctypes.CDLL(None).malloc_trim(0)  # what earlier stages freed goes back, so that this one's need shows
             Path("/proc/self/clear_refs").write_text("5")  # Linux: the high-water mark starts anew
             before, seconds = resident("VmRSS"), []
+            call()  # warm-up
+            most = max(resident("VmHWM") - before, 0)
             for _ in range(args.rounds):
                 start = time.process_time()
                 call()
                 seconds.append(time.process_time() - start)
-            found[name] = [statistics.median(seconds), float(max(resident("VmHWM") - before, 0))]
-        if "write" in found:  # the call decodes first, so that there is something to write
-            found["write"][0] = max(found["write"][0] - found["VAE decode"][0], 0.0)
+            found[name] = [float(most), *seconds]
     return found
 
 
@@ -261,6 +267,8 @@ def table(result: dict[str, Any]) -> str:
         for found in peers.values():
             cells += [f"{found[stage][0]:.3f}", f"{found[stage][1] / 1e6:.0f}"] if stage in found else ["", ""]
         lines.append(f"| {stage} | " + " | ".join(cells) + " |")
+    if not result["hoisting"]:
+        return "\n".join(lines)
     lines += ["", "| milliseconds of a step | constants once | every time | saved |", "| --- | --- | --- | --- |"]
     measured = {name: 1e3 * found[0] / result["steps"] for name, found in result["hoisting"].items()}
     for name in CLIPS:
@@ -269,8 +277,28 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def taking_turns(names: list[str], turns: int) -> dict[str, dict[str, list[float]]]:
+    """{name: {stage: [seconds, bytes]}}: medians over the rounds of all processes, the most memory of one."""
+    found: dict[str, dict[str, list[list[float]]]] = {name: {} for name in names}
+    for _ in range(turns):
+        for name in names:
+            for stage, (most, *seconds) in child(name).items():
+                found[name].setdefault(stage, []).append([most, *seconds])
+    result = {}
+    for name, stages in found.items():
+        if stages:
+            result[name] = {
+                stage: [statistics.median(second for run in runs for second in run[1:]), max(run[0] for run in runs)]
+                for stage, runs in stages.items()
+            }
+    for stages in result.values():
+        if "write" in stages:  # the call decodes first, so that there is something to write
+            stages["write"][0] = max(stages["write"][0] - stages["VAE decode"][0], 0.0)
+    return result
+
+
 def child(name: str) -> dict[str, list[float]]:
-    env = dict(os.environ)
+    env = {**os.environ, **KEEP}
     if name == "kiwi" and "KIWI_PYTHONPATH" in env:
         env["PYTHONPATH"] = env["KIWI_PYTHONPATH"]
     command = [sys.executable, __file__, *sys.argv[1:], "--only", name]
@@ -288,16 +316,18 @@ def main() -> None:
         print(json.dumps(measure(args)))
         return
     peers = [name for name in PEERS if name != "kiwi" or "KIWI_PATH" in os.environ]
+    measured = taking_turns([*peers, "hoisting"], args.turns)
     result = {
         "where": platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "clip": f"{args.frames} frames of {args.size}x{args.size}, median of {args.rounds} rounds, CPU seconds",
+        "clip": f"{args.frames} frames of {args.size}x{args.size}, median of {args.turns} times {args.rounds} rounds, "
+        "CPU seconds",
         "ceilings": ceilings(),
         "flops": flops(args),
         "steps": load(args).instructx_config.sampling.num_steps,
-        "peers": {name: found for name in peers if (found := child(name))},
-        "hoisting": child("hoisting"),
+        "peers": {name: stages for name, stages in measured.items() if name != "hoisting"},
+        "hoisting": measured.get("hoisting", {}),
     }
     print(table(result))
     if args.json:

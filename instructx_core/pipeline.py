@@ -11,7 +11,7 @@ Legend: B batch (1), F pixel frames, T latent frames, R references, C channels, 
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Union
+from typing import Any, ClassVar, Union, cast
 
 import numpy as np
 import torch
@@ -284,7 +284,7 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin, Speed
         attention_kwargs: dict[str, Any] | None,
     ) -> Tensor:
         model = self.transformer
-        noisy_BCTHW = latents_BCTHW.to(model.dtype)
+        noisy_BCTHW = latents_BCTHW.to(cast(Tensor, tensors["context"]).dtype)  # the DiT's; model.dtype walks all weights
         timestep_B = (sigma.float() * 1000.0).expand(noisy_BCTHW.shape[0])
         where = {"step_index": step, "sigma": sigma, "num_inference_steps": self._num_timesteps}
 

@@ -1,7 +1,7 @@
 """Media in and out: a file of any common format <-> sRGB uint8 frames, with what must survive an edit (fps, audio).
 
 First and last step of the data flow: media -> instruction -> ... -> pipeline -> media. Images go through Pillow here,
-clips through PyAV in media_video.py. Every conversion that changes pixels (rotation, alpha, 16 bit, CMYK, profile,
+clips through PyAV in video.py and encode.py. Every conversion that changes pixels (rotation, alpha, 16 bit, CMYK, profile,
 frame rate) is either done and written into `Media.notes`, or refused with a reason; nothing happens silently.
 Legend: F frames, H W pixels, C = 3 (RGB, 0..255, sRGB).
 """

@@ -2,23 +2,29 @@
 
 Called by test_processes.py with a folder and a number of seeds; prints one JSON object. The model is loaded once and
 every edit runs in a fork, so that fifty of them take seconds. A fork needs torch on one thread (OMP_NUM_THREADS=1).
+A child that does not end in time is an error that shows where it stood.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import random
 import resource
+import select
 import signal
 import sys
+import threading
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "core")]
@@ -30,6 +36,7 @@ from instructx_core.errors import InputError  # noqa: E402
 from instructx_core.media.files import write_image, write_video  # noqa: E402
 
 OLD = b"the old file"
+PATIENCE = 120.0  # seconds; an edit takes a tenth of one
 
 
 class Place:
@@ -66,26 +73,54 @@ class Place:
 
 
 def fork(work: Callable[[], Any]) -> int:
-    """The process id of a child that runs `work` and ends with 0, 2 (InputError, told on stderr), 130 or 1."""
+    """The process id of a child that runs `work` and ends with its `outcome`."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # until the child can take it
     child = os.fork()
     if child:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         return child
-    code = 1
+    try:
+        os._exit(outcome(work))
+    except KeyboardInterrupt:  # at any point, even after the work: a child that got away would never end
+        os._exit(130)
+
+
+def outcome(work: Callable[[], Any]) -> int:
+    """0; 2 for an InputError, which is told on stderr; 1 for any other error."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     try:
         work()
-        code = 0
     except InputError as error:
         os.write(2, f"{error}\n".encode())
-        code = 2
-    except KeyboardInterrupt:
-        code = 130
-    finally:
-        os._exit(code)
+        return 2
+    except Exception:  # noqa: BLE001 whatever it is, the child must not go on as its parent
+        traceback.print_exc()
+        return 1
+    return 0
 
 
 def wait(child: int) -> int:
     """Its exit code; minus the signal that killed it."""
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.002)
+    stuck(child)
+
+
+def await_byte(child: int, pipe: int) -> None:
+    """Until the child has written into the pipe."""
+    if not select.select([pipe], [], [], PATIENCE)[0]:
+        stuck(child)
+    os.read(pipe, 1)
+
+
+def stuck(child: int) -> NoReturn:
+    os.kill(child, signal.SIGABRT)  # faulthandler writes the stacks of its threads
+    os.waitpid(child, 0)
+    raise TimeoutError(f"a child had neither ended nor written after {PATIENCE:.0f} s; its stacks are above")
 
 
 def killed(place: Place, seeds: int) -> dict[str, Any]:
@@ -108,7 +143,7 @@ def killed(place: Place, seeds: int) -> dict[str, Any]:
         place.reset()
         child = fork(lambda: place.edit("clip.mp4"))
         if seed % 2:
-            os.read(writing, 1)
+            await_byte(child, writing)
             time.sleep(chance.uniform(0, 1.2 * spent))
         else:
             time.sleep(chance.uniform(0, 1.1 * total))
@@ -153,7 +188,7 @@ def one_output(place: Place) -> dict[str, Any]:
         place.edit("image.png", progress=lambda done, steps: os.write(tell, b"r") and time.sleep(60))
 
     first = fork(slow)
-    os.read(ready, 1)
+    await_byte(first, ready)
     second = wait(fork(lambda: place.edit("image.png")))
     untouched = place.state("image.png")
     os.kill(first, signal.SIGKILL)
@@ -182,6 +217,8 @@ def short_memory(place: Place) -> dict[str, Any]:
 
 def main() -> None:
     torch.set_num_threads(1)
+    faulthandler.enable()
+    tqdm.set_lock(threading.RLock())  # its own is shared between processes: a child killed with it would stop them all
     place = Place(Path(sys.argv[1]))
     results = {
         "killed": killed(place, int(sys.argv[2])),
