@@ -284,7 +284,8 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin, Speed
         attention_kwargs: dict[str, Any] | None,
     ) -> Tensor:
         model = self.transformer
-        noisy_BCTHW = latents_BCTHW.to(cast(Tensor, tensors["context"]).dtype)  # the DiT's; model.dtype walks all weights
+        dtype = cast(Tensor, tensors["context"]).dtype  # the DiT's, by to_denoiser; model.dtype looks at every weight
+        noisy_BCTHW = latents_BCTHW.to(dtype)
         timestep_B = (sigma.float() * 1000.0).expand(noisy_BCTHW.shape[0])
         where = {"step_index": step, "sigma": sigma, "num_inference_steps": self._num_timesteps}
 

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from instructx_core.errors import InputError
+from instructx_core.media.encode import write_frames
 from instructx_core.media.files import Transform, read_image, read_media, write_image, write_video
 
 COLORS = [(0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255),
@@ -241,6 +242,17 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mo
         write_video(path, noisy(3), 10)
     assert path.read_bytes() == b"precious"
     assert [p.name for p in tmp_path.iterdir()] == ["old.mp4"]
+
+
+@pytest.mark.parametrize(("count", "size"), [(3, (16, 32)), (5, (16, 32)), (4, (32, 16))])
+def test_streamed_frames_are_counted(tmp_path: Path, count: int, size: tuple[int, int]) -> None:
+    path = tmp_path / "out.mp4"
+    frames = np.zeros((4, 16, 32, 3), np.uint8)
+    with pytest.raises(ValueError, match="frame"):
+        write_frames(path, iter(frames), count, size, 8)
+    assert not list(tmp_path.iterdir()), "nothing that looks whole is left"
+    write_frames(path, iter(frames), 4, (16, 32), 8)
+    assert read_media(path).frames_FHWC.shape == (4, 16, 32, 3)
 
 
 def test_images_of_every_mode(tmp_path: Path, photo: Path, gray_photo: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from instructx_core.edit import apply_box
 from instructx_core.errors import InputError
 from instructx_core.geometry import fit_size
 from instructx_core.media.files import Media
-from instructx_core.media.paste import KeepOutside, feathered, paste_back, to_source
+from instructx_core.media.paste import KeepOutside, feathered, paste_back, pasted_frames, to_source
 
 RNG = np.random.default_rng(0)
 
@@ -110,3 +111,21 @@ def test_wrong_masks(tmp_path: Path) -> None:
         KeepOutside(feather=-1).check(media)
     with pytest.raises(InputError, match=r"63x64 .* even sides"):
         KeepOutside().check(Media(tmp_path, original[None], (64, 63), is_video=True))
+
+
+def test_a_stream_is_pasted_one_frame_at_a_time() -> None:
+    original = np.stack([smooth(120, 160) for _ in range(4)])
+    box = fit_size(120, 160, 16, 80 * 60)
+    source = np.stack([apply_box(frame, box) for frame in original])
+    edited = source.copy()
+    edited[:, 16:32, 16:32] = (255, 0, 0)
+    drawn = []
+
+    def one_by_one() -> Iterator[np.ndarray]:
+        for index, frame in enumerate(original):
+            drawn.append(index)
+            yield frame
+
+    for index, frame in enumerate(pasted_frames(one_by_one(), source, edited, box, KeepOutside())):
+        assert drawn == list(range(index + 1)), "the next full-size frame is not asked for before this one is out"
+        assert np.array_equal(frame, paste_back(original, source, edited, box, KeepOutside())[0][index])

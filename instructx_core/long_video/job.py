@@ -1,6 +1,6 @@
 """A long edit from file to file, window by window: decode, edit, write; memory does not grow with the clip's length.
 
-Around edit.run_clip in the data flow: media_stream -> handover -> run_clip -> state -> media_stream.join_clips. The
+Around edit.run_clip in the data flow: media.stream -> handover -> run_clip -> state -> stream.join_clips. The
 result has exactly the frames of the source, its rate and its sound. Killed at any point, the same call goes on at the
 next window and ends with the same file, byte for byte.
 Legend: F frames, H W pixels, O frames of overlap.
@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +23,11 @@ from ..edit import EditReport, Progress, apply_box, limits_of, pad_clip, run_cli
 from ..errors import InputError
 from ..geometry import FitBox, fit_size
 from ..jobs import file_digest
-from ..media.files import Media, read_image, write_video
-from ..media.paste import KeepOutside, paste_back
+from ..media.encode import write_frames
+from ..media.files import Media, read_image
+from ..media.paste import KeepOutside, pasted_frames
 from ..media.stream import ClipScan, clip_frames, join_clips
+from ..speed.memory import return_freed
 from ..version import __version__
 from .handover import FADE, WindowResult, edit_windows
 from .plan import JOINS, SMOOTH, Window, check_window, plan_windows, window_frames, window_seed
@@ -94,7 +97,7 @@ def edit_clip(
     progress: Progress | None = None,
     on_window: OnWindow | None = None,
 ) -> EditReport:
-    """Edit a scanned clip (media_stream.scan_clip) of any length in windows; edit.edit_file calls this for long ones.
+    """Edit a scanned clip (media.stream.scan_clip) of any length in windows; edit.edit_file calls this for long ones.
 
     Arguments and errors as edit_file. progress(done, total) counts the steps of all windows, on_window is called after
     each. Finished windows are kept in a folder beside the output until the whole result is written.
@@ -153,28 +156,32 @@ def _run_windows(
     if saved.done == len(windows):
         return saved
     job.contexts, options = saved.contexts, job.options
-    originals: list[np.ndarray] = []  # of the window at hand, where they are needed at their full size
+    scan, done = job.scan, saved.done
+    sources: list[np.ndarray] = []  # what the model is shown of the window at hand, where it is compared later
+    originals = iter(()) if keep is None else clip_frames(scan, None, windows[done].first_new)
 
     def fitted() -> Iterator[np.ndarray]:
-        for frame_HWC in clip_frames(job.scan, None, windows[saved.done].first_source):
+        for frame_HWC in clip_frames(scan, None, windows[done].first_source):
+            fitted_HWC = apply_box(frame_HWC, box)
             if keep is not None:
-                originals.append(frame_HWC)
-            yield apply_box(frame_HWC, box)
+                sources.append(fitted_HWC)
+            yield fitted_HWC
 
     results = edit_windows(
         fitted(), windows, job.edit, match_colour=options.match_colour, fade=FADE if options.joins == SMOOTH else 0,
-        done=saved.done, tail_OHWC=saved.tail_OHWC,
+        done=done, tail_OHWC=saved.tail_OHWC,
     )  # fmt: skip
     for result in results:
-        scan, index, new_FHWC = job.scan, result.window.index, result.new_FHWC
+        index, frames, size = result.window.index, result.new_FHWC, (box.height, box.width)
+        count = len(frames)
         if keep is not None:
-            original_FHWC = np.stack(originals[-len(new_FHWC) :])
-            source_FHWC = np.stack([apply_box(frame_HWC, box) for frame_HWC in original_FHWC])
-            new_FHWC, _ = paste_back(original_FHWC, source_FHWC, new_FHWC, box, keep)
-            originals.clear()
-        write_video(store.part(index), new_FHWC, scan.fps, pixel_aspect=scan.pixel_aspect)
+            source_FHWC, size = np.stack(sources[-count:]), scan.size
+            sources.clear()
+            frames = pasted_frames(islice(originals, count), source_FHWC, result.new_FHWC, box, keep)
+        write_frames(store.part(index), frames, count, size, scan.fps, pixel_aspect=scan.pixel_aspect)
         saved = Saved(index + 1, result.tail_OHWC, job.contexts, (*saved.joins, (result.join, *result.drift)))
         store.save(saved)
+        return_freed()
         logger.info("window %d of %d done, join %.2f of 255", index + 1, len(windows), result.join)
         if on_window is not None:
             on_window(result, len(windows))

@@ -8,7 +8,7 @@ Legend: F frames, H W pixels, C = 3 (RGB, 0..255, sRGB); times in seconds, fps i
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -59,11 +59,29 @@ def write_video(
     fps: Hz. audio: copied from its file, cut to the clip's length. crf: 0 (lossless) .. 51. Returns notes on the audio.
     Raises InputError: wrong pixels, odd size, bad fps, suffix other than .mp4 .mov .mkv, no libx264.
     """
-    path = Path(path)
     check_frames(frames_FHWC)
+    count, height, width, _ = frames_FHWC.shape
+    return write_frames(path, frames_FHWC, count, (height, width), fps, audio, crf, preset, pixel_aspect)
+
+
+def write_frames(
+    path: str | Path,
+    frames: Iterable[np.ndarray],
+    count: int,
+    size: tuple[int, int],
+    fps: Fraction | float,
+    audio: AudioSource | None = None,
+    crf: int = 16,
+    preset: str = "medium",
+    pixel_aspect: Fraction = Fraction(1),
+) -> tuple[str, ...]:
+    """write_video for frames that come one by one: `count` of them, uint8 (H, W, 3) of `size` (H, W).
+
+    Raises InputError as write_video does, and ValueError when the frames are not as many or as large as said.
+    """
+    path, (height, width) = Path(path), size
     if output_kind(path) != "video":
         raise InputError(f"{path}: a clip needs one of {', '.join(VIDEO_SUFFIXES)}; change the suffix")
-    _, height, width, _ = frames_FHWC.shape
     if height % 2 or width % 2:
         raise InputError(f"frames are {width}x{height}; H.264 4:2:0 needs even sides: crop or pad by one pixel")
     rate = Fraction(fps).limit_denominator(1001)
@@ -74,12 +92,26 @@ def write_video(
             "this PyAV has no libx264 encoder; install the wheel from PyPI: pip install --force-reinstall av"
         )
     notes: list[str] = []
+    expected = _expected(frames, count, (height, width, 3))
     with atomic_path(path) as temporary:
         try:
-            _encode(temporary, path.suffix.lower(), frames_FHWC, rate, audio, crf, preset, pixel_aspect, notes)
+            _encode(
+                temporary, path.suffix.lower(), expected, count, size, rate, audio, crf, preset, pixel_aspect, notes
+            )
         except av.error.FFmpegError as error:
             raise InputError(f"{path}: cannot be written ({error.strerror}); check free space and the folder") from None
     return tuple(notes)
+
+
+def _expected(frames: Iterable[np.ndarray], count: int, shape: tuple[int, int, int]) -> Iterator[np.ndarray]:
+    """The same frames; raises ValueError when they are not `count` of `shape`."""
+    seen = 0
+    for seen, frame_HWC in enumerate(frames, 1):
+        if frame_HWC.shape != shape or frame_HWC.dtype != np.uint8:
+            raise ValueError(f"frame {seen} is {frame_HWC.dtype} {frame_HWC.shape}, not uint8 {shape}")
+        yield frame_HWC
+    if seen != count:
+        raise ValueError(f"{seen} frames came where {count} were said")
 
 
 def new_container(temporary: Path, suffix: str) -> Any:
@@ -90,11 +122,11 @@ def new_container(temporary: Path, suffix: str) -> Any:
 
 
 def _encode(
-    temporary: Path, suffix: str, frames_FHWC: np.ndarray, rate: Fraction, audio: AudioSource | None, crf: int,
-    preset: str, pixel_aspect: Fraction, notes: list[str],
+    temporary: Path, suffix: str, frames: Iterable[np.ndarray], count: int, size: tuple[int, int], rate: Fraction,
+    audio: AudioSource | None, crf: int, preset: str, pixel_aspect: Fraction, notes: list[str],
 ) -> None:  # fmt: skip
-    _, height, width, _ = frames_FHWC.shape
-    duration = float(len(frames_FHWC) / rate)
+    height, width = size
+    duration = float(count / rate)
     with new_container(temporary, suffix) as out:
         # Without mbtree: with it x264 now and then gave another file for the same frames (2 of 700 clips of 32x32).
         options = {"crf": str(crf), "preset": preset, "mbtree": "0"}
@@ -106,7 +138,7 @@ def _encode(
         context.sample_aspect_ratio = pixel_aspect
         context.time_base = 1 / rate
         sound = Sound(out, suffix, audio, duration, notes)
-        for index, rgb_HWC in enumerate(frames_FHWC):
+        for index, rgb_HWC in enumerate(frames):
             out.mux(stream.encode(_to_bt709(rgb_HWC, index, rate)))
             sound.mux_until(float((index + 1) / rate))
         out.mux(stream.encode(None))

@@ -1,8 +1,8 @@
 """Media in and out: a file of any common format <-> sRGB uint8 frames, with what must survive an edit (fps, audio).
 
 First and last step of the data flow: media -> instruction -> ... -> pipeline -> media. Images go through Pillow here,
-clips through PyAV in video.py and encode.py. Every conversion that changes pixels (rotation, alpha, 16 bit, CMYK, profile,
-frame rate) is either done and written into `Media.notes`, or refused with a reason; nothing happens silently.
+clips through PyAV in video.py and encode.py. Every conversion that changes pixels (rotation, alpha, 16 bit, CMYK,
+profile, frame rate) is either done and written into `Media.notes`, or refused with a reason; nothing happens silently.
 Legend: F frames, H W pixels, C = 3 (RGB, 0..255, sRGB).
 """
 
@@ -346,7 +346,7 @@ def write_image(path: str | Path, frame_HWC: np.ndarray, alpha_HW: np.ndarray | 
 
 
 def write_video(path: str | Path, frames_FHWC: np.ndarray, fps: Fraction | float, **options: Any) -> tuple[str, ...]:
-    """Write a clip; see media_encode.write_video for the options. Returns notes on what was done with the audio."""
+    """Write a clip; see encode.write_video for the options. Returns notes on what was done with the audio."""
     from .encode import write_video as write
 
     return write(path, frames_FHWC, fps, **options)

@@ -8,7 +8,7 @@ Legend: F frames, H W pixels of the source, h w of the edit, C = 3 (RGB, 0..255)
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,14 +113,26 @@ def paste_back(
     result_FHWC = np.empty_like(original_FHWC)
     changed = 0
     for index, weight_HW in enumerate(_weights(source_FHWC, edited_FHWC, box, keep)):
-        large_HWC = to_source(edited_FHWC[index], box, Image.Resampling.BICUBIC)
-        share = weight_HW[..., None] / 255.0
-        mixed_HWC = np.rint(original_FHWC[index] * (1 - share) + large_HWC * share)
-        result_FHWC[index] = mixed_HWC.astype(np.uint8)
+        result_FHWC[index] = _mixed(original_FHWC[index], edited_FHWC[index], weight_HW, box)
         changed += int((weight_HW > 0).sum())
     kept = 100 * (1 - changed / original_FHWC[..., 0].size)
     kind = "the difference" if keep.mask is None else str(keep.mask)
     return result_FHWC, f"laid over the source at its full size by {kind}: {kept:.1f} % of the pixels are the source's"
+
+
+def pasted_frames(
+    originals: Iterable[np.ndarray], source_FHWC: np.ndarray, edited_FHWC: np.ndarray, box: FitBox, keep: KeepOutside
+) -> Iterator[np.ndarray]:
+    """paste_back as a stream, (H, W, 3) by (H, W, 3): of the full size one frame lies in memory."""
+    weights = _weights(source_FHWC, edited_FHWC, box, keep)
+    for original_HWC, edited_HWC, weight_HW in zip(originals, edited_FHWC, weights, strict=True):
+        yield _mixed(original_HWC, edited_HWC, weight_HW, box)
+
+
+def _mixed(original_HWC: np.ndarray, edited_hwC: np.ndarray, weight_HW: np.ndarray, box: FitBox) -> np.ndarray:
+    large_HWC = to_source(edited_hwC, box, Image.Resampling.BICUBIC)
+    share = weight_HW[..., None] / 255.0
+    return np.rint(original_HWC * (1 - share) + large_HWC * share).astype(np.uint8)
 
 
 def _weights(source_FHWC: np.ndarray, edited_FHWC: np.ndarray, box: FitBox, keep: KeepOutside) -> Iterator[np.ndarray]:

@@ -8,9 +8,11 @@ time where its count of bytes says that whole frames will not fit. What was done
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import importlib.util
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -27,6 +29,16 @@ Result = TypeVar("Result")
 TILE_MODES = ("auto", "on", "off")
 # What allocators of torch say in a plain RuntimeError: the CPU's, on Linux and elsewhere, and Apple's.
 _MESSAGES = ("can't allocate memory", "not enough memory", "out of memory", "Cannot allocate memory")
+
+
+def return_freed() -> None:
+    """Give what was freed back to the system, where the C library keeps it (glibc); cheap beside a window of an edit.
+
+    Its heap otherwise breaks up between windows of a long edit, which shows as a peak 5 to 10 % above the first one's.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -20,6 +20,7 @@ from instructx_core.long_video import WindowResult
 from instructx_core.long_video import job as job_module
 from instructx_core.long_video.handover import fade_out
 from instructx_core.long_video.job import WindowOptions
+from instructx_core.media.encode import write_frames
 from instructx_core.media.files import Media, read_media, write_image, write_video
 from instructx_core.media.paste import KeepOutside
 
@@ -224,11 +225,11 @@ def test_nothing_changes_outside_of_the_mask(random_pipe: Any, tmp_path: Path, m
     write_image(picture, mask)
     keep, written = KeepOutside(picture, feather=2), []
 
-    def watched(path: Path, frames_FHWC: np.ndarray, *arguments: Any, **options: Any) -> Any:
-        written.append(frames_FHWC)
-        return write_video(path, frames_FHWC, *arguments, **options)
+    def watched(path: Path, frames: Any, *arguments: Any, **options: Any) -> Any:
+        written.append(np.stack(list(frames)))
+        return write_frames(path, written[-1], *arguments, **options)
 
-    monkeypatch.setattr(job_module, "write_video", watched)
+    monkeypatch.setattr(job_module, "write_frames", watched)
     with pytest.raises(Stop):
         edit(random_pipe, source, output, keep_outside=keep, max_pixels=32 * 32, on_window=stop_after_one)
     report = edit(random_pipe, source, output, keep_outside=keep, max_pixels=32 * 32)
