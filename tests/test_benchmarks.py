@@ -13,16 +13,17 @@ ROOT = Path(__file__).resolve().parents[1]
 SMALLEST = {
     "pipeline": ["--frames", "1", "--size", "32", "--steps", "1", "--rounds", "1"],
     "ceiling": ["--images", "1", "--clips", "1"],
-    "edit": ["--frames", "5", "--size", "32", "--rounds", "1"],
+    "edit": ["--frames", "5", "--size", "32", "--rounds", "1", "--turns", "1"],
+    "large": ["--size", "96x64", "--frames", "5", "--tiles", "64"],
 }
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("shipped")
 @pytest.mark.parametrize("name", SMALLEST)
-def test_a_benchmark_runs(name: str, tmp_path: Path) -> None:
-    output = tmp_path / "figures.json"
-    command = [sys.executable, str(ROOT / "benchmarks" / f"{name}.py"), *SMALLEST[name], "--json", str(output)]
+def test_a_benchmark_runs(name: str, tmp_path: Path, bunny: Path) -> None:
+    output, source = tmp_path / "figures.json", [str(bunny)] if name == "large" else []
+    command = [sys.executable, str(ROOT / "benchmarks" / f"{name}.py"), *source, *SMALLEST[name], "--json", str(output)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert json.loads(output.read_text())

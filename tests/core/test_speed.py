@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from safetensors import safe_open
@@ -226,3 +228,26 @@ def test_group_offload_and_fp8() -> None:
     for offload, message in (("disk", "use one of"), ("model", "leave it out on the CPU")):
         with pytest.raises(InputError, match=message):
             small.place(offload, torch.device("cpu"))
+
+
+def test_the_encoder_leaves_before_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Model offload: a part's hook sends the part before it in the chain away, so order and chain say who leaves when.
+
+    On the CPU nothing moves, so the hooks are watched instead of the memory.
+    """
+    from accelerate.hooks import CpuOffload
+
+    pipe, ran = pipeline(own_config()), list[str]()
+    part_of = {id(getattr(pipe, name)): name for name in ("encoder", "transformer", "vae")}
+    enter = CpuOffload.pre_forward
+
+    def watched(self: Any, module: Any, *args: Any, **kwargs: Any) -> Any:
+        ran.append(part_of[id(module)])
+        return enter(self, module, *args, **kwargs)
+
+    monkeypatch.setattr(CpuOffload, "pre_forward", watched)
+    pipe.enable_model_cpu_offload(device=torch.device("cpu"))
+    edit(pipe)
+    first = ran.index("transformer")
+    assert "encoder" in ran[:first] and "encoder" not in ran[first:]
+    assert pipe.transformer._hf_hook.prev_module_hook.model is pipe.encoder
