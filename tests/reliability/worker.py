@@ -218,7 +218,10 @@ def short_memory(place: Place) -> dict[str, Any]:
 def main() -> None:
     torch.set_num_threads(1)
     faulthandler.enable()
-    tqdm.set_lock(threading.RLock())  # its own is shared between processes: a child killed with it would stop them all
+    # tqdm's own lock is shared between processes, and each child starts a thread under it: one killed there would stop
+    # all others for ever.
+    tqdm.set_lock(threading.RLock())
+    tqdm.monitor_interval = 0
     place = Place(Path(sys.argv[1]))
     results = {
         "killed": killed(place, int(sys.argv[2])),
