@@ -32,7 +32,8 @@ from .kiwi import is_folder
 from .lora import DitLora
 from .quantised import dequantised
 from .report import some
-from .source import TORCH_DTYPES, TensorSource, open_source
+from .source import open_source
+from .tensor_source import TORCH_DTYPES, TensorSource
 from .tensorfile import FLOATS, METADATA_KEY, read_weight, whole_folder
 from .vae import vae_config, vae_tensors
 from .writing import Piece, check_new, new_file, write_pieces

@@ -21,7 +21,8 @@ from ..errors import InputError
 from .encoder_weights import EMBEDDERS, agree, assign_tensors, mllm_from_original, mllm_to_original
 from .quantised import dequantised, number_format
 from .report import LoadReport, some
-from .source import TensorSource, open_source, open_sources, read_json
+from .source import open_source, open_sources, read_json
+from .tensor_source import TensorSource
 from .tensorfile import read_weight
 
 SIZES = {2048: "Qwen2.5-VL-3B", 3584: "Qwen2.5-VL-7B", 5120: "Qwen2.5-VL-32B", 8192: "Qwen2.5-VL-72B"}

@@ -16,7 +16,8 @@ from .identify_extra import adapter, kiwi_training, lora
 from .identity import Header, Identity
 from .known import FOREIGN
 from .report import some
-from .source import TensorSource, open_source
+from .source import open_source
+from .tensor_source import TensorSource
 
 KINDS: tuple[Callable[[Header], Identity | None], ...] = (adapter, kiwi_training, lora, wan_dit, wan_vae, qwen)
 MODEL_FOLDERS = ("diffusion_models", "vae", "text_encoders", "model_patches")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .source import TensorSource
+from .tensor_source import TensorSource
 
 WRAPPERS = re.compile(r"^(model\.diffusion_model|diffusion_model)\.")  # of single-file repackagings
 # What stands beside a quantised weight: never part of a model's own names.

@@ -58,7 +58,8 @@ def test_two_processes_edit_one_clip_from_the_command_line(tmp_path: Path, rando
     assert done.returncode == 0 and done.stdout.count("written") == 1, done.stderr[-3000:]
     assert main([*common, "--output", str(tmp_path / "one.mp4"), "--attention", "off"]) == 0
     one, two = (read_media(tmp_path / name).frames_FHWC.astype(int) for name in ("one.mp4", "two.mp4"))
-    assert abs(one - two).max() <= 2 and one.std() > 5
+    difference = abs(one - two)  # of one rounding in a pixel H.264 can make a few levels in its block
+    assert difference.mean() < 0.1 and difference.max() <= 16 and one.std() > 5
     assert len(list(tmp_path.iterdir())) == 4
 
 
