@@ -127,8 +127,8 @@ def table(result: dict[str, Any]) -> str:
         f"{result['frames']} frames of {result['size']}, torch {result['torch']}, {result['threads']} threads; the VAE "
         f"itself loses {result['ways']['0']['loss']:.1f} of 255 here.",
         "",
-        "| tiles | encode, CPU s | MiB | decode, CPU s | MiB | latent, of std | pixels: mean | 99.9 % | most | step at edges | "
-        "step everywhere |",
+        "| tiles | encode, CPU s | MiB | decode, CPU s | MiB | latent, of std | pixels: mean | 99.9 % | most "
+        "| step at edges | step everywhere |",
         "| --- |" + " --- |" * 10,
     ]
     for name, way in result["ways"].items():

@@ -181,8 +181,8 @@ def seams(
     import torch
 
     from instructx_core import load_pipeline
-    from instructx_core.edit import run_clip
-    from instructx_core.media.files import Media
+    from instructx_core.clip import run_clip
+    from instructx_core.media.base import Media
     from instructx_core.shapes import sample, there_and_back
 
     pipe = load_pipeline()

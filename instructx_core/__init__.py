@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .clip import EditReport
     from .config import InstructXConfig, preset
-    from .edit import EditReport, edit_file
+    from .edit import edit_file
     from .errors import InputError
     from .pipeline import InstructXPipeline
     from .weights import load_pipeline
@@ -29,7 +30,7 @@ _HOME = {
     "InstructXPipeline": "pipeline",
     "load_pipeline": "weights",
     "edit_file": "edit",
-    "EditReport": "edit",
+    "EditReport": "clip",
 }
 
 __all__ = [

@@ -25,7 +25,7 @@ from .media import to_uint8
 
 if TYPE_CHECKING:
     from ..instructx_core.long_video import WindowResult
-    from ..instructx_core.media.files import AudioSource
+    from ..instructx_core.media.base import AudioSource
 
 UNFINISHED = "InstructX_unfinished"  # subfolder of the host's output folder
 

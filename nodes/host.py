@@ -29,6 +29,15 @@ def model_files(folder: str) -> list[str]:
     return sorted(folder_paths.get_filename_list(folder))
 
 
+def gguf_files(folder: str) -> list[str]:
+    """Names of the .gguf files in a model folder, which the host's own list leaves out, sorted."""
+    import folder_paths
+
+    roots = [root for root in folder_paths.get_folder_paths(folder) if Path(root).is_dir()]
+    found = {name for root in roots for name in folder_paths.recursive_search(root, [".git"])[0]}
+    return sorted(name for name in found if name.lower().endswith(".gguf"))
+
+
 def model_folders(folder: str, holding: str) -> list[str]:
     """Names of the folders in a model folder that have `holding` in them, sorted."""
     import folder_paths

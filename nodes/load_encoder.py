@@ -40,8 +40,9 @@ class InstructXLoadEncoder(io.ComfyNode):
                     "encoder",
                     options=encoders,
                     default=TINY if TINY in encoders else None,
-                    tooltip="Qwen2.5-VL with its vision tower, from models/text_encoders: one file, or the folder of "
-                    "its shards. The paper's model uses Qwen2.5-VL-3B.",
+                    tooltip="Qwen2.5-VL with its vision tower, from models/text_encoders: one .safetensors file, the "
+                    "folder of its shards, or a .gguf with its mmproj file in the same folder. The paper's model uses "
+                    "Qwen2.5-VL-3B.",
                 ),
                 io.Combo.Input(
                     "adapter",
@@ -81,17 +82,25 @@ def _safetensors(folder: str) -> list[str]:
 
 
 def encoder_choices() -> list[str]:
-    """Names for the list: files as they are, the shards of one checkpoint as their folder."""
-    names = _safetensors(FOLDER)
-    return sorted({str(Path(name).parent.as_posix()) if _SHARD.search(name) else name for name in names} - {"."})
+    """Names for the list: files as they are, the shards of one checkpoint as their folder, no vision tower alone."""
+    from ..instructx_core.formats.llama_cpp import is_projector
+
+    names = {str(Path(name).parent.as_posix()) if _SHARD.search(name) else name for name in _safetensors(FOLDER)}
+    names |= {name for name in host.gguf_files(FOLDER) if not is_projector(name)}
+    return sorted(names - {"."})
 
 
 def encoder_files(path: Path) -> list[Path]:
-    """The safetensors files of a choice. Raises InputError when a shard is missing or the folder holds none."""
+    """The files of a choice: one, all shards, or a .gguf and the vision tower beside it.
+
+    Raises InputError when a shard is missing, the folder holds none, or several files could be the vision tower.
+    """
     from ..instructx_core.errors import InputError
+    from ..instructx_core.formats.llama_cpp import find_projector
 
     if path.is_file():
-        return [path]
+        tower = find_projector(path) if path.suffix.lower() == ".gguf" else None
+        return [path] if tower is None else [path, tower]
     files = sorted(path.glob("*.safetensors"))
     shards = [file for file in files if _SHARD.search(file.name)]
     if not shards:

@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from instructx_core.edit import apply_box, edit_file, pad_clip
+from instructx_core.clip import apply_box, pad_clip
+from instructx_core.edit import edit_file
 from instructx_core.errors import InputError
 from instructx_core.geometry import fit_size
 from instructx_core.media.files import read_image, read_media, write_image, write_video

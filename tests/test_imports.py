@@ -28,6 +28,7 @@ LAYERS = {
     "weights": "pipeline",
     "pipeline": "pipeline",
     "costs": "pipeline",
+    "clip": "pipeline",
     "edit": "pipeline",
     "jobs": "pipeline",
     "long_video": "pipeline",
@@ -97,6 +98,19 @@ def test_import_direction(name: str) -> None:
         assert other == layer or other in MAY_IMPORT[layer], (
             f"{name}:{line}: {layer} must not import {other} ({module})"
         )
+
+
+def test_no_files_import_each_other() -> None:
+    """Imports of files go one way too, those inside of functions included: what two files share lies below both."""
+    dotted = {Path(name).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__"): name for name in TREES}
+    asks: dict[str, set[str]] = {}
+    for module, name in dotted.items():
+        found = {other for _, other in imported_modules(name, TREES[name])}
+        asks[module] = {other for other in found if other in dotted and not module.startswith(f"{other}.")} - {module}
+    while free := [module for module, others in asks.items() if not others & asks.keys()]:
+        for module in free:
+            del asks[module]
+    assert not asks, f"circles among: {', '.join(sorted(asks))}"
 
 
 def test_geometry_and_config_need_only_the_standard_library() -> None:

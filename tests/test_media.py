@@ -12,8 +12,9 @@ import pytest
 from PIL import Image, ImageCms
 
 from instructx_core.errors import InputError
+from instructx_core.media.base import Transform
 from instructx_core.media.encode import write_frames
-from instructx_core.media.files import Transform, read_image, read_media, write_image, write_video
+from instructx_core.media.files import read_image, read_media, write_image, write_video
 
 COLORS = [(0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255),
           (255, 0, 255), (12, 34, 56), (200, 120, 40), (128, 128, 128), (250, 5, 130)]  # fmt: skip

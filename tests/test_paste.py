@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from instructx_core.edit import apply_box
+from instructx_core.clip import apply_box
 from instructx_core.errors import InputError
 from instructx_core.geometry import fit_size
-from instructx_core.media.files import Media
+from instructx_core.media.base import Media
 from instructx_core.media.paste import KeepOutside, feathered, paste_back, pasted_frames, to_source
 
 RNG = np.random.default_rng(0)

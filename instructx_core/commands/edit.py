@@ -144,8 +144,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def run_one(args: argparse.Namespace) -> int:
-    from ..edit import check_kind, check_request, edit_file, limits_of
-    from ..media.files import output_kind, read_image, read_media
+    from ..clip import limits_of
+    from ..edit import check_kind, check_request, edit_file
+    from ..media.files import read_image, read_media
+    from ..media.outputs import output_kind
     from ..speed.parallel import one_clip, place_of
 
     missing = [f"--{name}" for name in ("input", "instruction", "output") if getattr(args, name) is None]

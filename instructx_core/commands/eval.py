@@ -29,7 +29,8 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
 
     from ..evaluation.shapes import EvalSettings, run_benchmark, worst_failures
-    from ..media.files import atomic_path, output_kind, write_image
+    from ..media.files import write_image
+    from ..media.outputs import atomic_path, output_kind
 
     if not args.json.absolute().parent.is_dir():
         raise InputError(f"{args.json}: the folder {args.json.parent} does not exist; create it first")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..media.files import atomic_path
+from ..media.outputs import atomic_path
 from ..shapes import TASKS, RegionScore, Sample, Score, score
 from ..shapes.benchmark import Summary, benchmark_samples, summarise
 from .batch import edit_samples, group_samples

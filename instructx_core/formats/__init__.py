@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .quantised import dequantised
 from .report import LoadReport
-from .source import TensorSource, open_source, open_sources
+from .source import open_source, open_sources
+from .tensor_source import TensorSource
 
 __all__ = ["LoadReport", "TensorSource", "dequantised", "open_source", "open_sources"]

@@ -23,7 +23,8 @@ from .dit import dit_config
 from .encoder import Paths, infer_mllm, open_encoder
 from .encoder_weights import adapter_config, read_adapter
 from .report import LoadReport
-from .source import TensorSource, open_source
+from .source import open_source
+from .tensor_source import TensorSource
 from .tensorfile import METADATA_KEY, write_tensors
 from .vae import vae_config
 

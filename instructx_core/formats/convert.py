@@ -24,7 +24,7 @@ from torch import Tensor
 from ..errors import InputError
 from .adapter import load_adapter, open_denoiser
 from .dit import dit_config, dit_tensors
-from .encoder import check_encoder, lora_layers
+from .encoder import check_encoder, lora_layers, open_encoder
 from .encoder_weights import mllm_from_original
 from .identify import identify
 from .keymaps import dit_to_diffusers, dit_to_original, vae_to_diffusers, vae_to_original
@@ -32,7 +32,8 @@ from .kiwi import is_folder
 from .lora import DitLora
 from .quantised import dequantised
 from .report import some
-from .source import TORCH_DTYPES, TensorSource, open_source
+from .source import open_source
+from .tensor_source import TORCH_DTYPES, TensorSource
 from .tensorfile import FLOATS, METADATA_KEY, read_weight, whole_folder
 from .vae import vae_config, vae_tensors
 from .writing import Piece, check_new, new_file, write_pieces
@@ -346,7 +347,7 @@ def _merge_mllm(request: Request, file: Path) -> tuple[str, ...]:
         raise InputError("--strength and --layers belong to a LoRA of the DiT; the adapter's LoRA is merged as trained")
     adapter = load_adapter(file, text_encoder=request.source)
     config, layers = adapter.config, lora_layers(adapter.tensors, adapter.config)
-    with open_source(request.source) as stored:
+    with open_encoder(request.source) as stored:
         check_encoder(stored, config)
         names = {key: mllm_from_original(key) for key in stored.keys()}
         lost = set(layers) - set(names.values())

@@ -25,7 +25,8 @@ from .keymaps import dit_to_diffusers, dit_to_original, is_diffusers_dit
 from .known import DIT_SIZES, VARIANTS
 from .quantised import dequantised, number_format
 from .report import LoadReport
-from .source import TensorSource, open_source
+from .source import open_source
+from .tensor_source import TensorSource
 from .tensorfile import check_names, name_all, read_weight
 
 HEAD_DIM = 128  # of every public Wan

@@ -1,8 +1,9 @@
 """Qwen2.5-VL-3B from any file that artists have -> the encoder's modules, with an adapter's LoRA folded in.
 
 Files: the folder of the model hub (both generations of key names, shards with an index), one file (OmniGen2's ComfyUI
-repackaging), fp8 and GGUF through quantised.py. One tensor is read at a time, so a load needs the memory of its result
-and of one layer. Needs neither diffusers nor peft: a ComfyUI node loads an encoder with what its host has.
+repackaging), fp8 through quantised.py, GGUF of llama.cpp through llama_cpp.py. One tensor is read at a time, so a load
+needs the memory of its result and of one layer. Needs neither diffusers nor peft: a ComfyUI node loads an encoder with
+what its host has.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from torch import Tensor, nn
 from ..config import InstructXConfig, MllmConfig, VisionConfig
 from ..errors import InputError
 from .encoder_weights import EMBEDDERS, agree, assign_tensors, mllm_from_original, mllm_to_original
+from .llama_cpp import LlamaCppSource, with_hub_names
 from .quantised import dequantised, number_format
 from .report import LoadReport, some
-from .source import TensorSource, open_source, open_sources, read_json
+from .source import open_source, open_sources, read_json
+from .tensor_source import TensorSource
 from .tensorfile import read_weight
 
 SIZES = {2048: "Qwen2.5-VL-3B", 3584: "Qwen2.5-VL-7B", 5120: "Qwen2.5-VL-32B", 8192: "Qwen2.5-VL-72B"}
@@ -36,8 +39,16 @@ Number = TypeVar("Number", int, float)
 
 
 def open_encoder(path: Paths) -> TensorSource:
-    """The tensors of a Qwen2.5-VL as stored: one file, a folder of the hub, an index, or the list of its shards."""
-    return open_source(path) if isinstance(path, (str, Path)) else open_sources(path)
+    """The tensors of a Qwen2.5-VL as stored: one file, a folder of the hub, an index, or the list of its shards.
+
+    GGUF files of llama.cpp get the hub's names; the vision tower of one is looked for beside it.
+    """
+    source = open_source(path) if isinstance(path, (str, Path)) else open_sources(path)
+    try:
+        return with_hub_names(source)
+    except InputError:
+        source.close()
+        raise
 
 
 def qwen_shapes(source: TensorSource) -> dict[str, tuple[int, ...]]:
@@ -148,6 +159,11 @@ def _require_language_model(source: TensorSource, shapes: Mapping[str, tuple[int
 
 def _require_vision_tower(source: TensorSource, shapes: Mapping[str, tuple[int, ...]]) -> None:
     if not any(name.startswith("visual.") for name in shapes):
+        if isinstance(source, LlamaCppSource):
+            raise InputError(
+                f"{source.path.name} has no vision tower, so it cannot see the source; put the mmproj file of the same "
+                "model into its folder"
+            )
         raise InputError(
             f"{source.path.name} has no vision tower (no visual.* tensors), so it cannot see the source; choose a "
             f"complete Qwen2.5-VL, not the language model alone: {COMPLETE_FILES}"

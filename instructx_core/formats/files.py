@@ -16,6 +16,7 @@ from pathlib import Path
 from ..errors import InputError
 from . import kiwi
 from .adapter import holds_denoiser
+from .llama_cpp import is_projector
 
 FOLDERS = {
     "denoiser": "diffusion_models",
@@ -95,6 +96,7 @@ def _of_ours(root: Path, name: str | None, given: tuple[str, ...]) -> dict[str, 
             continue
         stem = "*" if name is None else glob.escape(name)
         files = sorted(file for suffix in SUFFIXES for file in (root / sub).glob(stem + suffix))
+        files = [file for file in files if not is_projector(file.name)]  # it belongs to the language model beside it
         if not files:
             raise InputError(
                 f"no {sub}/{name or '*'}.safetensors in {root}; a checkpoint needs one file in each of its folders"

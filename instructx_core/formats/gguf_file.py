@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .source import TORCH_DTYPES, TensorSource, is_name, read_bytes
+from .tensor_source import TORCH_DTYPES, TensorSource, is_name, read_bytes
 
 BLOCK_TYPE = re.compile(r"(I?Q|TQ)\d|MXFP4|NVFP4")  # types that only dequantise_blocks reads
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}

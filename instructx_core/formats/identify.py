@@ -11,12 +11,14 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from .identify_base import NO_TEXT, qwen, say, wan_dit, wan_vae
+from .identify_base import NO_TEXT, projector, qwen, say, wan_dit, wan_vae
 from .identify_extra import adapter, kiwi_training, lora
 from .identity import Header, Identity
 from .known import FOREIGN
+from .llama_cpp import is_projector_alone, with_hub_names
 from .report import some
-from .source import TensorSource, open_source
+from .source import open_source
+from .tensor_source import TensorSource
 
 KINDS: tuple[Callable[[Header], Identity | None], ...] = (adapter, kiwi_training, lora, wan_dit, wan_vae, qwen)
 MODEL_FOLDERS = ("diffusion_models", "vae", "text_encoders", "model_patches")
@@ -39,7 +41,12 @@ def identify(path: str | Path) -> Identity:
 
 def identify_source(source: TensorSource) -> Identity:
     """What an open source holds."""
-    header = Header(source)
+    if is_projector_alone(source):
+        return projector(Header(source))
+    named = with_hub_names(source)
+    header = Header(named)
+    if named is not source:
+        named.close()  # the tower's file too
     for test in KINDS:
         found = test(header)
         if found is not None:

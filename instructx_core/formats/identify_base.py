@@ -119,9 +119,10 @@ def qwen(header: Header) -> Identity | None:
     tower = any(re.match(r"(model\.)?visual\.blocks\.0\.mlp\.gate_proj\.", key) for key in shapes)
     older = any(re.match(r"(model\.)?visual\.blocks\.0\.mlp\.fc1\.", key) for key in shapes)
     newer = any(key.startswith("model.language_model.") for key in shapes)
+    layout = "llama.cpp" if header.llama_cpp else "transformers since 4.52" if newer else "the original repository"
     width, size = table[1], QWEN_SIZES.get(table[1], f"of width {table[1]}")
     facts = (
-        ("layout", "names of transformers since 4.52" if newer else "names of the original repository"),
+        ("layout", f"names of {layout}"),
         ("numbers", header.numbers),
         ("sizes", f"width {width}, {layers} layers, vocabulary {table[0]}"),
         ("vision tower", "yes" if tower or older else "no"),
@@ -132,7 +133,8 @@ def qwen(header: Header) -> Identity | None:
     if older:
         wrong = ("qwen-other", f"Qwen2-VL {size}: the adapters need Qwen2.5-VL")
     elif not tower:
-        wrong = ("qwen-text", f"Qwen2.5 {size} without its vision tower: it cannot see the source")
+        lack = "its mmproj file belongs beside it" if header.llama_cpp else "it cannot see the source"
+        wrong = ("qwen-text", f"Qwen2.5 {size} without its vision tower: {lack}")
     elif width in (3584, 5120, 8192):
         wrong = ("qwen-other", f"Qwen2.5-VL {size}: the adapters need 3B")
     if wrong is not None:
@@ -143,3 +145,10 @@ def qwen(header: Header) -> Identity | None:
     )
     needs = ("an adapter (models/model_patches)", "a Wan DiT and its VAE")
     return header.identity("qwen2.5-vl", f"Qwen2.5-VL {size}", facts, needs, takers, values)
+
+
+def projector(header: Header) -> Identity:
+    """The mmproj file of llama.cpp by itself."""
+    facts, needs = (("numbers", header.numbers),), ("the language model's .gguf in the same folder",)
+    takers = ("what takes the language model, which is the file to choose",)
+    return header.identity("qwen-vision", "vision tower of a Qwen2.5-VL (mmproj of llama.cpp)", facts, needs, takers)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .source import TensorSource
+from .llama_cpp import LlamaCppSource
+from .tensor_source import TensorSource
 
 WRAPPERS = re.compile(r"^(model\.diffusion_model|diffusion_model)\.")  # of single-file repackagings
 # What stands beside a quantised weight: never part of a model's own names.
@@ -67,6 +68,7 @@ class Header:
         """Raises InputError when a config in the metadata cannot be read."""
         self.path = source.path
         self.gguf = source.path.suffix.lower() == ".gguf"
+        self.llama_cpp = isinstance(source, LlamaCppSource)
         keys = source.keys()
         model = [key for key in keys if not key.endswith(SCALES) and bare_dit(key) != "scaled_fp8"]
         self.shapes = {key: source.shape(key) for key in model}

@@ -24,7 +24,8 @@ from ..errors import InputError
 from .encoder_weights import mllm_from_original, mllm_to_original
 from .quantised import dequantised, number_format
 from .report import LoadReport, some
-from .source import TensorSource, open_source, read_json
+from .source import open_source, read_json
+from .tensor_source import TensorSource
 from .tensorfile import name_all, read_weight
 
 Position = Literal["last", "first"]

@@ -25,7 +25,8 @@ from .encoder_weights import EMBEDDERS
 from .keymaps import dit_to_original
 from .quantised import dequantised
 from .report import LoadReport, some
-from .source import TensorSource, open_source, read_json
+from .source import open_source, read_json
+from .tensor_source import TensorSource
 from .tensorfile import FLOATS, read_weight
 
 LAYERS = ("all", "self")

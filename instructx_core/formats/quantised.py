@@ -18,7 +18,7 @@ from torch import Tensor
 from ..errors import InputError
 from .gguf_file import BLOCK_TYPE, dequantise_blocks
 from .report import some
-from .source import TensorSource
+from .tensor_source import TensorSource
 
 _MARKER = "scaled_fp8"
 FP8_TYPES = ("F8_E4M3", "F8_E5M2")

@@ -21,7 +21,8 @@ from ..config import InstructXConfig
 from ..errors import InputError
 from .quantised import dequantised
 from .report import some as some
-from .source import TensorSource, open_source
+from .source import open_source
+from .tensor_source import TensorSource
 
 METADATA_KEY = "instructx"
 FLOATS = ("F64", "F32", "F16", "BF16")

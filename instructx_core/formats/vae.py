@@ -19,7 +19,8 @@ from .encoder_weights import agree
 from .keymaps import vae_to_diffusers, vae_to_original
 from .quantised import dequantised, number_format
 from .report import LoadReport
-from .source import TensorSource, open_source
+from .source import open_source
+from .tensor_source import TensorSource
 from .tensorfile import check_names, name_all, read_weight
 
 LICENCE = "Wan weights: Apache-2.0"

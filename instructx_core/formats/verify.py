@@ -32,7 +32,7 @@ PLACES = (
 )
 SUFFIXES = (".safetensors", ".gguf")
 # Kinds that something here works with; others are named and left alone.
-USED = ("wan-dit", "wan-vae", "qwen2.5-vl", "adapter", "kiwi-training", "kiwi-folder", "dit-lora")
+USED = ("wan-dit", "wan-vae", "qwen2.5-vl", "qwen-vision", "adapter", "kiwi-training", "kiwi-folder", "dit-lora")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .source import TORCH_DTYPES
+from .tensor_source import TORCH_DTYPES
 
 _ALIGN = 8
 

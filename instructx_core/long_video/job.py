@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..edit import EditReport, Progress, apply_box, limits_of, pad_clip, run_clip
+from ..clip import EditReport, Progress, apply_box, limits_of, pad_clip, run_clip
 from ..errors import InputError
 from ..geometry import FitBox, fit_size
 from ..jobs import file_digest
+from ..media.base import Media
 from ..media.encode import write_frames
-from ..media.files import Media, read_image
+from ..media.files import read_image
 from ..media.paste import KeepOutside, pasted_frames
 from ..media.stream import ClipScan, clip_frames, join_clips
 from ..speed.memory import return_freed

@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import InputError
-from ..media.files import atomic_path
+from ..media.outputs import atomic_path
 
 if TYPE_CHECKING:
     from ..pipeline import InstructXPipeline

@@ -18,7 +18,8 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
 from ..errors import InputError
-from .files import VIDEO_SUFFIXES, AudioSource, atomic_path, check_frames, output_kind
+from .base import VIDEO_SUFFIXES, AudioSource, check_frames
+from .outputs import atomic_path, output_kind
 from .video import EXACT, open_container
 
 # Numbers of ITU-T H.273, as FFmpeg uses them: matrix, transfer and primaries; value range.

@@ -17,7 +17,8 @@ from PIL import Image, ImageFilter
 
 from ..errors import InputError
 from ..geometry import FitBox
-from .files import Media, read_image
+from .base import Media
+from .files import read_image
 
 AUTO = "auto"
 THRESHOLD = 24  # levels of 255: a smaller difference, after a 3x3 mean, is taken for the loss of the VAE

@@ -18,8 +18,9 @@ import av
 import numpy as np
 
 from ..errors import InputError
+from .base import AudioSource, Transform
 from .encode import Sound, new_container
-from .files import AudioSource, Transform, atomic_path
+from .outputs import atomic_path
 from .video import Look, check_end, constant_rate, decoded, find_audio, first_video_stream, open_container
 
 REORDER = 2  # frames by which H.264 with B-frames decodes ahead of what it shows

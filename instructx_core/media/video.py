@@ -19,7 +19,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
 from ..errors import InputError
-from .files import AudioSource, Media, Transform
+from .base import AudioSource, Media, Transform
 
 # Playlists and network protocols are shut out: a media file must never make the program open something else.
 _OPEN_OPTIONS = {

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..formats.source import open_source
-from ..media.files import atomic_path
+from ..media.outputs import atomic_path
 from ..version import __version__
 
 logger = logging.getLogger("instructx")

@@ -18,7 +18,7 @@ from ..errors import InputError
 from ..weights import SHIPPED as SHIPPED_FOLDER
 from .plots import plot_metrics
 from .recipes import SHIPPED
-from .run import started_from
+from .start import started_from
 from .tiny_recipes import RECIPES
 
 logger = logging.getLogger("instructx")

@@ -13,7 +13,7 @@ from ..pipeline import InstructXPipeline
 from ..schedule import build_scheduler
 from ..weights import save_checkpoint
 from .recipes import Recipe
-from .run import started_from
+from .start import started_from
 from .world_text import world_tokenizer
 
 logger = logging.getLogger("instructx")

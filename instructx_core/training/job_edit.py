@@ -28,7 +28,7 @@ from .flow_job import Velocity, draw_bucket, euler, flow_loss, validation_loss
 from .pictures import save_grid, to_uint8
 from .pools import Pool, edit_pool, edit_sample, edit_tasks, grids
 from .recipes import Recipe
-from .run import final_weights, load_into
+from .start import final_weights, load_into
 from .trainable import select, summary
 from .trainer import Bucket
 from .world_text import world_tokenizer

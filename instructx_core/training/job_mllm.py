@@ -28,7 +28,7 @@ from ..shapes.scene import FRAMES
 from . import rng
 from .pools import edit_sample
 from .recipes import Recipe
-from .run import final_weights, load_into
+from .start import final_weights, load_into
 from .trainer import Bucket
 from .world_text import world_tokenizer
 

@@ -20,7 +20,7 @@ from .flow_job import draw_bucket, euler, flow_loss, validation_loss
 from .pictures import save_grid, to_uint8
 from .pools import Pool, scene_pool
 from .recipes import Recipe
-from .run import final_weights, load_into
+from .start import final_weights, load_into
 from .text_encoder import TextEncoder, tokenize
 from .trainer import Bucket
 from .world_text import world_tokenizer

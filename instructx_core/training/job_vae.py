@@ -22,7 +22,7 @@ from . import rng
 from .pictures import save_grid, to_pixels, to_uint8
 from .pools import edit_sample
 from .recipes import Recipe
-from .run import final_weights, load_into
+from .start import final_weights, load_into
 from .trainer import Bucket
 from .vae_start import start_simple
 

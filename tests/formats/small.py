@@ -138,10 +138,15 @@ def write_gguf(
     arrays: Mapping[str, Sequence[int]] | None = None,
     architecture: str = "wan",
 ) -> Path:
-    """A GGUF file. tensors: name -> (type, data as stored, numpy). arrays: metadata, e.g. shapes before a change."""
+    """A GGUF file. tensors: name -> (type, data as stored, numpy). arrays: metadata, e.g. shapes before a change.
+
+    architecture: "clip" for a vision tower of llama.cpp, which is of the type mmproj.
+    """
     import gguf
 
     writer = gguf.GGUFWriter(str(path), architecture)
+    if architecture == "clip":
+        writer.add_type("mmproj")
     for name, numbers in (arrays or {}).items():
         writer.add_array(name, list(numbers))
     for name, (kind, data) in tensors.items():
@@ -151,3 +156,31 @@ def write_gguf(
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def llama_cpp_names(
+    state: Mapping[str, torch.Tensor], split: bool = True
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """A Qwen2.5-VL as llama.cpp's converter lays it out: language model and tower, names by the package gguf.
+
+    split: the tower's q, k and v apart, as its Qwen2VLVisionModel does it.
+    """
+    import gguf
+
+    blocks = 1 + max(int(key.split(".")[2]) for key in state if key.startswith(("model.layers.", "visual.blocks.")))
+    text_map = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN2VL, blocks)
+    tower_map = gguf.get_tensor_name_map(gguf.MODEL_ARCH.MMPROJ, max(blocks, 3))  # mm.2 is known from 3 blocks on
+    text, tower = {}, {}
+    for key, value in state.items():
+        stem, _, ending = key.rpartition(".")
+        if not key.startswith("visual."):
+            text[f"{text_map.get_name(stem)}.{ending}"] = value
+        elif ".qkv" in key and split:
+            for part, rows in zip("qkv", value.chunk(3), strict=True):
+                tower[f"{tower_map.get_name(stem.replace('qkv', part))}.{ending}"] = rows
+        elif "patch_embed" in key:
+            name = f"{tower_map.get_name(stem)}.{ending}"
+            tower |= {name: value[:, :, 0].contiguous(), f"{name}.1": value[:, :, 1].contiguous()}
+        else:
+            tower[f"{tower_map.get_name(stem)}.{ending}"] = value
+    return text, tower

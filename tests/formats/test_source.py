@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from instructx_core.errors import InputError
 from instructx_core.formats import open_source, open_sources
-from instructx_core.formats.source import TORCH_DTYPES
+from instructx_core.formats.tensor_source import TORCH_DTYPES
 
 
 def write(path: Path, header: dict | bytes, data: bytes = b"") -> Path:

@@ -14,14 +14,16 @@ import pytest
 import torch
 
 from instructx_core.cli import main
-from instructx_core.edit import edit_file, run_clip
+from instructx_core.clip import run_clip
+from instructx_core.edit import edit_file
 from instructx_core.errors import InputError
 from instructx_core.long_video import WindowResult
 from instructx_core.long_video import job as job_module
 from instructx_core.long_video.handover import fade_out
 from instructx_core.long_video.job import WindowOptions
+from instructx_core.media.base import Media
 from instructx_core.media.encode import write_frames
-from instructx_core.media.files import Media, read_media, write_image, write_video
+from instructx_core.media.files import read_media, write_image, write_video
 from instructx_core.media.paste import KeepOutside
 
 NINE = WindowOptions(frames=9)

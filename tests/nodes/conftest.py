@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -86,3 +87,19 @@ def conditioning(pack: Callable[[str], ModuleType]) -> Callable[..., Any]:
         return attach([[first[:1], {}]], {"instructx_source": shaped(given.source[:1])}, references)
 
     return make
+
+
+@pytest.fixture
+def gguf_pack(comfy: Path) -> Callable[[str], ModuleType]:
+    """gguf_pack("loader"): a module of the real ComfyUI-GGUF, of the checkout in COMFYUI_GGUF_PATH."""
+    folder = os.environ.get("COMFYUI_GGUF_PATH")
+    if not folder:
+        pytest.skip("COMFYUI_GGUF_PATH is not set: needs a checkout of ComfyUI-GGUF and `pip install gguf`")
+    if "comfyui_gguf" not in sys.modules:
+        spec = importlib.util.spec_from_file_location(
+            "comfyui_gguf", Path(folder) / "__init__.py", submodule_search_locations=[folder]
+        )
+        assert spec is not None and spec.loader is not None
+        sys.modules["comfyui_gguf"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules["comfyui_gguf"])
+    return lambda name: importlib.import_module(f"comfyui_gguf.{name}")

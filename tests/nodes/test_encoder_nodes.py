@@ -175,6 +175,55 @@ def test_shards_are_one_choice(pack: Callable[[str], ModuleType], load: Callable
         load(encoder="qwen")
 
 
+def test_a_gguf_of_llama_cpp_and_its_tower_are_one_choice(
+    pack: Callable[[str], ModuleType], load: Callable[..., Any], models: Path, load_helper: Any
+) -> None:
+    """Names as llama.cpp's converter writes them (checked against the package gguf in tests/formats)."""
+    pytest.importorskip("gguf")
+    small = load_helper("instructx_test_format_files", "formats/small.py")
+    folder = models / "text_encoders"
+    with safe_open(str(folder / NAME), framework="pt") as handle:
+        state = {key: handle.get_tensor(key) for key in handle.keys()}
+    text, tower = small.llama_cpp_names(state)
+    for name, part in (("qwen-F32.gguf", text), ("mmproj-qwen.gguf", tower)):
+        small.write_gguf(
+            folder / name, {k: ("F32", v.float().numpy()) for k, v in part.items()}, architecture="qwen2vl"
+        )
+    node = pack("nodes.load_encoder")
+    assert node.encoder_choices() == [NAME, "qwen-F32.gguf"], "the tower is no choice of its own"
+    whole = load().patcher.model_state_dict()
+    packed = load(encoder="qwen-F32.gguf").patcher.model_state_dict()
+    assert whole.keys() == packed.keys() and all(torch.equal(whole[key], packed[key]) for key in whole)
+    adapter = models / "model_patches" / NAME
+    seen = node.InstructXLoadEncoder.fingerprint_inputs("qwen-F32.gguf", adapter.name)
+    assert any("mmproj" in file for file, *_ in seen), "a new tower is loaded anew"
+    (folder / "mmproj-qwen.gguf").unlink()
+    with pytest.raises(ValueError, match="put the mmproj file of the same model into its folder"):
+        load(encoder="qwen-F32.gguf")
+
+
+def test_comfyui_gguf_reads_the_same_from_these_files(
+    gguf_pack: Callable[[str], ModuleType], pack: Callable[[str], ModuleType], models: Path, load_helper: Any
+) -> None:
+    small = load_helper("instructx_test_format_files", "formats/small.py")
+    with safe_open(str(models / "text_encoders" / NAME), framework="pt") as handle:
+        state = {key: handle.get_tensor(key).float() for key in handle.keys()}
+    text, tower = small.llama_cpp_names(state)
+    for name, part, kind in (("qwen.gguf", text, "qwen2vl"), ("mmproj-qwen.gguf", tower, "clip")):
+        tensors = {key: ("F32", value.numpy()) for key, value in part.items()}
+        small.write_gguf(models / "text_encoders" / name, tensors, architecture=kind)
+    path = models / "text_encoders" / "qwen.gguf"
+    theirs = gguf_pack("loader").gguf_clip_loader(str(path))
+    with pack("instructx_core.formats.encoder").open_encoder(path) as ours:
+        parts = {key for key in theirs if ".attn_" in key}  # of q, k and v, which it leaves beside the whole
+        assert set(ours.keys()) == set(theirs) - parts
+        for key in ours.keys():
+            want = gguf_pack("dequant").dequantize_tensor(theirs[key], torch.float32)
+            torch.testing.assert_close(
+                ours.get(key), want.float(), rtol=1e-3, atol=1e-4, msg=key
+            )  # some of theirs: fp16
+
+
 def test_tokenizer_must_be_found(load: Callable[..., Any], models: Path) -> None:
     (models / "tokenizer.json").unlink()
     with pytest.raises(ValueError, match=r"no tokenizer.json for instructx_tiny.safetensors; put the one"):

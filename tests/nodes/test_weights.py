@@ -5,9 +5,7 @@ Expected values are the library's, as in test_interplay.py; dit.sampled is one e
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -121,24 +119,16 @@ def test_two_adapters_behind_the_compile_node(
 
 
 def test_gguf(
-    dit: ModuleType, patching: ModuleType, case: Any, conditioning: Any, tmp_path: Path, load_helper: Any
-) -> None:
+    dit: ModuleType, patching: ModuleType, case: Any, conditioning: Any, tmp_path: Path, load_helper: Any,
+    gguf_pack: Callable[[str], ModuleType],
+) -> None:  # fmt: skip
     """ComfyUI-GGUF, where it is present: a Q8_0 file of the same DiT, with a LoRA on top of the patched model."""
-    folder = os.environ.get("COMFYUI_GGUF_PATH")
-    if not folder:
-        pytest.skip("COMFYUI_GGUF_PATH is not set: needs a checkout of ComfyUI-GGUF and `pip install gguf`")
     import folder_paths
     from comfy import sd
 
-    spec = importlib.util.spec_from_file_location(
-        "comfyui_gguf", Path(folder) / "__init__.py", submodule_search_locations=[folder]
-    )
-    assert spec is not None and spec.loader is not None
-    sys.modules["comfyui_gguf"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sys.modules["comfyui_gguf"])
     load_helper("instructx_test_format_files", "formats/small.py").packed(tmp_path / "wan", "Q8_0", case.state)
     folder_paths.add_model_folder_path("diffusion_models", str(tmp_path))
-    loader = importlib.import_module("comfyui_gguf.nodes").UnetLoaderGGUF()
+    loader = gguf_pack("nodes").UnetLoaderGGUF()
     (base,) = loader.load_unet("wan.gguf")
     state, merged = low_rank(dit, case)
     given = dit.draw(case.config, references=1)

@@ -18,7 +18,7 @@ from instructx_core.config import InstructXConfig, VaeConfig
 from instructx_core.training.export import trained_pipeline
 from instructx_core.training.job_vae import EDITS, VaeJob, edit_picture, picture_batch, weigh
 from instructx_core.training.recipes import SHIPPED, Recipe
-from instructx_core.training.run import final_weights
+from instructx_core.training.start import final_weights
 from instructx_core.training.tiny_recipes import RECIPES
 from instructx_core.training.trainer import Trainer
 from instructx_core.weights import SHIPPED as SHIPPED_FOLDER

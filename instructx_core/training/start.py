@@ -1,0 +1,63 @@
+"""What a run starts from: the final weights of the recipes before it, or the shipped model.
+
+Between run.py, which leaves `final.safetensors` behind, and the jobs, which copy it into the parts they train.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from ..errors import InputError
+from .recipes import SHIPPED
+
+
+def final_weights(output: Path, recipe_name: str) -> dict[str, Tensor]:
+    """What `recipe_name` trained, or for SHIPPED every tensor of the shipped model, LoRA apart.
+
+    Raises InputError when that recipe has not been trained to its end under `output`.
+    """
+    if recipe_name == SHIPPED:
+        return shipped_weights()
+    path = output / recipe_name / "final.safetensors"
+    if not path.is_file():
+        raise InputError(f"{path} is missing; run `instructx train {recipe_name} --output {output}` first")
+    try:
+        with safe_open(path, "pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}
+    except SafetensorError as error:
+        raise InputError(f"{path} cannot be read ({error}); train {recipe_name} again") from error
+
+
+def started_from(output: Path, recipe_name: str) -> tuple[str, ...]:
+    """What a run required: its recipe's, or SHIPPED. Raises InputError when there is no such run."""
+    path = output / recipe_name / "recipe.json"
+    if not path.is_file():
+        raise InputError(f"{path} is missing; run `instructx train {recipe_name} --output {output}` first")
+    return tuple(json.loads(path.read_text())["requires"])
+
+
+def shipped_weights() -> dict[str, Tensor]:
+    """The model in this package under the names of ModuleDict(vae=, encoder=, denoiser=), fp32."""
+    from ..weights import load_pipeline
+
+    pipeline = load_pipeline(dtype=torch.float32, merge_lora=False)
+    parts = {"vae": pipeline.vae, "encoder": pipeline.encoder, "denoiser": pipeline.transformer}
+    return {name: p.detach() for name, p in nn.ModuleDict(parts).named_parameters()}
+
+
+def load_into(root: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Copies by name. Raises InputError for names or shapes that `root` doesn't have."""
+    own = dict(root.named_parameters())
+    unknown = sorted(set(tensors) - set(own))
+    if unknown:
+        raise InputError(f"{len(unknown)} tensors fit nothing in the model, e.g. {unknown[0]}; other preset?")
+    with torch.no_grad():
+        for name, value in tensors.items():
+            if own[name].shape != value.shape:
+                raise InputError(f"{name}: file has {tuple(value.shape)}, model {tuple(own[name].shape)}")
+            own[name].copy_(value)
