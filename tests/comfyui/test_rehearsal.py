@@ -230,6 +230,13 @@ def test_qwen_in_shards_and_fp8(rehearsal: Any, kinds: Any, files: Any) -> None:
         assert np.array_equal(got, same) and not np.array_equal(got, rehearsal.want), kind
 
 
+def test_qwen_as_llama_cpp_stores_it(rehearsal: Any, files: Any) -> None:
+    """Chosen from the list of Load Encoder; its mmproj file lies beside it."""
+    qwen = files.llama_cpp_pair(rehearsal.models / "text_encoders" / "llama", rehearsal.small.qwen, "BF16")
+    shutil.copy(rehearsal.small.files.tokenizer, qwen.with_name("tokenizer.json"))
+    assert np.array_equal(rehearsal.run(native(encoder=os.path.join("llama", qwen.name))), rehearsal.want)
+
+
 def test_training_files_of_stage_1_and_2(rehearsal: Any) -> None:
     """Stage 2 edits as stage 3 does without a reference, and refuses one. Stage 1 has no DiT, and says so."""
     small, folder = rehearsal.small, rehearsal.models / "checkpoints"

@@ -184,3 +184,22 @@ def llama_cpp_names(
         else:
             tower[f"{tower_map.get_name(stem)}.{ending}"] = value
     return text, tower
+
+
+def llama_cpp_pair(folder: Path, state: Mapping[str, torch.Tensor], kind: str = "F32", split: bool = True) -> Path:
+    """qwen.gguf and mmproj-qwen.gguf: matrices in `kind`, the rest in F32, as llama.cpp does it. Gives the first."""
+    import gguf
+    import numpy as np
+
+    def stored(value: torch.Tensor) -> tuple[str, Any]:
+        data = np.ascontiguousarray(value.float().numpy())
+        if kind == "F32" or data.ndim != 2:
+            return "F32", data
+        return kind, gguf.quantize(data, gguf.GGMLQuantizationType[kind])
+
+    folder.mkdir(parents=True, exist_ok=True)
+    text, tower = llama_cpp_names(state, split)
+    for name, part, architecture in (("mmproj-qwen", tower, "clip"), ("qwen", text, "qwen2vl")):
+        path = folder / f"{name}.gguf"
+        write_gguf(path, {key: stored(value) for key, value in part.items()}, architecture=architecture)
+    return folder / "qwen.gguf"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from kiwi_files import adapter, config, qwen_state
-from small import llama_cpp_names, save, write_gguf
+from small import llama_cpp_names, llama_cpp_pair, save, write_gguf
 
 from instructx_core.encoder.forward import PlainEncoder
 from instructx_core.errors import InputError
@@ -22,18 +22,6 @@ from instructx_core.formats.verify import check
 
 gguf = pytest.importorskip("gguf")
 CONFIG = config()
-
-
-def write(path: Path, tensors: dict[str, torch.Tensor], kind: str = "F32", architecture: str = "qwen2vl") -> Path:
-    """Matrices in `kind`, the rest in F32, as llama.cpp does it."""
-
-    def stored(value: torch.Tensor) -> tuple[str, Any]:
-        data = np.ascontiguousarray(value.float().numpy())
-        if kind == "F32" or data.ndim != 2:
-            return "F32", data
-        return kind, gguf.quantize(data, gguf.GGMLQuantizationType[kind])
-
-    return write_gguf(path, {name: stored(value) for name, value in tensors.items()}, architecture=architecture)
 
 
 def load(path: Path | list[Path], settings: Any = CONFIG) -> tuple[Any, Any]:
@@ -51,11 +39,12 @@ def same(module: Any, want: Any) -> None:
 
 @pytest.fixture
 def pair(tmp_path: Path) -> tuple[Path, Path]:
-    text, tower = llama_cpp_names(qwen_state(CONFIG))
-    text["output.weight"] = torch.zeros(3, 32)
+    """With an lm_head, as models of other sizes have it, and the names of public files."""
+    text = llama_cpp_pair(tmp_path, {**qwen_state(CONFIG), "lm_head.weight": torch.zeros(3, 32)})
+    tower = text.with_name("mmproj-qwen.gguf")
     return (
-        write(tmp_path / "Qwen2.5-VL-3B-Instruct-F16.gguf", text),
-        write(tmp_path / "mmproj-Qwen2.5-VL-3B-Instruct-f16.gguf", tower, architecture="clip"),
+        text.rename(tmp_path / "Qwen2.5-VL-3B-Instruct-F16.gguf"),
+        tower.rename(tmp_path / "mmproj-Qwen2.5-VL-3B-Instruct-f16.gguf"),
     )
 
 
@@ -68,9 +57,7 @@ def test_the_same_encoder_as_from_the_hubs_file(tmp_path: Path, pair: tuple[Path
 
 
 def test_a_tower_that_was_not_taken_apart(tmp_path: Path) -> None:
-    text, tower = llama_cpp_names(qwen_state(CONFIG), split=False)
-    path = write(tmp_path / "a.gguf", text)
-    write(tmp_path / "mmproj-a.gguf", tower)
+    path = llama_cpp_pair(tmp_path, qwen_state(CONFIG), split=False)
     plain, _ = load(save(tmp_path / "plain.safetensors", qwen_state(CONFIG)))
     same(load(path)[0], plain)
 
@@ -83,9 +70,7 @@ def test_quantised_files(tmp_path: Path, kind: str) -> None:
         for name, value in qwen_state(CONFIG).items()
     }
     assert all(value.shape == qwen_state(CONFIG)[name].shape for name, value in state.items()), "blocks of 32"
-    text, tower = llama_cpp_names(state)
-    path = write(tmp_path / f"qwen-{kind}.gguf", text, kind)
-    write(tmp_path / "mmproj-qwen.gguf", tower, kind)
+    path = llama_cpp_pair(tmp_path, state, kind)
 
     def unpacked(value: torch.Tensor) -> torch.Tensor:
         if value.ndim != 2:
@@ -122,10 +107,10 @@ def test_a_tower_that_is_missing_or_in_doubt(tmp_path: Path, pair: tuple[Path, P
 
 
 def test_a_torn_tower_is_refused(tmp_path: Path) -> None:
-    text, tower = llama_cpp_names(qwen_state(CONFIG))
+    path = llama_cpp_pair(tmp_path, qwen_state(CONFIG))
+    _, tower = llama_cpp_names(qwen_state(CONFIG))
     del tower["v.blk.0.attn_k.weight"]
-    path = write(tmp_path / "a.gguf", text)
-    write(tmp_path / "mmproj-a.gguf", tower)
+    write_gguf(tmp_path / "mmproj-qwen.gguf", {key: ("F32", value.float().numpy()) for key, value in tower.items()})
     with pytest.raises(InputError, match=r"lacks v\.blk\.0\.attn_k\.weight"):
         load(path)
 

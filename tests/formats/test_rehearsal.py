@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from small import PACKED, packed
+from small import PACKED, llama_cpp_pair, packed
 
 from instructx_core.cli import main
 from instructx_core.formats.convert import convert
@@ -118,6 +118,16 @@ def test_quantised_qwen(small: Any, edit: Any, want: np.ndarray, tmp_path: Path,
     given = ("--model", small.files.adapter, "--part", f"denoiser={small.files.denoiser}")
     got, same = (edit(*given, *parts(small, text_encoder=qwen)) for qwen in (file, plain))
     assert np.array_equal(got, same) and not np.array_equal(got, want)
+
+
+@pytest.mark.parametrize("kind", ["BF16", "Q8_0"])
+def test_qwen_as_llama_cpp_stores_it(small: Any, edit: Any, want: np.ndarray, tmp_path: Path, kind: str) -> None:
+    """Language model and mmproj in one folder; the file's own numbers are bf16."""
+    qwen = llama_cpp_pair(tmp_path / "qwen", small.qwen, kind)
+    given = ("--model", small.files.adapter, "--part", f"denoiser={small.files.denoiser}")
+    got = edit(*given, *parts(small, text_encoder=qwen))
+    apart = np.abs(got.astype(float) - want).mean()
+    assert apart == 0 if kind == "BF16" else 0 < apart < 16
 
 
 def test_48_channels(wide: Any, edit: Any, tmp_path: Path) -> None:

@@ -185,21 +185,21 @@ def test_a_gguf_of_llama_cpp_and_its_tower_are_one_choice(
     with safe_open(str(folder / NAME), framework="pt") as handle:
         state = {key: handle.get_tensor(key) for key in handle.keys()}
     text, tower = small.llama_cpp_names(state)
-    for name, part in (("qwen-F32.gguf", text), ("mmproj-qwen.gguf", tower)):
+    for name, part in (("qwen.gguf", text), ("mmproj-qwen.gguf", tower)):
         small.write_gguf(
             folder / name, {k: ("F32", v.float().numpy()) for k, v in part.items()}, architecture="qwen2vl"
         )
     node = pack("nodes.load_encoder")
-    assert node.encoder_choices() == [NAME, "qwen-F32.gguf"], "the tower is no choice of its own"
+    assert node.encoder_choices() == [NAME, "qwen.gguf"], "the tower is no choice of its own"
     whole = load().patcher.model_state_dict()
-    packed = load(encoder="qwen-F32.gguf").patcher.model_state_dict()
+    packed = load(encoder="qwen.gguf").patcher.model_state_dict()
     assert whole.keys() == packed.keys() and all(torch.equal(whole[key], packed[key]) for key in whole)
     adapter = models / "model_patches" / NAME
-    seen = node.InstructXLoadEncoder.fingerprint_inputs("qwen-F32.gguf", adapter.name)
+    seen = node.InstructXLoadEncoder.fingerprint_inputs("qwen.gguf", adapter.name)
     assert any("mmproj" in file for file, *_ in seen), "a new tower is loaded anew"
     (folder / "mmproj-qwen.gguf").unlink()
     with pytest.raises(ValueError, match="put the mmproj file of the same model into its folder"):
-        load(encoder="qwen-F32.gguf")
+        load(encoder="qwen.gguf")
 
 
 def test_comfyui_gguf_reads_the_same_from_these_files(
@@ -207,12 +207,7 @@ def test_comfyui_gguf_reads_the_same_from_these_files(
 ) -> None:
     small = load_helper("instructx_test_format_files", "formats/small.py")
     with safe_open(str(models / "text_encoders" / NAME), framework="pt") as handle:
-        state = {key: handle.get_tensor(key).float() for key in handle.keys()}
-    text, tower = small.llama_cpp_names(state)
-    for name, part, kind in (("qwen.gguf", text, "qwen2vl"), ("mmproj-qwen.gguf", tower, "clip")):
-        tensors = {key: ("F32", value.numpy()) for key, value in part.items()}
-        small.write_gguf(models / "text_encoders" / name, tensors, architecture=kind)
-    path = models / "text_encoders" / "qwen.gguf"
+        path = small.llama_cpp_pair(models / "text_encoders", {key: handle.get_tensor(key) for key in handle.keys()})
     theirs = gguf_pack("loader").gguf_clip_loader(str(path))
     with pack("instructx_core.formats.encoder").open_encoder(path) as ours:
         parts = {key for key in theirs if ".attn_" in key}  # of q, k and v, which it leaves beside the whole
