@@ -131,10 +131,11 @@ def _boot_code(main: Path, argv: list[str]) -> str:
 
 
 class Host:
-    """One running ComfyUI with the pack. `base` holds custom_nodes, models, input, output, user and host.log.
+    """One running ComfyUI with the pack. `base` holds custom_nodes, models, input, output, user and its log.
 
-    packs: folder names to install the pack under. extra: more arguments for main.py, e.g. ("--fast",). files: copied
-    into custom_nodes, e.g. a test's own node, or the folder of another pack.
+    packs: folder names to install the pack under; none where another host of the same base has done it. extra: more
+    arguments for main.py, e.g. ("--fast",). files: copied into custom_nodes, e.g. a test's own node, or the folder of
+    another pack.
     """
 
     def __init__(
@@ -144,8 +145,9 @@ class Host:
         packs: tuple[str, ...] = (PACK,),
         extra: tuple[str, ...] = (),
         files: tuple[Path, ...] = (),
+        log: str = "host.log",
     ) -> None:
-        self.tree, self.base, self.extra = tree, base, extra
+        self.tree, self.base, self.extra, self.log_file = tree, base, extra, base / log
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
         for folder in ("custom_nodes", "models", "input", "output", "user/default"):
@@ -174,7 +176,7 @@ class Host:
         argv += ["--database-url", "sqlite:///:memory:", "--disable-api-nodes", "--disable-auto-launch", *self.extra]
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
         environment.pop("PYTHONPATH", None)
-        with (self.base / "host.log").open("wb") as log:
+        with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", _boot_code(self.tree / "main.py", argv)],
                 cwd=self.base, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True,
@@ -208,7 +210,7 @@ class Host:
         self.process = None
 
     def log(self) -> str:
-        return (self.base / "host.log").read_text(encoding="utf-8", errors="replace")
+        return self.log_file.read_text(encoding="utf-8", errors="replace")
 
     @property
     def url(self) -> str:
