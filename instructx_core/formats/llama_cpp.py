@@ -113,13 +113,12 @@ class LlamaCppSource(TensorSource):
         return list(self._parts)
 
     def shape(self, key: str) -> tuple[int, ...]:
-        parts = self._parts[key]
-        first, *rest = (self._source.shape(part) for part in parts)
-        if not rest:
-            return first
+        shapes = [self._source.shape(part) for part in self._parts[key]]
+        if len(shapes) == 1:
+            return shapes[0]
         if key.endswith("patch_embed.proj.weight"):
-            return (*first[:2], len(parts), *first[2:])
-        return (first[0] + sum(shape[0] for shape in rest), *first[1:])
+            return (*shapes[0][:2], len(shapes), *shapes[0][2:])
+        return (sum(rows for shape in shapes for rows in shape[:1]), *shapes[0][1:])
 
     def dtype(self, key: str) -> str:
         first, *rest = self._parts[key]
