@@ -14,6 +14,7 @@ SMALLEST = {
     "pipeline": ["--frames", "1", "--size", "32", "--steps", "1", "--rounds", "1"],
     "ceiling": ["--images", "1", "--clips", "1"],
     "edit": ["--frames", "5", "--size", "32", "--rounds", "1", "--turns", "1"],
+    "long_memory": ["--seconds", "1", "2", "--steps", "1", "--side", "32"],
     "large": ["--size", "96x64", "--frames", "5", "--tiles", "64"],
 }
 

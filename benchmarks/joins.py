@@ -1,15 +1,12 @@
-"""Long edits on the shapes world: memory against length, and how well windows fit together against three baselines.
+"""How well the windows of a long edit fit together, against independent windows, cross-fade and ComfyUI's own way.
 
-    python benchmarks/long.py memory --json memory.json --folder DIR  5 s, 30 s, 5 min of the tiny world, a process each
-    python benchmarks/long.py seams --json seams.json [--host DIR]    8 windows of 17 frames; DIR: a ComfyUI's tree
-    python benchmarks/long.py report --memory memory.json --seams seams.json --plot docs/long-video.png \\
-        --write docs/long-video.md
+    python benchmarks/joins.py --json joins.json [--host DIR] [--clips 4]        DIR: a ComfyUI's tree
+    python benchmarks/joins.py --from joins.json --plot docs/long-video.png --write docs/long-video.md
 
---host needs the host's own packages (tests/comfyui/requirements.txt). Memory is the process's peak resident set (VmHWM)
-after every window, twice: with glibc's heap as it is, and with every larger block mapped by itself, which is what the
-edit asks for, without the gaps of a heap. Jumps are what shapes.jumps measures, in levels of 255: at each method's own
-joins (where another window begins or ends to count) and at all other frames. `--write` puts the tables between the
-marks `<!-- memory -->` and `<!-- seams -->`.
+Clips of 8 windows of 17 frames: the first test clips of each task whose first window the model gets right, so that
+success says how an edit goes on. Jumps are what shapes.jumps measures, in levels of 255: at each method's own joins
+(where another window begins or ends to count) and at all other frames. --host needs the host's own packages
+(tests/comfyui/requirements.txt).
 """
 
 from __future__ import annotations
@@ -19,10 +16,7 @@ import importlib
 import importlib.util
 import inspect
 import json
-import os
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -33,76 +27,12 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-FPS, SIZE, WINDOWS = 16, 17, 8
-LENGTHS = {"5 s": 5, "30 s": 30, "5 min": 300}
-# (task, number) of test clips whose first window the shipped model gets right, one of a task
-CASES = (("color", 3), ("swap", 1), ("add", 0), ("remove", 0), ("background", 0), ("style", 1), ("hybrid", 1),
-         ("segment", 2))  # fmt: skip
+FPS, SIZE, WINDOWS, STEPS = 16, 17, 8, 4
+TASKS = ("color", "swap", "add", "remove", "background", "tone", "style", "hybrid", "segment")  # without references
 Edited = tuple[np.ndarray, set[int]]  # a clip, and its joins: i for the change from frame i to frame i+1
-STEPS = 4
-MAPPED = {"MALLOC_MMAP_THRESHOLD_": str(1 << 16)}  # bytes from which glibc maps a block by itself
 OURS = "hand-over, smooth joins"
 QUICK = (OURS, "hand-over, plain joins", "independent, a seed each")  # what the test compares
 FADE = 8  # frames two cross-faded windows share, the habit of published nodes
-
-
-def peak_mib() -> float:
-    """Largest resident set of this process so far, MiB."""
-    text = Path("/proc/self/status").read_text()
-    return int(next(line for line in text.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
-
-
-# --- memory ----------------------------------------------------------------------------------------------------------
-
-
-def edit_one(source: Path, output: Path, steps: int, window: int, side: int) -> dict[str, Any]:
-    """One long edit in this process: peak memory and seconds after every window."""
-    from instructx_core import edit_file, load_pipeline
-    from instructx_core.long_video.job import WindowOptions
-
-    pipe = load_pipeline()
-    pipe.set_progress_bar_config(disable=True)
-    start, peaks, seconds = time.perf_counter(), [], []
-
-    def note(*_: Any) -> None:
-        peaks.append(round(peak_mib(), 1))
-        seconds.append(round(time.perf_counter() - start, 2))
-
-    options = WindowOptions(frames=window)
-    edit_file(
-        pipe, source, "make the circle blue", output=output, steps=steps, windows=options, max_pixels=side * side,
-        on_window=note,
-    )  # fmt: skip
-    return {"peaks_mib": peaks, "seconds": seconds, "peak_mib": round(peak_mib(), 1)}
-
-
-def memory(folder: Path, steps: int, window: int, side: int) -> dict[str, Any]:
-    """Every length in a process of its own; the same clip, played longer."""
-    from instructx_core.media.files import write_video
-    from instructx_core.media.stream import scan_clip
-    from instructx_core.shapes import sample, there_and_back
-
-    settings = {"steps": steps, "window": window, "side": side}
-    options = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
-    found: dict[str, Any] = {**settings, "fps": FPS, "lengths": {}}
-    for name, seconds in LENGTHS.items():
-        source, output = folder / f"{seconds}.mp4", folder / f"{seconds}_edited.mp4"
-        frames = there_and_back(sample("test", 6, "video", "color"), seconds * FPS).source_FHWC
-        write_video(source, frames, FPS)
-        command = [sys.executable, __file__, "one", str(source), str(output), *options]
-
-        def run(command: list[str] = command, **env: str) -> dict[str, Any]:
-            done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **env})
-            return json.loads(done.stdout)
-
-        told, mapped = run(), run(**MAPPED)
-        kept = scan_clip(output).frames == len(frames)
-        found["lengths"][name] = {"frames": len(frames), "frames_kept": kept, **told, "mapped": mapped}
-        sys.stderr.write(f"{name}: {told['peak_mib']} MiB, {told['seconds'][-1]} s; mapped {mapped['peak_mib']} MiB\n")
-    return found
-
-
-# --- seams -----------------------------------------------------------------------------------------------------------
 
 
 def methods(edit: Callable[..., np.ndarray], clip: Any) -> dict[str, Callable[[], Edited]]:
@@ -174,35 +104,61 @@ def judge(clip: Any, edited_FHWC: np.ndarray, joins: set[int]) -> dict[str, Any]
     return {"success": success, "joins": len(at), **{name: round(float(value), 3) for name, value in found.items()}}
 
 
-def seams(
-    steps: int, host: Path | None, save: Path | None, cases: Sequence[tuple[str, int]] = CASES,
-    chosen: Sequence[str] = (),
-) -> dict[str, Any]:  # fmt: skip
-    """Every method, or the `chosen` ones, on every case, in one run."""
+def window_editor(pipe: Any, instruction: str, steps: int) -> Callable[[np.ndarray, int, int], np.ndarray]:
+    """edit(frames, seed, pinned) of one window."""
     from fractions import Fraction
 
+    from instructx_core.clip import run_clip
+    from instructx_core.media.base import Media
+
+    made: dict[tuple[bytes, int, int], np.ndarray] = {}  # the methods have windows in common
+
+    def edit(frames_FHWC: np.ndarray, seed: int, pinned: int) -> np.ndarray:
+        key = (frames_FHWC.tobytes(), seed, pinned)
+        if key not in made:
+            media = Media(Path("clip"), frames_FHWC, (64, 64), is_video=True, fps=Fraction(FPS))
+            made[key] = run_clip(pipe, media, instruction, [], steps, None, seed, None, pinned=pinned)[0]
+        return made[key]
+
+    return edit
+
+
+def find_cases(pipe: Any, steps: int, clips: int, tasks: Sequence[str] = TASKS) -> list[tuple[str, int]]:
+    """(task, number) of the first test clips of each task whose first window the model gets right."""
+    from instructx_core.shapes import sample, score
+
+    found = []
+    for task in tasks:
+        good = 0
+        for index in range(40):
+            clip = sample("test", index, "video", task)
+            edited_FHWC = window_editor(pipe, clip.instruction, steps)(clip.source_FHWC, 0, 0)
+            if good < clips and score(clip, edited_FHWC).success:
+                found.append((task, index))
+                good += 1
+            if good == clips:
+                break
+    return found
+
+
+def seams(
+    steps: int, host: Path | None, save: Path | None, clips: int = 1, chosen: Sequence[str] = (),
+    tasks: Sequence[str] = TASKS,
+) -> dict[str, Any]:  # fmt: skip
+    """Every method, or the `chosen` ones, on so many clips a task, in one run."""
     import torch
 
     from instructx_core import load_pipeline
-    from instructx_core.clip import run_clip
-    from instructx_core.media.base import Media
     from instructx_core.shapes import sample, there_and_back
 
     pipe = load_pipeline()
     pipe.set_progress_bar_config(disable=True)
+    cases = find_cases(pipe, steps, clips, tasks)
     rows: dict[str, Any] = {}
     for task, index in cases:
         clip = there_and_back(sample("test", index, "video", task), WINDOWS * (SIZE - 1) + 1)
 
-        made: dict[tuple[bytes, int, int], np.ndarray] = {}  # the methods have windows in common
-
-        def edit(frames_FHWC: np.ndarray, seed: int, pinned: int, clip: Any = clip, made: Any = made) -> np.ndarray:
-            key = (frames_FHWC.tobytes(), seed, pinned)
-            if key not in made:
-                media = Media(Path("clip"), frames_FHWC, (64, 64), is_video=True, fps=Fraction(FPS))
-                made[key] = run_clip(pipe, media, clip.instruction, [], steps, None, seed, None, pinned=pinned)[0]
-            return made[key]
-
+        edit = window_editor(pipe, clip.instruction, steps)
         ways = methods(edit, clip)
         if host is not None:
             ways["ComfyUI context windows"] = context_windows(host, clip, steps)
@@ -269,38 +225,16 @@ def context_windows(tree: Path, clip: Any, steps: int) -> Callable[[], Edited]:
     return run
 
 
-# --- report ----------------------------------------------------------------------------------------------------------
-
-
-def flatness(measured: dict[str, Any]) -> str:
-    """How much the longest clip takes more than the shortest, in words."""
-    rows = measured["lengths"].values()
-    heap, mapped = ([row["peak_mib"] for row in part] for part in (rows, [row["mapped"] for row in rows]))
-    apart = [f"{100 * (max(peaks) / min(peaks) - 1):.1f} %" for peaks in (heap, mapped)]
-    return f"largest and smallest peak differ by {apart[0]}, with mapped blocks by {apart[1]}"
-
-
-def memory_table(measured: dict[str, Any]) -> str:
-    side, size = measured["side"], measured["window"]
-    lines = [
-        f"Frames of {side}x{side}, windows of {size} frames, {measured['steps']} step(s), each length in a process of "
-        f"its own; {flatness(measured)}.",
-        "",
-        "| length | frames | windows | peak memory, MiB | with mapped blocks | seconds |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    for name, row in measured["lengths"].items():
-        windows, seconds = len(row["peaks_mib"]), row["seconds"][-1]
-        cells = (row["frames"], windows, row["peak_mib"], row["mapped"]["peak_mib"], seconds)
-        lines.append(f"| {name} | " + " | ".join(str(cell) for cell in cells) + " |")
-    return "\n".join(lines)
+def _by_task(cases: Sequence[Sequence[Any]]) -> str:
+    """ "color 0, 1; swap 1"."""
+    tasks = dict.fromkeys(task for task, _ in cases)
+    return "; ".join(f"{task} {', '.join(str(n) for name, n in cases if name == task)}" for task in tasks)
 
 
 def seams_table(joins: dict[str, Any]) -> str:
     lines = [
         f"{joins['windows']} windows of {joins['window']} frames (smooth joins: one more), {joins['steps']} steps, "
-        f"{len(joins['clips'])} clip(s): "
-        f"{', '.join(f'`{task}` {index}' for task, index in joins['clips'])} of the test split; of 255.",
+        f"{len(joins['clips'])} clips of the test split ({_by_task(joins['clips'])}); of 255.",
         "",
         "| method | windows that succeed | error | joins | jump there | largest | elsewhere |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -338,55 +272,30 @@ def draw(joins: dict[str, Any], plot: Path) -> None:
     figure.savefig(plot, dpi=110)
 
 
-def report(memory_json: Path | None, seams_json: Path | None, plot: Path | None, page: Path | None) -> None:
-    """Prints the tables of what is given, puts them into the page, draws the joins."""
-    import document
-
-    found = {"memory": (memory_json, memory_table), "seams": (seams_json, seams_table)}
-    for name, (path, table) in found.items():
-        if path is None:
-            continue
-        measured = json.loads(path.read_text(encoding="utf-8"))
-        sys.stdout.write(table(measured) + "\n\n")
-        if page is not None:
-            document.write(page, name, table(measured))
-        if name == "seams" and plot is not None:
-            draw(measured, plot)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    one = verbs.add_parser("one")
-    one.add_argument("source", type=Path)
-    one.add_argument("output", type=Path)
-    for verb in ("memory", "seams"):
-        command = verbs.add_parser(verb)
-        command.add_argument("--json", type=Path, required=True)
-    for verb in ("memory", "seams", "one"):
-        verbs.choices[verb].add_argument("--steps", type=int, default=STEPS)
-    for verb in ("memory", "one"):
-        verbs.choices[verb].add_argument("--window", type=int, default=SIZE, help="frames")
-        verbs.choices[verb].add_argument("--side", type=int, default=64, help="of a frame, pixels")
-    verbs.choices["memory"].add_argument("--folder", type=Path, required=True, help="for the clips")
-    verbs.choices["seams"].add_argument("--host", type=Path, help="a ComfyUI tree: its context windows as well")
-    verbs.choices["seams"].add_argument("--save", type=Path, help="folder for the edited clips")
-    told = verbs.add_parser("report")
-    told.add_argument("--memory", type=Path, help="what memory wrote")
-    told.add_argument("--seams", type=Path, help="what seams wrote")
-    told.add_argument("--plot", type=Path, help="picture of the joins")
-    told.add_argument("--write", type=Path, help="document to put the tables into")
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--clips", type=int, default=1, help="of each task")
+    parser.add_argument("--host", type=Path, help="a ComfyUI tree: its context windows as well")
+    parser.add_argument("--save", type=Path, help="folder for the edited clips")
+    parser.add_argument("--from", dest="measured", type=Path, help="what --json wrote, instead of a run")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path, help="picture of the joins")
+    parser.add_argument("--write", type=Path, help="document to put the table into")
     args = parser.parse_args()
-    if args.verb == "one":
-        sys.stdout.write(json.dumps(edit_one(args.source, args.output, args.steps, args.window, args.side)))
-    elif args.verb == "report":
-        report(args.memory, args.seams, args.plot, args.write)
+    if args.measured:
+        found = json.loads(args.measured.read_text(encoding="utf-8"))
     else:
-        if args.verb == "memory":
-            found = memory(args.folder, args.steps, args.window, args.side)
-        else:
-            found = seams(args.steps, args.host, args.save)
+        found = seams(args.steps, args.host, args.save, args.clips)
+    sys.stdout.write(seams_table(found) + "\n")
+    if args.json:
         args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    if args.plot:
+        draw(found, args.plot)
+    if args.write:
+        import document
+
+        document.write(args.write, "seams", seams_table(found))
 
 
 if __name__ == "__main__":
