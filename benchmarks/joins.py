@@ -233,8 +233,8 @@ def _by_task(cases: Sequence[Sequence[Any]]) -> str:
 
 def seams_table(joins: dict[str, Any]) -> str:
     lines = [
-        f"{joins['windows']} windows of {joins['window']} frames (smooth joins need a window more), {joins['steps']} steps, "
-        f"{len(joins['clips'])} clips of the test split ({_by_task(joins['clips'])}); of 255.",
+        f"{joins['windows']} windows of {joins['window']} frames (smooth joins need a window more), "
+        f"{joins['steps']} steps, {len(joins['clips'])} clips of the test split ({_by_task(joins['clips'])}); of 255.",
         "",
         "| method | windows that succeed | error | joins | jump there | largest | elsewhere |",
         "| --- | --- | --- | --- | --- | --- | --- |",
