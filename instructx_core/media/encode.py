@@ -18,7 +18,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
 from ..errors import InputError
-from .base import VIDEO_SUFFIXES, AudioSource, check_frames
+from .base import VIDEO_SUFFIXES, AudioSource
 from .outputs import atomic_path, output_kind
 from .video import EXACT, open_container
 
@@ -46,25 +46,6 @@ _REMUX = {
 }
 
 
-def write_video(
-    path: str | Path,
-    frames_FHWC: np.ndarray,
-    fps: Fraction | float,
-    audio: AudioSource | None = None,
-    crf: int = 16,
-    preset: str = "medium",
-    pixel_aspect: Fraction = Fraction(1),
-) -> tuple[str, ...]:
-    """Write H.264 yuv420p, BT.709 limited range, tagged; atomic: an old file at `path` survives any failure.
-
-    fps: Hz. audio: copied from its file, cut to the clip's length. crf: 0 (lossless) .. 51. Returns notes on the audio.
-    Raises InputError: wrong pixels, odd size, bad fps, suffix other than .mp4 .mov .mkv, no libx264.
-    """
-    check_frames(frames_FHWC)
-    count, height, width, _ = frames_FHWC.shape
-    return write_frames(path, frames_FHWC, count, (height, width), fps, audio, crf, preset, pixel_aspect)
-
-
 def write_frames(
     path: str | Path,
     frames: Iterable[np.ndarray],
@@ -76,9 +57,12 @@ def write_frames(
     preset: str = "medium",
     pixel_aspect: Fraction = Fraction(1),
 ) -> tuple[str, ...]:
-    """write_video for frames that come one by one: `count` of them, uint8 (H, W, 3) of `size` (H, W).
+    """Write H.264 yuv420p, BT.709 limited range, tagged; atomic: an old file at `path` survives any failure.
 
-    Raises InputError as write_video does, and ValueError when the frames are not as many or as large as said.
+    frames: `count` of them, one by one, uint8 (H, W, 3) of `size` (H, W). fps: Hz. audio: copied from its file, cut to
+    the clip's length. crf: 0 (lossless) .. 51. Returns notes on the audio.
+    Raises InputError: odd size, bad fps, suffix other than .mp4 .mov .mkv, no libx264; ValueError when the frames are
+    not as many or as large as said.
     """
     path, (height, width) = Path(path), size
     if output_kind(path) != "video":

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import InputError
-from .base import Media, Transform
+from .base import Media, Transform, check_frames
 from .images import decode_image, refuse_heif, write_image
 
 __all__ = ["read_image", "read_media", "write_image", "write_video"]
@@ -73,7 +73,8 @@ def read_image(path: str | Path) -> np.ndarray:
 
 
 def write_video(path: str | Path, frames_FHWC: np.ndarray, fps: Fraction | float, **options: Any) -> tuple[str, ...]:
-    """Write a clip; see encode.write_video for the options. Returns notes on what was done with the audio."""
-    from .encode import write_video as write
+    """Write a clip held in memory, uint8 (F, H, W, 3). Options, errors and what is returned: encode.write_frames."""
+    from .encode import write_frames
 
-    return write(path, frames_FHWC, fps, **options)
+    check_frames(frames_FHWC)
+    return write_frames(path, frames_FHWC, len(frames_FHWC), frames_FHWC.shape[1:3], fps, **options)

@@ -85,9 +85,9 @@ def clip_frames(scan: ClipScan, transform: Transform | None = None, start: int =
 def join_clips(
     path: str | Path, parts: Sequence[Path], lengths: Sequence[int], fps: Fraction, audio: AudioSource | None = None
 ) -> tuple[str, ...]:
-    """Put clips that write_video made (same size, rate and settings, no sound) one after the other, atomically.
+    """Put clips that write_frames made (same size, rate and settings, no sound) one after the other, atomically.
 
-    lengths: frames of each part. audio: as in write_video. Returns notes on the audio. Raises InputError when the file
+    lengths: frames of each part. audio: as in write_frames. Returns notes on the audio. Raises InputError when the file
     cannot be written, or a part does not hold its number of frames.
     """
     path, rate = Path(path), Fraction(fps).limit_denominator(1001)
