@@ -65,7 +65,7 @@ def load(args: argparse.Namespace) -> Any:
 
 
 def ours(args: argparse.Namespace, folder: Path) -> Calls:
-    from instructx_core.clip import to_uint8_frames
+    from instructx_core.editing.one import to_uint8_frames
     from instructx_core.media.files import read_media, write_video
 
     pipe, clip = load(args), folder / "clip.mp4"
@@ -89,7 +89,7 @@ def ours(args: argparse.Namespace, folder: Path) -> Calls:
 def stock(args: argparse.Namespace, _folder: Path) -> Calls:
     from diffusers import WanPipeline, WanTransformer3DModel
 
-    from instructx_core.schedule import build_scheduler
+    from instructx_core.sampling.schedule import build_scheduler
 
     pipe = load(args)
     config, own = pipe.instructx_config, ("_", "source_", "reference_")
@@ -126,7 +126,7 @@ def stock(args: argparse.Namespace, _folder: Path) -> Calls:
 
 
 def kiwi(args: argparse.Namespace, _folder: Path) -> Calls:
-    from instructx_core.formats.keymaps import dit_to_original, vae_to_original
+    from instructx_core.formats.layouts.keymaps import dit_to_original, vae_to_original
 
     spec = importlib.util.spec_from_file_location("make_golden", ROOT / "scripts" / "make_golden.py")
     assert spec is not None and spec.loader is not None

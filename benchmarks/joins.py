@@ -37,8 +37,8 @@ FADE = 8  # frames two cross-faded windows share, the habit of published nodes
 
 def methods(edit: Callable[..., np.ndarray], clip: Any) -> dict[str, Callable[[], Edited]]:
     """Name -> the long clip edited that way. edit(frames, seed, pinned) edits one window."""
-    from instructx_core.long_video import FADE as FADED
-    from instructx_core.long_video import edit_windows, plan_windows
+    from instructx_core.editing.windows import FADE as FADED
+    from instructx_core.editing.windows import edit_windows, plan_windows
 
     frames_FHWC = clip.source_FHWC
     plain = plan_windows(len(frames_FHWC), SIZE)
@@ -108,7 +108,7 @@ def window_editor(pipe: Any, instruction: str, steps: int) -> Callable[[np.ndarr
     """edit(frames, seed, pinned) of one window."""
     from fractions import Fraction
 
-    from instructx_core.clip import run_clip
+    from instructx_core.editing.one import run_clip
     from instructx_core.media.base import Media
 
     made: dict[tuple[bytes, int, int], np.ndarray] = {}  # the methods have windows in common
@@ -197,7 +197,7 @@ def context_windows(tree: Path, clip: Any, steps: int) -> Callable[[], Edited]:
         host, sd = importlib.import_module("comfy.utils"), importlib.import_module("comfy.sd")
         manual = importlib.import_module("comfy_extras.nodes_context_windows").WanContextWindowsManualNode
         name = "instructx_tiny.safetensors"
-        pack("nodes.host").register_shipped_models()
+        pack("nodes.parts.host").register_shipped_models()
         tiny = ROOT / "instructx_core" / "assets" / "tiny"
         model = sd.load_diffusion_model(str(tiny / "diffusion_models" / name), model_options={"dtype": torch.float32})
         vae = sd.VAE(sd=host.load_torch_file(str(tiny / "vae" / name)), dtype=torch.float32)

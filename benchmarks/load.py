@@ -26,10 +26,10 @@ import torch
 
 from instructx_core.config import InstructXConfig, paper_14b
 from instructx_core.denoiser import build_denoiser
+from instructx_core.formats.containers.tensor_source import TORCH_DTYPES
+from instructx_core.formats.containers.writing import Piece, write_pieces
 from instructx_core.formats.convert import convert
-from instructx_core.formats.keymaps import dit_to_diffusers, dit_to_original
-from instructx_core.formats.tensor_source import TORCH_DTYPES
-from instructx_core.formats.writing import Piece, write_pieces
+from instructx_core.formats.layouts.keymaps import dit_to_diffusers, dit_to_original
 from instructx_core.weights import load_denoiser
 
 LIMIT = 1.15

@@ -67,7 +67,7 @@ def pack() -> Any:
     assert spec is not None and spec.loader is not None
     sys.modules["instructx_pack"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(sys.modules["instructx_pack"])
-    return importlib.import_module("instructx_pack.nodes.model_patch")
+    return importlib.import_module("instructx_pack.nodes.parts.model_patch")
 
 
 def build(options: argparse.Namespace) -> tuple[Any, Any]:

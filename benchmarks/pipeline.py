@@ -54,7 +54,7 @@ def build(args: argparse.Namespace) -> dict[str, Callable[[], Tensor]]:
     from instructx_core.denoiser import build_denoiser
     from instructx_core.geometry import latent_frames, latent_size
     from instructx_core.pipeline import InstructXPipeline
-    from instructx_core.schedule import build_scheduler
+    from instructx_core.sampling.schedule import build_scheduler
     from instructx_core.vae import build_vae
 
     config = preset(args.preset)

@@ -84,7 +84,7 @@ class Bench:
 
     def measure(self, setting: str, sampler: str, steps: int, alone: bool = False) -> Row:
         from instructx_core.evaluation.batch import edit_encoded
-        from instructx_core.schedule import build_scheduler
+        from instructx_core.sampling.schedule import build_scheduler
         from instructx_core.shapes.benchmark import summarise
         from instructx_core.shapes.success import score
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .clip import EditReport
     from .config import InstructXConfig, preset
-    from .edit import edit_file
+    from .editing.edit import edit_file
+    from .editing.one import EditReport
     from .errors import InputError
     from .pipeline import InstructXPipeline
     from .weights import load_pipeline
@@ -29,8 +29,8 @@ _HOME = {
     "InputError": "errors",
     "InstructXPipeline": "pipeline",
     "load_pipeline": "weights",
-    "edit_file": "edit",
-    "EditReport": "clip",
+    "edit_file": "editing.edit",
+    "EditReport": "editing.one",
 }
 
 __all__ = [

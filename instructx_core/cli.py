@@ -19,7 +19,7 @@ VERBS = {
     "demo": (".commands.demo", "edit bundled images and clips with the shipped model; writes a sheet and clips"),
     "edit": (".commands.edit", "edit an image or a video by instruction"),
     "eval": (".commands.eval", "measure a model on the procedural benchmark"),
-    "train": (".training.cli", "run or resume a training recipe"),
+    "train": (".commands.train", "run or resume a training recipe"),
     "inspect": (".commands.inspect", "what a weight file or folder is, what it needs and what takes it"),
     "convert": (".commands.convert", "a weight file into another form of the same weights"),
     "verify": (".commands.verify", "check a folder of models: whole, known, and what works together"),

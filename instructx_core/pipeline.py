@@ -28,14 +28,14 @@ from transformers import PreTrainedTokenizerBase
 
 from .config import InstructXConfig
 from .denoiser import InstructXTransformer3DModel
-from .encoder.instruction import InstructXEncoder, drop_instruction, prepare_inputs
+from .encoder.model import InstructXEncoder, drop_instruction, prepare_inputs
 from .errors import InputError
-from .formats.lora import LoadsFiles
+from .formats.layouts.lora import LoadsFiles
 from .geometry import check_size, latent_frames, pixel_frames
 from .kernels import Session
 from .media.pixels import as_frames, as_references, check_clip_sizes, pad_reference, to_signed, to_uint8
-from .pinning import check_pinned, pin
-from .schedule import start
+from .sampling.pinning import check_pinned, pin
+from .sampling.schedule import start
 from .speed.attention import session_of, use_attention
 from .speed.memory import MemoryPlan
 from .speed.options import Speed, cache_context, in_steps

@@ -16,22 +16,22 @@ from torch import Tensor
 
 from .config import InstructXConfig
 from .denoiser import InstructXTransformer3DModel, build_denoiser
-from .encoder.instruction import InstructXEncoder, build_encoder
+from .encoder.model import InstructXEncoder, build_encoder
 from .encoder.tokenizer import backend, load_tokenizer
 from .errors import InputError
-from .formats.adapter import holds_denoiser, load_adapter, open_denoiser
-from .formats.dit import read_dit
-from .formats.encoder import read_encoder
-from .formats.encoder_weights import EMBEDDERS, mllm_to_original
-from .formats.files import FOLDERS, TOKENIZER_FILE, CheckpointFiles, find_files
-from .formats.keymaps import dit_to_original, vae_to_original
-from .formats.kiwi import Position
-from .formats.lora import apply_lora
-from .formats.report import LoadReport
-from .formats.tensorfile import check_names, empty_parameters, whole_folder, write_tensors
-from .formats.vae import read_vae
+from .formats.containers.tensorfile import check_names, empty_parameters, whole_folder, write_tensors
+from .formats.layouts.adapter import holds_denoiser, load_adapter, open_denoiser
+from .formats.layouts.dit import read_dit
+from .formats.layouts.encoder import read_encoder
+from .formats.layouts.encoder_weights import EMBEDDERS, mllm_to_original
+from .formats.layouts.files import FOLDERS, TOKENIZER_FILE, CheckpointFiles, find_files
+from .formats.layouts.keymaps import dit_to_original, vae_to_original
+from .formats.layouts.kiwi import Position
+from .formats.layouts.lora import apply_lora
+from .formats.layouts.vae import read_vae
+from .formats.telling.report import LoadReport
 from .pipeline import InstructXPipeline
-from .schedule import build_scheduler
+from .sampling.schedule import build_scheduler
 from .vae import build_vae
 
 SHIPPED = Path(__file__).parent / "assets" / "tiny"

@@ -47,7 +47,7 @@ def extension() -> Any:
     """The ComfyExtension of this pack; also makes the shipped tiny model known to the host's loaders."""
     from comfy_api.latest import ComfyExtension
 
-    from .host import register_shipped_models
+    from .parts.host import register_shipped_models
 
     register_shipped_models()
 

@@ -15,7 +15,7 @@ from comfy_api.latest import io
 from ..instructx_core.errors import InputError
 from ..instructx_core.kernels import MODES, Session
 from ..instructx_core.kernels.override import exact_on_failure, install
-from .schema import schema
+from .parts.schema import schema
 
 WRAPPER = "instructx_attention"  # key of our wrapper in a ModelPatcher
 
@@ -57,7 +57,7 @@ def with_attention(model: Any, mode: str) -> tuple[Any, str]:
 
     Raises InputError for an unknown mode, also of the variable INSTRUCTX_ATTENTION.
     """
-    from .host_model import compute_dtype, wrapper_kinds
+    from .parts.host_model import compute_dtype, wrapper_kinds
 
     try:
         session = Session(mode, type(model.model).__name__, "the host's attention")

@@ -16,7 +16,7 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from .schema import schema
+from .parts.schema import schema
 
 UI_KEY = "instructx_compare"  # read by web/js/compare.js
 VIEW_TYPE = "INSTRUCTX_COMPARE_VIEW"  # the extension gives an input of this type its widget

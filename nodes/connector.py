@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from comfy_api.latest import io
 
-from .guard import only_patched
-from .model_patch import KEY
-from .schema import Queries as QueriesWire
-from .schema import schema
+from .parts.guard import only_patched
+from .parts.model_patch import KEY
+from .parts.schema import Queries as QueriesWire
+from .parts.schema import schema
 
 if TYPE_CHECKING:
     from .query_embeddings import Queries

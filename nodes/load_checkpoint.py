@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
-from . import host, host_model
 from .load_encoder import encoder_choices, encoder_files, find_tokenizer, torch_dtype
-from .schema import Encoder, make, schema, weight_inputs
+from .parts import host, host_model
+from .parts.schema import Encoder, make, schema, weight_inputs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,8 +77,8 @@ class InstructXLoadCheckpoint(io.ComfyNode):
         dtype: str = "auto",
         device: str = "auto",
     ) -> io.NodeOutput:
-        from ..instructx_core.formats.adapter import load_adapter
-        from .encoder_model import load
+        from ..instructx_core.formats.layouts.adapter import load_adapter
+        from .parts.encoder_model import load
 
         path = checkpoint_path(checkpoint)
         files = encoder_of(path, encoder)
@@ -116,7 +116,7 @@ def checkpoint_path(name: str) -> Path:
 def encoder_of(path: Path, choice: str) -> list[Path]:
     """Qwen's files for a checkpoint. Raises InputError when neither the checkpoint nor the choice names any."""
     from ..instructx_core.errors import InputError
-    from ..instructx_core.formats.kiwi import is_folder, read_folder
+    from ..instructx_core.formats.layouts.kiwi import is_folder, read_folder
 
     if choice != OWN:
         return encoder_files(host.model_path(ENCODERS, choice))
@@ -127,9 +127,9 @@ def encoder_of(path: Path, choice: str) -> list[Path]:
 
 def denoiser_state(path: Path) -> dict[str, Tensor]:
     """The DiT of a checkpoint in the names of Wan files. Raises InputError when it holds none of its own."""
+    from ..instructx_core.formats.containers.quantised import dequantised
     from ..instructx_core.formats.convert import dit_pieces, open_kiwi_dit
-    from ..instructx_core.formats.dit import dit_report
-    from ..instructx_core.formats.quantised import dequantised
+    from ..instructx_core.formats.layouts.dit import dit_report
 
     with open_kiwi_dit(path) as stored:
         dit_report(stored).log()

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
-from . import host
-from .schema import DTYPES, Encoder, schema, weight_inputs
+from .parts import host
+from .parts.schema import DTYPES, Encoder, schema, weight_inputs
 
 if TYPE_CHECKING:
     import torch
@@ -58,8 +58,8 @@ class InstructXLoadEncoder(io.ComfyNode):
 
     @classmethod
     def execute(cls, encoder: str, adapter: str, dtype: str = "auto", device: str = "auto") -> io.NodeOutput:
-        from ..instructx_core.formats.adapter import load_adapter
-        from .encoder_model import load
+        from ..instructx_core.formats.layouts.adapter import load_adapter
+        from .parts.encoder_model import load
 
         files = encoder_files(host.model_path(FOLDER, encoder))
         devices = host.encoder_devices(device)
@@ -83,7 +83,7 @@ def _safetensors(folder: str) -> list[str]:
 
 def encoder_choices() -> list[str]:
     """Names for the list: files as they are, the shards of one checkpoint as their folder, no vision tower alone."""
-    from ..instructx_core.formats.llama_cpp import is_projector
+    from ..instructx_core.formats.layouts.llama_cpp import is_projector
 
     names = {str(Path(name).parent.as_posix()) if _SHARD.search(name) else name for name in _safetensors(FOLDER)}
     names |= {name for name in host.gguf_files(FOLDER) if not is_projector(name)}
@@ -96,7 +96,7 @@ def encoder_files(path: Path) -> list[Path]:
     Raises InputError when a shard is missing, the folder holds none, or several files could be the vision tower.
     """
     from ..instructx_core.errors import InputError
-    from ..instructx_core.formats.llama_cpp import find_projector
+    from ..instructx_core.formats.layouts.llama_cpp import find_projector
 
     if path.is_file():
         tower = find_projector(path) if path.suffix.lower() == ".gguf" else None

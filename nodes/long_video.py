@@ -19,7 +19,7 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..instructx_core.long_video import (
+from ..instructx_core.editing.windows import (
     FADE,
     JOINS,
     SECONDS,
@@ -30,14 +30,12 @@ from ..instructx_core.long_video import (
     plan_windows,
     window_seed,
 )
-from .clip_files import Source, finish, new_folder, open_source, save_unfinished, write_part
 from .connector import InstructXConnector
-from .fitting import PAD
-from .host import progress_bar
-from .host_model import interruption, window_callback
-from .query_embeddings import InstructXQueryEmbeddings
-from .sampler import sample
-from .schema import (
+from .parts.clip_files import Source, finish, new_folder, open_source, save_unfinished, write_part
+from .parts.fitting import PAD
+from .parts.host import progress_bar
+from .parts.host_model import interruption, window_callback
+from .parts.schema import (
     encoder_input,
     instruction_input,
     make,
@@ -47,6 +45,8 @@ from .schema import (
     size_rule_input,
     vae_input,
 )
+from .query_embeddings import InstructXQueryEmbeddings
+from .sampler import sample
 from .source_reference import InstructXSourceReference
 
 if TYPE_CHECKING:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
-from .schema import Queries as QueriesWire
-from .schema import encoder_input, instruction_input, make, reference_inputs, schema, source_input
+from .parts.schema import Queries as QueriesWire
+from .parts.schema import encoder_input, instruction_input, make, reference_inputs, schema, source_input
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .encoder_model import LoadedEncoder
+    from .parts.encoder_model import LoadedEncoder
 
 logger = logging.getLogger("instructx")
 MODALITIES = ("auto", "image", "video")
@@ -99,7 +99,7 @@ class InstructXQueryEmbeddings(io.ComfyNode):
         **references: Tensor | None,
     ) -> io.NodeOutput:
         from ..instructx_core.encoder import inputs as core
-        from .media import read_clip, read_references
+        from .parts.media import read_clip, read_references
 
         clip, pictures, config = read_clip(source), read_references(references), encoder.config
         prepared = core.prepare_inputs(

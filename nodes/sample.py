@@ -12,7 +12,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .schema import schema
+from .parts.schema import schema
 
 ANY = "any"
 LONG_VIDEO = "long video"

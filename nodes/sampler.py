@@ -14,11 +14,11 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..instructx_core.errors import InputError
-from ..instructx_core.sigmas import flow_sigmas, shift_sigmas
-from .fitting import cut_back
-from .host_model import draw_noise, interruptible, run_sampler, scheduled_sigmas, with_shift
-from .model_patch import KEY, SOURCE_NODE, is_patched
-from .schema import OWN_SCHEDULE, sampling_inputs, schema
+from ..instructx_core.sampling.sigmas import flow_sigmas, shift_sigmas
+from .parts.fitting import cut_back
+from .parts.host_model import draw_noise, interruptible, run_sampler, scheduled_sigmas, with_shift
+from .parts.model_patch import KEY, SOURCE_NODE, is_patched
+from .parts.schema import OWN_SCHEDULE, sampling_inputs, schema
 
 
 class InstructXSampler(io.ComfyNode):

@@ -16,14 +16,14 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..instructx_core.errors import InputError
-from .fitting import LENGTH_RULES, PAD, Fitted, fit_reference, fit_source
-from .host_model import constant, interruptible, noise_shaped
-from .media import read_references
-from .model_patch import CONNECTOR_NODE, KEY, NO_NEGATIVE, REFERENCES, SOURCE, check_model, patch_model
-from .schema import make, reference_inputs, schema, size_rule_input, source_input, vae_input
+from .parts.fitting import LENGTH_RULES, PAD, Fitted, fit_reference, fit_source
+from .parts.host_model import constant, interruptible, noise_shaped
+from .parts.media import read_references
+from .parts.model_patch import CONNECTOR_NODE, KEY, NO_NEGATIVE, REFERENCES, SOURCE, check_model, patch_model
+from .parts.schema import make, reference_inputs, schema, size_rule_input, source_input, vae_input
 
 if TYPE_CHECKING:
-    from .encoder_model import Adapter
+    from .parts.encoder_model import Adapter
 
 logger = logging.getLogger("instructx")
 

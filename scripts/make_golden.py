@@ -5,8 +5,9 @@
     KIWI_PATH=kiwi PYTHONPATH=tf457 python scripts/make_golden.py           # writes tests/golden/kiwi_*.json
     KIWI_PATH=kiwi PYTHONPATH=tf457 python scripts/make_golden.py --check   # compares with what is stored
 
-CPU, fp32 where no other type is named. The weights and inputs are formulas (tests/core/kiwi_case.py); of the reference
-only its own functions run, with stand-ins for two packages that the run does not need. No code of it is kept here.
+CPU, fp32 where no other type is named. The weights and inputs are formulas (tests/support/kiwi_case.py); of the
+reference only its own functions run, with stand-ins for two packages that the run does not need. None of its code is
+kept here.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "core")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
 import kiwi_case as case  # noqa: E402
 import numpy as np  # noqa: E402

@@ -16,6 +16,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 ROOT = Path(__file__).resolve().parents[1]
 CORE = ROOT / "instructx_core"
+sys.path.insert(0, str(ROOT / "tests" / "support"))  # helper modules: tiny, nano, kiwi_case, registration
 HOST_LANE = (ROOT / "tests" / "comfyui", ROOT / "tests" / "nodes")
 
 
@@ -84,7 +85,7 @@ def load_helper() -> Callable[[str, str], ModuleType]:
 @pytest.fixture(scope="session")
 def random_pipe():
     """The whole pipeline at its smallest, randomly initialised; config.name is `tiny`."""
-    return _load("instructx_test_tiny", ROOT / "tests" / "core" / "tiny.py").pipeline()
+    return _load("instructx_test_tiny", ROOT / "tests" / "support" / "tiny.py").pipeline()
 
 
 @pytest.fixture(scope="session")

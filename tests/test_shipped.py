@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from instructx_core.edit import edit_file
+from instructx_core.editing.edit import edit_file
 from instructx_core.evaluation.shapes import EvalSettings, run_benchmark
 from instructx_core.media.files import read_image, write_image
 from instructx_core.shapes import sample, score

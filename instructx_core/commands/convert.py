@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from ..formats.convert import convert
-    from ..formats.identify import identify
+    from ..formats.telling.identify import identify
 
     options = {name: getattr(args, name) for name in ("lora", "strength", "layers", "encoder", "vae", "without_lora")}
     written = convert(args.source, args.target, args.to, **options)

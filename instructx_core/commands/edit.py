@@ -17,7 +17,7 @@ from .model import ProgressLine, add_model_arguments, add_sampling_arguments, lo
 from .speed import CHANGES_PIXELS, speed_lines
 
 if TYPE_CHECKING:
-    from ..media.paste import KeepOutside
+    from ..editing.paste import KeepOutside
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,7 +78,7 @@ def parse_window(text: str | None) -> dict[str, Any]:
 
 def window_options(args: argparse.Namespace) -> Any:
     """WindowOptions where one of their options was given, else None: edit_file's own rule. Raises InputError."""
-    from ..long_video.job import WindowOptions
+    from ..editing.windows.job import WindowOptions
 
     given = {name: getattr(args, name) for name in ("overlap", "context", "joins") if getattr(args, name) is not None}
     given |= {name: True for name in ("match_colour", "restart") if getattr(args, name)}
@@ -99,7 +99,7 @@ def add_robust_arguments(parser: argparse.ArgumentParser) -> None:
 
 def keep_outside(args: argparse.Namespace) -> KeepOutside | None:
     """--keep-outside and --feather. Raises InputError for a feather without a mask."""
-    from ..media.paste import AUTO, FEATHER, KeepOutside
+    from ..editing.paste import AUTO, FEATHER, KeepOutside
 
     if args.keep_outside is None:
         if args.feather is not None:
@@ -144,8 +144,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def run_one(args: argparse.Namespace) -> int:
-    from ..clip import limits_of
-    from ..edit import check_kind, check_request, edit_file
+    from ..editing.edit import check_kind, check_request, edit_file
+    from ..editing.one import limits_of
     from ..media.files import read_image, read_media
     from ..media.outputs import output_kind
     from ..speed.parallel import one_clip, place_of
@@ -204,8 +204,8 @@ JOB_OPTIONS = {"steps": int, "guidance": (int, float), "seed": int, "size": str,
 
 def run_list(args: argparse.Namespace) -> int:
     """Runs --jobs, tells each outcome as it comes and all of them at the end."""
-    from ..edit import edit_file
-    from ..jobs import Journal, model_key, read_jobs, run_jobs, summary
+    from ..editing.edit import edit_file
+    from ..editing.jobs import Journal, model_key, read_jobs, run_jobs, summary
     from ..speed.parallel import place_of, share
     from ..weights import SHIPPED
 

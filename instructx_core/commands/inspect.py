@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..formats.identify import identify
+    from ..formats.telling.identify import identify
 
     found = [identify(path) for path in args.path]
     if args.json:

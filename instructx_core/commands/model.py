@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..formats.files import PARTS
+from ..formats.layouts.files import PARTS
 from .speed import add_speed_arguments, apply_speed, loading_device
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def load(args: argparse.Namespace) -> InstructXPipeline:
         raise InputError(f"this installation has no shipped model ({SHIPPED}); reinstall instructx or give --model")
     from diffusers.utils import logging as diffusers_logging
 
-    from ..schedule import build_scheduler
+    from ..sampling.schedule import build_scheduler
 
     diffusers_logging.set_verbosity_error()
     device = pick_device(args.device)

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..formats.verify import verify
+    from ..formats.telling.verify import verify
 
     verdict = verify(args.folder, args.full)
     print("\n".join(verdict.lines(args.folder)))

@@ -16,7 +16,7 @@ from torch import nn
 
 from ..config import InstructXConfig, preset
 from ..denoiser import build_denoiser
-from ..encoder.instruction import EncoderInputs, build_encoder
+from ..encoder.model import EncoderInputs, build_encoder
 from ..geometry import dit_tokens, latent_frames, latent_size, mllm_grid
 from ..vae import build_vae
 from .cards import Card

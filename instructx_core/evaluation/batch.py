@@ -104,7 +104,7 @@ def _signed(frames_BFHWC: Tensor) -> Tensor:
 
 
 def _contexts(pipe: Any, samples: Sequence[Sample], source_BFHWC: Tensor, fps: float) -> tuple[Tensor, Tensor | None]:
-    from ..encoder.instruction import drop_instruction, prepare_inputs
+    from ..encoder.model import drop_instruction, prepare_inputs
 
     config = pipe.instructx_config
     references = None

@@ -6,9 +6,9 @@ kiwi and adapter know the layouts; lora adds LoRAs of the DiT; identify says wha
 
 from __future__ import annotations
 
-from .quantised import dequantised
-from .report import LoadReport
-from .source import open_source, open_sources
-from .tensor_source import TensorSource
+from .containers.opening import open_source, open_sources
+from .containers.quantised import dequantised
+from .containers.tensor_source import TensorSource
+from .telling.report import LoadReport
 
 __all__ = ["LoadReport", "TensorSource", "dequantised", "open_source", "open_sources"]

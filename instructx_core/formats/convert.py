@@ -22,21 +22,21 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .adapter import load_adapter, open_denoiser
-from .dit import dit_config, dit_tensors
-from .encoder import check_encoder, lora_layers, open_encoder
-from .encoder_weights import mllm_from_original
-from .identify import identify
-from .keymaps import dit_to_diffusers, dit_to_original, vae_to_diffusers, vae_to_original
-from .kiwi import is_folder
-from .lora import DitLora
-from .quantised import dequantised
-from .report import some
-from .source import open_source
-from .tensor_source import TORCH_DTYPES, TensorSource
-from .tensorfile import FLOATS, METADATA_KEY, read_weight, whole_folder
-from .vae import vae_config, vae_tensors
-from .writing import Piece, check_new, new_file, write_pieces
+from .containers.opening import open_source
+from .containers.quantised import dequantised
+from .containers.tensor_source import TORCH_DTYPES, TensorSource
+from .containers.tensorfile import FLOATS, METADATA_KEY, read_weight, whole_folder
+from .containers.writing import Piece, check_new, new_file, write_pieces
+from .layouts.adapter import load_adapter, open_denoiser
+from .layouts.dit import dit_config, dit_tensors
+from .layouts.encoder import check_encoder, lora_layers, open_encoder
+from .layouts.encoder_weights import mllm_from_original
+from .layouts.keymaps import dit_to_diffusers, dit_to_original, vae_to_diffusers, vae_to_original
+from .layouts.kiwi import is_folder
+from .layouts.lora import DitLora
+from .layouts.vae import vae_config, vae_tensors
+from .telling.identify import identify
+from .telling.report import some
 
 PLAIN = "BF16"  # what quantised tensors become
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"

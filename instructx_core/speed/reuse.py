@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..formats.source import open_source
+from ..formats.containers.opening import open_source
 from ..media.outputs import atomic_path
 from ..version import __version__
 

@@ -10,7 +10,7 @@ import torch
 
 from ..config import preset
 from ..pipeline import InstructXPipeline
-from ..schedule import build_scheduler
+from ..sampling.schedule import build_scheduler
 from ..weights import save_checkpoint
 from .recipes import Recipe
 from .start import started_from

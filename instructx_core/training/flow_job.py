@@ -11,7 +11,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ..schedule import flow_sigmas, shift_sigmas
+from ..sampling.schedule import flow_sigmas, shift_sigmas
 from . import rng
 from .objective import draw_sigma, loss_weight, noisy_latent, velocity_loss, velocity_target
 from .recipes import Recipe

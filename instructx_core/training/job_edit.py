@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from .. import shapes
 from ..config import InstructXConfig
 from ..denoiser import InstructXTransformer3DModel, build_denoiser
-from ..encoder.instruction import InstructXEncoder, build_encoder, prepare_inputs
+from ..encoder.model import InstructXEncoder, build_encoder, prepare_inputs
 from ..vae import build_vae, decode_latents, speed_up_single_frames
 from . import rng
 from .flow_job import Velocity, draw_bucket, euler, flow_loss, validation_loss

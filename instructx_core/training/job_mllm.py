@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from .. import shapes
 from ..config import InstructXConfig
-from ..encoder.instruction import build_encoder
+from ..encoder.model import build_encoder
 from ..encoder.positions import Segment, sequence_positions, temporal_step
 from ..encoder.prompt import merged_grid
 from ..encoder.tokenizer import encode_plain, token_id

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from .. import shapes
 from ..config import InstructXConfig
-from ..encoder.instruction import InstructXEncoder
+from ..encoder.model import InstructXEncoder
 from ..encoder.positions import Grid
 from ..encoder.vision import prepare_pictures
 from ..vae import encode_latents

@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import nn
 
 from ..denoiser import InstructXTransformer3DModel
-from ..encoder.instruction import InstructXEncoder
+from ..encoder.model import InstructXEncoder
 from ..errors import InputError
 
 

@@ -107,7 +107,9 @@ def pack_of_gguf() -> Path | None:
 @pytest.fixture(scope="module")
 def rehearsal(boot: Any, kinds: Any, load_helper: Any, pack_of_gguf: Any, tmp_path_factory: Any) -> Any:
     """host, models (its folder), small, run(graph) -> the picture, and want, the picture of the plain files."""
-    small = kinds.Small(tmp_path_factory.mktemp("small") / "model", load_helper("instructx_test_tiny", "core/tiny.py"))
+    small = kinds.Small(
+        tmp_path_factory.mktemp("small") / "model", load_helper("instructx_test_tiny", "support/tiny.py")
+    )
     host = boot(files=(pack_of_gguf,) if pack_of_gguf else ())
     lay_out(small, host.base / "models")
     run = ready(host)
@@ -261,7 +263,7 @@ def test_wan22_of_48_channels(boot: Any, kinds: Any, load_helper: Any, tmp_path_
     """The layout of the public 5B model. The host builds the VAE of Wan2.2 in its own widths only: 1.4 GB of it."""
     config = dataclasses.replace(kinds.small_kiwi(48), vae=kiwi_5b().vae)
     root = tmp_path_factory.mktemp("wan22") / "model"
-    small = kinds.Small(root, load_helper("instructx_test_tiny", "core/tiny.py"), config)
+    small = kinds.Small(root, load_helper("instructx_test_tiny", "support/tiny.py"), config)
     host = boot()
     lay_out_parts(small, host.base / "models")
     run = ready(host)

@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from instructx_core.config import InstructXConfig, LoraConfig, MllmConfig, VisionConfig, kiwi_5b
-from instructx_core.formats.keymaps import dit_to_diffusers, vae_to_diffusers
-from instructx_core.formats.tensorfile import METADATA_KEY
+from instructx_core.formats.containers.tensorfile import METADATA_KEY
+from instructx_core.formats.layouts.keymaps import dit_to_diffusers, vae_to_diffusers
 
 SHARD = "{}-{:05d}-of-00002.safetensors"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -57,7 +57,7 @@ class Small:
     """The model in the shipped layout at `root`, and writers of the other layouts. States are in bf16."""
 
     def __init__(self, root: Path, tiny: ModuleType, config: InstructXConfig | None = None) -> None:
-        """tiny: tests/core/tiny.py."""
+        """tiny: tests/support/tiny.py."""
         from instructx_core.weights import save_checkpoint
 
         self.config = config or small_kiwi()

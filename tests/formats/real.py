@@ -11,7 +11,7 @@ import functools
 import torch
 
 from instructx_core.config import InstructXConfig, kiwi_5b, paper_14b
-from instructx_core.formats.keymaps import dit_to_original, vae_to_original
+from instructx_core.formats.layouts.keymaps import dit_to_original, vae_to_original
 
 Entries = dict[str, tuple[str, tuple[int, ...]]]
 

@@ -18,8 +18,8 @@ from instructx_core.config import kiwi_5b, paper_14b
 from instructx_core.errors import InputError
 from instructx_core.formats import dequantised, open_source
 from instructx_core.formats.convert import convert
-from instructx_core.formats.identify import identify
-from instructx_core.formats.keymaps import dit_to_diffusers, dit_to_original, vae_to_diffusers, vae_to_original
+from instructx_core.formats.layouts.keymaps import dit_to_diffusers, dit_to_original, vae_to_diffusers, vae_to_original
+from instructx_core.formats.telling.identify import identify
 
 SIZES = ("1.3B", "14B", "5B")
 
@@ -196,7 +196,7 @@ def test_a_lora_of_another_model_changes_nothing(narrow_dit, tmp_path: Path) -> 
 
 def test_lora_of_an_adapter_is_merged_into_qwen(random_checkpoint: Path, tmp_path: Path) -> None:
     """Qwen with the LoRA in it and the adapter without give the same encoder as the two as they were."""
-    from instructx_core.formats.encoder_weights import adapter_config, read_adapter
+    from instructx_core.formats.layouts.encoder_weights import adapter_config, read_adapter
     from instructx_core.weights import load_encoder
 
     qwen, adapter = (next((random_checkpoint / f).glob("*")) for f in ("text_encoders", "model_patches"))

@@ -18,7 +18,7 @@ from small import PACKED, llama_cpp_pair, packed
 
 from instructx_core.cli import main
 from instructx_core.formats.convert import convert
-from instructx_core.formats.verify import verify
+from instructx_core.formats.telling.verify import verify
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +28,15 @@ def models(load_helper) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def small(models: ModuleType, load_helper, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return models.Small(tmp_path_factory.mktemp("small") / "model", load_helper("instructx_test_tiny", "core/tiny.py"))
+    return models.Small(
+        tmp_path_factory.mktemp("small") / "model", load_helper("instructx_test_tiny", "support/tiny.py")
+    )
 
 
 @pytest.fixture(scope="module")
 def wide(models: ModuleType, load_helper, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """48 channels, the VAE of Wan2.2: the layout of TI2V-5B."""
-    tiny = load_helper("instructx_test_tiny", "core/tiny.py")
+    tiny = load_helper("instructx_test_tiny", "support/tiny.py")
     return models.Small(tmp_path_factory.mktemp("wide") / "model", tiny, models.small_kiwi(48))
 
 

@@ -36,7 +36,7 @@ def comfy(load_helper: Callable[[str, str], ModuleType]) -> Path:
 
 @pytest.fixture(scope="session")
 def pack(comfy: Path, root: Path) -> Callable[[str], ModuleType]:
-    """pack("nodes.media") -> that module of the pack."""
+    """pack("nodes.parts.media") -> that module of the pack."""
     if PACK not in sys.modules:
         spec = importlib.util.spec_from_file_location(
             PACK, root / "__init__.py", submodule_search_locations=[str(root)]
@@ -55,7 +55,7 @@ def dit(comfy: Path, load_helper: Callable[[str, str], ModuleType]) -> ModuleTyp
 
 @pytest.fixture(scope="session")
 def patching(pack: Callable[[str], ModuleType]) -> ModuleType:
-    return pack("nodes.model_patch")
+    return pack("nodes.parts.model_patch")
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def vae(comfy: Path, shipped: Path) -> Any:
 def conditioning(pack: Callable[[str], ModuleType]) -> Callable[..., Any]:
     """conditioning(model, given, context) -> CONDITIONING as Source and Reference makes it."""
     attach = pack("nodes.source_reference").attach
-    shaped = pack("nodes.host_model").noise_shaped
+    shaped = pack("nodes.parts.host_model").noise_shaped
 
     def make(model: Any, given: Any, context: Tensor | None = None) -> Any:
         references = given.references

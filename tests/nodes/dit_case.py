@@ -16,7 +16,7 @@ from torch import Tensor
 
 from instructx_core.config import DenoiserConfig, InstructXConfig, tiny
 from instructx_core.denoiser import build_denoiser
-from instructx_core.formats.keymaps import dit_to_original
+from instructx_core.formats.layouts.keymaps import dit_to_original
 
 DIM, LENGTH = 256, 5
 OWN = {"source_embedder": "own", "source_scale": "sigma", "reference_embedder": "own"}

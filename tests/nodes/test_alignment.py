@@ -33,7 +33,7 @@ def test_in_place(
     pack: Callable[[str], ModuleType], load_helper: Callable[[str, str], ModuleType], vaes: Any, height: int,
     width: int, frames: int, rule: str,
 ) -> None:  # fmt: skip
-    registration = load_helper("instructx_test_registration", "registration.py")
+    registration = load_helper("instructx_test_registration", "support/registration.py")
     fitting, source, sampler = (pack(f"nodes.{name}") for name in ("fitting", "source_reference", "sampler"))
     host, own = vaes
     picture = registration.blobs(height, width)

@@ -26,7 +26,7 @@ def made(case: ModuleType, pack: Callable[[str], ModuleType]) -> tuple[Any, Any]
     """(MODEL of the host, patched for InstructX; tensors of a forward)."""
     config = case.config_of()
     wan = case.Case(config)
-    return pack("nodes.model_patch").patch_model(wan.load(), wan.adapter), case.draw(config)
+    return pack("nodes.parts.model_patch").patch_model(wan.load(), wan.adapter), case.draw(config)
 
 
 def options(model: Any) -> dict[str, Any]:

@@ -23,9 +23,9 @@ def load(pack: Callable[[str], ModuleType], random_checkpoint: Path) -> Callable
     cpu = torch.device("cpu")
     files = [random_checkpoint / "text_encoders" / name]
     adapter = random_checkpoint / "model_patches" / name
-    return lambda: pack("nodes.encoder_model").load(
+    return lambda: pack("nodes.parts.encoder_model").load(
         files,
-        pack("instructx_core.formats.adapter").load_adapter(adapter, text_encoder=files),
+        pack("instructx_core.formats.layouts.adapter").load_adapter(adapter, text_encoder=files),
         random_checkpoint / "tokenizer.json",
         torch.float32,
         (cpu, cpu),
@@ -67,14 +67,14 @@ def test_casting_layers_change_nothing(
     pack: Callable[[str], ModuleType], load_helper: Callable[[str, str], ModuleType], dtype: torch.dtype
 ) -> None:
     """Bit-equal before and after the classes are swapped; and every layer can be offloaded."""
-    small = load_helper("instructx_test_tiny", "core/tiny.py").small_config()
+    small = load_helper("instructx_test_tiny", "support/tiny.py").small_config()
     config = pack("instructx_core.config").InstructXConfig.from_json(small.to_json())
     encoder = pack("instructx_core.encoder.forward").PlainEncoder(config).to(dtype).eval().requires_grad_(False)
     inputs = pack("instructx_core.encoder.inputs").prepare_inputs(
-        load_helper("instructx_test_tiny", "core/tiny.py").tokenizer(), config, [INSTRUCTION], [frames(5)]
+        load_helper("instructx_test_tiny", "support/tiny.py").tokenizer(), config, [INSTRUCTION], [frames(5)]
     )
     want = encoder(inputs.to("cpu", dtype))
-    pack("nodes.encoder_model").castable(encoder)
+    pack("nodes.parts.encoder_model").castable(encoder)
     assert torch.equal(encoder(inputs.to("cpu", dtype)), want)
     for layer in encoder.modules():
         if list(layer.parameters(recurse=False)) and not isinstance(layer, nn.ParameterDict):
@@ -83,7 +83,7 @@ def test_casting_layers_change_nothing(
 
 def test_unknown_layer_is_refused(pack: Callable[[str], ModuleType], comfy: Path) -> None:
     with pytest.raises(TypeError, match="0 is a GroupNorm, a layer this pack cannot offload"):
-        pack("nodes.encoder_model").castable(nn.Sequential(nn.GroupNorm(1, 4)))
+        pack("nodes.parts.encoder_model").castable(nn.Sequential(nn.GroupNorm(1, 4)))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5], ids=["novram", "half"])
@@ -100,7 +100,7 @@ def test_partial_load_is_bit_equal(
     flagged = [m for m in patcher.model.modules() if hasattr(m, "prev_comfy_cast_weights")]
     assert patcher.model.model_lowvram and len(flagged) > 10
     assert patcher.loaded_size() <= share * patcher.model_size()
-    monkeypatch.setattr(pack("nodes.host"), "load_models", lambda *_: None)  # keep the partial state
+    monkeypatch.setattr(pack("nodes.parts.host"), "load_models", lambda *_: None)  # keep the partial state
     assert torch.equal(context(pack, loaded, count=5), want)
 
 
@@ -122,7 +122,7 @@ def test_host_patches_apply_when_offloaded(
     patched.detach()
     patched.patch_model(patched.load_device, lowvram_model_memory=0.1)
     with monkeypatch.context() as held:
-        held.setattr(pack("nodes.host"), "load_models", lambda *_: None)
+        held.setattr(pack("nodes.parts.host"), "load_models", lambda *_: None)
         torch.testing.assert_close(context(pack, loaded), full, rtol=0, atol=1e-6)
     patched.detach()
     loaded.patcher = own
@@ -175,7 +175,7 @@ def test_own_embedders_travel_in_the_adapter(pack: Callable[[str], ModuleType], 
 def test_old_transformers_is_named(pack: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch) -> None:
     import importlib.metadata
 
-    model = pack("nodes.encoder_model")
+    model = pack("nodes.parts.encoder_model")
     for version in ("4.57.0", "5.0.0rc1", "10.1"):
         monkeypatch.setattr(importlib.metadata, "version", lambda name, version=version: version)
         model.check_transformers()

@@ -209,7 +209,7 @@ def test_comfyui_gguf_reads_the_same_from_these_files(
     with safe_open(str(models / "text_encoders" / NAME), framework="pt") as handle:
         path = small.llama_cpp_pair(models / "text_encoders", {key: handle.get_tensor(key) for key in handle.keys()})
     theirs = gguf_pack("loader").gguf_clip_loader(str(path))
-    with pack("instructx_core.formats.encoder").open_encoder(path) as ours:
+    with pack("instructx_core.formats.layouts.encoder").open_encoder(path) as ours:
         parts = {key for key in theirs if ".attn_" in key}  # of q, k and v, which it leaves beside the whole
         assert set(ours.keys()) == set(theirs) - parts
         for key in ours.keys():
@@ -288,7 +288,7 @@ def test_dropped_instruction(pack: Callable[[str], ModuleType], load: Callable[.
 
 
 def test_pictures_are_read_as_the_host_shows_them(pack: Callable[[str], ModuleType], caplog: Any) -> None:
-    media = pack("nodes.media")
+    media = pack("nodes.parts.media")
     levels = torch.arange(256, dtype=torch.uint8).view(1, 16, 16, 1).repeat(1, 1, 1, 3)
     assert torch.equal(media.to_uint8(levels.float() / 255, "source"), levels)
     rgba = torch.cat([levels.float() / 255, torch.zeros(1, 16, 16, 1)], dim=-1)

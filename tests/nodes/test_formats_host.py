@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from instructx_core.errors import InputError
-from instructx_core.formats.dit import read_dit
-from instructx_core.formats.encoder_weights import EMBEDDERS
-from instructx_core.formats.keymaps import dit_to_original, vae_to_original
-from instructx_core.formats.tensorfile import empty_parameters
+from instructx_core.formats.containers.tensorfile import empty_parameters
+from instructx_core.formats.layouts.dit import read_dit
+from instructx_core.formats.layouts.encoder_weights import EMBEDDERS
+from instructx_core.formats.layouts.keymaps import dit_to_original, vae_to_original
 
 pytestmark = pytest.mark.comfyui
 
@@ -89,7 +89,7 @@ def test_a_lora_changes_what_the_host_changes(comfy, case, files, tmp_path):
     from comfy.sd import load_lora_for_models
     from comfy.utils import load_torch_file
 
-    from instructx_core.formats.lora import apply_lora
+    from instructx_core.formats.layouts.lora import apply_lora
 
     generator = torch.Generator().manual_seed(0)
     for start, dot in (("diffusion_model.", "."), ("lora_unet_", "_")):

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from instructx_core.formats.keymaps import dit_to_diffusers
+from instructx_core.formats.layouts.keymaps import dit_to_diffusers
 
 pytestmark = pytest.mark.comfyui
 

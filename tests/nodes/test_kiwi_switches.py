@@ -16,7 +16,7 @@ KIWI = {"source_embedder": "own", "source_scale": "sigma", "reference_embedder":
 
 
 def patched(pack: Callable[[str], ModuleType], case: Any) -> Any:
-    return pack("nodes.model_patch").patch_model(case.load(), case.adapter)
+    return pack("nodes.parts.model_patch").patch_model(case.load(), case.adapter)
 
 
 @torch.no_grad()

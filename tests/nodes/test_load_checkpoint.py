@@ -16,7 +16,9 @@ from torch import Tensor
 @pytest.fixture(scope="module")
 def small(load_helper, tmp_path_factory: pytest.TempPathFactory) -> Any:
     models = load_helper("instructx_test_models", "formats/models.py")
-    return models.Small(tmp_path_factory.mktemp("small") / "model", load_helper("instructx_test_tiny", "core/tiny.py"))
+    return models.Small(
+        tmp_path_factory.mktemp("small") / "model", load_helper("instructx_test_tiny", "support/tiny.py")
+    )
 
 
 @pytest.fixture

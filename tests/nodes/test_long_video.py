@@ -36,7 +36,7 @@ def loaded(comfy: Any, pack: Callable[[str], ModuleType], shipped: Any) -> Any:
 
     files = {folder: next((shipped / folder).glob("*.safetensors")) for folder in ("vae", "diffusion_models")}
     name = files["vae"].name
-    pack("nodes.host").register_shipped_models()
+    pack("nodes.parts.host").register_shipped_models()
     loader = pack("nodes.load_encoder").InstructXLoadEncoder
     (encoder,) = loader.execute(encoder=name, adapter=name, dtype="fp32", device="cpu").args
     model = sd.load_diffusion_model(str(files["diffusion_models"]), model_options={"dtype": torch.float32})
@@ -152,8 +152,8 @@ def test_same_as_the_library(
     module: ModuleType, loaded: Any, video: Any, shipped: Any, tmp_path: Path, joins: str
 ) -> None:
     """Same seed, same windows: the same clip up to rounding, which 8-bit hand-over and H.264 make larger (0.15)."""
-    from instructx_core.edit import edit_file
-    from instructx_core.long_video.job import WindowOptions
+    from instructx_core.editing.edit import edit_file
+    from instructx_core.editing.windows.job import WindowOptions
     from instructx_core.media.files import read_media
     from instructx_core.weights import load_pipeline
 

@@ -25,7 +25,7 @@ KIWI = {"source_embedder": "own", "source_scale": "sigma", "reference_embedder":
 
 @pytest.fixture(scope="module")
 def guard(pack: Callable[[str], ModuleType]) -> ModuleType:
-    return pack("nodes.guard")
+    return pack("nodes.parts.guard")
 
 
 @pytest.fixture(scope="module")

@@ -50,7 +50,7 @@ class Both:
 
 @pytest.fixture(scope="module")
 def shipped_both(comfy: Any, pack: Callable[[str], ModuleType], shipped: Path) -> Both:
-    pack("nodes.host").register_shipped_models()
+    pack("nodes.parts.host").register_shipped_models()
     return Both(pack, shipped)
 
 
@@ -93,7 +93,7 @@ def random_both(
 
     from instructx_core.weights import save_checkpoint
 
-    helper = load_helper("instructx_test_tiny", "core/tiny.py")
+    helper = load_helper("instructx_test_tiny", "support/tiny.py")
 
     @functools.cache
     def make(profile: str) -> Both:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from instructx_core.errors import InputError
 from instructx_core.formats import dequantised, open_source
-from instructx_core.formats.keymaps import dit_to_diffusers
+from instructx_core.formats.layouts.keymaps import dit_to_diffusers
 
 pytestmark = pytest.mark.comfyui
 

@@ -58,7 +58,7 @@ def test_schema(node: ModuleType) -> None:
 
 def test_own_schedule_is_the_pipelines(node: ModuleType) -> None:
     from instructx_core.config import tiny
-    from instructx_core.schedule import build_scheduler, start
+    from instructx_core.sampling.schedule import build_scheduler, start
 
     config = tiny()
     scheduler = build_scheduler(config)

@@ -24,7 +24,7 @@ def node(pack: Callable[[str], ModuleType]) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def fitting(pack: Callable[[str], ModuleType]) -> ModuleType:
-    return pack("nodes.fitting")
+    return pack("nodes.parts.fitting")
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_schema(node: ModuleType) -> None:
 def test_latents_are_the_librarys(node: ModuleType, model: Any, case: Any, vae: Any, shipped: Any) -> None:
     """Source, normalised for the DiT, and the references as the host will normalise them."""
     from instructx_core.config import InstructXConfig
-    from instructx_core.formats.tensorfile import read_config
+    from instructx_core.formats.containers.tensorfile import read_config
     from instructx_core.media.pixels import pad_reference, to_signed
     from instructx_core.vae import encode_latents
     from instructx_core.weights import load_vae

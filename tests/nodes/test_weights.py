@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from instructx_core.formats.keymaps import dit_to_diffusers
+from instructx_core.formats.layouts.keymaps import dit_to_diffusers
 
 pytestmark = pytest.mark.comfyui
 

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 
 from instructx_core.cli import main
-from instructx_core.edit import edit_file
+from instructx_core.editing.edit import edit_file
+from instructx_core.editing.paste import KeepOutside
 from instructx_core.errors import InputError
 from instructx_core.media.files import read_media, write_video
-from instructx_core.media.paste import KeepOutside
 
 RNG = np.random.default_rng(0)
 

@@ -27,11 +27,11 @@ import torch
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "core")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
 import tiny  # noqa: E402
 
-from instructx_core import edit  # noqa: E402
+from instructx_core.editing import edit  # noqa: E402
 from instructx_core.errors import InputError  # noqa: E402
 from instructx_core.media.files import write_image, write_video  # noqa: E402
 

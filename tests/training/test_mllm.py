@@ -17,7 +17,7 @@ from instructx_core.training.recipes import Recipe
 from instructx_core.training.tiny_recipes import tiny_mllm_words
 from instructx_core.weights import SHIPPED
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from nano import FAST, nano
 
 

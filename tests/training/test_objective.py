@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from instructx_core.schedule import flow_sigmas, shift_sigmas
+from instructx_core.sampling.schedule import flow_sigmas, shift_sigmas
 from instructx_core.training.objective import (
     bell_weight,
     draw_sigma,

@@ -12,7 +12,7 @@ import torch
 
 from instructx_core.config import paper_14b, tiny
 from instructx_core.denoiser import build_denoiser
-from instructx_core.encoder.instruction import build_encoder
+from instructx_core.encoder.model import build_encoder
 from instructx_core.errors import InputError
 from instructx_core.training.job_edit import EditJob, pool_rows
 from instructx_core.training.pools import edit_sample
@@ -21,7 +21,7 @@ from instructx_core.training.tiny_recipes import RECIPES
 from instructx_core.training.trainable import groups, select
 from instructx_core.training.trainer import Bucket, Trainer
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from nano import nano, nano_stage1, nano_stage2
 
 

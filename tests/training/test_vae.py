@@ -24,7 +24,7 @@ from instructx_core.training.trainer import Trainer
 from instructx_core.weights import SHIPPED as SHIPPED_FOLDER
 from instructx_core.weights import load_pipeline
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from nano import FAST, nano
 
 

@@ -1,0 +1,1 @@
+"""Everything between a file and a file: request, look, an edit of one piece or in windows, jobs, report."""

@@ -1,0 +1,136 @@
+"""Finished windows on disk, beside the output: a long edit that was killed goes on at the next window.
+
+    .edited.mp4.windows/  0000.mp4 0001.mp4 ...  finished windows, as they will stand in the result
+                          state.safetensors      edited tail, shared context; metadata: what was asked for, what is done
+
+A window counts once the state says so, and the state is replaced whole, so a kill at any point leaves a usable folder.
+What was asked for is stored by content (digests of files and weights): work of another edit is never mixed in.
+Legend: O frames of overlap, H W pixels, L tokens, D width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ...errors import InputError
+from ...media.outputs import atomic_path
+
+if TYPE_CHECKING:
+    from ...pipeline import InstructXPipeline
+
+METADATA_KEY = "instructx_windows"
+SAMPLED = 64  # values of each parameter that its fingerprint reads
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Saved:
+    """What is known after `done` windows. joins: (mean change of the shared frames, drift R, G, B) of each, of 255."""
+
+    done: int = 0
+    tail_OHWC: np.ndarray | None = None
+    contexts: tuple[Tensor, Tensor | None] | None = None
+    joins: tuple[tuple[float, float, float, float], ...] = ()
+
+
+class Windows:
+    """The folder of one long edit. request: everything that decides the result, by name, as JSON values."""
+
+    def __init__(self, output: Path, request: Mapping[str, Any]) -> None:
+        self.folder = output.with_name(f".{output.name}.windows")
+        self.request = json.loads(json.dumps(dict(request)))
+        self.state = self.folder / "state.safetensors"
+
+    def part(self, index: int) -> Path:
+        """The file of one window."""
+        return self.folder / f"{index:04d}.mp4"
+
+    def open(self, restart: bool = False) -> Saved:
+        """Makes the folder, or reads what an earlier run of the same edit left in it; restart: begin anew.
+
+        Raises InputError when the folder holds another edit, or cannot be read or made.
+        """
+        if restart:
+            self.remove()
+        try:
+            self.folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{self.folder}: cannot be made ({error.strerror}); choose another output") from None
+        if not self.state.exists():
+            return Saved()
+        try:
+            with safe_open(self.state, framework="pt") as file:
+                told = json.loads(file.metadata()[METADATA_KEY])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}
+            saved, request = _saved(told, tensors), told["request"]
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{self.state}: cannot be read ({error}); delete the folder or restart the edit") from None
+        differ = sorted(name for name in {*request, *self.request} if request.get(name) != self.request.get(name))
+        if differ:
+            raise InputError(
+                f"{self.folder} holds {saved.done} finished windows of another edit ({', '.join(differ)} differ); "
+                "restart (--restart) to throw them away, or choose another output"
+            )
+        missing = [index for index in range(saved.done) if not self.part(index).is_file()]
+        if missing:
+            raise InputError(f"{self.part(missing[0])} is gone; restart (--restart) to edit all windows again")
+        return saved
+
+    def save(self, saved: Saved) -> None:
+        """Replaces the state, once the parts it counts are written."""
+        contexts = dict(zip(("context", "negative"), saved.contexts or (), strict=False))
+        tensors = {name: part.cpu().contiguous() for name, part in contexts.items() if part is not None}
+        if saved.tail_OHWC is not None:
+            tensors["tail"] = torch.from_numpy(saved.tail_OHWC)
+        told = {"request": self.request, "done": saved.done, "joins": saved.joins}
+        with atomic_path(self.state) as temporary:
+            save_file(tensors, temporary, {METADATA_KEY: json.dumps(told)})
+
+    def remove(self) -> None:
+        """Deletes the folder and everything in it."""
+        shutil.rmtree(self.folder, ignore_errors=not self.folder.exists())
+
+
+def _saved(told: dict[str, Any], tensors: dict[str, Tensor]) -> Saved:
+    context = tensors.get("context")
+    return Saved(
+        int(told["done"]), tensors["tail"].numpy() if "tail" in tensors else None,
+        None if context is None else (context, tensors.get("negative")),
+        tuple((a, r, g, b) for a, r, g, b in told["joins"]),
+    )  # fmt: skip
+
+
+def picture_digest(picture_HWC: np.ndarray) -> str:
+    """SHA-256 of a picture's pixels and size."""
+    return hashlib.sha256(str(picture_HWC.shape).encode() + np.ascontiguousarray(picture_HWC).tobytes()).hexdigest()
+
+
+def model_digest(pipe: InstructXPipeline) -> str:
+    """Identifies weights and configuration: name, dtype, shape and 64 values spread over every parameter.
+
+    Cheap for any size, and different for any two trained models. Weights that are kept elsewhere (meta device) count by
+    name and shape only.
+    """
+    digest = hashlib.sha256(pipe.instructx_config.to_json().encode())
+    # Names with an underscore are notes of diffusers, one of them in the order of a set: another in every process.
+    scheduler = {name: value for name, value in pipe.scheduler.config.items() if not name.startswith("_")}
+    digest.update(json.dumps(scheduler, sort_keys=True, default=str).encode())
+    for component in (pipe.vae, pipe.transformer, pipe.encoder):
+        for name, weight in sorted(component.state_dict().items()):
+            digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
+            if weight.device.type != "meta" and weight.numel():
+                flat = weight.detach().reshape(-1)
+                places = torch.linspace(0, flat.numel() - 1, min(SAMPLED, flat.numel()), device=flat.device).long()
+                digest.update(flat[places].float().cpu().numpy().tobytes())
+    return digest.hexdigest()

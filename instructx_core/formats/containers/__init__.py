@@ -1,0 +1,1 @@
+"""Bytes on disk -> named tensors: safetensors, GGUF, shards, quantised numbers."""

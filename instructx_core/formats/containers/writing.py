@@ -1,0 +1,95 @@
+"""Writing a safetensors file tensor by tensor: the memory of one tensor, and the file appears whole or not at all.
+
+The header comes first in the format, so the type and shape of every Piece are known before any is read.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...errors import InputError
+from .tensor_source import TORCH_DTYPES
+
+_ALIGN = 8
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A tensor to come. kind: its type as the format names it; read: gives the tensor, called once, in order."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    read: Callable[[], Tensor]
+
+    @property
+    def bytes(self) -> int:
+        return TORCH_DTYPES[self.kind].itemsize * math.prod(self.shape)
+
+
+def check_new(path: Path) -> None:
+    """Raises InputError when something lies at `path` already, or its folder does not exist."""
+    if path.exists() or path.is_symlink():
+        raise InputError(f"{path} exists; nothing is overwritten, choose another name or remove it first")
+    if not path.parent.is_dir():
+        raise InputError(f"the folder {path.parent} does not exist; create it first")
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path` that becomes `path` only if the block succeeds. Raises InputError if it exists."""
+    check_new(path)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        check_new(path)
+        temporary.chmod(0o644)
+        temporary.rename(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_pieces(path: Path, pieces: Sequence[Piece], metadata: Mapping[str, str]) -> None:
+    """One safetensors file, largest alignment first as the format's own writer does it, flushed to the disk.
+
+    Raises InputError when the disk is full.
+    """
+    ordered = sorted(pieces, key=lambda piece: -TORCH_DTYPES[piece.kind].itemsize)
+    header: dict[str, object] = {"__metadata__": {"format": "pt", **metadata}}
+    position = 0
+    for piece in ordered:
+        end = position + piece.bytes
+        header[piece.name] = {"dtype": piece.kind, "shape": list(piece.shape), "data_offsets": [position, end]}
+        position = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _ALIGN)
+    try:
+        with path.open("wb") as file:
+            file.write(len(text).to_bytes(8, "little") + text)
+            for piece in ordered:
+                file.write(_bytes(piece))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise InputError(
+            f"{path.parent} cannot take {position / 1e9:.2f} GB ({error.strerror}); free some space"
+        ) from None
+
+
+def _bytes(piece: Piece) -> memoryview:
+    tensor = piece.read().detach().cpu().contiguous()
+    if tensor.dtype != TORCH_DTYPES[piece.kind] or tuple(tensor.shape) != piece.shape:
+        raise AssertionError(f"{piece.name}: announced {piece.kind} {piece.shape}, got {tensor.dtype} {tensor.shape}")
+    return memoryview(tensor.reshape(-1).view(torch.uint8).numpy())

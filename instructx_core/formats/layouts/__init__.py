@@ -1,0 +1,1 @@
+"""Names in public files -> ours: DiT, VAE, Qwen, adapter, Kiwi-Edit, LoRA."""

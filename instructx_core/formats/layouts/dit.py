@@ -1,0 +1,187 @@
+"""The Wan DiT from any file that artists have: original (ComfyUI) or diffusers names, wrapped or bare, whole or shards.
+
+A file of the DiT alone, or a checkpoint that holds it beside others under `model.diffusion_model.`. Sizes come from the
+shapes; a DiT of another kind (image-to-video, VACE, ...) is refused by name. Names and shapes are compared before any
+tensor is read; then one is read at a time, so a load needs the memory of its result and of one layer.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...config import DenoiserConfig, InstructXConfig
+from ...errors import InputError
+from ..containers.opening import open_source
+from ..containers.quantised import dequantised, number_format
+from ..containers.tensor_source import TensorSource
+from ..containers.tensorfile import check_names, name_all, read_weight
+from ..telling.identify_base import dit_name, dit_sizes
+from ..telling.identity import bare_dit
+from ..telling.report import LoadReport
+from .encoder_weights import EMBEDDERS, agree
+from .keymaps import dit_to_diffusers, dit_to_original, is_diffusers_dit
+from .known import DIT_SIZES, VARIANTS
+
+HEAD_DIM = 128  # of every public Wan
+LICENCE = "Wan weights: Apache-2.0"
+_FIRST = "patch_embedding.weight"
+
+
+def denoiser_name(key: str) -> str:
+    """Name in a file -> name in InstructXTransformer3DModel: original or diffusers spelling, wrapped or not."""
+    bare = bare_dit(key)
+    return bare if is_diffusers_dit(bare) else dit_to_diffusers(bare)
+
+
+def dit_tensors(source: TensorSource) -> tuple[dict[str, str], tuple[str, ...]]:
+    """(name in InstructXTransformer3DModel -> name in the file, names that are no part of the DiT).
+
+    Raises InputError when the file holds no Wan DiT, one of another kind, or unknown tensors.
+    """
+    keys = source.keys()
+    wrapped = [key for key in keys if bare_dit(key) != key]
+    own = wrapped or keys
+    shapes = {bare_dit(key): source.shape(key) for key in own}
+    _refuse_strangers(source, shapes)
+    _refuse_variant(source, shapes)
+    kept = set(own)
+    return name_all(source, own, denoiser_name), tuple(key for key in keys if key not in kept)
+
+
+def _refuse_strangers(source: TensorSource, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    architecture = source.metadata.get("general.architecture", "wan")
+    if architecture not in ("wan", "pig", "cow"):  # the last two: gguf-node's, for any model
+        raise InputError(f"{source.path.name} is a GGUF file of {architecture[:40]}, no Wan DiT; choose a Wan file")
+    if _FIRST not in shapes or not any(key.startswith("blocks.0.") for key in shapes):
+        raise InputError(
+            f"{source.path.name} holds no Wan DiT (no {_FIRST} and blocks); choose the diffusion model, a file "
+            "or folder (instructx inspect says what a file is)"
+        )
+
+
+def _refuse_variant(source: TensorSource, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    variant = next((title for mark, title in VARIANTS if any(re.search(mark, key) for key in shapes)), None)
+    sizes = dit_sizes(shapes)
+    into, out = sizes.get("in_channels"), sizes.get("out_channels")
+    if variant is None and out is not None and into != out and len(shapes[_FIRST]) == 5:
+        variant = f"image-to-video or control ({into} channels in, {out} out)"
+    if variant is not None:
+        raise InputError(
+            f"{source.path.name} is a Wan DiT for {variant}; InstructX works on the text-to-video model of the "
+            "same size"
+        )
+
+
+def dit_config(source: TensorSource) -> DenoiserConfig:
+    """Sizes of the DiT in a file, from its shapes; how source and reference enter stays at the defaults.
+
+    Raises InputError as dit_tensors does, and when tensors that tell a size are missing.
+    """
+    names, _ = dit_tensors(source)
+    shapes = {dit_to_original(name): source.shape(key) for name, key in names.items()}
+    sizes = dit_sizes(shapes)
+    try:
+        width, out = shapes["patch_embedding.bias"][0], sizes["out_channels"]
+        return DenoiserConfig(
+            dim=width,
+            ffn_dim=sizes["ffn_dim"],
+            num_layers=sizes["layers"],
+            num_heads=max(width // HEAD_DIM, 1),
+            in_channels=sizes["in_channels"] if len(shapes[_FIRST]) == 5 else out,  # a flattened one, see _unfold
+            out_channels=out,
+            freq_dim=shapes["time_embedding.0.weight"][1],
+            text_dim=shapes["text_embedding.0.weight"][1],
+        )
+    except (KeyError, IndexError, ValueError) as error:
+        raise InputError(f"{source.path.name} is an incomplete Wan DiT ({error}); download it again") from None
+
+
+def read_dit(
+    module: nn.Module,
+    path: str | Path | TensorSource,
+    config: InstructXConfig,
+    adapter: Mapping[str, Tensor] | None = None,
+    dtype: torch.dtype = torch.bfloat16,
+    device: str | torch.device = "cpu",
+) -> LoadReport:
+    """Weights of a Wan file and, for a profile with own embedders, of an adapter into `module`.
+
+    module: an InstructXTransformer3DModel built under empty_parameters(). path: a file, a folder, or a source, which is
+    closed afterwards. Norms, modulation and embedders stay fp32, as in diffusers. Raises InputError when the file is no
+    such DiT, or tensors do not fit or are not finite.
+    """
+    fp32 = set(getattr(module, "_keep_in_fp32_modules", None) or ())
+    with path if isinstance(path, TensorSource) else open_source(path) as stored:
+        agree(stored.path, config, ("denoiser",))
+        source = dequantised(stored)
+        names, ignored = dit_tensors(source)
+        own = {name: value for name, value in (adapter or {}).items() if name.startswith(EMBEDDERS)}
+        want = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+        shapes = {name: _unfold(source.shape(key), want.get(name)) for name, key in names.items()}
+        _check_sizes(source, shapes, config)
+        have = {**shapes, **{name: tuple(value.shape) for name, value in own.items()}}
+        check_names(source.path.name, _original(have), _original(want))
+        state = {name: value.to(device, torch.float32) for name, value in own.items()}
+        for name, key in names.items():
+            kept = torch.float32 if fp32 & set(name.split(".")) else dtype
+            state[name] = read_weight(source, key, device, kept).reshape(shapes[name])
+        module.load_state_dict(state, strict=True, assign=True)
+        return _report(stored, shapes, names, ignored)
+
+
+def dit_report(stored: TensorSource) -> LoadReport:
+    """The report of read_dit, for who reads the tensors another way. Raises InputError as dit_tensors does."""
+    names, ignored = dit_tensors(dequantised(stored))
+    return _report(stored, {name: stored.shape(key) for name, key in names.items()}, names, ignored)
+
+
+def _report(
+    stored: TensorSource, shapes: Mapping[str, tuple[int, ...]], names: Mapping[str, str], ignored: tuple[str, ...]
+) -> LoadReport:
+    sizes = dit_sizes(shapes)
+    public = (sizes["dim"], sizes["layers"], sizes["in_channels"]) in DIT_SIZES and sizes["dim"] >= 1536
+    return LoadReport(
+        files=stored.files,
+        kind=f"Wan DiT {dit_name(sizes)}, {number_format(stored)}",
+        consumed=tuple(names.values()),
+        ignored=ignored,
+        notes=(LICENCE,) if public else (),
+    )
+
+
+def _unfold(shape: tuple[int, ...], want: tuple[int, ...] | None) -> tuple[int, ...]:
+    """`want`, where `shape` is the same tensor as GGUF tools flatten it: without ones in front, or a convolution of
+    (out, in, t, h, w) as (out * in, t, h, w). Otherwise `shape`."""
+    if want is None or shape == want or math.prod(shape) != math.prod(want):
+        return shape
+    no_ones = tuple(n for n in shape if n > 1) == tuple(n for n in want if n > 1)
+    folded = len(want) == 5 and shape == (want[0] * want[1], *want[2:])
+    return want if no_ones or folded else shape
+
+
+def _original(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Messages use the spelling of Wan files."""
+    return {name if name.startswith(EMBEDDERS) else dit_to_original(name): value for name, value in values.items()}
+
+
+def _check_sizes(source: TensorSource, shapes: Mapping[str, tuple[int, ...]], config: InstructXConfig) -> None:
+    """One sentence for the DiT of another size, instead of a list of a thousand tensors."""
+    have = dit_sizes(shapes)
+    want = {
+        "dim": config.denoiser.dim,
+        "layers": config.denoiser.num_layers,
+        "in_channels": config.denoiser.in_channels,
+    }
+    if all(have.get(name) == want[name] for name in ("dim", "in_channels")):
+        return
+    theirs, ours = (
+        f"{dit_name(sizes)} (width {sizes.get('dim')}, {sizes.get('in_channels')} channels)" for sizes in (have, want)
+    )
+    raise InputError(f"{source.path.name} is a Wan DiT {theirs}, but {config.name} needs {ours}; choose that one")

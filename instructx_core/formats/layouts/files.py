@@ -1,0 +1,117 @@
+"""Where the files of one model lie: a folder in ComfyUI's layout, a Kiwi-Edit folder, or files given one by one.
+
+<folder>/diffusion_models/X.safetensors  the DiT, original Wan names: any Wan loader takes it
+         vae/X.safetensors               the VAE, original Wan names
+         text_encoders/X.safetensors     Qwen2.5-VL, names of its original repository (model.*, visual.*)
+         model_patches/X.safetensors     the adapter: queries, connector, own embedders, LoRA of the MLLM
+         tokenizer.json
+"""
+
+from __future__ import annotations
+
+import glob
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import InputError
+from . import kiwi
+from .adapter import holds_denoiser
+from .llama_cpp import is_projector
+
+FOLDERS = {
+    "denoiser": "diffusion_models",
+    "vae": "vae",
+    "text_encoder": "text_encoders",
+    "adapter": "model_patches",
+}
+SUFFIXES = (".safetensors", ".gguf")
+TOKENIZER_FILE = "tokenizer.json"
+PARTS = (*FOLDERS, "tokenizer")
+_WHAT = {
+    "denoiser": "the Wan DiT",
+    "vae": "the Wan VAE",
+    "text_encoder": "Qwen2.5-VL-3B with its vision tower",
+    "adapter": "an InstructX adapter or a Kiwi-Edit file",
+    "tokenizer": "tokenizer.json or the folder with Qwen's vocab.json and merges.txt",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointFiles:
+    """The four weight files and the tokenizer of one model, wherever they lie; folders of weights count as files.
+
+    adapter: a file of ours, or a Kiwi-Edit training file or folder. denoiser may be the same training file.
+    """
+
+    denoiser: Path
+    vae: Path
+    text_encoder: Path
+    adapter: Path
+    tokenizer: Path
+
+
+def find_files(source: str | Path | None, name: str | None = None, **given: str | Path | None) -> CheckpointFiles:
+    """The files of a model. given: parts (PARTS) that lie elsewhere; None where they do not.
+
+    source: a folder in ComfyUI's layout (`name` X is needed when a subfolder holds several), a Kiwi-Edit diffusers
+    folder, or an adapter file, whose other parts must be given; a Kiwi-Edit training file with the whole DiT needs no
+    denoiser. Raises InputError naming what is missing, ambiguous or unknown.
+    """
+    parts = {part: Path(path) for part, path in given.items() if path is not None}
+    unknown = sorted(set(parts) - set(PARTS))
+    if unknown:
+        raise InputError(f"{unknown[0]} is no part of a model; the parts are {', '.join(PARTS)}")
+    if source is not None:
+        root = Path(source)
+        if kiwi.is_folder(root):
+            parts = _of_kiwi(root) | parts
+        elif root.is_file():
+            parts = {"adapter": root} | parts
+        else:
+            parts = _of_ours(root, name, tuple(parts)) | parts
+    if "denoiser" not in parts and "adapter" in parts and holds_denoiser(parts["adapter"]) == "whole":
+        parts["denoiser"] = parts["adapter"]
+    if "tokenizer" not in parts and "text_encoder" in parts:
+        parts |= _tokenizer_beside(parts["text_encoder"])
+    missing = [part for part in PARTS if part not in parts]
+    if missing:
+        raise InputError(f"no {missing[0]} was given; give {missing[0]}=, {_WHAT[missing[0]]}")
+    return CheckpointFiles(**parts)
+
+
+def _of_kiwi(root: Path) -> dict[str, Path]:
+    folder = kiwi.read_folder(root)
+    return {
+        "denoiser": folder.transformer, "vae": folder.vae, "text_encoder": folder.text_encoder, "adapter": root,
+        "tokenizer": folder.tokenizer,
+    }  # fmt: skip
+
+
+def _of_ours(root: Path, name: str | None, given: tuple[str, ...]) -> dict[str, Path]:
+    if not root.is_dir():
+        raise InputError(f"no folder {root}; give a folder with {', '.join(FOLDERS.values())}")
+    found = {"tokenizer": root / TOKENIZER_FILE}
+    for part, sub in FOLDERS.items():
+        if part in given:
+            continue
+        stem = "*" if name is None else glob.escape(name)
+        files = sorted(file for suffix in SUFFIXES for file in (root / sub).glob(stem + suffix))
+        files = [file for file in files if not is_projector(file.name)]  # it belongs to the language model beside it
+        if not files:
+            raise InputError(
+                f"no {sub}/{name or '*'}.safetensors in {root}; a checkpoint needs one file in each of its folders"
+            )
+        if len(files) > 1:
+            names = ", ".join(file.stem for file in files)
+            raise InputError(f"{root / sub} holds several files ({names}); pick one with name=")
+        found[part] = files[0]
+    return found
+
+
+def _tokenizer_beside(text_encoder: Path) -> dict[str, Path]:
+    """tokenizer.json, or vocab.json with merges.txt, in the folder of Qwen's weights, as on the model hub."""
+    folder = text_encoder if text_encoder.is_dir() else text_encoder.parent
+    pair = (folder / "vocab.json", folder / "merges.txt")
+    if (folder / TOKENIZER_FILE).is_file() or all(file.is_file() for file in pair):
+        return {"tokenizer": folder}
+    return {}

@@ -1,0 +1,116 @@
+"""What a weight file or folder is, from its header alone: names, shapes, types, metadata; no tensor is read.
+
+`instructx inspect` prints it, `instructx verify` and `instructx convert` decide by it. The tests in KINDS are tried in
+order, the most specific first: an adapter also holds LoRA names, a Kiwi training file also holds a whole DiT.
+Expected shapes and counts of the public files: docs/first-run-with-real-weights.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from ..containers.opening import open_source
+from ..containers.tensor_source import TensorSource
+from ..layouts.known import FOREIGN
+from ..layouts.llama_cpp import is_projector_alone, with_hub_names
+from .identify_base import NO_TEXT, projector, qwen, say, wan_dit, wan_vae
+from .identify_extra import adapter, kiwi_training, lora
+from .identity import Header, Identity
+from .report import some
+
+KINDS: tuple[Callable[[Header], Identity | None], ...] = (adapter, kiwi_training, lora, wan_dit, wan_vae, qwen)
+MODEL_FOLDERS = ("diffusion_models", "vae", "text_encoders", "model_patches")
+KIWI_ENCODER = "mllm_encoder/diffusion_pytorch_model.safetensors"
+
+
+def identify(path: str | Path) -> Identity:
+    """What lies at `path`: a .safetensors or .gguf file, an index of shards, or a folder.
+
+    Raises InputError when nothing readable is there. A readable file of an unknown kind is Identity.kind "unknown".
+    """
+    path = Path(path)
+    if path.is_dir():
+        found = _folder(path)
+        if found is not None:
+            return found
+    with open_source(path) as source:
+        return identify_source(source)
+
+
+def identify_source(source: TensorSource) -> Identity:
+    """What an open source holds."""
+    if is_projector_alone(source):
+        return projector(Header(source))
+    named = with_hub_names(source)
+    header = Header(named)
+    if named is not source:
+        named.close()  # the tower's file too
+    for test in KINDS:
+        found = test(header)
+        if found is not None:
+            return found
+    return _foreign(header)
+
+
+def _foreign(header: Header) -> Identity:
+    for mark, kind, title, why in FOREIGN:
+        if any(re.search(mark, key) for key in header.shapes):
+            return header.identity(kind, f"{title}; {why}", (("numbers", header.numbers),))
+    first = some(list(header.shapes)) or "none"
+    facts = (("numbers", header.numbers if header.shapes else "none"), ("tensors", first))
+    return header.identity("unknown", "of no kind that InstructX knows", facts)
+
+
+# --- folders -------------------------------------------------------------------------------------------------------
+
+
+def _folder(root: Path) -> Identity | None:
+    """A folder that is more than one model's shards; None for those."""
+    if (root / "mllm_encoder").is_dir() and (root / "transformer").is_dir():
+        return _kiwi_folder(root)
+    held = [name for name in MODEL_FOLDERS if (root / name).is_dir()]
+    if "model_patches" in held or len(held) > 1:
+        return _models_folder(root, held)
+    if (root / "model_index.json").is_file():
+        parts = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and any(entry.glob("*.safetensors*")))
+        facts = (("parts", ", ".join(parts) or "none"),)
+        takers = tuple(f"instructx inspect {root.name}/{part}" for part in parts if part in ("transformer", "vae"))
+        return Identity(root, "diffusers-folder", "a diffusers pipeline", facts, (NO_TEXT,), takers)
+    return None
+
+
+def _kiwi_folder(root: Path) -> Identity:
+    """The parts one by one: a folder of another author may lack some."""
+    facts = {}
+    for part in ("transformer", "vae", "source_embedder", "ref_embedder"):
+        held = (root / part).is_dir() and any((root / part).glob("*.safetensors"))
+        facts[part] = identify(root / part).title if held else "missing"
+    queries, dim = {}, 0
+    if (root / KIWI_ENCODER).is_file():
+        with open_source(root / KIWI_ENCODER) as source:
+            shapes = Header(source).shapes
+        named = ((name, f"{name}_queries") for name in ("image", "video", "ref"))
+        queries = {name: shapes[key][0] for name, key in named if len(shapes.get(key, ())) == 2}
+        dim = (shapes.get("connector.2.weight") or (0,))[0]
+    facts["queries"] = say(queries) or "missing"
+    takers = (
+        "node Load Checkpoint (InstructX), folder in models/diffusers",
+        f"instructx convert {root.name} OUT.safetensors --to adapter | original",
+    )
+    values = {"queries": queries, "dim": dim}
+    return Identity(
+        root, "kiwi-folder", "Kiwi-Edit folder of diffusers", tuple(facts.items()), (NO_TEXT,), takers, values
+    )
+
+
+def _models_folder(root: Path, held: list[str]) -> Identity:
+    counted = {}
+    for name in held:
+        files = [p for p in (root / name).rglob("*") if p.suffix in (".safetensors", ".gguf") and p.is_file()]
+        counted[name] = len(files)
+    facts = tuple((name, f"{count} files" if count != 1 else "1 file") for name, count in counted.items())
+    missing = tuple(f"something in {name}" for name in MODEL_FOLDERS if not counted.get(name))
+    takers = (f"instructx verify {root}", *(() if missing else (f"instructx edit --model {root}",)))
+    return Identity(root, "models-folder", "a folder of models", facts, missing, takers, {"files": counted})

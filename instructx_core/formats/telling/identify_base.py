@@ -1,0 +1,154 @@
+"""Tests of identify for what InstructX builds on: the Wan DiT, the Wan VAE and Qwen2.5-VL.
+
+Each takes a Header and answers None when the file is something else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from ..layouts.known import DIT_SIZES, QWEN_SIZES, VARIANTS, vae_for
+from .identity import Header, Identity, bare_dit
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+NO_TEXT = "no T5: the connector takes the place of text prompts"
+ENCODER_BESIDE = "Qwen2.5-VL-3B with its vision tower (models/text_encoders)"
+_SIZE_PLACES = {  # size -> (tensor, axis, divided by), in either spelling
+    "dim": (("patch_embedding.weight", 0, 1),),
+    "in_channels": (("patch_embedding.weight", 1, 1),),
+    "out_channels": (("head.head.weight", 0, 4), ("proj_out.weight", 0, 4)),
+    "ffn_dim": (("blocks.0.ffn.0.weight", 0, 1), ("blocks.0.ffn.net.0.proj.weight", 0, 1)),
+}
+
+
+def dit_sizes(shapes: Shapes) -> dict[str, int]:
+    """dim, layers, in_channels, out_channels, ffn_dim of a Wan DiT by bare names; what these do not tell is absent."""
+    sizes = {
+        name: shapes[key][axis] // cells
+        for name, places in _SIZE_PLACES.items()
+        for key, axis, cells in places
+        if len(shapes.get(key, ())) > axis
+    }
+    layers = _layers(shapes, r"blocks\.(\d+)\.")
+    return sizes | ({"layers": layers} if layers else {})
+
+
+def _layers(shapes: Shapes, pattern: str) -> int:
+    found = map(re.compile(pattern).match, shapes)
+    return max((int(match[1]) + 1 for match in found if match), default=0)
+
+
+def dit_name(sizes: Mapping[str, int]) -> str:
+    """What the public models of these sizes are called."""
+    key = (sizes.get("dim", 0), sizes.get("layers", 0), sizes.get("in_channels", 0))
+    return DIT_SIZES.get(key, f"of no public size (width {key[0]}, {key[1]} layers, {key[2]} channels)")
+
+
+def say(values: Mapping[str, object]) -> str:
+    """ "image 256, video 512"."""
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def wan_dit(header: Header) -> Identity | None:
+    shapes = {bare_dit(key): shape for key, shape in header.shapes.items()}
+    original = "head.modulation" in shapes
+    diffusers = "scale_shift_table" in shapes and "condition_embedder.time_proj.weight" in shapes
+    if "patch_embedding.weight" not in shapes or not (original or diffusers):
+        return None
+    sizes = dit_sizes(shapes)
+    layout = "original" if original else "diffusers"
+    facts = (("layout", f"{layout} names"), ("numbers", header.numbers), ("sizes", say(sizes)), *header.config_fact)
+    values = {"layout": layout, **sizes}
+    variant = next((title for mark, title in VARIANTS if any(re.search(mark, key) for key in shapes)), None)
+    if variant is None and sizes.get("in_channels") != sizes.get("out_channels"):
+        variant = "image-to-video or control"
+    if variant is not None:
+        title = f"Wan DiT, {variant}: InstructX needs the text-to-video model"
+        return header.identity("wan-dit-variant", title, facts, values=values)
+    adapter = f"an adapter for width {sizes.get('dim')} (models/model_patches)"
+    needs = (vae_for(sizes.get("in_channels", 0)), ENCODER_BESIDE, adapter, NO_TEXT)
+    return header.identity("wan-dit", f"Wan DiT {dit_name(sizes)}", facts, needs, _takers(header, original), values)
+
+
+def _takers(header: Header, original: bool) -> tuple[str, ...]:
+    command = "instructx edit --model FOLDER, file in FOLDER/diffusion_models"
+    node = "node Load Diffusion Model, file in models/diffusion_models"
+    if header.gguf:
+        node = "node Unet Loader (GGUF) of the pack ComfyUI-GGUF"
+    elif not original:
+        node = f"nodes after instructx convert {header.path.name} OUT.safetensors --to original"
+    if not header.readable:
+        command = "not the library: it cannot read these numbers"
+    return node, command
+
+
+def wan_vae(header: Header) -> Identity | None:
+    shapes = header.shapes
+    original = "decoder.middle.0.residual.0.gamma" in shapes
+    if not original and "decoder.mid_block.resnets.0.norm1.gamma" not in shapes:
+        return None
+    first = shapes.get("decoder.conv1.weight" if original else "decoder.conv_in.weight", ())
+    channels = first[1] if len(first) > 1 else 0
+    nested = r"decoder\.upsamples\.\d+\.upsamples\.|decoder\.up_blocks\.\d+\.upsampler\."
+    version = "2.2" if any(re.match(nested, key) for key in shapes) else "2.1"
+    layout = "original" if original else "diffusers"
+    cells = f"{channels} channels, 1/{16 if version == '2.2' else 8} of the size, 1/4 of the frames"
+    facts = (("layout", f"{layout} names"), ("numbers", header.numbers), ("latent", cells), *header.config_fact)
+    node = "node Load VAE, file in models/vae"
+    if not original:
+        node = f"nodes after instructx convert {header.path.name} OUT.safetensors --to original"
+    return header.identity(
+        "wan-vae",
+        f"Wan VAE {version}",
+        facts,
+        (f"a Wan DiT of {channels} channels{' (2.2 TI2V-5B)' if channels == 48 else ''}",),
+        (node, "instructx edit --model FOLDER, file in FOLDER/vae"),
+        {"layout": layout, "channels": channels, "version": version},
+    )
+
+
+def qwen(header: Header) -> Identity | None:
+    shapes = header.shapes
+    table = next((shape for key, shape in shapes.items() if key.endswith("embed_tokens.weight")), ())
+    layers = _layers(shapes, r"model\.(?:language_model\.)?layers\.(\d+)\.")
+    biased = any(key.endswith("layers.0.self_attn.q_proj.bias") for key in shapes)  # Qwen3 and Llama have none
+    if len(table) != 2 or not layers or not biased:
+        return None
+    tower = any(re.match(r"(model\.)?visual\.blocks\.0\.mlp\.gate_proj\.", key) for key in shapes)
+    older = any(re.match(r"(model\.)?visual\.blocks\.0\.mlp\.fc1\.", key) for key in shapes)
+    newer = any(key.startswith("model.language_model.") for key in shapes)
+    layout = "llama.cpp" if header.llama_cpp else "transformers since 4.52" if newer else "the original repository"
+    width, size = table[1], QWEN_SIZES.get(table[1], f"of width {table[1]}")
+    facts = (
+        ("layout", f"names of {layout}"),
+        ("numbers", header.numbers),
+        ("sizes", f"width {width}, {layers} layers, vocabulary {table[0]}"),
+        ("vision tower", "yes" if tower or older else "no"),
+        *header.config_fact,
+    )
+    values = {"hidden_size": width, "layers": layers, "vision": tower}
+    wrong = None
+    if older:
+        wrong = ("qwen-other", f"Qwen2-VL {size}: the adapters need Qwen2.5-VL")
+    elif not tower:
+        lack = "its mmproj file belongs beside it" if header.llama_cpp else "it cannot see the source"
+        wrong = ("qwen-text", f"Qwen2.5 {size} without its vision tower: {lack}")
+    elif width in (3584, 5120, 8192):
+        wrong = ("qwen-other", f"Qwen2.5-VL {size}: the adapters need 3B")
+    if wrong is not None:
+        return header.identity(*wrong, facts, values=values)
+    takers = (
+        "node Load Encoder (InstructX), file in models/text_encoders",
+        "instructx edit --model FOLDER, file in FOLDER/text_encoders",
+    )
+    needs = ("an adapter (models/model_patches)", "a Wan DiT and its VAE")
+    return header.identity("qwen2.5-vl", f"Qwen2.5-VL {size}", facts, needs, takers, values)
+
+
+def projector(header: Header) -> Identity:
+    """The mmproj file of llama.cpp by itself."""
+    facts, needs = (("numbers", header.numbers),), ("the language model's .gguf in the same folder",)
+    takers = ("what takes the language model, which is the file to choose",)
+    return header.identity("qwen-vision", "vision tower of a Qwen2.5-VL (mmproj of llama.cpp)", facts, needs, takers)

@@ -1,0 +1,179 @@
+"""`instructx verify`: are the files of a models folder what they claim to be, whole, and do some work together?
+
+Walks the subfolders that ComfyUI and we use, identifies every file, compares counts with those of the public models
+(docs/first-run-with-real-weights.md) and looks for the DiT, VAE and encoder of every adapter. Headers only, unless
+`full`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import InputError
+from ..containers.opening import open_source
+from ..containers.quantised import dequantised
+from ..containers.tensorfile import is_finite
+from ..layouts.known import DIT_TENSORS, KIWI_TENSORS, QWEN_TENSORS, VAE_TENSORS
+from .identify import KIWI_ENCODER, identify
+from .identity import Identity
+
+PLACES = (
+    "diffusion_models",
+    "unet",
+    "vae",
+    "text_encoders",
+    "clip",
+    "model_patches",
+    "checkpoints",
+    "diffusers",
+    "loras",
+)
+SUFFIXES = (".safetensors", ".gguf")
+# Kinds that something here works with; others are named and left alone.
+USED = ("wan-dit", "wan-vae", "qwen2.5-vl", "qwen-vision", "adapter", "kiwi-training", "kiwi-folder", "dit-lora")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the result. state: ok, bad, or other (a readable file that InstructX does not use)."""
+
+    path: Path
+    state: str
+    text: str
+    identity: Identity | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """checks: one a file. sets: what works together, one line each; lacking: adapters without their parts."""
+
+    checks: tuple[Check, ...]
+    sets: tuple[str, ...]
+    lacking: tuple[str, ...]
+
+    @property
+    def good(self) -> bool:
+        return bool(self.sets) and not any(check.state == "bad" for check in self.checks)
+
+    def lines(self, root: Path) -> list[str]:
+        """Text for people, bad files first."""
+        order = {"bad": 0, "ok": 1, "other": 2}
+        ordered = sorted(self.checks, key=lambda check: (order[check.state], str(check.path)))
+        out = [f"{c.state:<6}{c.path.relative_to(root) if c.path != root else c.path.name}: {c.text}" for c in ordered]
+        out += [f"set   {line}" for line in self.sets] + [f"lacks {line}" for line in self.lacking]
+        return out if self.sets else [*out, "no set of files here works together yet"]
+
+
+def verify(root: str | Path, full: bool = False) -> Verdict:
+    """Check a models folder (ComfyUI's, ours, or one Kiwi-Edit folder). full: also read every tensor for NaN.
+
+    Raises InputError when the folder holds no weight file at all.
+    """
+    root = Path(root)
+    checks = tuple(check(path, full) for path in candidates(root))
+    if not checks:
+        raise InputError(f"no weight file in {root}; give a folder with {', '.join(PLACES[:4])} or a Kiwi-Edit folder")
+    found = [c.identity for c in checks if c.state == "ok" and c.identity is not None]
+    sets, lacking = combine(found)
+    return Verdict(checks, tuple(sets), tuple(lacking))
+
+
+def candidates(root: Path) -> Iterator[Path]:
+    """Files and folders that each hold one model. Raises InputError when root is no folder."""
+    if not root.is_dir():
+        raise InputError(f"no folder {root}; check the path")
+    if (root / KIWI_ENCODER).is_file():
+        yield root
+        return
+    for place in PLACES:
+        for entry in sorted((root / place).iterdir()) if (root / place).is_dir() else ():
+            held = entry.is_dir() and (any(entry.glob("*.safetensors*")) or (entry / "mllm_encoder").is_dir())
+            if held or (entry.suffix in SUFFIXES and entry.is_file()):
+                yield entry
+
+
+def check(path: Path, full: bool = False) -> Check:
+    """One file or folder."""
+    try:
+        found = identify(path)
+        wrong = expected(found)
+        if wrong is None and full and found.kind in USED:
+            read_all(path)
+    except InputError as error:
+        return Check(path, "bad", str(error))
+    if wrong is not None:
+        return Check(path, "bad", f"{found.title}; {wrong}", found)
+    return Check(path, "ok" if found.kind in USED else "other", found.title, found)
+
+
+def expected(found: Identity) -> str | None:
+    """What differs from the public model of that size; None when nothing does or there is none."""
+    values = found.values
+    have, want = values.get("weights"), ()
+    if found.kind == "wan-dit":
+        want = tuple(count for name, count in DIT_TENSORS.items() if name in found.title)
+    elif found.kind == "wan-vae":
+        want = (VAE_TENSORS[values["version"]],)
+    elif found.kind == "qwen2.5-vl" and values["hidden_size"] == 2048:
+        want = QWEN_TENSORS
+    elif found.kind == "kiwi-training" and (values["dim"], values["dit"]) in ((3072, "full"), (3072, "none")):
+        want = (KIWI_TENSORS[values["stage"]],)
+    elif found.kind == "kiwi-folder":
+        missing = [name for name, text in found.facts if text == "missing" and name != "ref_embedder"]
+        return f"without {', '.join(missing)}: download the whole folder" if missing else None
+    if want and have not in want:
+        return f"{have} tensors instead of {want[0]}: incomplete or changed, download it again"
+    return None
+
+
+def read_all(path: Path) -> None:
+    """Read every tensor once. Raises InputError on the first that is not finite or cannot be read."""
+    files = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
+    for file in files:
+        with dequantised(open_source(file)) as source:
+            for key in source.keys():
+                tensor = source.get(key)
+                if tensor.is_floating_point() and not is_finite(tensor):
+                    raise InputError(f"{file.name}: {key} holds NaN or infinity; download it again")
+
+
+# --- what works together -------------------------------------------------------------------------------------------
+
+
+def combine(found: list[Identity]) -> tuple[list[str], list[str]]:
+    """(complete sets, what adapters lack), one line an adapter or Kiwi-Edit file."""
+    sets, lacking = [], []
+    for adapter in found:
+        if adapter.kind not in ("adapter", "kiwi-training", "kiwi-folder"):
+            continue
+        parts = {} if adapter.kind == "kiwi-folder" else _partners(adapter, found)
+        missing = [name for name, partner in parts.items() if partner is None]
+        line = " + ".join([adapter.path.name, *(partner.path.name for partner in parts.values() if partner)])
+        if missing:
+            lacking.append(f"{adapter.path.name}: {'; '.join(missing)}")
+        else:
+            sets.append(line)
+    return sets, lacking
+
+
+def _partners(adapter: Identity, found: list[Identity]) -> dict[str, Identity | None]:
+    """What the adapter needs -> the first file that is it."""
+    width, channels = adapter.values["dim"], adapter.values.get("channels")
+    parts: dict[str, Identity | None] = {}
+    if adapter.values.get("dit") != "full":
+        dit = _first(found, "wan-dit", dim=width, **({"in_channels": channels} if channels else {}))
+        parts[f"a Wan DiT of width {width} in diffusion_models"] = dit
+        channels = channels or (dit.values["in_channels"] if dit else None)
+    if channels:
+        parts[f"a Wan VAE of {channels} channels in vae"] = _first(found, "wan-vae", channels=channels)
+    parts["Qwen2.5-VL with its vision tower in text_encoders"] = _first(
+        found, "qwen2.5-vl", hidden_size=adapter.values["hidden_size"]
+    )
+    return parts
+
+
+def _first(found: list[Identity], kind: str, **values: object) -> Identity | None:
+    fits = (i for i in found if i.kind == kind and all(i.values.get(name) == value for name, value in values.items()))
+    return next(fits, None)

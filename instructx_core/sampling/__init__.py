@@ -1,0 +1,1 @@
+"""From noise to an edited latent: noise levels, the scheduler, pinned frames."""

@@ -1,0 +1,134 @@
+"""VIDEO wires as frames one by one, and finished windows as files: what Long Video reads and writes.
+
+A VIDEO that is an untrimmed file is streamed by the library's own reader (rotation, colour matrix, frame rate). Any
+other lies in memory already, as the host made it; then the result does as well, and its sound is handed on.
+Legend: F frames, H W pixels, 3 RGB; frames are uint8 (H, W, 3), IMAGE is float [0,1] (F, H, W, 3).
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ...instructx_core.errors import InputError
+from .fitting import CROP, PAD, fit_source
+from .media import to_uint8
+
+if TYPE_CHECKING:
+    from ...instructx_core.editing.windows import WindowResult
+    from ...instructx_core.media.base import AudioSource
+
+UNFINISHED = "InstructX_unfinished"  # subfolder of the host's output folder
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A clip: number of frames, rate in Hz, and read(start) -> frames from there on, fitted to the grid where cropped.
+
+    audio: of a file, where it is read from. sound: of a VIDEO in memory, as the host holds it.
+    """
+
+    frames: int
+    fps: Fraction
+    read: Callable[[int], Iterator[np.ndarray]]
+    audio: AudioSource | None = None
+    sound: Any = None
+    in_memory: bool = False
+    pixel_aspect: Fraction = Fraction(1)
+
+
+def open_source(video: Any, multiple: int, resize: str) -> Source:
+    """A VIDEO as a Source. Raises InputError for another wire, or a file that cannot be read."""
+    from ...instructx_core.media.stream import clip_frames, scan_clip
+
+    if not hasattr(video, "get_components"):
+        raise InputError(f"source is a {type(video).__name__}; connect a VIDEO (Create Video makes one of pictures)")
+
+    def fit(frame_HWC: np.ndarray) -> np.ndarray:
+        if resize != CROP:
+            return frame_HWC
+        return fit_source(torch.from_numpy(frame_HWC)[None], multiple, 1, CROP, PAD).frames_FHWC[0].numpy()
+
+    path = _whole_file(video)
+    if path is not None:
+        scan = scan_clip(path)
+        return Source(
+            scan.frames, scan.fps, lambda start: clip_frames(scan, fit, start), audio=scan.audio,
+            pixel_aspect=scan.pixel_aspect,
+        )  # fmt: skip
+    parts = video.get_components()
+    frames_FHWC = to_uint8(parts.images, "source")
+    return Source(
+        len(frames_FHWC), Fraction(parts.frame_rate),
+        lambda start: (fit(frame_HWC.numpy()) for frame_HWC in frames_FHWC[start:]), sound=parts.audio, in_memory=True,
+    )  # fmt: skip
+
+
+def _whole_file(video: Any) -> Path | None:
+    """The file behind a VIDEO, where it is one and none of it was cut off."""
+    if type(video).__name__ != "VideoFromFile":  # get_stream_source of the others encodes all their frames
+        return None
+    source = video.get_stream_source()
+    trimmed = any(video.get_active_trim_window()) if hasattr(video, "get_active_trim_window") else False
+    return Path(source) if isinstance(source, (str, os.PathLike)) and not trimmed else None
+
+
+def new_folder() -> Path:
+    """A folder for the windows of one run, in the host's temp folder, which it empties when it starts."""
+    import folder_paths
+
+    temp = Path(folder_paths.get_temp_directory())
+    temp.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix="instructx_long_", dir=temp))
+
+
+def write_part(folder: Path, result: WindowResult, clip: Source) -> Path:
+    """Writes what one window added; H.264 of high quality, without sound."""
+    from ...instructx_core.media.files import write_video
+
+    path = folder / f"{result.window.index:04d}.mp4"
+    write_video(path, result.new_FHWC, clip.fps, pixel_aspect=clip.pixel_aspect)
+    return path
+
+
+def _join(path: Path, parts: Sequence[Path], lengths: Sequence[int], clip: Source) -> Path:
+    from ...instructx_core.media.stream import join_clips
+
+    join_clips(path, parts, lengths, clip.fps, clip.audio)
+    return path
+
+
+def save_unfinished(parts: Sequence[Path], lengths: Sequence[int], clip: Source) -> Path:
+    """The finished windows as one clip in the host's output folder."""
+    import folder_paths
+
+    folder = Path(folder_paths.get_output_directory()) / UNFINISHED
+    folder.mkdir(parents=True, exist_ok=True)
+    return _join(folder / f"{parts[0].parent.name}_{sum(lengths):05d}_frames.mp4", parts, lengths, clip)
+
+
+def finish(parts: Sequence[Path], lengths: Sequence[int], clip: Source) -> Any:
+    """All windows as one VIDEO; their own files are removed."""
+    from comfy_api.input_impl import VideoFromComponents, VideoFromFile
+    from comfy_api.util import VideoComponents
+
+    folder = parts[0].parent
+    joined = VideoFromFile(
+        str(_join(folder.with_name(f"instructx_long_{uuid.uuid4().hex[:12]}.mp4"), parts, lengths, clip))
+    )
+    for part in parts:
+        part.unlink()
+    folder.rmdir()
+    if not clip.in_memory or clip.sound is None:
+        return joined
+    images = joined.get_components().images
+    return VideoFromComponents(VideoComponents(images=images, audio=clip.sound, frame_rate=clip.fps))

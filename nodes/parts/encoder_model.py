@@ -1,0 +1,187 @@
+"""The encoder as the host's own kind of model: in a ModelPatcher, so that loading, offloading, eviction and /free work.
+
+Load Encoder makes a LoadedEncoder; Query Embeddings and Connector run it. Every layer with weights becomes one that
+casts them to its input, because the host offloads only such layers; the arithmetic stays the library's.
+Legend: B batch, L tokens, Q queries, D width.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from . import host
+
+if TYPE_CHECKING:
+    from ...instructx_core.config import DenoiserConfig, InstructXConfig
+    from ...instructx_core.encoder.inputs import EncoderInputs
+    from ...instructx_core.formats.layouts.adapter import Adapter as FileAdapter
+
+logger = logging.getLogger("instructx")
+
+LEAST_TRANSFORMERS = (4, 57)
+EMBEDDER_NAMES = ("source_embedder", "reference_embedder")
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What the DiT side needs of a checkpoint: travels inside the CONDITIONING under the key "instructx".
+
+    source_embedder, reference_embedder: {"weight", "bias"} on the CPU, or None where the DiT's own patch embedding
+    serves (config "tied"). Two adapters are equal when they come from one load.
+    """
+
+    name: str
+    denoiser: DenoiserConfig
+    source_embedder: Mapping[str, Tensor] | None = field(default=None, compare=False, repr=False)
+    reference_embedder: Mapping[str, Tensor] | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(eq=False)
+class LoadedEncoder:
+    """The wire INSTRUCTX_ENCODER. patcher: the host's ModelPatcher around EncoderModule."""
+
+    patcher: Any
+    config: InstructXConfig
+    tokenizer: Any
+    adapter: Adapter
+    dtype: torch.dtype
+
+    @contextmanager
+    def loaded(self, activations: int = 0) -> Iterator[Any]:
+        """The encoder, on its device as far as the memory allows. activations: bytes that the call will need."""
+        host.load_models([self.patcher], activations)
+        with torch.no_grad():
+            yield self.patcher.model.encoder
+
+    def features(self, inputs: EncoderInputs) -> tuple[Tensor, Tensor | None]:
+        """Query features (1, Q, D) and the reference's (1, L, D) or None, on the CPU in fp32."""
+        with self.loaded(activation_bytes(inputs, self.config, self.dtype)) as encoder:
+            query_BQD, reference_BLD = encoder.encode_features(inputs.to(self.patcher.load_device, self.dtype))
+        return query_BQD.float().cpu(), None if reference_BLD is None else reference_BLD.float().cpu()
+
+    def connect(self, query_BQD: Tensor, reference_BLD: Tensor | None) -> Tensor:
+        """Context (1, L, DiT width), on the CPU in fp32."""
+        device = self.patcher.load_device
+        with self.loaded() as encoder:
+            reference = None if reference_BLD is None else reference_BLD.to(device, self.dtype)
+            return encoder.connect(query_BQD.to(device, self.dtype), reference).float().cpu()
+
+
+class EncoderModule(nn.Module):
+    """What the patcher holds. `device` is the host's note of where the model is (transformers' own is read-only)."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.device: torch.device | None = None
+
+
+def check_transformers() -> None:
+    """Raises InputError when the host's transformers is too old to have Qwen2.5-VL as we use it."""
+    from importlib.metadata import version
+
+    from ...instructx_core.errors import InputError
+
+    have = version("transformers")
+    if tuple(int(part) for part in re.findall(r"\d+", have)[:2]) < LEAST_TRANSFORMERS:
+        least = ".".join(map(str, LEAST_TRANSFORMERS))
+        raise InputError(f"transformers {have} is too old for the encoder; update ComfyUI's Python to {least} or newer")
+
+
+def load(
+    files: Sequence[Path], loaded: FileAdapter, tokenizer_file: Path, dtype: torch.dtype, devices: tuple[Any, Any]
+) -> LoadedEncoder:
+    """Read the encoder of an adapter. devices: (load, offload). Raises InputError when they do not fit."""
+    from ...instructx_core.encoder.forward import PlainEncoder
+    from ...instructx_core.encoder.tokenizer import load_tokenizer
+    from ...instructx_core.formats.containers.tensorfile import empty_parameters
+    from ...instructx_core.formats.layouts.encoder import read_encoder
+
+    check_transformers()
+    config, tensors = loaded.config, loaded.tensors
+    loaded.report.log()
+    with empty_parameters():
+        encoder = PlainEncoder(config)
+    read_encoder(encoder, files, config, tensors, dtype, devices[1]).log()
+    module = EncoderModule(castable(encoder.eval().requires_grad_(False)))
+    adapter = Adapter(
+        name=config.name,
+        denoiser=config.denoiser,
+        **{name: _embedder(tensors, name, getattr(config.denoiser, name)) for name in EMBEDDER_NAMES},
+    )
+    tokenizer = load_tokenizer(tokenizer_file)
+    return LoadedEncoder(host.new_patcher(module, *devices), config, tokenizer, adapter, dtype)
+
+
+def _embedder(tensors: Mapping[str, Tensor], name: str, mode: str) -> dict[str, Tensor] | None:
+    """An own embedder of the adapter file. Raises InputError when the config promises one that is not there."""
+    from ...instructx_core.errors import InputError
+
+    if mode != "own":
+        return None
+    missing = [f"{name}.{part}" for part in ("weight", "bias") if f"{name}.{part}" not in tensors]
+    if missing:
+        raise InputError(f"the adapter lacks {', '.join(missing)}, which its config asks for; use the whole file")
+    return {part: tensors[f"{name}.{part}"] for part in ("weight", "bias")}
+
+
+def activation_bytes(inputs: EncoderInputs, config: InstructXConfig, dtype: torch.dtype) -> int:
+    """Memory of the largest step of one encode, roughly: what the host must keep free beside the weights."""
+    vision, tokens = config.mllm.vision, inputs.input_ids_BL.numel()
+    patches = sum(part.shape[1] for part in (inputs.patches_BSP, inputs.reference_patches_BSP) if part is not None)
+    size = torch.empty(0, dtype=dtype).element_size()
+    tower = patches * (3 * vision.hidden_size + 3 * vision.intermediate_size)  # qkv or the MLP's three
+    # q, k in fp32 for the rotation; states and the MLP's three in the model's dtype
+    language = tokens * (4 * config.mllm.hidden_size + 3 * config.mllm.intermediate_size)
+    return 2 * size * max(tower, language)
+
+
+# --- layers that the host can offload --------------------------------------------------------------------------------
+
+
+def castable(model: nn.Module) -> nn.Module:
+    """Turns every layer with weights into its casting version, in place. Raises TypeError for an unknown kind of layer.
+
+    Names, weights and results stay; only `forward` learns to fetch weights from the offload device.
+    """
+    ops = host.cast_ops()
+    kinds = {nn.Linear: ops.Linear, nn.Embedding: ops.Embedding, nn.Conv3d: ops.Conv3d, nn.LayerNorm: ops.LayerNorm}
+    for name, layer in model.named_modules():
+        if not list(layer.parameters(recurse=False)) or isinstance(layer, nn.ParameterDict):
+            continue  # the queries are copied to the device as they are used
+        if type(layer) in kinds:
+            layer.__class__ = kinds[type(layer)]
+        elif hasattr(layer, "variance_epsilon"):
+            layer.__class__ = _CastingRMSNorm
+        else:
+            raise TypeError(f"{name} is a {type(layer).__name__}, a layer this pack cannot offload; update the pack")
+        layer.weight_function, layer.bias_function = [], []  # type: ignore[assignment]
+        if "bias" not in layer._parameters:
+            layer.bias = None  # type: ignore[assignment]
+    return model
+
+
+class _CastingRMSNorm(nn.Module):
+    """Qwen2.5-VL's RMSNorm (fp32 inside) with its weight fetched from wherever the host keeps it."""
+
+    comfy_cast_weights = True
+    variance_epsilon: float
+    weight_function: list[Any]
+
+    def forward(self, x: Tensor) -> Tensor:
+        # a copy for the functions: the host's patches write into what they are given
+        weight = host.cast_to(self.weight, x.dtype, x.device, copy=bool(self.weight_function))
+        for function in self.weight_function:
+            weight = function(weight)
+        wide = x.float()
+        wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.variance_epsilon)
+        return weight * wide.to(x.dtype)

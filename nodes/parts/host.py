@@ -1,0 +1,132 @@
+"""The host's symbols that the nodes use, all in one place: when ComfyUI renames one, it is mended here.
+
+Everything is imported inside the functions, so that a renamed symbol breaks the node that uses it and not the pack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+SHIPPED = Path(__file__).resolve().parents[2] / "instructx_core" / "assets" / "tiny"
+MODEL_FOLDERS = ("diffusion_models", "vae", "text_encoders", "model_patches")
+
+
+def register_shipped_models() -> None:
+    """Adds the shipped tiny model to the host's model folders, after the artist's own."""
+    import folder_paths
+
+    for folder in MODEL_FOLDERS:
+        if (SHIPPED / folder).is_dir():
+            folder_paths.add_model_folder_path(folder, str(SHIPPED / folder))
+
+
+def model_files(folder: str) -> list[str]:
+    """Names of the files the host knows in a model folder, sorted."""
+    import folder_paths
+
+    return sorted(folder_paths.get_filename_list(folder))
+
+
+def gguf_files(folder: str) -> list[str]:
+    """Names of the .gguf files in a model folder, which the host's own list leaves out, sorted."""
+    import folder_paths
+
+    roots = [root for root in folder_paths.get_folder_paths(folder) if Path(root).is_dir()]
+    found = {name for root in roots for name in folder_paths.recursive_search(root, [".git"])[0]}
+    return sorted(name for name in found if name.lower().endswith(".gguf"))
+
+
+def model_folders(folder: str, holding: str) -> list[str]:
+    """Names of the folders in a model folder that have `holding` in them, sorted."""
+    import folder_paths
+
+    roots = [Path(root) for root in folder_paths.get_folder_paths(folder)]
+    return sorted({entry.parent.name for root in roots for entry in root.glob(f"*/{holding}")})
+
+
+def model_path(folder: str, name: str) -> Path:
+    """Full path of a file, or of a folder, below one of the host's model folders.
+
+    Raises ValueError where there is none, or when the name leads out of the model folders.
+    """
+    import folder_paths
+
+    for root in folder_paths.get_folder_paths(folder):
+        path = (Path(root) / name).resolve()
+        if path.exists() and path.is_relative_to(Path(root).resolve()):
+            return path
+    raise ValueError(f"no {name} in models/{folder}; put it there and refresh the browser page (key R)")
+
+
+def qwen_tokenizer() -> Path | None:
+    """Folder of Qwen2.5's tokenizer in the host's own tree; None where the host has none."""
+    import comfy
+
+    folder = Path(comfy.__path__[0]) / "text_encoders" / "qwen25_tokenizer"
+    return folder if folder.is_dir() else None
+
+
+def new_patcher(module: Any, load_device: Any, offload_device: Any) -> Any:
+    """A ModelPatcher around a module: the host loads, offloads and evicts it like its own models.
+
+    The plain class on every host: the dynamic one of newer hosts knows the weights of its own layers only.
+    """
+    from comfy.model_patcher import ModelPatcher
+
+    return ModelPatcher(module, load_device=load_device, offload_device=offload_device)
+
+
+def load_models(patchers: Sequence[Any], memory_required: int = 0) -> None:
+    """Makes room and loads models, partially where the memory is short."""
+    from comfy import model_management
+
+    model_management.load_models_gpu(list(patchers), memory_required=memory_required)
+
+
+def encoder_devices(choice: str) -> tuple[Any, Any]:
+    """(load, offload) devices for `auto` (the host's choice for text encoders) or `cpu`; ValueError for others."""
+    import torch
+    from comfy import model_management
+
+    if choice not in ("auto", "cpu"):
+        raise ValueError(f"device is {choice!r}; use auto or cpu")
+    if choice == "cpu":
+        return torch.device("cpu"), torch.device("cpu")
+    return model_management.text_encoder_device(), model_management.text_encoder_offload_device()
+
+
+def prefers_bf16(device: Any) -> bool:
+    """True where the host computes in bfloat16 on `device`."""
+    from comfy import model_management
+
+    return bool(model_management.should_use_bf16(device))
+
+
+def cast_ops() -> Any:
+    """The host's layer classes that cast their weights to the input, from whatever device they lie on."""
+    from comfy import ops
+
+    return ops.manual_cast
+
+
+def cast_to(tensor: Any, dtype: Any, device: Any, copy: bool) -> Any:
+    """A weight on another device and in another dtype, as the host does it."""
+    from comfy import model_management
+
+    return model_management.cast_to(tensor, dtype, device, copy=copy)
+
+
+def check_interrupted() -> None:
+    """Raises the host's interrupt exception after the artist pressed Cancel."""
+    from comfy import model_management
+
+    model_management.throw_exception_if_processing_interrupted()
+
+
+def progress_bar(total: int) -> Any:
+    """The node's progress bar: .update(1), .update_absolute(n)."""
+    from comfy.utils import ProgressBar
+
+    return ProgressBar(total)

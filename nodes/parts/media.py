@@ -1,0 +1,66 @@
+"""What the nodes read from native wires: IMAGE batch or VIDEO -> uint8 frames, frame rate, references.
+
+The encoder sees the whole source: nothing is cut here, Qwen's own resize rule is applied in
+instructx_core.encoder.inputs.
+Legend: F frames, H W pixels, 3 RGB.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...instructx_core.errors import InputError
+
+logger = logging.getLogger("instructx")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """frames_FHWC: uint8 (F, H, W, 3). fps: of a VIDEO, in Hz; None for an IMAGE batch, which carries none."""
+
+    frames_FHWC: Tensor
+    fps: float | None
+
+
+def read_clip(source: Any) -> Clip:
+    """IMAGE batch (F, H, W, 3) in [0, 1], or VIDEO. Raises InputError for anything else."""
+    if isinstance(source, Tensor):
+        return Clip(to_uint8(source, "source"), None)
+    if not hasattr(source, "get_components"):
+        raise InputError(f"source is a {type(source).__name__}; connect an IMAGE (one or a batch) or a VIDEO")
+    components = source.get_components()
+    return Clip(to_uint8(components.images, "source"), float(components.frame_rate))
+
+
+def read_references(inputs: Mapping[str, Tensor | None]) -> list[Tensor]:
+    """The reference_1, reference_2, ... inputs in order -> pictures uint8 (H, W, 3); a batch is several."""
+    pictures = []
+    for name in sorted(inputs):
+        value = inputs[name]
+        if value is not None:
+            pictures += list(to_uint8(value, name))
+    return pictures
+
+
+def to_uint8(image_FHWC: Tensor, name: str) -> Tensor:
+    """A host's IMAGE -> uint8 frames; an alpha channel is dropped, as the host's own loader does.
+
+    Raises InputError for an empty batch or a shape that is no picture.
+    """
+    if image_FHWC.ndim != 4 or image_FHWC.shape[-1] not in (3, 4) or 0 in image_FHWC.shape:
+        raise InputError(f"{name} has shape {tuple(image_FHWC.shape)}; connect an IMAGE with at least one picture")
+    frames = []
+    outside = False
+    for frame_HWC in image_FHWC[..., :3]:  # one by one: a clip in float takes four times the memory
+        levels_HWC = (frame_HWC * 255.0).round()
+        outside = outside or bool(levels_HWC.min() < 0) or bool(levels_HWC.max() > 255)
+        frames.append(levels_HWC.clamp(0, 255).to("cpu", torch.uint8))
+    if outside:
+        logger.warning("InstructX: %s has values outside of [0, 1]; the encoder sees them clipped", name)
+    return torch.stack(frames)

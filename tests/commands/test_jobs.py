@@ -1,0 +1,178 @@
+"""`instructx edit --jobs`: each line runs or says why not, finished ones are skipped by content, exit code, table."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from instructx_core.cli import main
+from instructx_core.media.files import read_image
+
+
+@pytest.fixture
+def run(random_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+    """run(lines, *options) -> (exit code, what was printed); a line is an object, or text written as it is."""
+    for name, color in (("red.png", "red"), ("blue.png", "blue")):
+        Image.new("RGB", (48, 32), color).save(tmp_path / name)
+
+    def call(lines: list[Any], *options: str) -> tuple[int, str]:
+        text = "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
+        (tmp_path / "jobs.jsonl").write_text(text, encoding="utf-8")
+        code = main(
+            ["edit", "--jobs", str(tmp_path / "jobs.jsonl"), "--model", str(random_checkpoint), "--device", "cpu",
+             "--steps", "1", *options]
+        )  # fmt: skip
+        captured = capsys.readouterr()
+        return code, captured.err + captured.out  # the table comes last
+
+    return call
+
+
+def job(source: str = "red.png", output: str = "a.png", **options: Any) -> dict[str, Any]:
+    return {"input": source, "instruction": "make it blue", "output": output, **options}
+
+
+def test_bad_jobs_do_not_stop_the_rest(run: Callable[..., Any], tmp_path: Path) -> None:
+    code, text = run(
+        [
+            job(output="a.png"), "{not json", "", job(source="none.png", output="b.png"), job(output="c.mp4"),
+            job(output="d.png", colour=3), job(output="e.png", steps="two"), job(output="a.png"), "[1]",
+            job(source="blue.png", output="f.png", reference="red.png", steps=2, seed=4, size="32x32"),
+        ]
+    )  # fmt: skip
+    assert code == 1
+    assert sorted(p.name for p in tmp_path.glob("?.*")) == ["a.png", "f.png"]
+    assert read_image(tmp_path / "f.png").shape[0] * read_image(tmp_path / "f.png").shape[1] <= 1024
+    table = text[text.index("line  status") :].splitlines()
+    assert [row.split()[:2] for row in table[1:-1]] == [
+        ["1", "done"], ["2", "failed"], ["4", "failed"], ["5", "failed"], ["6", "failed"], ["7", "failed"],
+        ["8", "failed"], ["9", "failed"], ["10", "done"],
+    ]  # fmt: skip
+    assert table[-1] == "9 jobs: 2 done, 0 skipped, 7 failed"
+    for words in ("not JSON", "none.png: no such file", "source is an image", "colour is no option", "'two', a str",
+                  "line 1 writes the same file", "line 9 is a list"):  # fmt: skip
+        assert words in text, words
+
+
+def test_finished_jobs_are_skipped_by_content(
+    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [job(output="a.png"), job(source="blue.png", output="b.png")]
+    assert run(lines)[0] == 0
+    first = (tmp_path / "a.png").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("instructx_core.commands.edit.load", lambda args: pytest.fail("nothing to run, nothing to load"))
+        code, text = run(lines)
+        assert code == 0 and "0 done, 2 skipped" in text and text.count("finished before") == 4
+        shutil.copy(tmp_path / "red.png", tmp_path / "same.png")
+        assert "2 skipped" in run([job("same.png", "a.png"), lines[1]])[1], "the content decides, not the name"
+    (tmp_path / "a.png").write_bytes(b"spoiled")
+    assert "1 done, 1 skipped" in run(lines)[1]
+    assert (tmp_path / "a.png").read_bytes() == first
+    (tmp_path / "b.png").unlink()
+    Image.new("RGB", (48, 32), "green").save(tmp_path / "red.png")
+    assert "2 done, 0 skipped" in run(lines)[1]
+    assert "2 done" in run(lines, "--seed", "5")[1]
+    assert "2 done" in run(lines, "--seed", "5", "--dtype", "bfloat16")[1]
+    assert "2 done" in run([{**line, "instruction": "other"} for line in lines])[1]
+
+
+def test_a_changed_file_of_the_model_is_noticed(
+    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A LoRA, a part or a training file with other bytes under the same name, also past the first and last MiB."""
+    monkeypatch.setattr("instructx_core.commands.edit.load", lambda args: "a pipeline")
+    monkeypatch.setattr(
+        "instructx_core.editing.edit.edit_file", lambda *_, output, **__: output.write_bytes(b"picture")
+    )
+    files = {name: tmp_path / f"{name}.safetensors" for name in ("lora", "vae", "kiwi", "index")}
+    for file in files.values():
+        file.write_bytes(bytes(3 << 20))
+    index = tmp_path / "sharded" / "model.safetensors.index.json"
+    index.parent.mkdir()
+    index.write_text("{}")
+    shard = shutil.copy(files.pop("index"), index.parent / "model-1.safetensors")
+    options = ["--model", str(files["kiwi"]), "--lora", f"{files['lora']}:0.5", "--part", f"vae={files['vae']}",
+               "--part", f"denoiser={index}"]  # fmt: skip
+    assert "1 done" in run([job()], *options)[1] and "1 skipped" in run([job()], *options)[1]
+    for file in (*files.values(), shard):
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+        assert "1 done" in run([job()], *options)[1], file.name
+        assert "1 skipped" in run([job()], *options)[1]
+    moved = files["lora"].rename(tmp_path / "renamed.safetensors")
+    options[3] = f"{moved}:0.5"
+    assert "1 skipped" in run([job()], *options)[1], "the content decides, not the name"
+    options[3] = f"{moved}:0.6"
+    assert "1 done" in run([job()], *options)[1], "another strength"
+
+
+def test_a_torn_journal_line_runs_that_job_again(run: Callable[..., Any], tmp_path: Path) -> None:
+    lines = [job(output="a.png"), job(source="blue.png", output="b.png")]
+    run(lines)
+    journal = tmp_path / "jobs.done.jsonl"
+    journal.write_text(journal.read_text()[:-20])
+    code, text = run(lines)
+    assert code == 0 and "1 done, 1 skipped" in text
+    assert "2 skipped" in run(lines)[1], "what follows a torn line is read again"
+
+
+def test_interrupt_tells_what_is_done(run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from instructx_core.editing import edit
+
+    original = edit.edit_file
+
+    def second_interrupts(pipe: Any, source: Path, *arguments: Any, **options: Any) -> Any:
+        if source.name == "blue.png":
+            raise KeyboardInterrupt
+        return original(pipe, source, *arguments, **options)
+
+    monkeypatch.setattr(edit, "edit_file", second_interrupts)
+    lines = [job(output="a.png"), job(source="blue.png", output="b.png")]
+    code, text = run(lines)
+    assert code == 130 and "1 jobs: 1 done, 0 skipped, 0 failed" in text
+    monkeypatch.undo()
+    assert "1 done, 1 skipped" in run(lines)[1]
+
+
+def test_a_device_error_fails_one_job(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    from instructx_core.editing import edit
+
+    original = edit.edit_file
+
+    def broken(pipe: Any, source: Path, *arguments: Any, **options: Any) -> Any:
+        if source.name == "red.png":
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        return original(pipe, source, *arguments, **options)
+
+    monkeypatch.setattr(edit, "edit_file", broken)
+    code, text = run([job(output="a.png"), job(source="blue.png", output="b.png")])
+    assert code == 1 and "1 done, 0 skipped, 1 failed" in text and "RuntimeError: CUDA error" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--input", "a.png"], "--input with --jobs"),
+        (["--model", "absent"], "no such checkpoint"),
+    ],
+)
+def test_wrong_calls(run: Callable[..., Any], options: list[str], words: str) -> None:
+    code, text = run([job()], *options)
+    assert code == 2 and words in text
+
+
+def test_no_input_and_no_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["edit", "--instruction", "x"]) == 2
+    assert "--input, --output is missing" in capsys.readouterr().err
+    assert main(["edit", "--jobs", str(tmp_path / "none.jsonl")]) == 2
+    (tmp_path / "empty.jsonl").write_text("\n")
+    assert main(["edit", "--jobs", str(tmp_path / "empty.jsonl")]) == 2
+    assert "holds no job" in capsys.readouterr().err
