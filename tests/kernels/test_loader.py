@@ -57,6 +57,12 @@ def test_headers_go_in_memory(stand_in, tmp_path: Path) -> None:
     assert all(int(size) == len(loader.source_text(name).encode()) for name, size in given.items())
 
 
+def test_the_package_holds_what_a_gpu_needs() -> None:
+    """csrc/ goes whole into the wheel and the node pack: sources and headers, and nothing of the tests' emulator."""
+    held = {path.name for path in loader.SOURCE_FOLDER.iterdir()}
+    assert held == {*abi.HEADERS, *abi.SOURCES}
+
+
 def test_key_names_source_card_compiler_and_options(stand_in, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def compiles() -> int:
         before = stand_in.lib.stand_in_compiles()
