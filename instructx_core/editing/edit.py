@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..encoder.instruction import check_instruction
 from ..errors import InputError
 from ..geometry import FitBox, fit_size, pad_frames
 from ..media.base import ALPHA_SUFFIXES, Media
@@ -148,9 +149,8 @@ def _needs_windows(
 
 
 def check_request(instruction: str, seed: int, steps: int | None, max_pixels: int | None) -> None:
-    """Raises InputError for an empty instruction or a number out of its range."""
-    if not instruction.strip():
-        raise InputError('the instruction is empty; say what to change, e.g. "make the circle blue"')
+    """Raises InputError for an instruction that is none (check_instruction) or a number out of its range."""
+    check_instruction(instruction)
     if not 0 <= seed < 2**63:
         raise InputError(f"seed is {seed}; it must lie between 0 and 2^63 - 1")
     if steps is not None and steps < 1:

@@ -20,7 +20,6 @@ from torch import Tensor
 from ..errors import InputError
 from ..geometry import FitBox, pad_frames
 from ..media.base import Media
-from ..speed.memory import within_memory
 
 if TYPE_CHECKING:
     from ..config import InstructXConfig
@@ -161,8 +160,8 @@ def run_clip(
         )[0]  # fmt: skip
 
     try:
-        latents = within_memory(pipe, "sampling", sample)
-        frames_BFCHW = within_memory(pipe, "decoding", lambda: pipe.decode(latents, "pt"))
+        latents = pipe.within_memory("sampling", sample)
+        frames_BFCHW = pipe.within_memory("decoding", lambda: pipe.decode(latents, "pt"))
     except FloatingPointError as error:
         raise InputError(
             f"{error}; the weights may hold NaN: check the checkpoint, or run with --dtype float32"
