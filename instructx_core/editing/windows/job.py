@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ...digests import file_digest, picture_digest
 from ...errors import InputError
 from ...geometry import FitBox, fit_size
 from ...media.base import Media
@@ -27,12 +28,11 @@ from ...media.files import read_image
 from ...media.stream import ClipScan, clip_frames, join_clips
 from ...speed.memory import return_freed
 from ...version import __version__
-from ..jobs import file_digest
 from ..one import EditReport, Progress, apply_box, pad_clip, remarks, run_clip
 from ..paste import KeepOutside, pasted_frames
 from .handover import FADE, WindowResult, edit_windows
 from .plan import JOINS, SMOOTH, Window, check_window, plan_windows, window_frames, window_seed
-from .state import Saved, Windows, model_digest, picture_digest
+from .state import Saved, Windows, edit_digest
 
 if TYPE_CHECKING:
     from ...pipeline import InstructXPipeline
@@ -113,7 +113,7 @@ def edit_clip(
     box = fit_size(*scan.size, config.size_multiple, sampling.area if max_pixels is None else max_pixels)
     pictures = [read_image(path) for path in references]
     request = {
-        "version": __version__, "model": model_digest(pipe), "source": file_digest(scan.path), "frames": scan.frames,
+        "version": __version__, "model": edit_digest(pipe), "source": file_digest(scan.path), "frames": scan.frames,
         "references": [picture_digest(picture) for picture in pictures], "instruction": instruction, "steps": steps,
         "guidance": guidance, "seed": seed, "size": [box.height, box.width], "window": size,
         "overlap": options.overlap, "context": options.context, "match_colour": options.match_colour,
