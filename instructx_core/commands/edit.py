@@ -145,7 +145,6 @@ def run(args: argparse.Namespace) -> int:
 
 def run_one(args: argparse.Namespace) -> int:
     from ..editing.edit import check_kind, check_request, edit_file
-    from ..editing.one import limits_of
     from ..media.files import read_image, read_media
     from ..media.outputs import output_kind
     from ..speed.parallel import place_of
@@ -166,7 +165,7 @@ def run_one(args: argparse.Namespace) -> int:
         check_split(args)
     pipe = load(args)
     if args.split and options["max_frames"] is None:  # one piece: a window resumed in one process would part them
-        options["max_frames"] = limits_of(pipe.instructx_config).max_frames
+        options["max_frames"] = pipe.instructx_config.sampling.frames
     tells, line = not args.split or place_of().rank == 0, ProgressLine("step")
     with pipe.split(args.output) if args.split else nullcontext(args.output) as output:
         report = edit_file(
