@@ -1,8 +1,8 @@
 """What the kernels compute, written down in plain torch: the oracle of their tests and the definition in the docs.
 
 Place in the data flow: nothing at run time; tests compare csrc/ with it in float64, documentation points at it.
-Follows Wan's self-attention (RMSNorm over all heads, then 3D RoPE on interleaved pairs) and docs/kernels.md: a fixed signed
-Hadamard rotation, a shift of K that softmax cancels, int8 with one scale per token and head, V scaled by 2^-e.
+Follows Wan's self-attention (RMSNorm over all heads, then 3D RoPE on interleaved pairs) and docs/kernels.md: a fixed
+signed Hadamard rotation, a shift of K that softmax cancels, int8 with one scale per token and head, V scaled by 2^-e.
 Legend: B batch, S tokens, H heads, D head dim (a power of two), L keys of both segments.
 """
 
