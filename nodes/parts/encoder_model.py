@@ -103,15 +103,17 @@ def load(
     """Read the encoder of an adapter. devices: (load, offload). Raises InputError when they do not fit."""
     from ...instructx_core.encoder.forward import PlainEncoder
     from ...instructx_core.encoder.tokenizer import load_tokenizer
-    from ...instructx_core.formats.containers.tensorfile import empty_parameters
     from ...instructx_core.formats.layouts.encoder import read_encoder
+    from ...instructx_core.formats.layouts.modules import empty_parameters
+    from ...instructx_core.formats.layouts.weight_file import open_weights
 
     check_transformers()
     config, tensors = loaded.config, loaded.tensors
     loaded.report.log()
     with empty_parameters():
         encoder = PlainEncoder(config)
-    read_encoder(encoder, files, config, tensors, dtype, devices[1]).log()
+    with open_weights(files) as file:
+        read_encoder(encoder, file, config, tensors, dtype, devices[1]).log()
     module = EncoderModule(castable(encoder.eval().requires_grad_(False)))
     adapter = Adapter(
         name=config.name,
