@@ -43,7 +43,6 @@ TOO_MANY_ARGUMENTS = {
 }
 FORMATTED_BY_HAND = {
     "instructx_core/commands",
-    "instructx_core/conditioning.py",
     "instructx_core/editing",
     "instructx_core/encoder",
     "instructx_core/evaluation",
