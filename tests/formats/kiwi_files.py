@@ -1,6 +1,6 @@
 """A tiny random model of Kiwi-Edit's kind, and its files in every layout that the authors publish.
 
-Names and shapes as in research/weights.md 1.10 and 1.11; the weights are one pipeline of ours, so what is loaded again
+Names and shapes are those of the public files; the weights are one pipeline of ours, so what is loaded again
 must edit as it does.
 """
 
@@ -17,7 +17,7 @@ import torch
 from small import save
 from torch import Tensor
 
-from instructx_core.config import InstructXConfig, LoraConfig, kiwi_5b, tiny
+from instructx_core.config import InstructXConfig, LoraConfig, SamplingConfig, kiwi_5b, tiny
 from instructx_core.formats.layouts.keymaps import dit_to_original, vae_to_original
 from instructx_core.formats.layouts.qwen_names import mllm_to_original
 
@@ -43,9 +43,9 @@ def config(lora: LoraConfig | None = None, **denoiser: Any) -> InstructXConfig:
         base.denoiser, dim=128, ffn_dim=192, num_layers=2, num_heads=1, text_dim=64, **{**switches, **denoiser}
     )
     return dataclasses.replace(
-        base, name="small_kiwi", profile="kiwi", mllm=mllm, instruction=rule, denoiser=dit,
+        base, name="small_kiwi", profile="kiwi", trained_on="", mllm=mllm, instruction=rule, denoiser=dit,
         lora=lora or LoraConfig(rank=4, alpha=4, targets=kiwi.lora.targets, scope="language_model"),
-        vae=dataclasses.replace(base.vae, base_dim=4), sampling=dataclasses.replace(kiwi.sampling, fps=16.0),
+        vae=dataclasses.replace(base.vae, base_dim=4), sampling=SamplingConfig(),
     )  # fmt: skip
 
 

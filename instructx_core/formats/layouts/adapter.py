@@ -40,18 +40,6 @@ class Adapter:
     tensors: Mapping[str, Tensor]
     report: LoadReport
 
-    def embedder(self, name: str) -> dict[str, Tensor] | None:
-        """weight and bias of one of EMBEDDERS; None where the config has none of its own.
-
-        Raises InputError when the config asks for one that the file lacks.
-        """
-        if getattr(self.config.denoiser, name) != "own":
-            return None
-        missing = [f"{name}.{part}" for part in ("weight", "bias") if f"{name}.{part}" not in self.tensors]
-        if missing:
-            raise InputError(f"the adapter lacks {', '.join(missing)}, which its config asks for; use the whole file")
-        return {part: self.tensors[f"{name}.{part}"] for part in ("weight", "bias")}
-
     def save(self, path: str | Path, dtype: torch.dtype = torch.bfloat16) -> None:
         """Write an adapter file of ours, with the config in its metadata."""
         write_tensors(Path(path), self.tensors, config_metadata(self.config), dtype)

@@ -1,9 +1,9 @@
 """Qwen2.5-VL-3B from any file that artists have -> the encoder's modules, with an adapter's LoRA folded in.
 
 Files: the folder of the model hub (both generations of key names, shards with an index), one file (OmniGen2's ComfyUI
-repackaging), fp8 through quantised.py, GGUF of llama.cpp through llama_cpp.py. One tensor is read at a time, so a load
-needs the memory of its result and of one layer. Needs neither diffusers nor peft: a ComfyUI node loads an encoder with
-what its host has.
+repackaging), fp8 through ../containers/quantised.py, GGUF of llama.cpp through llama_cpp.py. One tensor is read at a
+time, so a load needs the memory of its result and of one layer. Needs neither diffusers nor peft: a ComfyUI node loads
+an encoder with what its host has.
 """
 
 from __future__ import annotations

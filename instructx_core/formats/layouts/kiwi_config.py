@@ -12,7 +12,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
-from ...config import DenoiserConfig, InstructXConfig, LoraConfig, MllmConfig, VaeConfig, kiwi_5b
+from ...config import DenoiserConfig, InstructXConfig, LoraConfig, MllmConfig, SamplingConfig, VaeConfig, kiwi_5b
 from ...errors import InputError
 from .dit_sizes import Shapes
 
@@ -81,8 +81,8 @@ def infer_config(
         reference_position=settings.position,
         context=_connector_target(shapes, name, mllm, denoiser),
     )
-    fps = usual.sampling.fps if wide.in_channels == usual.denoiser.in_channels else 16.0
-    sampling = dataclasses.replace(usual.sampling, fps=fps, sigma_min=settings.sigma_min)
+    # Size and rate of the frames are those that the public Wan of these latents is run at.
+    public = usual.sampling if wide.in_channels == usual.denoiser.in_channels else SamplingConfig()
     return InstructXConfig(
         name=name,
         profile="kiwi",
@@ -91,7 +91,7 @@ def infer_config(
         instruction=instruction,
         denoiser=wide,
         vae=vae,
-        sampling=sampling,
+        sampling=dataclasses.replace(public, sigma_min=settings.sigma_min),
     )
 
 
