@@ -27,20 +27,16 @@ TOO_MANY_ARGUMENTS = {
     ("instructx_core/editing/edit.py", "edit_file"),
     ("instructx_core/editing/one.py", "run_clip"),
     ("instructx_core/editing/windows/job.py", "edit_clip"),
-    ("instructx_core/formats/convert.py", "convert"),
     ("instructx_core/media/encode.py", "write_frames"),
     ("instructx_core/media/encode.py", "_encode"),
-    ("instructx_core/weights.py", "load_pipeline"),
 }
 FORMATTED_BY_HAND = {
     "instructx_core/commands",
     "instructx_core/editing",
     "instructx_core/evaluation",
-    "instructx_core/formats",
     "instructx_core/media",
     "instructx_core/pipeline.py",
     "instructx_core/speed",
-    "instructx_core/weights.py",
     "nodes",
     "tests",
 }
