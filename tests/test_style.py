@@ -27,18 +27,13 @@ TOO_MANY_ARGUMENTS = {
     ("instructx_core/editing/edit.py", "edit_file"),
     ("instructx_core/editing/one.py", "run_clip"),
     ("instructx_core/editing/windows/job.py", "edit_clip"),
-    ("instructx_core/encoder/inputs.py", "prepare_inputs"),
-    ("instructx_core/encoder/inputs.py", "_assemble"),
-    ("instructx_core/encoder/prompt.py", "build_prompt"),
     ("instructx_core/media/encode.py", "write_frames"),
     ("instructx_core/media/encode.py", "_encode"),
 }
 FORMATTED_BY_HAND = {
     "instructx_core/commands",
     "instructx_core/editing",
-    "instructx_core/encoder",
     "instructx_core/evaluation",
-    "instructx_core/geometry.py",
     "instructx_core/media",
     "instructx_core/pipeline.py",
     "instructx_core/speed",
