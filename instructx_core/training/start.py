@@ -1,6 +1,6 @@
 """What a run starts from: the final weights of the recipes before it, or the shipped model.
 
-Between run.py, which leaves `final.safetensors` behind, and the jobs, which copy it into the parts they train.
+Between run.py, which leaves `final.safetensors` behind, and the jobs, which copy it into the modules they train.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ..errors import InputError
-from .recipes import SHIPPED
+from .recipes.base import SHIPPED
 
 
 def final_weights(output: Path, recipe_name: str) -> dict[str, Tensor]:
@@ -52,12 +52,12 @@ def shipped_weights() -> dict[str, Tensor]:
 
 def load_into(root: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Copies by name. Raises InputError for names or shapes that `root` doesn't have."""
-    own = dict(root.named_parameters())
-    unknown = sorted(set(tensors) - set(own))
+    parameters = dict(root.named_parameters())
+    unknown = sorted(set(tensors) - set(parameters))
     if unknown:
         raise InputError(f"{len(unknown)} tensors fit nothing in the model, e.g. {unknown[0]}; other preset?")
     with torch.no_grad():
         for name, value in tensors.items():
-            if own[name].shape != value.shape:
-                raise InputError(f"{name}: file has {tuple(value.shape)}, model {tuple(own[name].shape)}")
-            own[name].copy_(value)
+            if parameters[name].shape != value.shape:
+                raise InputError(f"{name}: file has {tuple(value.shape)}, model {tuple(parameters[name].shape)}")
+            parameters[name].copy_(value)
