@@ -74,8 +74,18 @@ def sanitizer() -> dict[str, Any] | str:
         return "not run (no compute-sanitizer)"
     found: dict[str, Any] = {"failed": False}
     for check in ("memcheck", "racecheck"):
-        command = [tool, "--tool", check, "--error-exitcode", "1", sys.executable, "-m", "instructx_core", "kernels",
-                   "selftest"]  # fmt: skip
+        command = [
+            tool,
+            "--tool",
+            check,
+            "--error-exitcode",
+            "1",
+            sys.executable,
+            "-m",
+            "instructx_core",
+            "kernels",
+            "selftest",
+        ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=SANITIZER_SECONDS)
         found[check] = done.stdout.strip().splitlines()[-3:]
         found["failed"] = found["failed"] or done.returncode != 0

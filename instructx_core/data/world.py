@@ -17,7 +17,6 @@ from .samples import EditSample, PictureSample, SceneSample
 
 ENDLESS = 10**9  # numbers of a split; any larger one would do
 TEXT_SAMPLES = 1500  # per kind of text of `texts`
-REFERENCE_TASKS = ("reference_add", "reference_swap")
 
 # What `picture` shows in turn. The hard ones, fine lines and patterns, have kinds of their own.
 PICTURES = {
@@ -85,7 +84,7 @@ class ShapesWorld:
 def bucket_tasks(split: str, bucket: Bucket) -> tuple[str, ...]:
     """The kinds of edit of a bucket: those that need a reference, or all others."""
     tasks = shapes.tasks_of(split, bucket.modality)
-    return tuple(task for task in tasks if (task in REFERENCE_TASKS) == bucket.reference)
+    return tuple(task for task in tasks if (task in shapes.REFERENCE_TASKS) == bucket.reference)
 
 
 def as_edit(sample: shapes.Sample) -> EditSample:

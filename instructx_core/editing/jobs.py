@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..digests import file_digest, model_files_digest
 from ..errors import InputError
 from ..version import __version__
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("instructx")
 
 _PATHS = ("input", "output", "reference")
-_BLOCK = 1 << 20
-_WHOLE = 1 << 30  # bytes up to which a model's file is read whole to identify it
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,30 +108,8 @@ def _read_job(line: int, text: str, folder: Path, parse: Callable[[dict[str, Any
 
 
 def model_key(files: Sequence[Path], settings: Mapping[str, Any]) -> str:
-    """Identifies the files and folders of a model, in their order, and the settings it runs with.
-
-    By content: every byte of a file up to 1 GiB (every LoRA), size, first and last MiB of a larger one. What is absent
-    counts as nothing, since loading says so.
-    """
-    digest = hashlib.sha256(json.dumps([__version__, dict(settings)], sort_keys=True, default=str).encode())
-    for root in files:
-        root = root.parent if root.suffix == ".json" else root  # an index: its shards lie beside it
-        for file in [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file()):
-            size = file.stat().st_size
-            name = "" if file == root else file.relative_to(root).as_posix()
-            digest.update(f"{name} {size} {_sample(file, size)}\n".encode())
-        digest.update(b"\n")
-    return digest.hexdigest()
-
-
-def _sample(file: Path, size: int) -> str:
-    if size <= _WHOLE:
-        return file_digest(file)
-    with file.open("rb") as stream:
-        digest = hashlib.sha256(stream.read(_BLOCK))
-        stream.seek(size - _BLOCK)
-        digest.update(stream.read(_BLOCK))
-    return digest.hexdigest()
+    """Identifies a model by the content of its files and folders, in their order, and the settings it runs with."""
+    return model_files_digest(files, json.dumps([__version__, dict(settings)], sort_keys=True, default=str))
 
 
 def job_key(job: Job, model: str) -> str:
@@ -147,18 +124,6 @@ def job_key(job: Job, model: str) -> str:
     options = {name: content(value) for name, value in job.options.items()}
     parts = [model, job.instruction, job.output.suffix, *map(content, (job.source, *job.references)), options]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file. Raises InputError when it cannot be read."""
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as stream:
-            while block := stream.read(_BLOCK):
-                digest.update(block)
-    except OSError as error:
-        raise InputError(f"{path}: {(error.strerror or str(error)).lower()}; check the path") from None
-    return digest.hexdigest()
 
 
 class Journal:

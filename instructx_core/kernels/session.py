@@ -279,9 +279,18 @@ def attention_auto(
 
 @attention_auto.register_fake
 def _(
-    q: Tensor, k: Tensor, v: Tensor, scale: float, key_bias: Any = None, extra_k: Any = None, extra_v: Any = None,
-    mode: str = "auto", session: int = 0, low_precision: bool = True, need_lse: bool = False,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    scale: float,
+    key_bias: Any = None,
+    extra_k: Any = None,
+    extra_v: Any = None,
+    mode: str = "auto",
+    session: int = 0,
+    low_precision: bool = True,
+    need_lse: bool = False,
+) -> tuple[Tensor, Tensor]:
     lse = q.new_empty((q.shape[0], q.shape[2], q.shape[1] if need_lse else 0), dtype=torch.float32)
     return torch.empty(q.shape, dtype=q.dtype, device=q.device), lse
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -33,12 +34,17 @@ def final_weights(output: Path, recipe_name: str) -> dict[str, Tensor]:
         raise InputError(f"{path} cannot be read ({error}); train {recipe_name} again") from error
 
 
-def started_from(output: Path, recipe_name: str) -> tuple[str, ...]:
-    """What a run required: its recipe's, or SHIPPED. Raises InputError when there is no such run."""
+def run_recipe(output: Path, recipe_name: str) -> dict[str, Any]:
+    """The recipe that a run was started with, as JSON. Raises InputError when there is no such run."""
     path = output / recipe_name / "recipe.json"
     if not path.is_file():
         raise InputError(f"{path} is missing; run `instructx train {recipe_name} --output {output}` first")
-    return tuple(json.loads(path.read_text())["requires"])
+    return json.loads(path.read_text())
+
+
+def started_from(output: Path, recipe_name: str) -> tuple[str, ...]:
+    """What a run required: its recipe's, or SHIPPED. Raises InputError when there is no such run."""
+    return tuple(run_recipe(output, recipe_name)["requires"])
 
 
 def shipped_weights() -> dict[str, Tensor]:

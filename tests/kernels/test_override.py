@@ -19,9 +19,18 @@ INT8 = Plan("int8", "int8 asked for, self-test passed")
 B, S, H, D = 2, 6, 3, 64
 
 
-def host(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Any = None, attn_precision: Any = None,
-         skip_reshape: bool = False, skip_output_reshape: bool = False, scale: float | None = None,
-         **others: Any) -> Tensor:  # fmt: skip
+def host(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    heads: int,
+    mask: Any = None,
+    attn_precision: Any = None,
+    skip_reshape: bool = False,
+    skip_output_reshape: bool = False,
+    scale: float | None = None,
+    **others: Any,
+) -> Tensor:
     """ComfyUI's attention function, by its documented layouts."""
     host.calls.append(others)
     if not skip_reshape:

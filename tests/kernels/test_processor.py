@@ -20,9 +20,15 @@ from instructx_core.speed.attention import InstructXAttnProcessor, session_of, u
 def wan(dtype: torch.dtype = torch.float32, seed: int = 0) -> WanTransformer3DModel:
     torch.manual_seed(seed)
     model = WanTransformer3DModel(
-        num_attention_heads=2, attention_head_dim=64, in_channels=4, out_channels=4, text_dim=16, freq_dim=32,
-        ffn_dim=64, num_layers=2,
-    )  # fmt: skip
+        num_attention_heads=2,
+        attention_head_dim=64,
+        in_channels=4,
+        out_channels=4,
+        text_dim=16,
+        freq_dim=32,
+        ffn_dim=64,
+        num_layers=2,
+    )
     for name, parameter in model.named_parameters():
         if "norm_q" in name or "norm_k" in name:
             torch.nn.init.uniform_(parameter, 0.5, 2.0)

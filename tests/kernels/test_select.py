@@ -49,8 +49,9 @@ def test_auto_prefers_what_was_measured_fastest(card) -> None:
     assert select.plan(*inputs, "auto").path == "exact"
 
 
-@pytest.mark.parametrize(("capability", "path"), [((8, 0), "int8"), ((8, 6), "int8"), ((12, 0), "int8"),
-                                                  ((9, 0), "host"), ((10, 0), "host")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("capability", "path"), [((8, 0), "int8"), ((8, 6), "int8"), ((12, 0), "int8"), ((9, 0), "host"), ((10, 0), "host")]
+)
 def test_auto_without_a_measurement(card, capability: tuple[int, int], path: str) -> None:
     card(capability=capability)
     plan = select.plan(*qkv(), "auto")

@@ -10,7 +10,6 @@ Legend: O frames of overlap, H W pixels, L tokens, D width.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ...digests import pipeline_digest
 from ...errors import InputError
 from ...media.outputs import atomic_path
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from ...pipeline import InstructXPipeline
 
 METADATA_KEY = "instructx_windows"
-SAMPLED = 64  # values of each parameter that its fingerprint reads
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,26 +110,8 @@ def _saved(told: dict[str, Any], tensors: dict[str, Tensor]) -> Saved:
     )  # fmt: skip
 
 
-def picture_digest(picture_HWC: np.ndarray) -> str:
-    """SHA-256 of a picture's pixels and size."""
-    return hashlib.sha256(str(picture_HWC.shape).encode() + np.ascontiguousarray(picture_HWC).tobytes()).hexdigest()
-
-
-def model_digest(pipe: InstructXPipeline) -> str:
-    """Identifies weights and configuration: name, dtype, shape and 64 values spread over every parameter.
-
-    Cheap for any size, and different for any two trained models. Weights that are kept elsewhere (meta device) count by
-    name and shape only.
-    """
-    digest = hashlib.sha256(pipe.instructx_config.to_json().encode())
+def edit_digest(pipe: InstructXPipeline) -> str:
+    """Identifies what edits a window: weights, configuration and scheduler."""
     # Names with an underscore are notes of diffusers, one of them in the order of a set: another in every process.
     scheduler = {name: value for name, value in pipe.scheduler.config.items() if not name.startswith("_")}
-    digest.update(json.dumps(scheduler, sort_keys=True, default=str).encode())
-    for component in (pipe.vae, pipe.transformer, pipe.encoder):
-        for name, weight in sorted(component.state_dict().items()):
-            digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
-            if weight.device.type != "meta" and weight.numel():
-                flat = weight.detach().reshape(-1)
-                places = torch.linspace(0, flat.numel() - 1, min(SAMPLED, flat.numel()), device=flat.device).long()
-                digest.update(flat[places].float().cpu().numpy().tobytes())
-    return digest.hexdigest()
+    return pipeline_digest(pipe) + json.dumps(scheduler, sort_keys=True, default=str)

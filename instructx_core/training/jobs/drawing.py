@@ -16,9 +16,7 @@ def plain_buckets(source: EditSource, split: str) -> tuple[Bucket, ...]:
     return tuple(bucket for bucket in source.buckets(split) if not bucket.reference)
 
 
-def draw_batch(
-    recipe: Recipe, step: int, buckets: Sequence[Bucket], reference_probability: float = 0.0
-) -> GlobalBatch:
+def draw_batch(recipe: Recipe, step: int, buckets: Sequence[Bucket], reference_probability: float = 0.0) -> GlobalBatch:
     """Modality by recipe.video_probability, then whether with a reference, then a size, all where there is a choice."""
     modality = rng.draw_modality(recipe.seed, step, recipe.video_probability)
     same = [bucket for bucket in buckets if bucket.modality == modality] or list(buckets)

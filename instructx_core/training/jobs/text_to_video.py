@@ -52,7 +52,10 @@ class TextToVideoJob:
         self.trainable = {n: p for n, p in self.root.named_parameters() if not n.startswith(unused)}
         counts = {("image", False): recipe.image_pool, ("video", False): recipe.video_pool}
         wanted = {kind: count for kind, count in VALIDATION.items() if counts[kind]}
-        training, validation = select_samples(source, "train", counts, recipe.pool_start), select_samples(source, "val", wanted)
+        training, validation = (
+            select_samples(source, "train", counts, recipe.pool_start),
+            select_samples(source, "val", wanted),
+        )
         cache = output / "pools"
         self.pools = {each.bucket: scene_pool(cache, source, each, self.vae) for each in training}
         self.validation = {each.bucket: scene_pool(cache, source, each, self.vae) for each in validation}
