@@ -1,7 +1,7 @@
 """A bucket: everything in it has one modality, length, size and number of references, so that it can share a batch.
 
-A source says which buckets it has; a job draws one for each step, and grids and latent shapes follow from it. Frames are
-4n + 1, as the Wan VAE takes them; an image is one frame.
+A source says which buckets it has; a job draws one for each step, and grids and latent shapes follow from it. Frames
+are 4n + 1, as the Wan VAE takes them; an image is one frame.
 """
 
 from __future__ import annotations

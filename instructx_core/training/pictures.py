@@ -18,7 +18,7 @@ def to_uint8(pixels: Tensor) -> np.ndarray:
 
 
 def save_grid(path: Path, rows: Sequence[Sequence[np.ndarray]], scale: int = 2) -> None:
-    """`rows` of (H, W, 3) uint8 cells, equal sizes within a row; every cell enlarged `scale` times without smoothing."""
+    """`rows` of (H, W, 3) uint8 cells of one size a row; every cell enlarged `scale` times without smoothing."""
     heights = [row[0].shape[0] + GAP for row in rows]
     width = max(len(row) * (row[0].shape[1] + GAP) for row in rows)
     canvas = np.full((sum(heights), width, 3), 255, np.uint8)

@@ -91,9 +91,8 @@ class EditJob:
             raise InputError(f"{recipe.name} has no samples to train on: give image_pool or video_pool in the recipe")
         self.pools = self._pools(output, training)
         self.rows = {selection.bucket: pool_rows(recipe, source, selection) for selection in training}
-        self.validation = self._pools(
-            output, select_samples(source, "val", {kind: VALIDATION[kind] for kind in counts})
-        )
+        wanted = {kind: VALIDATION[kind] for kind in counts}
+        self.validation = self._pools(output, select_samples(source, "val", wanted))
 
     def _counts(self) -> dict[Kind, int]:
         return {

@@ -14,9 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from ...config import InstructXConfig
-from ...data.cache import Pool, scene_pool, select_samples
+from ...data.bucket import Bucket
+from ...data.cache import Pool, Selection, scene_pool, select_samples
 from ...data.source import PretrainingSource
 from ...denoiser import build_denoiser
+from ...errors import InputError
 from ...vae import build_vae, decode_latents, speed_up_single_frames
 from .. import rng
 from ..pictures import save_grid, to_uint8
@@ -52,13 +54,13 @@ class TextToVideoJob:
         self.trainable = {n: p for n, p in self.root.named_parameters() if not n.startswith(unused)}
         counts = {("image", False): recipe.image_pool, ("video", False): recipe.video_pool}
         wanted = {kind: count for kind, count in VALIDATION.items() if counts[kind]}
-        training, validation = (
-            select_samples(source, "train", counts, recipe.pool_start),
-            select_samples(source, "val", wanted),
-        )
-        cache = output / "pools"
-        self.pools = {each.bucket: scene_pool(cache, source, each, self.vae) for each in training}
-        self.validation = {each.bucket: scene_pool(cache, source, each, self.vae) for each in validation}
+        self.pools = self._pools(output, source, select_samples(source, "train", counts, recipe.pool_start))
+        self.validation = self._pools(output, source, select_samples(source, "val", wanted))
+        if not self.pools:
+            raise InputError(f"{recipe.name} has no samples to train on: give image_pool or video_pool in the recipe")
+
+    def _pools(self, output: Path, source: PretrainingSource, selections: list[Selection]) -> dict[Bucket, Pool]:
+        return {each.bucket: scene_pool(output / "pools", source, each, self.vae) for each in selections}
 
     def global_batch(self, step: int) -> GlobalBatch:
         return draw_batch(self.recipe, step, tuple(self.pools))
