@@ -30,6 +30,11 @@ def nano() -> InstructXConfig:
     )
 
 
+def small_vae() -> InstructXConfig:
+    """With the narrowest VAE that training/vae_start.py takes."""
+    return dataclasses.replace(nano(), vae=VaeConfig(base_dim=8))
+
+
 POOLS: dict[str, int] = {
     "image_pool": 4,
     "image_reference_pool": 4,

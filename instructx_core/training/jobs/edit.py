@@ -63,36 +63,41 @@ def edit_config(recipe: EditRecipe, config: InstructXConfig) -> InstructXConfig:
 
 
 def pool_rows(recipe: EditRecipe, source: EditSource, selection: Selection) -> np.ndarray:
-    """The rows of a pool that `recipe` draws from. Raises InputError when none is of its kinds of edits."""
+    """The rows of a pool that `recipe` draws from, those of a kind that is named twice twice; empty if of none."""
     rows = np.arange(selection.count)
     if not recipe.tasks or selection.bucket.reference:
         return rows
     tasks = [source.task(selection.split, selection.start + int(row), selection.bucket) for row in rows]
-    rows = np.repeat(rows, [recipe.tasks.count(task) for task in tasks])
-    if not len(rows):
-        raise InputError(
-            f"{recipe.name} trains on {', '.join(sorted(set(recipe.tasks)))}; none of the {selection.count} samples "
-            f"of {selection.bucket} is such an edit ({', '.join(sorted(set(tasks)))})"
-        )
-    return rows
+    return np.repeat(rows, [recipe.tasks.count(task) for task in tasks])
 
 
 class EditJob:
     def __init__(self, recipe: EditRecipe, config: InstructXConfig, source: EditSource, output: Path) -> None:
         self.recipe, self.config, self.source = recipe, edit_config(recipe, config), source
         self.tokenizer = run_tokenizer(output, config, source)
+        counts = {kind: count for kind, count in self._counts().items() if count}
+        selections = select_samples(source, "train", counts, recipe.pool_start)
+        self.rows = self._rows(selections)
         parts = load_parts(recipe.requires, self.config, output, recipe.seed)
         self.vae, self.encoder, self.denoiser = parts.vae, parts.encoder, parts.denoiser
         self.trainable = select(recipe.train, self.encoder, self.denoiser)
         logger.info("%s", summary(self.encoder, self.denoiser, recipe.train))
-        counts = {kind: count for kind, count in self._counts().items() if count}
-        training = select_samples(source, "train", counts, recipe.pool_start)
-        if not training:
-            raise InputError(f"{recipe.name} has no samples to train on: give image_pool or video_pool in the recipe")
-        self.pools = self._pools(output, training)
-        self.rows = {selection.bucket: pool_rows(recipe, source, selection) for selection in training}
+        self.pools = self._pools(output, [each for each in selections if each.bucket in self.rows])
         wanted = {kind: VALIDATION[kind] for kind in counts}
         self.validation = self._pools(output, select_samples(source, "val", wanted))
+
+    def _rows(self, selections: list[Selection]) -> dict[Bucket, np.ndarray]:
+        """Rows of each bucket that has any. Raises InputError when none has."""
+        rows = {each.bucket: pool_rows(self.recipe, self.source, each) for each in selections}
+        for each in selections:
+            logger.info("%s: %d samples, %d drawn from", each.bucket, each.count, len(set(rows[each.bucket])))
+        if not any(map(len, rows.values())):
+            raise InputError(
+                f"{self.recipe.name} has nothing to train on: {self.source.name} has no sample of its kinds "
+                f"({', '.join(sorted(set(self.recipe.tasks))) or 'all'}) in pools of {self._counts()}; give larger "
+                "pools or other tasks in the recipe"
+            )
+        return {bucket: chosen for bucket, chosen in rows.items() if len(chosen)}
 
     def _counts(self) -> dict[Kind, int]:
         return {
@@ -103,11 +108,8 @@ class EditJob:
         }
 
     def _pools(self, output: Path, selections: list[Selection]) -> dict[Bucket, Pool]:
-        pools = {}
-        for each in selections:
-            pools[each.bucket] = edit_pool(output / "pools", self.source, each, self.vae, self.encoder)
-            logger.info("%s %s: %d samples", each.split, each.bucket, each.count)
-        return pools
+        cache = output / "pools"
+        return {each.bucket: edit_pool(cache, self.source, each, self.vae, self.encoder) for each in selections}
 
     # --- one batch ---
 

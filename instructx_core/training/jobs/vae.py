@@ -25,7 +25,7 @@ from ..pictures import save_grid, to_uint8
 from ..recipes.vae import VaeRecipe
 from ..start import final_weights, load_into
 from ..vae_start import start_simple
-from .drawing import draw_batch, plain_buckets
+from .drawing import draw_batch, first_numbers, plain_buckets
 from .job import GlobalBatch
 
 KL_WEIGHT = 1e-5
@@ -119,7 +119,7 @@ class VaeJob:
         """Mean absolute error of a round trip, in [0,1] units, on unseen pictures and clips; the mean of all sizes."""
         errors: dict[str, list[float]] = {}
         for bucket in plain_buckets(self.source, "val"):
-            pixels, _ = self.pictures("val", np.arange(VALIDATION[bucket.modality]), bucket)
+            pixels, _ = self.pictures("val", first_numbers(self.source, "val", bucket, VALIDATION), bucket)
             error = ((self.round_trip(pixels).clamp(-1, 1) - pixels).abs().mean() / 2).item()
             errors.setdefault(bucket.modality, []).append(error)
         return {modality: sum(values) / len(values) for modality, values in errors.items()}
@@ -129,7 +129,7 @@ class VaeJob:
         """Two rows a bucket: unseen pictures, and what is left of them after a round trip."""
         rows = []
         for bucket in plain_buckets(self.source, "val"):
-            pixels, _ = self.pictures("val", np.arange(SHOWN[bucket.modality]), bucket)
+            pixels, _ = self.pictures("val", first_numbers(self.source, "val", bucket, SHOWN), bucket)
             for side in (pixels, self.round_trip(pixels)):
                 frames = to_uint8(side.permute(0, 2, 3, 4, 1)).reshape(-1, *side.shape[-2:], 3)
                 rows.append(list(frames[:: max(1, len(frames) // 12)])[:12])
@@ -142,7 +142,7 @@ class VaeJob:
             return  # without clips: they come in a later recipe, which does it then
         cells = []
         for bucket in plain_buckets(self.source, "train"):
-            pixels = self.scenes("train", np.arange(STATISTICS_SAMPLES[bucket.modality]), bucket)
+            pixels = self.scenes("train", first_numbers(self.source, "train", bucket, STATISTICS_SAMPLES), bucket)
             cells.append(self.vae.encode(pixels).latent_dist.mode().transpose(0, 1).flatten(1))
         latent_CN = torch.cat(cells, 1)
         fold_latent_scale(self.vae, latent_CN.mean(1), latent_CN.std(1))
