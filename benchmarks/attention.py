@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from instructx_core.kernels import KernelError, bench, ops, select, selftest
+from instructx_core.kernels import KernelError, bench, exact, int8, select, selftest
 from instructx_core.kernels.loader import runtime
 
 SANITIZER_SECONDS = 900
@@ -97,7 +97,7 @@ def long_errors(device: torch.device) -> dict[str, Any]:
     q, k, v = bench.random_qkv(LONG, device, torch.bfloat16)
     want = bench.reference_rows(q, k, v)
     found: dict[str, Any] = {"failed": False}
-    for path, op in (("exact", ops.attention), ("int8", ops.attention_quantizing)):
+    for path, op in (("exact", exact.attention), ("int8", int8.attention_quantizing)):
         first, again = (op(q, k, v, bench.SCALE)[0] for _ in range(2))
         found[path] = selftest.relative_error(first[:, : want.shape[1], : want.shape[2]], want)
         bitwise = torch.equal(first, again)

@@ -60,7 +60,7 @@ def host(device: str) -> str:
 
 
 def pack() -> Any:
-    """The pack under a name of its own, as ComfyUI imports it; the module nodes.model_patch."""
+    """The pack under a name of its own, as ComfyUI imports it; the module nodes/parts/model_patch.py."""
     spec = importlib.util.spec_from_file_location(
         "instructx_pack", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
     )

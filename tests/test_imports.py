@@ -15,7 +15,7 @@ import pytest
 from sources import CORE, MODULES, ROOT, SOURCES, Source, room_of
 
 CHOICES = {"config", "errors", "geometry", "version"}
-MODEL = {"encoder", "connector", "conditioning", "denoiser", "vae"}
+MODEL = {"encoder", "connector", "conditioning", "denoiser", "latents", "vae"}
 FORMATS = {"formats", "formats/containers", "formats/layouts", "formats/telling"}
 PIPELINE = (
     CHOICES | MODEL | FORMATS | {"digests", "kernels", "media", "speed", "sampling", "pipeline", "weights", "costs"}
@@ -37,7 +37,8 @@ ROOMS = {
     "conditioning": CHOICES | {"kernels"},
     "encoder": CHOICES | {"kernels", "connector"},
     "denoiser": CHOICES | {"kernels", "conditioning"},
-    "vae": CHOICES | {"kernels", "conditioning"},
+    "latents": {"errors"},
+    "vae": CHOICES | {"kernels", "latents"},
     # weight files: bytes -> tensors, names -> ours, what a file is
     "formats/containers": CHOICES,
     "formats/layouts": CHOICES | MODEL | {"formats/containers"},
@@ -66,7 +67,6 @@ ROOMS = {
 # Files that still import what their room may not. This table only ever shrinks.
 KNOWN_VIOLATIONS = {
     ("instructx_core/digests.py", "pipeline"),
-    ("instructx_core/denoiser.py", "speed"),
     ("instructx_core/vae.py", "speed"),
     ("instructx_core/formats/containers/opening.py", "formats/telling"),
     ("instructx_core/formats/containers/quantised.py", "formats/telling"),

@@ -14,9 +14,12 @@ LINES, FUNCTION_LINES, ARGUMENTS = 400, 60, 8
 DICTATED = {
     ("instructx_core/denoiser.py", "__init__"),  # register_to_config keeps every argument by its name
     ("instructx_core/pipeline.py", "__call__"),
-    ("instructx_core/kernels/ops.py", "qkv_prologue"),
-    ("instructx_core/kernels/ops.py", "attention_int8"),
+    ("instructx_core/kernels/int8.py", "qkv_prologue"),
+    ("instructx_core/kernels/int8.py", "_fake_qkv_prologue"),
+    ("instructx_core/kernels/int8.py", "attention_int8"),
+    ("instructx_core/kernels/override.py", "_attend"),  # ComfyUI's attention function
     ("instructx_core/kernels/session.py", "attention_auto"),
+    ("instructx_core/kernels/session.py", "_fake_attention_auto"),
 }
 
 # Functions with too many arguments, and files that format by hand, still. These tables only ever shrink.
@@ -30,26 +33,15 @@ TOO_MANY_ARGUMENTS = {
     ("instructx_core/formats/convert.py", "convert"),
     ("instructx_core/media/encode.py", "write_frames"),
     ("instructx_core/media/encode.py", "_encode"),
-    ("instructx_core/kernels/__init__.py", "attention"),
-    ("instructx_core/kernels/ops.py", "_"),
-    ("instructx_core/kernels/ops.py", "quantized_attention"),
-    ("instructx_core/kernels/override.py", "_attend"),
-    ("instructx_core/kernels/reference.py", "prologue"),
-    ("instructx_core/kernels/reference.py", "attention_int8"),
-    ("instructx_core/kernels/select.py", "plan"),
-    ("instructx_core/kernels/session.py", "_"),
-    ("instructx_core/kernels/session.py", "attend"),
     ("instructx_core/weights.py", "load_pipeline"),
 }
 FORMATTED_BY_HAND = {
     "instructx_core/commands",
-    "instructx_core/conditioning.py",
     "instructx_core/editing",
     "instructx_core/encoder",
     "instructx_core/evaluation",
     "instructx_core/formats",
     "instructx_core/geometry.py",
-    "instructx_core/kernels/ops.py",
     "instructx_core/media",
     "instructx_core/pipeline.py",
     "instructx_core/speed",

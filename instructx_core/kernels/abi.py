@@ -1,7 +1,7 @@
 """Launch contract of the CUDA kernels: names, source files, argument structs, grid, block and shared memory.
 
-Place in the data flow: `ops.py` fills one struct per launch, `loader.py` passes it by value as the kernel's only
-parameter; `csrc/args.cuh` declares the same structs (a test compares size and offsets). Pure python: imports neither
+Place in the data flow: `exact.py` and `int8.py` fill one struct per launch, `loader.py` passes it by value as the
+kernel's only parameter; `csrc/args.cuh` declares the same structs (a test compares size and offsets). Imports neither
 torch nor CUDA.
 Legend: B batch, S tokens, H heads, D head dim (64 or 128). All strides are in BYTES, 64 bit; lengths are in tokens.
 """

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from . import ops, sdpa
+from . import exact, int8, sdpa
 from .errors import KernelError
 from .selftest import relative_error
 
@@ -62,8 +62,8 @@ def candidates(names: Sequence[str] | None = None) -> dict[str, Attend]:
     names: only these. Ours are "exact" and "int8"; "host" is torch's own choice.
     """
     found: dict[str, Attend] = {
-        "int8": lambda q, k, v: ops.attention_quantizing(q, k, v, SCALE)[0],
-        "exact": lambda q, k, v: ops.attention(q, k, v, SCALE)[0],
+        "int8": lambda q, k, v: int8.attention_quantizing(q, k, v, SCALE)[0],
+        "exact": lambda q, k, v: exact.attention(q, k, v, SCALE)[0],
         "host": lambda q, k, v: sdpa.attention(q, k, v, SCALE),
     }
     for name in ("FLASH_ATTENTION", "CUDNN_ATTENTION", "EFFICIENT_ATTENTION"):

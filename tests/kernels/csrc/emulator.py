@@ -281,7 +281,7 @@ class Emulator:
         second: tuple[Tensor, Tensor, Norm | None] | None = None,
         shift: bool = True,
     ) -> tuple[Tensor, Tensor]:
-        """The whole int8 path: statistics, prologue, attention, as ops.py launches them."""
+        """The whole int8 path: statistics, prologue, attention, as int8.py launches them."""
         kshift, v_max = self.statistics(k, v, norm)
         kshift2 = None
         if second is not None:
