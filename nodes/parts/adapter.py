@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ...instructx_core.errors import InputError
+from ...instructx_core.formats.layouts.modules import EMBEDDERS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ...instructx_core.config import DenoiserConfig
     from ...instructx_core.formats.layouts.adapter import Adapter as StoredAdapter
-
-EMBEDDERS = ("source_embedder", "reference_embedder")
 
 
 @dataclass(frozen=True)

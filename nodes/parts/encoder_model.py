@@ -89,15 +89,17 @@ def load(
     """Read the encoder of an adapter. devices: (load, offload). Raises InputError when they do not fit."""
     from ...instructx_core.encoder.forward import PlainEncoder
     from ...instructx_core.encoder.tokenizer import load_tokenizer
-    from ...instructx_core.formats.containers.tensorfile import empty_parameters
     from ...instructx_core.formats.layouts.encoder import read_encoder
+    from ...instructx_core.formats.layouts.modules import empty_parameters
+    from ...instructx_core.formats.layouts.weight_file import open_weights
 
     check_transformers()
     adapter = adapter_of_file(stored)
     stored.report.log()
     with empty_parameters():
         encoder = PlainEncoder(stored.config)
-    read_encoder(encoder, files, stored.config, stored.tensors, dtype, devices[1]).log()
+    with open_weights(files) as file:
+        read_encoder(encoder, file, stored.config, stored.tensors, dtype, devices[1]).log()
     module = EncoderModule(castable(encoder.eval().requires_grad_(False)))
     tokenizer = load_tokenizer(tokenizer_file)
     return LoadedEncoder(host.new_patcher(module, *devices), stored.config, tokenizer, adapter, dtype)

@@ -22,7 +22,8 @@ from ...data.bucket import Bucket, Kind
 from ...data.cache import Pool, Selection, edit_pool, select_samples
 from ...data.samples import EditSample
 from ...data.source import EditSource
-from ...encoder.model import prepare_inputs
+from ...encoder.inputs import inputs_of_pictures
+from ...encoder.pictures import pictures_of_grids
 from ...errors import InputError
 from ...vae import decode_latents
 from .. import rng
@@ -135,17 +136,12 @@ class EditJob:
     def velocity(self, batch: EditBatch) -> Velocity:
         """The model with this batch's conditions: encodes once, then (noisy, timestep) -> velocity."""
         bucket = batch.bucket
+        source_grid = self.encoder.grid_of(bucket.frames, bucket.height, bucket.width, bucket.modality)
         reference_grid = self.encoder.grid_of(1, bucket.height, bucket.width, "reference")
-        inputs = prepare_inputs(
-            self.tokenizer,
-            self.config,
-            batch.texts,
-            fps=self.config.sampling.fps,
-            num_frames=bucket.frames,
-            grid=self.encoder.grid_of(bucket.frames, bucket.height, bucket.width, bucket.modality),
-            reference_grid=reference_grid if bucket.reference else None,
-            allow_empty=True,
-        )
+        references = (reference_grid,) if bucket.reference else ()
+        fps = self.config.sampling.fps
+        pictures = pictures_of_grids(self.config, bucket.frames, source_grid, references, fps)
+        inputs = inputs_of_pictures(self.tokenizer, self.config, batch.texts, pictures, allow_empty=True)
         context_BLD = self.encoder(inputs, batch.vision, batch.reference_vision)
 
         def velocity(noisy_BCTHW: Tensor, timestep_B: Tensor) -> Tensor:
