@@ -8,9 +8,9 @@ Legend: B batch, C latent channels, T latent frames, R reference frames, H W lat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from diffusers.configuration_utils import register_to_config
@@ -24,11 +24,18 @@ from torch import Tensor, nn
 from . import conditioning as cond
 from .config import InstructXConfig
 from .errors import InputError
-from .speed.constants import Constants
 
 # Releases below 0.37 know the classes that may scale LoRA adapters by name; newer ones take any.
 _known_to_lora = getattr(peft_loader, "_SET_ADAPTER_SCALE_FN_MAPPING", {})
 _known_to_lora.setdefault("InstructXTransformer3DModel", lambda model_cls, weights: weights)
+
+
+class StepConstants(Protocol):
+    """Where a model may keep what is the same in every step of an edit (speed.constants has one)."""
+
+    def get(self, name: Hashable, source: Tensor, make: Callable[[], Tensor]) -> Tensor:
+        """make(), or what it gave before for this very `source`."""
+        ...
 
 
 class CachedRotaryPosEmbed(WanRotaryPosEmbed):
@@ -79,7 +86,7 @@ class InstructXTransformer3DModel(WanTransformer3DModel):
         "reference_embedder",
     ]
 
-    constants: Constants | None = None  # set for the steps of one edit (speed/constants.py)
+    constants: StepConstants | None = None  # set for the steps of one edit
     source_embedder: nn.Conv3d | None
     reference_embedder: nn.Conv3d | None
 
