@@ -1,6 +1,6 @@
 """DiT, scheduler, VAE, pixels and geometry against the public reference, whose numbers scripts/make_golden.py stored.
 
-The encoder is in test_instruction_kiwi.py. Tolerance 1e-5 of the largest value, fp32 on both sides. At the end: where
+The encoder is in tests/encoder/test_kiwi.py. Tolerance 1e-5 of the largest value, fp32 on both sides. At the end: where
 we deviate on purpose (docs/parity.md).
 """
 

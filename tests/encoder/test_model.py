@@ -130,7 +130,7 @@ def test_precomputed_vision(encoder: InstructXEncoder, tokenizer: Tokenizer, ref
 
 
 def test_exact_and_tail_slices(tokenizer: Tokenizer) -> None:
-    """tail: the last Q tokens, which are queries[2:], <|im_end|> and the newline (weights.md 1.2)."""
+    """tail: the last Q tokens, which are queries[2:], <|im_end|> and the newline."""
     config = make_config()
     encoder = build(config)
     inputs = prepare_inputs(tokenizer, config, TEXTS[:1], [noise(1, 56, 56)])

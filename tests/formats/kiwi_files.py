@@ -1,6 +1,6 @@
 """A tiny random model of Kiwi-Edit's kind, and its files in every layout that the authors publish.
 
-Names and shapes as in research/weights.md 1.10 and 1.11; the weights are one pipeline of ours, so what is loaded again
+Names and shapes are those of the public files; the weights are one pipeline of ours, so what is loaded again
 must edit as it does.
 """
 
