@@ -213,8 +213,7 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin):
         source: PIL image, list of them, or uint8 / float [0,1] tensor or array (F, H, W, 3) or (H, W, 3). One frame is
             an image edit. F must be 4n+1, H and W multiples of `config.size_multiple`: nothing is resized here.
             A batch: a list of B of these, of one size and length, or a tensor or array (B, F, H, W, 3).
-        reference: one such picture or several, any size; padded with white to the output's size, never stretched.
-            A batch: a list of B entries, all with the same number of pictures, or None.
+        reference: one such picture or several; padded with white to the output's size. A batch: a list of B of these.
         num_inference_steps, guidance_scale, fps (Hz): default to the config's sampling. guidance_scale 1 = no guidance,
             one forward a step; any other value costs a second one, without the instruction but with the same pictures.
         generator: of any device; the noise is drawn on its device. A batch: one each, and each edit has the noise that
@@ -222,8 +221,7 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin):
         height, width: a check of the source's size. sigma_min: last noise level before the shift; default the config's.
         latents: initial noise (B, C, T, h, w). pinned: so many latent frames at the start stay the source's own; the
             rest follows them (pinning.py). context, negative_context: (B, L, D), instead of the instruction.
-        output_type: "np", "pt", "pil" or "latent" (normalised).
-        callback_on_step_end(pipe, step, timestep, tensors) may return changed tensors.
+        output_type: one of OUTPUT_TYPES. callback_on_step_end(pipe, step, timestep, tensors) may return changed ones.
         Raises InputError on unusable input, FloatingPointError when a step is not finite.
         """
         sampling = self.instructx_config.sampling
@@ -242,11 +240,9 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin):
         pictures = self.encode_pictures(batch)
         conditions = Conditions(context, negative_context, pictures.source, pictures.references)
         noise_BCTHW = self.prepare_latents(pictures.source, generator, latents)
-        latents = self.denoise(
-            noise_BCTHW, conditions, steps, guidance, sigma_min=sigma_min,
-            pinned=pin_source(pictures.source, noise_BCTHW, pinned),
-            on_step=None if callback_on_step_end is None else self._tells(callback_on_step_end, names),
-        )  # fmt: skip
+        pins = pin_source(pictures.source, noise_BCTHW, pinned)
+        on_step = None if callback_on_step_end is None else self._tells(callback_on_step_end, names)
+        latents = self.denoise(noise_BCTHW, conditions, steps, guidance, sigma_min, pins, on_step)
         frames = latents if output_type == "latent" else self.decode(latents, output_type)
         self.maybe_free_model_hooks()
         return InstructXPipelineOutput(frames=frames) if return_dict else (frames,)
