@@ -115,9 +115,7 @@ def missing(name: str) -> list[str]:
 MOVING = (
     "instructx_core/editing/",
     "instructx_core/encoder/model.py",
-    "instructx_core/formats/",
     "instructx_core/pipeline.py",
-    "instructx_core/weights.py",
     "CONTRIBUTING.md",
 )
 

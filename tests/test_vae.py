@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 import torch
 
-from instructx_core.conditioning import latent_stats
 from instructx_core.config import VaeConfig, tiny
+from instructx_core.latents import latent_stats
 from instructx_core.training.job_vae import scene_batch
 from instructx_core.training.vae_start import start_simple
 from instructx_core.vae import build_vae, fold_latent_scale, speed_up_single_frames

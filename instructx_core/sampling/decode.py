@@ -9,9 +9,9 @@ import torch
 from diffusers import AutoencoderKLWan
 from torch import Tensor
 
-from ..conditioning import denormalise_latents
 from ..config import VaeConfig
 from ..geometry import pixel_frames
+from ..latents import denormalise_latents
 from ..speed.memory import MemoryPlan
 from ..speed.tiling import VideoShape, decode_tiled
 from ..vae import decode_latents

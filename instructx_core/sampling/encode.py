@@ -14,9 +14,9 @@ from diffusers import AutoencoderKLWan
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from ..conditioning import normalise_latents
 from ..config import InstructXConfig
 from ..encoder.model import InstructXEncoder, drop_instruction, prepare_inputs
+from ..latents import normalise_latents
 from ..media.pixels import pad_reference, to_signed, to_uint8
 from ..speed.memory import MemoryPlan
 from ..speed.tiling import VideoShape, encode_tiled

@@ -21,7 +21,9 @@ from torch import Tensor, nn
 from .. import shapes
 from ..config import InstructXConfig
 from ..denoiser import InstructXTransformer3DModel, build_denoiser
-from ..encoder.model import InstructXEncoder, build_encoder, prepare_inputs
+from ..encoder.inputs import inputs_of_pictures
+from ..encoder.model import InstructXEncoder, build_encoder
+from ..encoder.pictures import pictures_of_grids
 from ..vae import build_vae, decode_latents, speed_up_single_frames
 from . import rng
 from .flow_job import Velocity, draw_bucket, euler, flow_loss, validation_loss
@@ -180,16 +182,14 @@ class EditJob:
     def velocity(self, batch: Batch) -> Velocity:
         """The model with this batch's conditions: encodes once, then (noisy, timestep) -> velocity."""
         source_grid, reference_grid = grids(self.config, self.encoder, batch.modality)
-        inputs = prepare_inputs(
-            self.tokenizer,
+        pictures = pictures_of_grids(
             self.config,
-            batch.texts,
-            fps=self.config.sampling.fps,
-            num_frames=shapes.FRAMES[batch.modality],
-            grid=source_grid,
-            reference_grid=reference_grid if batch.reference_vision is not None else None,
-            allow_empty=True,
+            shapes.FRAMES[batch.modality],
+            source_grid,
+            () if batch.reference_vision is None else (reference_grid,),
+            self.config.sampling.fps,
         )
+        inputs = inputs_of_pictures(self.tokenizer, self.config, batch.texts, pictures, allow_empty=True)
         context_BLD = self.encoder(inputs, batch.vision, batch.reference_vision)
 
         def velocity(noisy_BCTHW: Tensor, timestep_B: Tensor) -> Tensor:

@@ -18,8 +18,8 @@ from small import save
 from torch import Tensor
 
 from instructx_core.config import InstructXConfig, LoraConfig, SamplingConfig, kiwi_5b, tiny
-from instructx_core.formats.layouts.encoder_weights import mllm_to_original
 from instructx_core.formats.layouts.keymaps import dit_to_original, vae_to_original
+from instructx_core.formats.layouts.qwen_names import mllm_to_original
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 from tiny import pipeline, tokenizer

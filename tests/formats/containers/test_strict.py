@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from instructx_core.formats.containers.tensorfile import is_finite
+from instructx_core.formats.containers.strict import is_finite
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])

@@ -1,6 +1,6 @@
 """What a load did with every tensor of its files: consumed, ignored, missing.
 
-Every loader of formats/ returns one beside its module and logs it; a tensor that nobody asked for is never dropped in
+Every reader of layouts/ returns one, and whoever loads logs it; a tensor that nobody asked for is never dropped in
 silence. What is missing but optional stands here; what is missing and essential is an InputError instead.
 """
 
@@ -10,14 +10,9 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...errors import some
+
 logger = logging.getLogger("instructx")
-
-
-def some(names: list[str] | tuple[str, ...] | set[str], count: int = 3) -> str:
-    """The first few names for a message."""
-    ordered = sorted(names)
-    more = f" and {len(ordered) - count} more" if len(ordered) > count else ""
-    return ", ".join(ordered[:count]) + more
 
 
 @dataclass(frozen=True, kw_only=True)
