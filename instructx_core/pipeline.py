@@ -39,7 +39,7 @@ from .sampling.decode import decode_video
 from .sampling.denoise import NO_GUIDANCE, OnStep, denoise
 from .sampling.encode import Contexts, PictureLatents, encode_instructions, encode_pictures
 from .sampling.guidance import Conditions, Guidance
-from .sampling.latents import Generators, initial_noise
+from .sampling.noise import Generators, initial_noise
 from .sampling.pinning import Pinned, pin, pin_source
 from .sampling.schedule import Level, start
 from .speed.attention import use_attention

@@ -207,9 +207,13 @@ def sheet_row(sample: Sample, frames: Any, value: Score, numbers: bool = True) -
     """A row for draw_sheet; numbers: with the errors and their limits."""
     return SheetRow(
         title=f"[{sample.task}] {sample.instruction}",
-        source_FHWC=sample.source_FHWC, edited_FHWC=frames, target_FHWC=sample.target_FHWC,
-        reference_HWC=sample.reference_HWC, success=value.success, detail=f"({describe(value)})" if numbers else "",
-    )  # fmt: skip
+        source_FHWC=sample.source_FHWC,
+        edited_FHWC=frames,
+        target_FHWC=sample.target_FHWC,
+        reference_HWC=sample.reference_HWC,
+        success=value.success,
+        detail=f"({describe(value)})" if numbers else "",
+    )
 
 
 def worst_failures(pipe: InstructXPipeline, result: EvalResult, count: int = 24) -> Image.Image | None:

@@ -1,6 +1,6 @@
 """The loop: noise -> edited latents, level by level. Pipeline, benchmark and training's validation all run this one.
 
-Between latents.py and decode.py. What makes it faster is put around it by its caller, in the open: hoisted constants
+Between noise.py and decode.py. What makes it faster is put around it by its caller, in the open: hoisted constants
 and step caches are contexts (speed/), progress and interruption are the caller's walk through the levels.
 Legend: B batch, C channels, T latent frames, H W cells.
 """

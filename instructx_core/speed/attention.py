@@ -62,9 +62,13 @@ class InstructXAttnProcessor(WanAttnProcessor):
             return _dispatch(getattr(self, "_attention_backend", None), q_BSHD, k_BSHD, v_BSHD)
 
         out_BSHD = self.session.attend_projected(
-            q.unflatten(2, heads), k.unflatten(2, heads), v_BSHD,
-            _pending(attn, rotary_emb, q.device), finish, stock,
-        )  # fmt: skip
+            q.unflatten(2, heads),
+            k.unflatten(2, heads),
+            v_BSHD,
+            _pending(attn, rotary_emb, q.device),
+            finish,
+            stock,
+        )
         return attn.to_out[1](attn.to_out[0](out_BSHD.flatten(2).type_as(q)))
 
 

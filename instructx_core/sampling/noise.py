@@ -1,4 +1,4 @@
-"""The latents that sampling starts from: noise of the source's shape, each edit's from its own generator.
+"""What sampling starts from: noise of the source latents' shape, each edit's from its own generator.
 
 Between encoding and the steps. Legend: B batch, C channels, T latent frames, H W cells.
 """
