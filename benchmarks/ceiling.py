@@ -22,7 +22,8 @@ from tqdm import tqdm
 
 from instructx_core import shapes
 from instructx_core.config import preset
-from instructx_core.training.pictures import to_pixels, to_uint8
+from instructx_core.data.encoding import to_pixels
+from instructx_core.training.pictures import to_uint8
 from instructx_core.vae import speed_up_single_frames
 from instructx_core.weights import SHIPPED, find_files, load_vae
 

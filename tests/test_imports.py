@@ -54,7 +54,8 @@ ROOMS = {
     # what uses the pipeline
     "editing": PIPELINE,
     "evaluation": PIPELINE | {"shapes"},
-    "training": PIPELINE | {"shapes"},
+    "data": PIPELINE | {"shapes"},
+    "training": PIPELINE | {"data"},
     "commands": PIPELINE | {"shapes", "editing", "evaluation", "training"},
     "cli": {"commands", "errors", "version"},
     "__main__": {"cli"},

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
+import os
 import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from sources import CORE, ROOT, SOURCES, Source
@@ -101,3 +107,18 @@ def test_what_is_accelerated_has_a_type(name: str) -> None:
             kind = "" if argument.annotation is None else ast.unparse(argument.annotation)
             if argument.arg in ("pipe", "pipeline", "model", "transformer", "vae", "encoder"):
                 assert kind not in ("", "Any"), f"{name}:{node.lineno}: {node.name}({argument.arg}: {kind})"
+
+
+def test_pre_commit_installs_every_stage(tmp_path: Path) -> None:
+    """`pre-commit install` in a clone brings the hooks of every stage that the configuration uses."""
+    if shutil.which("git") is None or importlib.util.find_spec("pre_commit") is None:
+        pytest.skip("no pre-commit (extra: dev)")
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    configuration = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    (tmp_path / ".pre-commit-config.yaml").write_text(configuration, encoding="utf-8")
+    command = [sys.executable, "-m", "pre_commit", "install"]
+    subprocess.run(
+        command, cwd=tmp_path, check=True, capture_output=True, env={**os.environ, "PRE_COMMIT_HOME": "home"}
+    )
+    stages = {"pre-commit", *re.findall(r"stages: \[([\w-]+)\]", configuration)}
+    assert all((tmp_path / ".git" / "hooks" / stage).is_file() for stage in stages), stages
