@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import subprocess
 import sys
@@ -13,66 +12,52 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from instructx_core import shapes
-from instructx_core.config import InstructXConfig, VaeConfig
+from instructx_core.data.bucket import Bucket
+from instructx_core.data.world import ShapesWorld
 from instructx_core.training.export import trained_pipeline
-from instructx_core.training.job_vae import EDITS, VaeJob, edit_picture, picture_batch, weigh
-from instructx_core.training.recipes import SHIPPED, Recipe
+from instructx_core.training.jobs.vae import VaeJob, weigh
+from instructx_core.training.recipes.base import SHIPPED
+from instructx_core.training.recipes.tiny import tiny_decoder
+from instructx_core.training.recipes.vae import VaeRecipe
 from instructx_core.training.start import final_weights
-from instructx_core.training.tiny_recipes import RECIPES
 from instructx_core.training.trainer import Trainer
 from instructx_core.weights import SHIPPED as SHIPPED_FOLDER
 from instructx_core.weights import load_pipeline
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from nano import FAST, nano
+sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
+from nano import FAST, small_vae
 
 
-def recipe(**values: object) -> Recipe:
-    own = {"name": "decoder", "job": "vae", "train": ("vae.decoder",), "pictures": "edits", "num_steps": 3}
-    return Recipe(**FAST | own | values)
-
-
-def small() -> InstructXConfig:
-    return dataclasses.replace(nano(), vae=VaeConfig(base_dim=8))  # the least that vae_start.py takes
+def recipe(**values: object) -> VaeRecipe:
+    decoder = {"name": "decoder", "description": "", "part": "decoder", "pictures": "edits", "num_steps": 3}
+    return VaeRecipe(**FAST | decoder | values)
 
 
 def test_the_decoder_alone_is_trained_and_the_latents_stay(tmp_path: Path) -> None:
-    job = VaeJob(recipe(video_probability=0.5), small(), tmp_path)
-    own = dict(job.root.named_parameters())
-    assert set(job.trainable) == {n for n in own if n.startswith(("vae.decoder.", "vae.post_quant_conv."))}
-    pixels, _ = picture_batch("val", np.arange(2), "image", "edits")
-    before = {name: p.detach().clone() for name, p in own.items()}
+    job = VaeJob(recipe(video_probability=0.5), small_vae(), ShapesWorld(), tmp_path)
+    parameters = dict(job.root.named_parameters())
+    assert set(job.trainable) == {n for n in parameters if n.startswith(("vae.decoder.", "vae.post_quant_conv."))}
+    pixels, _ = job.pictures("val", np.arange(2), Bucket("image", 1, 64, 64))
+    before = {name: p.detach().clone() for name, p in parameters.items()}
     latents = job.vae.encode(pixels).latent_dist.mode()
     trainer = Trainer(recipe(video_probability=0.5), job, tmp_path / "run")
     for _ in range(3):
         trainer.train_step()
-    changed = {name for name, p in own.items() if not torch.equal(p, before[name])}
+    changed = {name for name, p in parameters.items() if not torch.equal(p, before[name])}
     assert changed and changed <= set(job.trainable)
     job.finish()  # folds nothing: the latents already have the statistics of the Wan format
     assert torch.equal(job.vae.encode(pixels).latent_dist.mode(), latents)
 
 
 def test_the_whole_vae_is_trained_by_default(tmp_path: Path) -> None:
-    job = VaeJob(recipe(train=("vae",), pictures="scenes"), small(), tmp_path)
+    job = VaeJob(recipe(part="whole", pictures="scenes"), small_vae(), ShapesWorld(), tmp_path)
     assert set(job.trainable) == set(dict(job.root.named_parameters()))
-
-
-@pytest.mark.parametrize("modality", ["image", "video"])
-def test_pictures_of_edits(modality: str) -> None:
-    for number, kind in enumerate(EDITS[modality]):
-        frames, weights = edit_picture("train", number, modality)
-        assert frames.dtype == np.uint8 and frames.shape[1:] == (64, 64, 3)
-        assert frames.shape[0] == (1 if kind == "reference" else shapes.FRAMES[modality])
-        assert weights.shape == frames.shape[:3] and weights.mean() == pytest.approx(1, abs=1e-3)
-        if kind in shapes.TASKS:
-            assert np.array_equal(frames, shapes.sample("train", number, modality, kind).target_FHWC)
 
 
 def test_a_small_region_weighs_as_much_as_a_large_one() -> None:
     small, large = np.zeros((2, 1, 8, 8), bool)
     small[0, 0, :2], large[0, 4:] = True, True
-    weights = weigh([small, large], (1, 8, 8))
+    weights = weigh((("small", small), ("large", large)), (1, 8, 8))
     assert weights.mean() == pytest.approx(1)
     assert (weights - 0.5)[small].sum() == pytest.approx((weights - 0.5)[large].sum())
 
@@ -87,8 +72,8 @@ def test_training_starts_from_the_shipped_model(tmp_path: Path) -> None:
     (tmp_path / "tiny_decoder" / "recipe.json").write_text('{"requires": ["shipped"]}')
     changed = {"vae.post_quant_conv.bias": weights["vae.post_quant_conv.bias"] + 1}
     save_file(changed, tmp_path / "tiny_decoder" / "final.safetensors")
-    shutil.copyfile(SHIPPED_FOLDER / "tokenizer.json", tmp_path / "tokenizer.json")  # world_tokenizer takes 20 s
-    pipeline = trained_pipeline(tmp_path, RECIPES["tiny_decoder"]())
+    shutil.copyfile(SHIPPED_FOLDER / "tokenizer.json", tmp_path / "tokenizer.json")  # training one takes 20 s
+    pipeline = trained_pipeline(tmp_path, tiny_decoder())
     states = {"transformer": pipeline.transformer, "encoder": pipeline.encoder}
     for name, module in states.items():
         expected = getattr(kept, name).state_dict()
