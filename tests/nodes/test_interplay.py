@@ -7,6 +7,7 @@ Tolerance: see test_model_patch.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
