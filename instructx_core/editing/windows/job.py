@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from ...digests import file_digest, picture_digest
 from ...errors import InputError
@@ -26,6 +25,7 @@ from ...media.base import Media
 from ...media.encode import write_frames
 from ...media.files import read_image
 from ...media.stream import ClipScan, clip_frames, join_clips
+from ...sampling.batch import edit_batch
 from ...speed.memory import return_freed
 from ...version import __version__
 from ..one import EditReport, Progress, apply_box, pad_clip, remarks, run_clip
@@ -209,12 +209,11 @@ class _Job:
         stride = self.pipe.instructx_config.vae.scale_factor_temporal
         if self.options.context == "first" and self.contexts is None:
             padded_FHWC = pad_clip(frames_FHWC, stride)
-            contexts = self.pipe.encode_instruction(
-                torch.from_numpy(padded_FHWC), self.instruction, [torch.from_numpy(p.copy()) for p in self.pictures],
-                float(self.scan.fps), unconditional=self.guidance != 1.0,
-            )  # fmt: skip
+            batch = edit_batch(padded_FHWC, self.instruction, self.pictures or None)
+            made = self.pipe.encode_instruction(batch, float(self.scan.fps), unconditional=self.guidance != 1.0)
             # A view multiplies in another order than the copy that a resumed edit reads, which shows in the last bit.
-            self.contexts = tuple(None if part is None else part.contiguous() for part in contexts)
+            parts = (made.positive, made.negative)
+            self.contexts = tuple(None if part is None else part.contiguous() for part in parts)
         media = Media(self.scan.path, frames_FHWC, self.scan.size, is_video=True, fps=self.scan.fps)
         made_FHWC, _, _ = run_clip(
             self.pipe, media, self.instruction, self.pictures, self.steps, self.guidance,
