@@ -40,7 +40,6 @@ FORMATTED_BY_HAND = {
     "instructx_core/commands",
     "instructx_core/editing",
     "instructx_core/media",
-    "nodes",
     "tests",
 }
 
