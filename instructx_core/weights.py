@@ -26,7 +26,7 @@ from .formats.layouts.adapter import read_adapter
 from .formats.layouts.dit import read_dit
 from .formats.layouts.encoder import read_encoder
 from .formats.layouts.files import CheckpointFiles, PartPaths, files_of, find_files
-from .formats.layouts.folders import FOLDERS, TOKENIZER_FILE
+from .formats.layouts.folders import FOLDERS, SHIPPED, TOKENIZER_FILE
 from .formats.layouts.keymaps import dit_to_original, vae_to_original
 from .formats.layouts.kiwi_config import Position
 from .formats.layouts.kiwi_names import held_dit
@@ -45,8 +45,6 @@ if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan
     from transformers import PreTrainedTokenizerBase
     from typing_extensions import Unpack
-
-SHIPPED = Path(__file__).parent / "assets" / "tiny"
 
 
 # --- save ----------------------------------------------------------------------------------------------------------
