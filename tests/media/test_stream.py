@@ -11,7 +11,8 @@ import pytest
 
 from instructx_core.errors import InputError
 from instructx_core.media.files import read_media, write_video
-from instructx_core.media.stream import clip_frames, join_clips, scan_clip
+from instructx_core.media.join import join_clips
+from instructx_core.media.stream import clip_frames, scan_clip
 
 
 def moving(count: int, height: int = 48, width: int = 64) -> np.ndarray:
@@ -63,7 +64,7 @@ def test_joined_parts_show_what_the_parts_show(bunny: Path, tmp_path: Path, suff
         seen.append(read_media(parts[-1]).frames_FHWC)
         start += length
     output = tmp_path / f"all{suffix}"
-    notes = join_clips(output, parts, lengths, rate, read_media(bunny, first_only=True).audio)
+    notes = join_clips(output, parts, lengths, rate, scan_clip(bunny).audio)
     back = read_media(output)
     assert notes and back.audio is not None
     assert back.fps == rate and (back.frames_FHWC == np.concatenate(seen)).all()
