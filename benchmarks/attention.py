@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from instructx_core.kernels import KernelError, bench, ops, select, selftest
+from instructx_core.kernels import KernelError, bench, exact, int8, select, selftest
 from instructx_core.kernels.loader import runtime
 
 SANITIZER_SECONDS = 900
@@ -74,8 +74,18 @@ def sanitizer() -> dict[str, Any] | str:
         return "not run (no compute-sanitizer)"
     found: dict[str, Any] = {"failed": False}
     for check in ("memcheck", "racecheck"):
-        command = [tool, "--tool", check, "--error-exitcode", "1", sys.executable, "-m", "instructx_core", "kernels",
-                   "selftest"]  # fmt: skip
+        command = [
+            tool,
+            "--tool",
+            check,
+            "--error-exitcode",
+            "1",
+            sys.executable,
+            "-m",
+            "instructx_core",
+            "kernels",
+            "selftest",
+        ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=SANITIZER_SECONDS)
         found[check] = done.stdout.strip().splitlines()[-3:]
         found["failed"] = found["failed"] or done.returncode != 0
@@ -87,7 +97,7 @@ def long_errors(device: torch.device) -> dict[str, Any]:
     q, k, v = bench.random_qkv(LONG, device, torch.bfloat16)
     want = bench.reference_rows(q, k, v)
     found: dict[str, Any] = {"failed": False}
-    for path, op in (("exact", ops.attention), ("int8", ops.attention_quantizing)):
+    for path, op in (("exact", exact.attention), ("int8", int8.attention_quantizing)):
         first, again = (op(q, k, v, bench.SCALE)[0] for _ in range(2))
         found[path] = selftest.relative_error(first[:, : want.shape[1], : want.shape[2]], want)
         bitwise = torch.equal(first, again)

@@ -118,11 +118,17 @@ def stock(args: argparse.Namespace, _folder: Path) -> Calls:
     return {
         "VAE encode": encode,
         "steps": lambda: wan(
-            prompt_embeds=text, latents=torch.randn(latent.shape), num_frames=args.frames, height=args.size,
-            width=args.size, num_inference_steps=config.sampling.num_steps, guidance_scale=1.0, output_type="latent",
+            prompt_embeds=text,
+            latents=torch.randn(latent.shape),
+            num_frames=args.frames,
+            height=args.size,
+            width=args.size,
+            num_inference_steps=config.sampling.num_steps,
+            guidance_scale=1.0,
+            output_type="latent",
         ),
         "VAE decode": decode,
-    }  # fmt: skip
+    }
 
 
 def kiwi(args: argparse.Namespace, _folder: Path) -> Calls:
@@ -137,10 +143,17 @@ def kiwi(args: argparse.Namespace, _folder: Path) -> Calls:
     config, own = pipe.instructx_config, ("source_", "reference_")
     dit = config.denoiser
     size = {
-        "dim": dit.dim, "in_dim": dit.in_channels, "ffn_dim": dit.ffn_dim, "out_dim": dit.out_channels,
-        "text_dim": dit.text_dim, "freq_dim": dit.freq_dim, "eps": dit.eps, "patch_size": dit.patch_size,
-        "num_heads": dit.num_heads, "num_layers": dit.num_layers,
-    }  # fmt: skip
+        "dim": dit.dim,
+        "in_dim": dit.in_channels,
+        "ffn_dim": dit.ffn_dim,
+        "out_dim": dit.out_channels,
+        "text_dim": dit.text_dim,
+        "freq_dim": dit.freq_dim,
+        "eps": dit.eps,
+        "patch_size": dit.patch_size,
+        "num_heads": dit.num_heads,
+        "num_layers": dit.num_layers,
+    }
     model = reference.dit.WanModel(has_image_input=False, **size).eval()
     state = pipe.transformer.state_dict()
     model.load_state_dict({dit_to_original(k): v for k, v in state.items() if not k.startswith(own)})
@@ -163,9 +176,16 @@ def kiwi(args: argparse.Namespace, _folder: Path) -> Calls:
         latents = noise
         for timestep in schedule.timesteps:
             velocity = reference.pipeline.model_fn_wan_video(
-                model, embedder, None, vae_source_input=noise, vae_ref_image=None, latents=latents,
-                timestep=timestep[None], context=context, scheduler=schedule,
-            )  # fmt: skip
+                model,
+                embedder,
+                None,
+                vae_source_input=noise,
+                vae_ref_image=None,
+                latents=latents,
+                timestep=timestep[None],
+                context=context,
+                scheduler=schedule,
+            )
             latents = schedule.step(velocity, timestep, latents)
         return latents
 
@@ -257,10 +277,11 @@ def table(result: dict[str, Any]) -> str:
     peers, top = result["peers"], result["ceilings"]
     lines = [
         f"{result['where']}, {result['threads']} thread(s), torch {result['torch']}; matrix product "
-        f"{top['matmul'] / 1e9:.1f} GFLOP/s, copy {top['copy'] / 1e9:.1f} GB/s. {result['clip']}.", "",
+        f"{top['matmul'] / 1e9:.1f} GFLOP/s, copy {top['copy'] / 1e9:.1f} GB/s. {result['clip']}.",
+        "",
         "| stage | GFLOP | floor, s | " + " | ".join(f"{name}, s | MB" for name in peers) + " |",
         "| --- | --- | --- |" + " --- | --- |" * len(peers),
-    ]  # fmt: skip
+    ]
     for stage in STAGES:
         count = result["flops"].get(stage)
         cells = ["", ""] if count is None else [f"{count / 1e9:.2f}", f"{count / top['matmul']:.3f}"]

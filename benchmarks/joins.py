@@ -46,10 +46,12 @@ def methods(edit: Callable[..., np.ndarray], clip: Any) -> dict[str, Callable[[]
     def handed_over(kind: str, pin: bool, fade: bool, match: bool = False, own_seeds: bool = False) -> Edited:
         windows = plan_windows(len(frames_FHWC), SIZE, joins=kind)
         results = edit_windows(
-            iter(frames_FHWC), windows,
+            iter(frames_FHWC),
+            windows,
             lambda given, w: edit(given, w.index if own_seeds else 0, w.pinned() if pin else 0),
-            match_colour=match, fade=FADED if fade else 0,
-        )  # fmt: skip
+            match_colour=match,
+            fade=FADED if fade else 0,
+        )
         return np.concatenate([result.new_FHWC for result in results]), {w.first_new - 1 for w in windows[1:]}
 
     def independent(own_seeds: bool) -> Edited:
@@ -98,9 +100,11 @@ def judge(clip: Any, edited_FHWC: np.ndarray, joins: set[int]) -> dict[str, Any]
     jump_F, at = jumps(edited_FHWC, clip.target_FHWC), sorted(joins)
     error = np.abs(edited_FHWC.astype(np.float32) - clip.target_FHWC).mean()
     found = {
-        "error": error, "join": jump_F[at].mean(), "join_max": jump_F[at].max(),
+        "error": error,
+        "join": jump_F[at].mean(),
+        "join_max": jump_F[at].max(),
         "inside": np.delete(jump_F, at).mean(),
-    }  # fmt: skip
+    }
     return {"success": success, "joins": len(at), **{name: round(float(value), 3) for name, value in found.items()}}
 
 
@@ -142,9 +146,13 @@ def find_cases(pipe: Any, steps: int, clips: int, tasks: Sequence[str] = TASKS) 
 
 
 def seams(
-    steps: int, host: Path | None, save: Path | None, clips: int = 1, chosen: Sequence[str] = (),
+    steps: int,
+    host: Path | None,
+    save: Path | None,
+    clips: int = 1,
+    chosen: Sequence[str] = (),
     tasks: Sequence[str] = TASKS,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Every method, or the `chosen` ones, on so many clips a task, in one run."""
     import torch
 
@@ -216,8 +224,10 @@ def context_windows(tree: Path, clip: Any, steps: int) -> Callable[[], Edited]:
             sampler = pack("nodes.sampler").InstructXSampler
             image = sampler.execute(windowed, *rest, vae, 0, steps, 1.0, 3.0, "euler", "instructx", 1.0).args[0]
         handler, frames = windowed.model_options["context_handler"], rest[-1]["samples"].shape[2]
-        parts = [window if isinstance(window, list) else window.index_list
-                 for window in handler.context_schedule.func(frames, handler, windowed.model_options)]  # fmt: skip
+        parts = [
+            window if isinstance(window, list) else window.index_list
+            for window in handler.context_schedule.func(frames, handler, windowed.model_options)
+        ]
         # Latent frame t > 0 holds the pixel frames 4t-3 .. 4t.
         spans = ((max(4 * part[0] - 3, 0), 4 * part[-1] + 1) for part in parts)
         return (image * 255.0).round().to(torch.uint8).numpy(), borders(spans, len(image))

@@ -158,8 +158,13 @@ def main() -> None:
             if size:
                 ways[str(size)]["error"] = compare(args, size)
             sys.stderr.write(f"{size or 'whole'}: {ways[str(size)]}\n")
-    result = {"size": args.size, "frames": args.frames, "torch": torch.__version__, "ways": ways,
-              "threads": torch.get_num_threads()}  # fmt: skip
+    result = {
+        "size": args.size,
+        "frames": args.frames,
+        "torch": torch.__version__,
+        "ways": ways,
+        "threads": torch.get_num_threads(),
+    }
     print(table(result))
     if args.json:
         args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

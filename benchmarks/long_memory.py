@@ -49,9 +49,15 @@ def edit_one(source: Path, output: Path, steps: int, window: int, side: int) -> 
 
     options = WindowOptions(frames=window)
     edit_file(
-        pipe, source, "make the circle blue", output=output, steps=steps, windows=options, max_pixels=side * side,
+        pipe,
+        source,
+        "make the circle blue",
+        output=output,
+        steps=steps,
+        windows=options,
+        max_pixels=side * side,
         on_window=note,
-    )  # fmt: skip
+    )
     return {"peaks_mib": peaks, "seconds": seconds, "peak_mib": round(peak_mib(), 1)}
 
 

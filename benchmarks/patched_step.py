@@ -90,9 +90,16 @@ def build(options: argparse.Namespace) -> tuple[Any, Any]:
     base.diffusion_model.text_embedding.forward = lambda context: context
     native = model_patcher.ModelPatcher(base, device, model_management.unet_offload_device())
     denoiser = config_module.DenoiserConfig(
-        dim=options.dim, ffn_dim=options.ffn, num_layers=options.layers, num_heads=options.dim // 128, in_channels=c,
-        out_channels=c, source_embedder="own", source_scale="sigma", reference_embedder="own",
-    )  # fmt: skip
+        dim=options.dim,
+        ffn_dim=options.ffn,
+        num_layers=options.layers,
+        num_heads=options.dim // 128,
+        in_channels=c,
+        out_channels=c,
+        source_embedder="own",
+        source_scale="sigma",
+        reference_embedder="own",
+    )
     embedder = {"weight": torch.randn(options.dim, c, 1, 2, 2) * 0.02, "bias": torch.zeros(options.dim)}
     adapter = SimpleNamespace(
         denoiser=denoiser, source_embedder=embedder, reference_embedder=embedder, name="benchmark"
@@ -119,9 +126,13 @@ def steps(options: argparse.Namespace, native: Any, patched: Any) -> dict[str, C
         def step() -> None:
             with torch.inference_mode():
                 model.model.diffusion_model(
-                    x, timestep, context=context, time_dim_concat=references,
-                    transformer_options={"wrappers": model.wrappers}, **extra,
-                )  # fmt: skip
+                    x,
+                    timestep,
+                    context=context,
+                    time_dim_concat=references,
+                    transformer_options={"wrappers": model.wrappers},
+                    **extra,
+                )
             if options.device == "cuda":
                 torch.cuda.synchronize()
 

@@ -83,14 +83,24 @@ def build(args: argparse.Namespace) -> dict[str, Callable[[], Tensor]]:
         loops["ours"] = lambda: pipe.denoise(noise, tensors, args.steps)
     if args.only != "ours":
         stock: Any = WanPipeline(
-            tokenizer=None, text_encoder=None, vae=vae, scheduler=build_scheduler(config),
+            tokenizer=None,
+            text_encoder=None,
+            vae=vae,
+            scheduler=build_scheduler(config),
             transformer=stock_model.to(dtype).eval(),
-        )  # fmt: skip
+        )
         stock.set_progress_bar_config(disable=True)
         loops["stock"] = lambda: stock(
-            prompt_embeds=text, latents=noise, num_frames=args.frames, height=args.size, width=args.size,
-            num_inference_steps=args.steps, guidance_scale=1.0, output_type="latent", return_dict=False,
-        )[0]  # fmt: skip
+            prompt_embeds=text,
+            latents=noise,
+            num_frames=args.frames,
+            height=args.size,
+            width=args.size,
+            num_inference_steps=args.steps,
+            guidance_scale=1.0,
+            output_type="latent",
+            return_dict=False,
+        )[0]
     return loops
 
 

@@ -100,9 +100,17 @@ class Bench:
         seconds, rate = time.process_time() - start, summarise(scores)
         count = len(scores)
         row = Row(
-            setting, sampler, steps, rate.overall.success, rate.overall.low, rate.overall.high, rate.pixel_error,
-            self.blocks / count, seconds / count, count,
-        )  # fmt: skip
+            setting,
+            sampler,
+            steps,
+            rate.overall.success,
+            rate.overall.low,
+            rate.overall.high,
+            rate.pixel_error,
+            self.blocks / count,
+            seconds / count,
+            count,
+        )
         print(
             f"{setting:18}{sampler:7}{steps:4}{100 * row.success:8.1f} %{row.blocks:9.1f} blocks{seconds:8.1f} s",
             flush=True,
@@ -138,9 +146,11 @@ def tables(rows: list[Row], model: str) -> str:
     others = [row for row in rows if row.setting != "steps"]
     usual = next(row for row in others if row.setting == "no cache")
     lines = [
-        f"Model `{model}`, {curve[0].count} held-out images, equal samples and noise; success with 95 % interval.", "",
-        "| steps | " + " | ".join(SAMPLERS) + " |", "| --- |" + " --- |" * len(SAMPLERS),
-    ]  # fmt: skip
+        f"Model `{model}`, {curve[0].count} held-out images, equal samples and noise; success with 95 % interval.",
+        "",
+        "| steps | " + " | ".join(SAMPLERS) + " |",
+        "| --- |" + " --- |" * len(SAMPLERS),
+    ]
     for steps in STEPS:
         found = {row.sampler: row for row in curve if row.steps == steps}
         lines.append(f"| {steps} | " + " | ".join(percent(found[name]) for name in SAMPLERS) + " |")

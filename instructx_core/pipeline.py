@@ -8,10 +8,14 @@ Legend: B batch (1), F pixel frames, T latent frames, R references, C channels, 
 
 # No `from __future__ import annotations`: diffusers reads the annotations of __init__, older releases not as strings.
 
+import importlib.util
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Union, cast
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar, Union, cast
 
 import numpy as np
 import torch
@@ -28,6 +32,7 @@ from transformers import PreTrainedTokenizerBase
 
 from .config import InstructXConfig
 from .denoiser import InstructXTransformer3DModel
+from .encoder.instruction import check_instruction
 from .encoder.model import InstructXEncoder, drop_instruction, prepare_inputs
 from .errors import InputError
 from .formats.layouts.lora import LoadsFiles
@@ -37,13 +42,15 @@ from .media.pixels import as_frames, as_references, check_clip_sizes, pad_refere
 from .sampling.pinning import check_pinned, pin
 from .sampling.schedule import start
 from .speed.attention import session_of, use_attention
-from .speed.memory import MemoryPlan
+from .speed.memory import MemoryPlan, within_memory
 from .speed.options import Speed, cache_context, in_steps
+from .speed.parallel import one_clip
 from .speed.reuse import reused
 from .vae import decode_latents, encode_latents
 
 logger = logging.getLogger("instructx")
 
+Result = TypeVar("Result")
 OUTPUT_TYPES = ("np", "pt", "pil", "latent")
 
 # (pipe, step, timestep, tensors by name) -> tensors to replace
@@ -124,6 +131,17 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin, Speed
         """
         return use_attention(self.transformer, mode, self.instructx_config.name)
 
+    def within_memory(self, stage: str, run: Callable[[], Result]) -> Result:
+        """run(), and where memory ends again under each next smaller plan; InputError when there is none left."""
+        device = self._execution_device
+        movable = device.type != "cpu" and importlib.util.find_spec("accelerate") is not None
+        offload = partial(self.enable_model_cpu_offload, device=device) if movable else None
+        return within_memory(self.memory, stage, run, offload)
+
+    def split(self, output: Path) -> AbstractContextManager[Path]:
+        """In the block the processes of torchrun make one edit together; gives the file to write."""
+        return one_clip(self.transformer, self.memory, self._execution_device, output)
+
     @reused("encoder")
     @torch.no_grad()
     def encode_instruction(
@@ -186,7 +204,7 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin, Speed
         self.check_inputs(frames_FHWC, instruction, references, (height, width), context, output_type, names)
         if context is None:
             context, dropped = self.encode_instruction(
-                frames_FHWC, str(instruction), references, sampling.fps if fps is None else fps,
+                frames_FHWC, cast(str, instruction), references, sampling.fps if fps is None else fps,
                 unconditional=self.do_classifier_free_guidance and negative_context is None,
             )  # fmt: skip
             negative_context = dropped if negative_context is None else negative_context
@@ -371,6 +389,8 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin, Speed
         check_clip_sizes(references)
         if (instruction is None) == (context is None):
             raise InputError("give either an instruction or a context, not both and not neither")
+        if instruction is not None:
+            check_instruction(instruction)
         if output_type not in OUTPUT_TYPES:
             raise InputError(f"output_type {output_type!r} is unknown; use one of {', '.join(OUTPUT_TYPES)}")
         unknown = [name for name in tensor_inputs if name not in self._callback_tensor_inputs]

@@ -113,9 +113,15 @@ def reference_encoder(kiwi: Any, record: dict[str, Any]) -> Any:
     kiwi.mllm.AutoProcessor = types.SimpleNamespace(from_pretrained=lambda *a, **k: tools)
     rule = config.instruction
     encoder = kiwi.mllm.QwenVLMLLMEncoder(
-        "Qwen2.5", torch.float32, "cpu", config.denoiser.dim, rule.num_image_queries, rule.num_video_queries,
-        rule.num_reference_queries, max_object_token=768,
-    )  # fmt: skip
+        "Qwen2.5",
+        torch.float32,
+        "cpu",
+        config.denoiser.dim,
+        rule.num_image_queries,
+        rule.num_video_queries,
+        rule.num_reference_queries,
+        max_object_token=768,
+    )
     with torch.no_grad():
         names = {"image": "image_queries", "video": "video_queries", "reference": "ref_queries"}
         for name, theirs in names.items():
@@ -193,10 +199,16 @@ def denoise(kiwi: Any, name: str) -> dict[str, Any]:
     for timestep in steps.timesteps:
         rounded = timestep.bfloat16() if name in ("rounded", "bf16") else timestep
         velocity = kiwi.pipeline.model_fn_wan_video(
-            dit, source_embedder, reference_embedder, vae_source_input=given["source"],
-            vae_ref_image=None if name == "none" else [given["reference"]], latents=latents,
-            timestep=rounded.to(dtype)[None], context=given["context"], scheduler=steps,
-        )  # fmt: skip
+            dit,
+            source_embedder,
+            reference_embedder,
+            vae_source_input=given["source"],
+            vae_ref_image=None if name == "none" else [given["reference"]],
+            latents=latents,
+            timestep=rounded.to(dtype)[None],
+            context=given["context"],
+            scheduler=steps,
+        )
         first = velocity if first is None else first
         latents = steps.step(velocity, timestep, latents)
         after.append(numbers(latents.flatten()))
@@ -242,9 +254,12 @@ def vae_numbers(kiwi: Any, channels: int) -> dict[str, Any]:
         latent = vae.encode([case.vae_clip()[0]], "cpu")
         decoded = vae.decode([latent[0]], "cpu")
     return {
-        "mean": numbers(vae.mean), "std": numbers(vae.std), "shape": list(latent.shape),
-        "latent": numbers(latent.flatten()), "decoded": numbers(torch.tensor(case.samples(decoded))),
-    }  # fmt: skip
+        "mean": numbers(vae.mean),
+        "std": numbers(vae.std),
+        "shape": list(latent.shape),
+        "latent": numbers(latent.flatten()),
+        "decoded": numbers(torch.tensor(case.samples(decoded))),
+    }
 
 
 def coordinates(height: int, width: int) -> np.ndarray:
@@ -296,9 +311,12 @@ def rule_numbers(kiwi: Any) -> dict[str, Any]:
     written = kiwi.base.BasePipeline.vae_output_to_image(base, decoded, "H W C")
     noise = kiwi.base.BasePipeline.generate_noise(base, (1, 16, 1, 2, 2), seed=7, torch_dtype=torch.float32)
     return result | {
-        "sizes": sizes, "pixels_bf16": numbers(pixels), "written": np.array(written)[0, :, 0].tolist(),
-        "noise": numbers(noise.flatten()), "vae": {str(c): vae_numbers(kiwi, c) for c in (16, 48)},
-    }  # fmt: skip
+        "sizes": sizes,
+        "pixels_bf16": numbers(pixels),
+        "written": np.array(written)[0, :, 0].tolist(),
+        "noise": numbers(noise.flatten()),
+        "vae": {str(c): vae_numbers(kiwi, c) for c in (16, 48)},
+    }
 
 
 # --- files ---------------------------------------------------------------------------------------------------------

@@ -197,9 +197,16 @@ def edit_long(
     model, vae, encoder = wires
     references = {} if reference is None else {"reference_1": reference}
     return graph.add(
-        EDIT, "InstructXLongVideo", model=model, vae=vae, encoder=encoder, source=source, instruction=instruction,
-        **sampling, **references,
-    )  # fmt: skip
+        EDIT,
+        "InstructXLongVideo",
+        model=model,
+        vae=vae,
+        encoder=encoder,
+        source=source,
+        instruction=instruction,
+        **sampling,
+        **references,
+    )
 
 
 def sources(graph: Graph, template: Template) -> tuple[Wire, Wire | None, Any]:
@@ -249,9 +256,13 @@ def build(template: Template) -> Graph:
 
 
 def build_long(
-    graph: Graph, template: Template, wires: tuple[Wire, Wire, Wire], source: Wire, instruction: Any,
+    graph: Graph,
+    template: Template,
+    wires: tuple[Wire, Wire, Wire],
+    source: Wire,
+    instruction: Any,
     sampling: dict[str, Any],
-) -> Graph:  # fmt: skip
+) -> Graph:
     """The rest of a long video's template: VIDEO in, VIDEO out."""
     if template.sample is not None:
         source = graph.add(SOURCE, "CreateVideo", images=source, fps=template.files.fps).out("VIDEO")

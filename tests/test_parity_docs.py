@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "docs" / "parity.md").read_text(encoding="utf-8")
-CONFIG = (ROOT / "instructx_core" / "config.py").read_text(encoding="utf-8")
+CONFIG = (ROOT / "instructx_core" / "config" / "model.py").read_text(encoding="utf-8")
 PLACES = sorted(set(re.findall(r"`([\w/]+\.py)::(\w+)`", TEXT)))
 
 
@@ -32,7 +32,7 @@ def test_every_row_names_a_test() -> None:
 
 
 def test_every_unstated_choice_is_named() -> None:
-    """Fields that config.py marks `not in paper`."""
+    """Fields that config/model.py marks `not in paper`."""
     unstated = re.findall(r"^    (\w+): .*not in paper", CONFIG, re.M)
     assert len(unstated) >= 10
     assert not [name for name in unstated if f"`{name}`" not in TEXT]

@@ -145,10 +145,9 @@ def run(args: argparse.Namespace) -> int:
 
 def run_one(args: argparse.Namespace) -> int:
     from ..editing.edit import check_kind, check_request, edit_file
-    from ..editing.one import limits_of
     from ..media.files import read_image, read_media
     from ..media.outputs import output_kind
-    from ..speed.parallel import one_clip, place_of
+    from ..speed.parallel import place_of
 
     missing = [f"--{name}" for name in ("input", "instruction", "output") if getattr(args, name) is None]
     if missing:
@@ -166,9 +165,9 @@ def run_one(args: argparse.Namespace) -> int:
         check_split(args)
     pipe = load(args)
     if args.split and options["max_frames"] is None:  # one piece: a window resumed in one process would part them
-        options["max_frames"] = limits_of(pipe.instructx_config).max_frames
+        options["max_frames"] = pipe.instructx_config.sampling.frames
     tells, line = not args.split or place_of().rank == 0, ProgressLine("step")
-    with one_clip(pipe, args.output) if args.split else nullcontext(args.output) as output:
+    with pipe.split(args.output) if args.split else nullcontext(args.output) as output:
         report = edit_file(
             pipe, args.input, args.instruction, args.reference, output=output, **options,
             progress=line if tells else None,

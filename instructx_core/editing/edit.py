@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..encoder.instruction import check_instruction
 from ..errors import InputError
 from ..geometry import FitBox, fit_size, pad_frames
 from ..media.base import ALPHA_SUFFIXES, Media
 from ..media.files import read_image, read_media, write_image, write_video
 from ..media.outputs import claim_output, output_kind
 from ..media.stream import ClipScan, scan_clip
-from .one import EditReport, Limits, Progress, apply_box, limits_of, run_clip
+from .one import EditReport, Progress, apply_box, remarks, run_clip
 from .paste import KeepOutside, paste_back
 
 if TYPE_CHECKING:
@@ -64,21 +65,20 @@ def edit_file(
     """Edit an image or a clip on disk. The output's suffix must fit the source's kind; it is written atomically.
 
     steps, guidance: default to the model's. max_pixels: area of a frame the model works at, default by model (the
-    result has that size). A clip longer than the model's length (limits_of) is edited in windows (long_video), and so
-    is every clip when `windows` is given; max_frames: in one piece, a longer clip is refused. progress(done, total) is
-    called after each step, on_window after each window.
+    result has that size). A clip longer than the model's usual length (SamplingConfig.frames) is edited in windows, and
+    so is every clip when `windows` is given; max_frames: in one piece, a longer clip is refused. progress(done, total)
+    is called after each step, on_window after each window.
     partial: of a damaged or cut off clip, edit what can be read. keep_outside: lay the edit over the source at its full
     size, exact outside of a mask (media/paste.py).
     Raises InputError for anything wrong with input, output path or the model's numbers; then nothing is written.
     """
     config = pipe.instructx_config
-    limits = limits_of(config)
     check_request(instruction, seed, steps, max_pixels)
     look = read_media(source, first_only=True)
     check_kind(look, output_kind(output), Path(output))
     if keep_outside is not None:
         keep_outside.check(look)
-    if scan := _needs_windows(look, limits, max_frames, windows, partial):
+    if scan := _needs_windows(look, config.sampling.frames, max_frames, windows, partial):
         from .windows.job import edit_clip
 
         return edit_clip(
@@ -86,7 +86,7 @@ def edit_file(
             seed=seed, max_pixels=max_pixels, keep_outside=keep_outside, progress=progress, on_window=on_window,
         )  # fmt: skip
     seconds: dict[str, float] = {}
-    box = fit_size(*look.size, config.size_multiple, limits.max_pixels if max_pixels is None else max_pixels)
+    box = fit_size(*look.size, config.size_multiple, config.sampling.area if max_pixels is None else max_pixels)
     with _timed(seconds, "read"):
         media = read_media(source, lambda frame_HWC: apply_box(frame_HWC, box), max_frames, partial=partial)
         pictures = [read_image(path) for path in references]
@@ -95,7 +95,7 @@ def edit_file(
     notes = [*media.notes, *pipe.memory.notes]
     with _timed(seconds, "write"):
         notes += _write(Path(output), media, frames_FHWC, box, keep_outside, partial)
-    notes += limits.remarks(media.size, len(frames_FHWC))
+    notes += remarks(config, media.size, len(frames_FHWC))
     return EditReport(
         source=Path(source), output=Path(output), instruction=instruction, references=len(pictures),
         modality="video" if media.is_video else "image", source_size=media.size, box=box,
@@ -131,7 +131,7 @@ def _write(
 
 def _needs_windows(
     look: Media,
-    limits: Limits,
+    usual_frames: int,
     max_frames: int | None,
     windows: WindowOptions | None,
     partial: bool,
@@ -142,15 +142,14 @@ def _needs_windows(
     if not look.is_video or max_frames is not None:
         return None
     scan = scan_clip(look.path, partial)
-    if windows is None and scan.frames <= limits.max_frames:
+    if windows is None and scan.frames <= usual_frames:
         return None
     return scan
 
 
 def check_request(instruction: str, seed: int, steps: int | None, max_pixels: int | None) -> None:
-    """Raises InputError for an empty instruction or a number out of its range."""
-    if not instruction.strip():
-        raise InputError('the instruction is empty; say what to change, e.g. "make the circle blue"')
+    """Raises InputError for an instruction that is none (check_instruction) or a number out of its range."""
+    check_instruction(instruction)
     if not 0 <= seed < 2**63:
         raise InputError(f"seed is {seed}; it must lie between 0 and 2^63 - 1")
     if steps is not None and steps < 1:

@@ -20,7 +20,6 @@ from torch import Tensor
 from ..errors import InputError
 from ..geometry import FitBox, pad_frames
 from ..media.base import Media
-from ..speed.memory import within_memory
 
 if TYPE_CHECKING:
     from ..config import InstructXConfig
@@ -29,35 +28,12 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]  # (step done, steps in all)
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a model is run at unless the caller says otherwise, and what it should be told about that."""
-
-    max_pixels: int
-    max_frames: int
-    remark: str = ""
-
-    def remarks(self, size: tuple[int, int], frames: int) -> list[str]:
-        """The remark, unless the source (H, W) and its frames are just what the model was trained on."""
-        trained = size[0] * size[1] == self.max_pixels and frames in (1, self.max_frames)
-        return [self.remark] if self.remark and not trained else []
-
-
-_LIMITS = {
-    "tiny": Limits(
-        64 * 64,
-        17,
-        "the tiny model was trained on 64x64 pictures and 17-frame clips of coloured shapes: expect toy results on "
-        "photos and films",
-    ),
-    "paper_14b": Limits(832 * 480, 81),
-    "kiwi_5b": Limits(1280 * 704, 121),
-}
-
-
-def limits_of(config: InstructXConfig) -> Limits:
-    """Default area (pixels of one frame) and length (frames) for a model; Wan2.1's training size for an unknown one."""
-    return _LIMITS.get(config.name, _LIMITS["paper_14b"])
+def remarks(config: InstructXConfig, size: tuple[int, int], frames: int) -> list[str]:
+    """That the model knows one small world, unless a source of (H, W) and so many frames is of it."""
+    usual = config.sampling
+    if not config.trained_on or (size[0] * size[1] == usual.area and frames in (1, usual.frames)):
+        return []
+    return [f"the {config.name} model was trained on {config.trained_on}: expect toy results on photos and films"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +137,8 @@ def run_clip(
         )[0]  # fmt: skip
 
     try:
-        latents = within_memory(pipe, "sampling", sample)
-        frames_BFCHW = within_memory(pipe, "decoding", lambda: pipe.decode(latents, "pt"))
+        latents = pipe.within_memory("sampling", sample)
+        frames_BFCHW = pipe.within_memory("decoding", lambda: pipe.decode(latents, "pt"))
     except FloatingPointError as error:
         raise InputError(
             f"{error}; the weights may hold NaN: check the checkpoint, or run with --dtype float32"

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..config import InstructXConfig
 from ..errors import InputError
+from .instruction import check_instruction
 from .positions import Grid, Segment, sequence_positions
 from .tokenizer import encode_plain, token_id
 
@@ -51,12 +52,9 @@ def merged_grid(grid: Grid, merge: int) -> Grid:
 def encode_instruction(tokenizer: Any, text: str, suffix: str = "", allow_empty: bool = False) -> list[int]:
     """Ids of one instruction followed by `suffix`. Special token strings in it are plain text.
 
-    Raises InputError when it is empty (unless allow_empty: the unconditional branch of guidance) or above 2048 tokens.
+    Raises InputError as check_instruction, and above 2048 tokens.
     """
-    if not isinstance(text, str):
-        raise InputError(f"the instruction is a {type(text).__name__}; it must be a str")
-    if not allow_empty and not text.strip():
-        raise InputError("the instruction is empty; say what to change")
+    check_instruction(text, allow_empty)
     # a token is at least one byte and rarely above 16 characters: refuse before tokenising megabytes
     too_long = len(text) > 16 * MAX_INSTRUCTION_TOKENS
     ids = [] if too_long else encode_plain(tokenizer, text + suffix)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..media.outputs import atomic_path
-from ..shapes import TASKS, RegionScore, Sample, Score, score
+from ..shapes import REFERENCE_TASKS, TASKS, RegionScore, Sample, Score, score
 from ..shapes.benchmark import Summary, benchmark_samples, summarise
 from .batch import edit_samples, group_samples
 from .sheet import SheetRow, draw_sheet
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from ..pipeline import InstructXPipeline
 
 log = logging.getLogger("instructx")
-REFERENCE_TASKS = ("reference_add", "reference_swap")
 ZERO_SHOT_TASKS = ("style", "segment")  # never trained on clips
 Key = tuple[str, int]  # modality, index
 Progress = Callable[[int, int], None]

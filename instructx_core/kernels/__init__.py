@@ -8,15 +8,17 @@ Legend: B batch, S tokens, H heads, D head dim.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from . import sdpa
 from .errors import KernelError
+from .operands import Inputs, NormRope
 from .report import report
 from .select import MODES, resolve_mode
 from .session import Session, attention_auto, of_mode, traces_to_host
 
-__all__ = ["MODES", "KernelError", "Session", "attention", "report", "resolve_mode"]
+__all__ = ["MODES", "KernelError", "NormRope", "Session", "attention", "attention_lse", "report", "resolve_mode"]
 
 
 def attention(
@@ -29,35 +31,43 @@ def attention(
     extra_k: Tensor | None = None,
     extra_v: Tensor | None = None,
     mode: str = "auto",
-    return_lse: bool = False,
-) -> Tensor | tuple[Tensor, Tensor]:
+) -> Tensor:
     """Softmax attention of q over the keys (k, v), then (extra_k, extra_v): (B, Sq, H, D) in q's dtype.
 
     q (B, Sq, H, D); k, v (B, Skv, H, D); extra_k, extra_v (B, Skv2, H, D): a second segment, attended to as if it
     were concatenated. Any strides. key_bias (B, 1 or H, Skv + Skv2) float: added to the logits, -inf hides a key.
     scale: of q.k, default D ** -0.5. mode: "auto" (fastest proven path), "exact", "int8", "off" (torch only);
     INSTRUCTX_ATTENTION fills in for "auto", and "off" there overrules all.
-    return_lse: also the log-sum-exp (B, H, Sq) float32. Differentiable on every path; what our kernels do not take
-    runs on torch's scaled_dot_product_attention, and `report()` says why. Raises ValueError when shapes disagree.
+    Differentiable on every path; what our kernels do not take runs on torch's scaled_dot_product_attention, and
+    `report()` says why. Raises ValueError when shapes disagree.
     """
-    _check(q, k, v, key_bias, extra_k, extra_v)
-    import torch
-
-    scale = q.shape[-1] ** -0.5 if scale is None else scale
-    inputs = (q, k, v, scale, key_bias, extra_k, extra_v)
-    if torch.compiler.is_compiling():  # a session can't be made inside of a graph
-        if traces_to_host(q, mode):
-            return sdpa.attention_lse(*inputs) if return_lse else sdpa.attention(*inputs)
-        out, lse = attention_auto(*inputs, mode, 0, True, return_lse)
-        return (out, lse) if return_lse else out
-    session = of_mode(mode)
-    named = {"scale": scale, "key_bias": key_bias, "extra_k": extra_k, "extra_v": extra_v}
-    return session.attend_lse(q, k, v, **named) if return_lse else session.attend(q, k, v, **named)
+    inputs = _checked(Inputs.of(q, k, v, scale, key_bias=key_bias, extra_k=extra_k, extra_v=extra_v))
+    if not torch.compiler.is_compiling():
+        return of_mode(mode).attend(inputs)
+    # A session can't be made inside of a graph.
+    return sdpa.attention(*inputs) if traces_to_host(q, mode) else attention_auto(*inputs, mode, 0, True, False)[0]
 
 
-def _check(
-    q: Tensor, k: Tensor, v: Tensor, key_bias: Tensor | None, extra_k: Tensor | None, extra_v: Tensor | None
-) -> None:
+def attention_lse(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    scale: float | None = None,
+    key_bias: Tensor | None = None,
+    extra_k: Tensor | None = None,
+    extra_v: Tensor | None = None,
+    mode: str = "auto",
+) -> tuple[Tensor, Tensor]:
+    """As `attention`, with the log-sum-exp (B, H, Sq) float32, to merge with attention over other keys."""
+    inputs = _checked(Inputs.of(q, k, v, scale, key_bias=key_bias, extra_k=extra_k, extra_v=extra_v))
+    if not torch.compiler.is_compiling():
+        return of_mode(mode).attend_lse(inputs)
+    return sdpa.attention_lse(*inputs) if traces_to_host(q, mode) else attention_auto(*inputs, mode, 0, True, True)
+
+
+def _checked(inputs: Inputs) -> Inputs:
+    q, k, v, _, key_bias, extra_k, extra_v = inputs
     batch, _, heads, dim = q.shape if q.ndim == 4 else (0, 0, 0, 0)
     for name, part in (("q", q), ("k", k), ("v", v), ("extra_k", extra_k), ("extra_v", extra_v)):
         if part is not None and (part.ndim != 4 or (part.shape[0], *part.shape[2:]) != (batch, heads, dim)):
@@ -70,3 +80,4 @@ def _check(
     count = sum(keys.shape[1] for keys, _ in pairs)
     if key_bias is not None and tuple(key_bias.shape) not in ((batch, 1, count), (batch, heads, count)):
         raise ValueError(f"key_bias is {tuple(key_bias.shape)}; it must be ({batch}, 1 or {heads}, {count})")
+    return inputs

@@ -1,8 +1,8 @@
 """Launch contract of the CUDA kernels: names, source files, argument structs, grid, block and shared memory.
 
-Place in the data flow: `ops.py` fills one struct per launch, `loader.py` passes it by value as the kernel's only
-parameter; `csrc/args.cuh` declares the same structs (a test compares size and offsets). The CPU stand-in exports
-`launch_<kernel>` with the signature of `EMULATOR_SIGNATURE`. Pure python: imports neither torch nor CUDA.
+Place in the data flow: `exact.py` and `int8.py` fill one struct per launch, `loader.py` passes it by value as the
+kernel's only parameter; `csrc/args.cuh` declares the same structs (a test compares size and offsets). Imports neither
+torch nor CUDA.
 Legend: B batch, S tokens, H heads, D head dim (64 or 128). All strides are in BYTES, 64 bit; lengths are in tokens.
 """
 
@@ -190,16 +190,3 @@ def stats_grid(batch: int, chunks: int) -> Dim3:
 def shift_grid(batch: int, heads: int, head_dim: int) -> Dim3:
     """Grid of `kv_shift`: one thread per channel."""
     return (-(-heads * head_dim // THREADS), batch, 1)
-
-
-# int launch_<kernel>(const void* args, const uint32_t grid[3], uint32_t threads, uint32_t shared_bytes, uint32_t seed,
-#                     char* message, int message_bytes): 0, or 1 with the first finding (race, bank conflict, ...).
-EMULATOR_SIGNATURE = (
-    ctypes.c_void_p,
-    ctypes.POINTER(ctypes.c_uint32),
-    ctypes.c_uint32,
-    ctypes.c_uint32,
-    ctypes.c_uint32,
-    ctypes.c_char_p,
-    ctypes.c_int32,
-)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from . import ops, sdpa
+from . import exact, int8, sdpa
 from .errors import KernelError
 from .selftest import relative_error
 
@@ -30,8 +30,11 @@ SIZES = ((1, 8190, 12, 128), (1, 32760, 12, 128), (1, 32760, 40, 128), (1, 75600
 SCALE = 128**-0.5
 # Dense peaks, TOPS: (bf16 with fp32 sums, int8/fp16-sum mix of our int8 kernel). From NVIDIA's published figures.
 PEAKS = {
-    "RTX 3090": (71.0, 189.0), "RTX 4090": (165.2, 440.4), "RTX 5090": (209.5, 558.7), "H100": (989.0, 1319.0),
-}  # fmt: skip
+    "RTX 3090": (71.0, 189.0),
+    "RTX 4090": (165.2, 440.4),
+    "RTX 5090": (209.5, 558.7),
+    "H100": (989.0, 1319.0),
+}
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,8 @@ def candidates(names: Sequence[str] | None = None) -> dict[str, Attend]:
     names: only these. Ours are "exact" and "int8"; "host" is torch's own choice.
     """
     found: dict[str, Attend] = {
-        "int8": lambda q, k, v: ops.attention_quantizing(q, k, v, SCALE)[0],
-        "exact": lambda q, k, v: ops.attention(q, k, v, SCALE)[0],
+        "int8": lambda q, k, v: int8.attention_quantizing(q, k, v, SCALE)[0],
+        "exact": lambda q, k, v: exact.attention(q, k, v, SCALE)[0],
         "host": lambda q, k, v: sdpa.attention(q, k, v, SCALE),
     }
     for name in ("FLASH_ATTENTION", "CUDNN_ATTENTION", "EFFICIENT_ATTENTION"):
@@ -195,9 +198,12 @@ def format_table(rows: Sequence[Row], head: Sequence[str] = ()) -> str:
     lines = [*head, "", "| tokens x heads | attention | ms | TOPS | of peak | error | MB | note |", "|" + " --- |" * 8]
     for row in rows:
         numbers = (
-            _text(row.milliseconds, "{:.2f}"), _text(row.tops, "{:.0f}"), _text(row.share, "{:.0%}"),
-            _text(row.error, "{:.2%}"), _text(row.megabytes, "{:.0f}"),
-        )  # fmt: skip
+            _text(row.milliseconds, "{:.2f}"),
+            _text(row.tops, "{:.0f}"),
+            _text(row.share, "{:.0%}"),
+            _text(row.error, "{:.2%}"),
+            _text(row.megabytes, "{:.0f}"),
+        )
         lines.append(f"| {row.shape[1]} x {row.shape[2]} | {row.name} | {' | '.join(numbers)} | {row.note} |")
     return "\n".join(lines)
 

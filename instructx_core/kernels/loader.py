@@ -1,6 +1,6 @@
 """From source text to a launch: NVRTC compiles once, the cache keeps it, the driver loads it, torch's stream runs it.
 
-Place in the data flow: `ops.py` calls `runtime().launch(...)`; nothing happens before the first call. A `Runtime` is
+Place in the data flow: an op calls `runtime().launch(...)`; nothing happens before the first call. A `Runtime` is
 one driver + one compiler + one cache. Its device type is "cuda"; the tests install one whose driver runs the kernels
 on the CPU, so that everything from the torch op to the launch is exercised without a GPU (docs/kernels.md).
 """

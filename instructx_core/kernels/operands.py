@@ -1,13 +1,13 @@
-"""Tensors -> fields of a kernel's argument struct (abi.py): pointers, byte strides, RoPE tables, and what is refused.
+"""What an attention is given, and how it becomes fields of a kernel's argument struct (abi.py): pointers, byte strides.
 
-Place in the data flow: used by ops.py alone.
+Place in the data flow: `Inputs` goes from session.py through select.py to an op; the rest serves exact.py and int8.py.
 Legend: B batch, S tokens, H heads, D head dim.
 """
 
 from __future__ import annotations
 
 import ctypes
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,6 +16,49 @@ from . import abi
 from .errors import KernelError
 
 DTYPES = {torch.bfloat16: "bf16", torch.float16: "f16"}
+
+
+class Inputs(NamedTuple):
+    """What every attention takes, in the order of the ops' arguments: q (B, Sq, H, D), k and v (B, Skv, H, D).
+
+    key_bias (B, 1 or H, Skv + Skv2) is added to the logits. extra_k, extra_v (B, Skv2, H, D): a second segment of keys.
+    """
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    scale: float
+    key_bias: Tensor | None = None
+    extra_k: Tensor | None = None
+    extra_v: Tensor | None = None
+
+    @classmethod
+    def of(cls, q: Tensor, k: Tensor, v: Tensor, scale: float | None = None, **others: Tensor | None) -> Inputs:
+        """With the usual scale, D ** -0.5, unless one is given."""
+        return cls(q, k, v, default_scale(q) if scale is None else scale, **others)
+
+
+class NormRope(NamedTuple):
+    """What projections still lack: RMSNorm across heads (weights (H*D,)) and RoPE (cos, sin (S, D/2) float32)."""
+
+    norm_q: Tensor | None
+    norm_k: Tensor | None
+    cos: Tensor | None
+    sin: Tensor | None
+    eps: float
+
+    def with_weights_as(self, dtype: torch.dtype) -> NormRope:
+        """The norms' weights in the activations' number format; the tables stay float32."""
+        norm_q, norm_k = (None if weight is None else weight.to(dtype) for weight in self[:2])
+        return self._replace(norm_q=norm_q, norm_k=norm_k)
+
+
+NO_NORM_NO_ROPE = NormRope(None, None, None, None, 1e-6)
+
+
+def default_scale(q: Tensor) -> float:
+    """D ** -0.5, of logits q.k."""
+    return q.shape[-1] ** -0.5
 
 
 def aligned(tensor_BSHD: Tensor) -> Tensor:

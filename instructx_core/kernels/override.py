@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .operands import Inputs
 from .select import HOST, Plan
 from .session import Session
 
@@ -79,9 +80,8 @@ class AttentionOverride:
             as_host.append(host())
             return parts[0]  # a stand-in: the host's result already has the host's layout
 
-        out_BSHD = self.session.attend(
-            *parts, scale=scale, low_precision=low_precision_attention is not False, host=from_host
-        )
+        inputs = Inputs.of(*parts, scale)
+        out_BSHD = self.session.attend(inputs, low_precision=low_precision_attention is not False, host=from_host)
         if as_host:
             return as_host[0]
         return out_BSHD.transpose(1, 2) if skip_output_reshape else out_BSHD.flatten(2)

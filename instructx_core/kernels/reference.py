@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .operands import NO_NORM_NO_ROPE, NormRope
+
 # 128 fixed signs, one bit a channel (1: negative): the first binary digits of pi's fraction. Also in prologue.cu.
 SIGN_WORDS = (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344)
 SHIFT_LIMIT = 2.0**60  # the K shift and the largest scale are capped here, so that no product can overflow float32
@@ -123,19 +125,17 @@ def prologue(
     scale: float,
     kshift_BHD: Tensor,
     v_max_BH: Tensor,
-    weights: tuple[Tensor | None, Tensor | None] = (None, None),
-    eps: float = 1e-6,
-    table: tuple[Tensor | None, Tensor | None] = (None, None),
-    dtype: torch.dtype = torch.float64,
+    pending: NormRope = NO_NORM_NO_ROPE,
 ) -> Prepared:
     """Norm, RoPE, K shift, rotation, quantisation and V scale of one segment, as `qkv_prologue` does in one pass."""
-    q = rope(rms_norm(q_BSHD.to(dtype), weights[0], eps), *table)
-    k = rope(rms_norm(k_BSHD.to(dtype), weights[1], eps), *table)
-    shift = kshift_BHD.to(dtype)
+    norm_q, norm_k, cos, sin, eps = pending
+    q = rope(rms_norm(q_BSHD.double(), norm_q, eps), cos, sin)
+    k = rope(rms_norm(k_BSHD.double(), norm_k, eps), cos, sin)
+    shift = kshift_BHD.double()
     q_rotated, k_rotated = rotate(q), rotate(k - shift[:, None])
     (q8, q_scale), (k8, k_scale) = quantize(q_rotated), quantize(k_rotated)
     lse_shift = torch.einsum("bshd,bhd->bhs", q, shift) * scale
-    return Prepared(q8, k8, scale_v(v_BSHD.to(dtype), v_max_BH), q_scale, k_scale, lse_shift, q_rotated, k_rotated)
+    return Prepared(q8, k8, scale_v(v_BSHD.double(), v_max_BH), q_scale, k_scale, lse_shift, q_rotated, k_rotated)
 
 
 def integer_scores(q8_BSHD: Tensor, k8_BSHD: Tensor) -> Tensor:
@@ -153,15 +153,12 @@ def attention_int8(
     v_max_BH: Tensor,
     scale: float,
     shift_BHQK: Tensor,
-    dtype: torch.dtype = torch.float64,
 ) -> tuple[Tensor, Tensor]:
     """What exact arithmetic would make of the int8 kernel's inputs (both segments concatenated): o and lse.
 
     shift: what the K shift took off the logits, equal within a segment.
     """
-    scores = integer_scores(q8_BSHD, k8_BSHD).to(dtype)
-    logits = scores * q_scale_BHS.to(dtype)[..., None] * k_scale_BHS.to(dtype)[:, :, None] * scale + shift_BHQK.to(
-        dtype
-    )
-    out = torch.einsum("bhqk,bkhd->bqhd", logits.softmax(-1), v16_BSHD.to(dtype))
+    scores = integer_scores(q8_BSHD, k8_BSHD).double()
+    logits = scores * q_scale_BHS.double()[..., None] * k_scale_BHS.double()[:, :, None] * scale + shift_BHQK.double()
+    out = torch.einsum("bhqk,bkhd->bqhd", logits.softmax(-1), v16_BSHD.double())
     return torch.ldexp(out, v_exponent(v_max_BH)[:, None, :, None]), torch.logsumexp(logits, -1)

@@ -1,6 +1,6 @@
 """Attention by torch alone, in the layout and with the arguments of our kernels: the fallback and the backward pass.
 
-Place in the data flow: `ops.py` recomputes with it for gradients, `select.py` and `__init__.py` use it wherever our
+Place in the data flow: `exact.py` recomputes with it for gradients, `session.py` and `__init__.py` use it wherever our
 kernels do not run. Any device, dtype, head dim and length.
 Legend: B batch, S tokens, H heads, D head dim; a second segment of keys and values follows the first.
 """

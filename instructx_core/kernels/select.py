@@ -21,6 +21,7 @@ from . import abi, bench, operands, selftest
 from .cache import digest
 from .errors import KernelError
 from .loader import runtime, sources_digest
+from .operands import Inputs
 
 logger = logging.getLogger("instructx")
 
@@ -153,7 +154,7 @@ def _parse(stored: bytes | None) -> Verdict | None:
 # --- the call ------------------------------------------------------------------------------------------------------
 
 
-def unsupported(q: Tensor, k: Tensor, v: Tensor, extra_k: Tensor | None = None) -> str | None:
+def unsupported(q: Tensor, k: Tensor, v: Tensor) -> str | None:
     """Why our kernels cannot take these (B, S, H, D) tensors at all; None when they can."""
     try:
         runtime().index(q.device)
@@ -173,12 +174,8 @@ def unsupported(q: Tensor, k: Tensor, v: Tensor, extra_k: Tensor | None = None) 
 
 
 def plan(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
+    inputs: Inputs,
     mode: str,
-    key_bias: Tensor | None = None,
-    extra_k: Tensor | None = None,
     need_lse: bool = False,
     low_precision: bool = True,
     host: tuple[str, float] | None = None,
@@ -189,7 +186,8 @@ def plan(
     """
     if mode == "off":
         return Plan(HOST, "switched off")
-    problem = unsupported(q, k, v, extra_k)
+    q, k, v, _, key_bias, extra_k, _ = inputs
+    problem = unsupported(q, k, v)
     if problem is not None:
         return Plan(HOST, problem)
     tokens = min(q.shape[1], k.shape[1] + (0 if extra_k is None else extra_k.shape[1]))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from . import ops, sdpa
+from . import exact, int8, sdpa
 
 TOKENS = 333  # three query tiles and six key tiles, the last of each incomplete
 HEAD_DIMS = (64, 128)
@@ -49,7 +49,7 @@ def relative_error(got: Tensor, want: Tensor) -> float:
 
 def measure(path: str, device: torch.device, dtype: torch.dtype = torch.bfloat16) -> dict[str, float]:
     """Relative L1 error of "exact" or "int8" by "case/head dim". Raises KernelError where the kernel does not run."""
-    op = ops.attention if path == "exact" else ops.attention_quantizing
+    op = exact.attention if path == "exact" else int8.attention_quantizing
     errors = {}
     for head_dim in HEAD_DIMS:
         for case in CASES:

@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import bench, loader, operands, ops, sdpa, select
+from . import bench, exact, int8, loader, operands, sdpa, select
 from .errors import KernelError
+from .operands import Inputs, NormRope, default_scale
 from .select import EXACT, HOST, INT8, KITCHEN, Plan
 
 logger = logging.getLogger("instructx")
@@ -46,44 +47,18 @@ class Session:
         self.key = id(self)
         _sessions[self.key] = self
 
-    def attend(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        *,
-        scale: float | None = None,
-        key_bias: Tensor | None = None,
-        extra_k: Tensor | None = None,
-        extra_v: Tensor | None = None,
-        low_precision: bool = True,
-        host: Callable[[], Tensor] | None = None,
-    ) -> Tensor:
-        """(B, Sq, H, D). host: computes the same without us, in the caller's way; None is SDPA."""
-        scale = q.shape[-1] ** -0.5 if scale is None else scale
-        inputs = (q, k, v, scale, key_bias, extra_k, extra_v)
+    def attend(self, inputs: Inputs, *, low_precision: bool = True, host: Callable[[], Tensor] | None = None) -> Tensor:
+        """(B, Sq, H, D). low_precision False forbids int8. host: computes the same without us, in the caller's way."""
         if torch.compiler.is_compiling():
-            if traces_to_host(q, self.mode):
+            if traces_to_host(inputs.q, self.mode):
                 return host() if host is not None else sdpa.attention(*inputs)
             return attention_auto(*inputs, self.mode, self.key, low_precision)[0]
         return self._run(inputs, False, low_precision, host)[0]
 
-    def attend_lse(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        *,
-        scale: float | None = None,
-        key_bias: Tensor | None = None,
-        extra_k: Tensor | None = None,
-        extra_v: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def attend_lse(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """(B, Sq, H, D) and the log-sum-exp (B, H, Sq) float32, to merge with attention over other keys."""
-        scale = q.shape[-1] ** -0.5 if scale is None else scale
-        inputs = (q, k, v, scale, key_bias, extra_k, extra_v)
         if torch.compiler.is_compiling():
-            if traces_to_host(q, self.mode):
+            if traces_to_host(inputs.q, self.mode):
                 return sdpa.attention_lse(*inputs)
             return attention_auto(*inputs, self.mode, self.key, True, True)
         out, lse = self._run(inputs, True, True, None)
@@ -95,33 +70,28 @@ class Session:
         q: Tensor,
         k: Tensor,
         v: Tensor,
-        norms: tuple[Tensor, Tensor, float] | None,
-        rope: tuple[Tensor, Tensor] | None,
+        pending: NormRope | None,
         finish: Callable[[], tuple[Tensor, Tensor]],
         host: Callable[[Tensor, Tensor], Tensor],
     ) -> Tensor:
         """(B, S, H, D) from projections (B, S, H, D) that still lack norm and RoPE: int8 does both in its prologue.
 
-        norms: (weight of q's norm, of k's, eps), weights (H*D,) on q's device. rope: cos, sin (S, D/2) float32.
-        None for either: this call cannot be fused. finish: q and k after both, for every other path.
-        host(q, k): attention of them without us.
+        pending: both, as the prologue reads them on q's device; None: this call cannot be fused. finish: q and k after
+        both, for every other path. host(q, k): attention of them without us.
         """
-        scale = q.shape[-1] ** -0.5
-        compiling = torch.compiler.is_compiling()
-        if compiling or norms is None or rope is None or _wants_gradient((q, k, v, *norms[:2])):
+        inputs = Inputs.of(q, k, v)
+        if torch.compiler.is_compiling() or pending is None or _wants_gradient((q, k, v, *pending[:2])):
             q, k = finish()
-            return self.attend(q, k, v, host=lambda: host(q, k))
-        inputs = (q, k, v, scale, None, None, None)
+            return self.attend(inputs._replace(q=q, k=k), host=lambda: host(q, k))
         plan = self.plan(inputs)
         if plan.path == INT8:
-            norm_q, norm_k = (weight.to(q.dtype) for weight in norms[:2])
             try:
-                return ops.quantized_attention(q, k, v, scale, None, None, norm_q, norm_k, *rope, norms[2])[0]
+                return int8.quantized_attention(inputs, pending.with_weights_as(q.dtype))[0]
             except KernelError as error:
                 select.disable(q.device, plan.path, str(error))
                 plan = Plan(HOST, str(error))
         q, k = finish()
-        return self._follow(plan, (q, k, v, *inputs[3:]), False, lambda: host(q, k))[0]
+        return self._follow(plan, inputs._replace(q=q, k=k), False, lambda: host(q, k))[0]
 
     @property
     def inexact(self) -> bool:
@@ -132,16 +102,16 @@ class Session:
         """What a long self-attention would run, and why; judges the card if it was not. For the Attention node."""
         like = torch.empty(1, dtype=dtype, device=device).expand(1, bench.QUICK[1], heads, head_dim)
         mode = "exact" if self.demoted and self.mode != "off" else self.mode
-        plan = select.plan(like, like, like, mode)
+        plan = select.plan(Inputs.of(like, like, like), mode)
         return f"{self._describe(plan)}\n{_card(device)}, mode {self.mode}"
 
-    def plan(self, inputs: tuple[Any, ...], need_lse: bool = False, low_precision: bool = True) -> Plan:
+    def plan(self, inputs: Inputs, need_lse: bool = False, low_precision: bool = True) -> Plan:
         """The path of a call, counted."""
-        q, k, v, scale, key_bias, extra_k, _ = inputs
+        q, scale = inputs.q, inputs.scale
         mode = "exact" if self.demoted and self.mode != "off" else self.mode
         host = self._host_time(q, mode)
-        plan = select.plan(q, k, v, mode, key_bias, extra_k, need_lse, low_precision, host)
-        if plan.path == KITCHEN and (need_lse or scale != q.shape[-1] ** -0.5 or _wants_gradient(inputs)):
+        plan = select.plan(inputs, mode, need_lse, low_precision, host)
+        if plan.path == KITCHEN and (need_lse or scale != default_scale(q) or _wants_gradient(inputs)):
             plan = Plan(HOST, "comfy-kitchen has no LSE, backward or scale of one's own")
         if self.demoted and mode == "exact":
             plan = Plan(plan.path, self.demoted)
@@ -206,18 +176,18 @@ class Session:
         return f"{path} ({plan.reason})"
 
     def _run(
-        self, inputs: tuple[Any, ...], need_lse: bool, low_precision: bool, host: Callable[[], Tensor] | None
+        self, inputs: Inputs, need_lse: bool, low_precision: bool, host: Callable[[], Tensor] | None
     ) -> tuple[Tensor, Tensor | None]:
         return self._follow(self.plan(inputs, need_lse, low_precision), inputs, need_lse, host)
 
     def _follow(
-        self, plan: Plan, inputs: tuple[Any, ...], need_lse: bool, host: Callable[[], Tensor] | None
+        self, plan: Plan, inputs: Inputs, need_lse: bool, host: Callable[[], Tensor] | None
     ) -> tuple[Tensor, Tensor | None]:
         if plan.path in (INT8, EXACT):
             try:
-                return (ops.attention_quantizing if plan.path == INT8 else ops.attention)(*inputs)
+                return (int8.attention_quantizing if plan.path == INT8 else exact.attention)(*inputs)
             except KernelError as error:
-                select.disable(inputs[0].device, plan.path, str(error))
+                select.disable(inputs.q.device, plan.path, str(error))
         if plan.path == KITCHEN:
             kitchen = bench.kitchen()
             if kitchen is not None:
@@ -246,7 +216,7 @@ def traces_to_host(q: Tensor, mode: str) -> bool:
 
 
 @torch.library.custom_op(
-    f"{ops.NAMESPACE}::attention_auto",
+    f"{exact.NAMESPACE}::attention_auto",
     mutates_args=(),
     schema="(Tensor q, Tensor k, Tensor v, float scale, Tensor? key_bias=None, Tensor? extra_k=None, "
     'Tensor? extra_v=None, str mode="auto", int session=0, bool low_precision=True, bool need_lse=False)'
@@ -270,7 +240,7 @@ def attention_auto(
     LSE is empty (B, H, 0) unless asked for.
     """
     chosen = _sessions.get(session) or of_mode(mode)
-    inputs = (q, k, v, scale, key_bias, extra_k, extra_v)
+    inputs = Inputs(q, k, v, scale, key_bias, extra_k, extra_v)
     out, lse = chosen._run(inputs, need_lse, low_precision, None)
     if not need_lse or lse is None:
         lse = q.new_empty((q.shape[0], q.shape[2], 0), dtype=torch.float32)
@@ -278,21 +248,30 @@ def attention_auto(
 
 
 @attention_auto.register_fake
-def _(
-    q: Tensor, k: Tensor, v: Tensor, scale: float, key_bias: Any = None, extra_k: Any = None, extra_v: Any = None,
-    mode: str = "auto", session: int = 0, low_precision: bool = True, need_lse: bool = False,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+def _fake_attention_auto(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    scale: float,
+    key_bias: Any = None,
+    extra_k: Any = None,
+    extra_v: Any = None,
+    mode: str = "auto",
+    session: int = 0,
+    low_precision: bool = True,
+    need_lse: bool = False,
+) -> tuple[Tensor, Tensor]:
     lse = q.new_empty((q.shape[0], q.shape[2], q.shape[1] if need_lse else 0), dtype=torch.float32)
     return torch.empty(q.shape, dtype=q.dtype, device=q.device), lse
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    ops.keep(ctx, inputs, output)
+    exact.keep(ctx, inputs, output)
     ctx.need_lse = inputs[10]
 
 
 def _recompute(ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None) -> tuple[Any, ...]:
-    return (*ops.recompute(ctx, grad_out, grad_lse if ctx.need_lse else None), None, None, None, None)
+    return (*exact.recompute(ctx, grad_out, grad_lse if ctx.need_lse else None), None, None, None, None)
 
 
 attention_auto.register_autograd(_recompute, setup_context=_keep)

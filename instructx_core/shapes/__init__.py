@@ -7,7 +7,7 @@ Everything is a function of (split, index, modality, task); nothing is stored or
 from __future__ import annotations
 
 from .benchmark import Rate, Summary, benchmark_samples, summarise
-from .edits import TASKS
+from .edits import REFERENCE_TASKS, TASKS
 from .long import jumps, part, there_and_back
 from .palette import COLORS, GROUNDS, HELD_OUT, PLACES, SHAPES, SIZE
 from .questions import qa_pairs
@@ -25,6 +25,7 @@ __all__ = [
     "LOOKS",
     "MODALITIES",
     "PLACES",
+    "REFERENCE_TASKS",
     "Rate",
     "RegionScore",
     "SHAPES",

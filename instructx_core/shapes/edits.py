@@ -211,3 +211,4 @@ DRAFTS: dict[str, Callable[[np.random.Generator, str, bool], Draft]] = {
     "reference_swap": draft_reference_swap,
 }
 TASKS: tuple[str, ...] = tuple(DRAFTS)
+REFERENCE_TASKS = ("reference_add", "reference_swap")

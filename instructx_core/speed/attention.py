@@ -18,7 +18,7 @@ from diffusers.models.transformers.transformer_wan import WanAttnProcessor
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..kernels import MODES, Session
+from ..kernels import MODES, NormRope, Session
 
 logger = logging.getLogger("instructx")
 
@@ -59,7 +59,7 @@ class InstructXAttnProcessor(WanAttnProcessor):
 
         out_BSHD = self.session.attend_projected(
             q.unflatten(2, heads), k.unflatten(2, heads), v_BSHD,
-            _norms(attn, q.device), _table(rotary_emb), finish, stock,
+            _pending(attn, rotary_emb, q.device), finish, stock,
         )  # fmt: skip
         return attn.to_out[1](attn.to_out[0](out_BSHD.flatten(2).type_as(q)))
 
@@ -79,23 +79,18 @@ def _rotate(x_BSHD: Tensor, rotary_emb: tuple[Tensor, Tensor]) -> Tensor:
     return out
 
 
-def _norms(attn: Any, device: torch.device) -> tuple[Tensor, Tensor, float] | None:
-    """Weights of both RMSNorms where a kernel may read them: resident, and no wrapper around the module."""
+def _pending(attn: Any, rotary_emb: tuple[Tensor, Tensor], device: torch.device) -> NormRope | None:
+    """Both norms and RoPE as a kernel reads them; None where it may not: weights elsewhere, or a wrapped module."""
     norm_q, norm_k = attn.norm_q, attn.norm_k
     if type(norm_q) is not nn.RMSNorm or type(norm_k) is not nn.RMSNorm or norm_q.eps is None:
         return None
     weights = (norm_q.weight, norm_k.weight)
     if norm_q.eps != norm_k.eps or any(weight is None or weight.device != device for weight in weights):
         return None  # offloaded weights arrive when the module is called, so it is called
-    return (*weights, norm_q.eps)
-
-
-def _table(rotary_emb: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor] | None:
-    """cos, sin (S, D/2) as the kernels read them, views of diffusers' (1, S, 1, D) tables."""
-    cos, sin = rotary_emb
+    cos, sin = rotary_emb  # diffusers' (1, S, 1, D) tables; the kernels read views (S, D/2)
     if cos.ndim != 4 or cos.shape[0] != 1 or cos.shape[2] != 1 or cos.dtype != torch.float32:
         return None
-    return cos[0, :, 0, 0::2], sin[0, :, 0, 1::2]
+    return NormRope(*weights, cos[0, :, 0, 0::2], sin[0, :, 0, 1::2], norm_q.eps)
 
 
 def use_attention(model: nn.Module, mode: str = "auto", name: str | None = None) -> Session:

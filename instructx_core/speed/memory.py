@@ -1,6 +1,6 @@
 """What to do when an edit does not fit into memory: the next smaller plan is tried once and said aloud, else an error.
 
-Between edit.py and the pipeline. The plans, in order: the VAE in tiles (tiling.py), each smaller size once; then the
+Around the stages of an edit. The plans, in order: the VAE in tiles (tiling.py), each smaller size once; then the
 parts that are not at work wait on the CPU (diffusers' model offload; needs an accelerator). The VAE is tiled ahead of
 time where its count of bytes says that whole frames will not fit. What was done stays for the pipeline's next edits.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
-import importlib.util
 import logging
 import sys
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ from .tiling import SIZES, Tiling, plan_tiling
 logger = logging.getLogger("instructx")
 
 Result = TypeVar("Result")
+Offload = Callable[[], None]
 
 TILE_MODES = ("auto", "on", "off")
 # What allocators of torch say in a plain RuntimeError: the CPU's, on Linux and elsewhere, and Apple's.
@@ -83,7 +83,7 @@ class MemoryPlan:
             logger.warning("%s", note)
             self.notes.append(note)
 
-    def shrink(self, pipe: Any) -> str:
+    def shrink(self, offload: Offload | None) -> str:
         """Switch to the next smaller plan; its name, or "" when there is none left."""
         at_fault, self._in_vae = self._in_vae, False
         if at_fault and self.tile != "off":
@@ -92,20 +92,19 @@ class MemoryPlan:
             if size is not None:
                 self.tile = Tiling(size, min(Tiling().overlap, size // 4))
                 return self.tile.describe(*self._frame)
-        accelerated = pipe._execution_device.type != "cpu" and importlib.util.find_spec("accelerate") is not None
-        if accelerated and not self.offloaded:
+        if offload is not None and not self.offloaded:
             self.offloaded = True
-            pipe.enable_model_cpu_offload(device=pipe._execution_device)
+            offload()
             return "parts that are not at work wait on the CPU"
         return ""
 
 
-def within_memory(pipe: Any, stage: str, run: Callable[[], Result]) -> Result:
+def within_memory(plan: MemoryPlan, stage: str, run: Callable[[], Result], offload: Offload | None = None) -> Result:
     """run(), and again under each next smaller plan while memory ends. stage: for the message, "sampling".
 
+    offload: sends the parts that are not at work to the CPU; None where that cannot be done.
     Raises InputError when no smaller plan is left; every other error as it comes.
     """
-    plan: MemoryPlan = pipe.memory
     while True:
         try:
             return run()
@@ -117,7 +116,7 @@ def within_memory(pipe: Any, stage: str, run: Callable[[], Result]) -> Result:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        smaller = plan.shrink(pipe)
+        smaller = plan.shrink(offload)
         if not smaller:
             raise InputError(
                 f"out of memory while {stage} ({reason}) and no smaller plan is left; use a smaller --size or a "

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -23,6 +23,10 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.nn import functional
 
 from ..errors import InputError
+from .memory import MemoryPlan
+
+if TYPE_CHECKING:
+    from diffusers import WanTransformer3DModel
 
 Item = TypeVar("Item")
 
@@ -67,24 +71,25 @@ def check_several() -> Place:
 
 
 @contextlib.contextmanager
-def one_clip(pipe: Any, output: Path) -> Iterator[Path]:
+def one_clip(model: WanTransformer3DModel, plan: MemoryPlan, device: torch.device, output: Path) -> Iterator[Path]:
     """In the block the processes of torchrun make one edit together; all must ask for the same one.
 
-    Gives the file to write: `output` for the first process, for each of the others one that is thrown away: all of them
-    have the whole result. Raises InputError without torchrun, and as split_clip.
+    model: the DiT. plan: of the memory of this process. Gives the file to write: `output` for the first process, for
+    each of the others one that is thrown away: all of them have the whole result.
+    Raises InputError without torchrun, and as split_clip.
     """
-    place, device = check_several(), pipe._execution_device
+    place = check_several()
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "cpu:gloo")
     try:
-        split_clip(pipe.transformer, device)
-        pipe.memory.offloaded = True  # no second try of the steps when memory ends: the others would not take part
+        split_clip(model, device)
+        plan.offloaded = True  # no second try of the steps when memory ends: the others would not take part
         with tempfile.TemporaryDirectory() as folder:
             yield output if place.rank == 0 else Path(folder) / output.name
     finally:
         dist.destroy_process_group()
 
 
-def split_clip(model: Any, device: Any) -> None:
+def split_clip(model: WanTransformer3DModel, device: torch.device) -> None:
     """Split the sequence of a Wan DiT over all processes of the default group, for good. Inference only.
 
     The group must be initialised with a backend for the CPU too, as "cpu:gloo,cuda:nccl": lengths are exchanged there.

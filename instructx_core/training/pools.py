@@ -33,7 +33,6 @@ from .pictures import to_pixels
 
 SHARD = {"image": 500, "video": 50}
 CHUNK = {"image": 50, "video": 4}  # encoded at once
-REFERENCE_TASKS = ("reference_add", "reference_swap")
 VERSION = 1  # of this file's output
 
 
@@ -62,7 +61,7 @@ def fingerprint(vae: AutoencoderKLWan, *modules: nn.Module) -> str:
 
 
 def edit_tasks(split: str, modality: str, has_reference: bool) -> tuple[str, ...]:
-    return tuple(task for task in shapes.tasks_of(split, modality) if (task in REFERENCE_TASKS) == has_reference)
+    return tuple(task for task in shapes.tasks_of(split, modality) if (task in shapes.REFERENCE_TASKS) == has_reference)
 
 
 def edit_sample(split: str, number: int, modality: str, has_reference: bool) -> shapes.Sample:

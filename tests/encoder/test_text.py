@@ -94,8 +94,11 @@ def test_instruction_errors(plain: Tokenizer, suffix: str) -> None:
         encode_instruction(plain, "1" * 3000, suffix)
     with pytest.raises(InputError, match="40000000 characters"):
         encode_instruction(plain, "a" * 40_000_000, suffix)
-    with pytest.raises(InputError, match="NoneType"):
-        encode_instruction(plain, None, suffix)  # type: ignore[arg-type]
+    for wrong, named in ((None, "NoneType"), (5, "5, of type int"), (["a"], "type list"), (b"red", "type bytes")):
+        with pytest.raises(InputError, match=f"{named}; it must be one str"):
+            encode_instruction(plain, wrong, suffix)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"lone surrogate U\+D800\) at position 5"):
+        encode_instruction(plain, "make \ud800 red", suffix)
 
 
 def test_train_save_load(plain: Tokenizer, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import torch
 from small import save
 from torch import Tensor
 
-from instructx_core.config import InstructXConfig, LoraConfig, kiwi_5b, tiny
+from instructx_core.config import InstructXConfig, LoraConfig, SamplingConfig, kiwi_5b, tiny
 from instructx_core.formats.layouts.encoder_weights import mllm_to_original
 from instructx_core.formats.layouts.keymaps import dit_to_original, vae_to_original
 
@@ -43,9 +43,9 @@ def config(lora: LoraConfig | None = None, **denoiser: Any) -> InstructXConfig:
         base.denoiser, dim=128, ffn_dim=192, num_layers=2, num_heads=1, text_dim=64, **{**switches, **denoiser}
     )
     return dataclasses.replace(
-        base, name="small_kiwi", profile="kiwi", mllm=mllm, instruction=rule, denoiser=dit,
+        base, name="small_kiwi", profile="kiwi", trained_on="", mllm=mllm, instruction=rule, denoiser=dit,
         lora=lora or LoraConfig(rank=4, alpha=4, targets=kiwi.lora.targets, scope="language_model"),
-        vae=dataclasses.replace(base.vae, base_dim=4), sampling=dataclasses.replace(kiwi.sampling, fps=16.0),
+        vae=dataclasses.replace(base.vae, base_dim=4), sampling=SamplingConfig(),
     )  # fmt: skip
 
 

@@ -57,6 +57,12 @@ def test_headers_go_in_memory(stand_in, tmp_path: Path) -> None:
     assert all(int(size) == len(loader.source_text(name).encode()) for name, size in given.items())
 
 
+def test_the_package_holds_what_a_gpu_needs() -> None:
+    """csrc/ goes whole into the wheel and the node pack: sources and headers, and nothing of the tests' emulator."""
+    held = {path.name for path in loader.SOURCE_FOLDER.iterdir()}
+    assert held == {*abi.HEADERS, *abi.SOURCES}
+
+
 def test_key_names_source_card_compiler_and_options(stand_in, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def compiles() -> int:
         before = stand_in.lib.stand_in_compiles()
@@ -90,9 +96,16 @@ def test_a_damaged_file_is_compiled_again(stand_in, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("capability", "target"),
-    [((8, 0), "sm_80"), ((8, 6), "sm_86"), ((8, 7), "sm_86"), ((9, 0), "sm_90"), ((12, 1), "sm_120"),
-     ((10, 0), "compute_90"), ((15, 0), "compute_120")],
-)  # fmt: skip
+    [
+        ((8, 0), "sm_80"),
+        ((8, 6), "sm_86"),
+        ((8, 7), "sm_86"),
+        ((9, 0), "sm_90"),
+        ((12, 1), "sm_120"),
+        ((10, 0), "compute_90"),
+        ((15, 0), "compute_120"),
+    ],
+)
 def test_target(stand_in, capability: tuple[int, int], target: str) -> None:
     assert nvrtc.Nvrtc(stand_in.path).target(capability) == target
 
@@ -114,10 +127,13 @@ def test_an_old_card_has_a_reason(stand_in, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("function", "reason"),
-    [("nvrtcCompileProgram", r"attention.cu does not compile for sm_89: attention.cu\(7\): error: told to fail"),
-     ("cuLibraryLoadData", "cuLibraryLoadData failed"), ("cuLaunchKernel", "cuLaunchKernel failed"),
-     ("cuInit", "cuInit failed")],
-)  # fmt: skip
+    [
+        ("nvrtcCompileProgram", r"attention.cu does not compile for sm_89: attention.cu\(7\): error: told to fail"),
+        ("cuLibraryLoadData", "cuLibraryLoadData failed"),
+        ("cuLaunchKernel", "cuLaunchKernel failed"),
+        ("cuInit", "cuInit failed"),
+    ],
+)
 def test_failures_carry_their_reason(stand_in, tmp_path: Path, function: str, reason: str) -> None:
     stand_in.break_(function)
     with pytest.raises(KernelError, match=reason):
@@ -172,9 +188,13 @@ def tree(root: Path, *names: str) -> Path:
 
 def test_finds_nvrtc_on_linux(tmp_path: Path) -> None:
     wheel = tree(
-        tmp_path / "cu13", "lib/libnvrtc.so.13", "lib/libnvrtc.alt.so.13", "lib/libnvrtc-builtins.so.13.0",
-        "lib/libnvrtc-builtins.alt.so.13.0", "lib/libcudart.so.13",
-    )  # fmt: skip
+        tmp_path / "cu13",
+        "lib/libnvrtc.so.13",
+        "lib/libnvrtc.alt.so.13",
+        "lib/libnvrtc-builtins.so.13.0",
+        "lib/libnvrtc-builtins.alt.so.13.0",
+        "lib/libcudart.so.13",
+    )
     old = tree(tmp_path / "torch", "lib/libnvrtc-672ee683.so.11.2", "lib/libnvrtc-builtins.so.11.8")
     found = nvrtc.find_libraries([old, wheel], windows=False, version="13.0")
     assert found == [

@@ -12,9 +12,21 @@ import torch
 from torch import Tensor
 
 from instructx_core.cli import main
-from instructx_core.kernels import Session, attention, operands, ops, reference, sdpa, select, selftest
+from instructx_core.kernels import (
+    Session,
+    attention,
+    attention_lse,
+    exact,
+    int8,
+    operands,
+    reference,
+    sdpa,
+    select,
+    selftest,
+)
 from instructx_core.kernels import session as kernel_session
 from instructx_core.kernels.errors import KernelError
+from instructx_core.kernels.operands import Inputs, NormRope
 from instructx_core.speed.attention import use_attention
 
 BF16 = torch.bfloat16
@@ -38,7 +50,7 @@ def test_exact(dim: int, dtype: torch.dtype) -> None:
     bias = torch.randn(2, 2, 197, generator=torch.Generator().manual_seed(3))
     bias[:, :, 5] = float("-inf")
     for extra in ({}, {"extra_k": k2, "extra_v": v2, "key_bias": bias}):
-        out, lse = ops.attention(q, k, v, 0.11, **extra)
+        out, lse = exact.attention(q, k, v, 0.11, **extra)
         renamed = {"key_bias": extra.get("key_bias"), "k2_BSHD": extra.get("extra_k"), "v2_BSHD": extra.get("extra_v")}
         want, want_lse = reference.attention(q, k, v, 0.11, **renamed)
         assert out.dtype == dtype and out.is_contiguous()
@@ -49,7 +61,7 @@ def test_exact(dim: int, dtype: torch.dtype) -> None:
 def test_bias_may_be_shared_between_heads_and_strided() -> None:
     q, k, v = qkv()
     bias = torch.randn(70, 1, 1).permute(2, 1, 0)
-    close(ops.attention(q, k, v, 0.1, bias)[0], reference.attention(q, k, v, 0.1, bias)[0], 3e-3)
+    close(exact.attention(q, k, v, 0.1, bias)[0], reference.attention(q, k, v, 0.1, bias)[0], 3e-3)
 
 
 @pytest.mark.parametrize("dim", [64, 128])
@@ -60,11 +72,11 @@ def test_int8(dim: int) -> None:
     k, k2 = k + offset, k2 + offset  # both segments come from one projection
     v2 = v2 * 4.0  # the larger values are in the second segment
     for extra in ({}, {"extra_k": k2, "extra_v": v2}):
-        out, lse = ops.attention_quantizing(q, k, v, dim**-0.5, **extra)
+        out, lse = int8.attention_quantizing(q, k, v, dim**-0.5, **extra)
         want, want_lse = reference.attention(q, k, v, dim**-0.5, None, extra.get("extra_k"), extra.get("extra_v"))
         close(out, want, 1.5e-2)
         torch.testing.assert_close(lse.double(), want_lse, rtol=0, atol=0.05)
-        again, _ = ops.attention_quantizing(q, k, v, dim**-0.5, **extra)
+        again, _ = int8.attention_quantizing(q, k, v, dim**-0.5, **extra)
         assert torch.equal(out, again)
 
 
@@ -75,7 +87,7 @@ def test_fused_norm_and_rope() -> None:
     angle = torch.randn(130, 32, generator=generator).repeat_interleave(2, 1)
     cos, sin = angle.cos()[:, 0::2], angle.sin()[:, 1::2]  # diffusers' tables: every second of repeated pairs
     assert not cos.is_contiguous()
-    out, _ = ops.quantized_attention(q, k, v, 0.125, None, None, norm_q, norm_k, cos, sin, 1e-6)
+    out, _ = int8.quantized_attention(Inputs(q, k, v, 0.125), NormRope(norm_q, norm_k, cos, sin, 1e-6))
     finished = [
         reference.rope(reference.rms_norm(x.double(), w, 1e-6), cos, sin) for x, w in ((q, norm_q), (k, norm_k))
     ]
@@ -84,12 +96,12 @@ def test_fused_norm_and_rope() -> None:
 
 def test_statistics_and_prologue_against_their_definition() -> None:
     q, k, v = qkv(70, 64)
-    shift, v_max, extra_shift = ops.kv_stats(k, v, extra_k=k[:, ::7] + 3, extra_v=v[:, ::7] * 4)
+    shift, v_max, extra_shift = int8.kv_stats(k, v, extra_k=k[:, ::7] + 3, extra_v=v[:, ::7] * 4)
     torch.testing.assert_close(shift.double(), reference.k_shift(k.double(), 1), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(extra_shift.double(), (k[:, ::7] + 3).double().mean(1), rtol=1e-5, atol=1e-6)
     both = torch.cat([v, v[:, ::7] * 4], 1)
     assert torch.equal(v_max.view(torch.float32), both.float().abs().amax((1, 3)))
-    q8, k8, v16, q_scale, _k_scale, lse_shift, extra = ops.qkv_prologue(
+    q8, k8, v16, q_scale, _k_scale, lse_shift, extra = int8.qkv_prologue(
         q, k, v, shift, v_max, 0.125, extra_k_shift=extra_shift
     )
     want = reference.prologue(q, k, v, 0.125, shift, v_max.view(torch.float32))
@@ -105,13 +117,13 @@ def test_rows_that_kernels_cannot_read_are_copied() -> None:
     padded = torch.randn(1, 70, 2, 65, generator=torch.Generator().manual_seed(0)).to(BF16)
     q = padded[..., 1:]  # 130-byte rows, two bytes off
     transposed = torch.randn(1, 2, 64, 70).to(BF16).permute(0, 3, 1, 2)
-    assert operands.aligned(q) is not q and ops.aligned(transposed) is not transposed
+    assert operands.aligned(q) is not q and operands.aligned(transposed) is not transposed
     packed = qkv()[1]
     assert operands.aligned(packed) is packed, "a packed qkv is read in place"
     single = q[:, :1, :1].contiguous()[:, :, :, :64]
     assert operands.aligned(single) is single
     close(
-        ops.attention(q, transposed, transposed, 0.1)[0], reference.attention(q, transposed, transposed, 0.1)[0], 3e-3
+        exact.attention(q, transposed, transposed, 0.1)[0], reference.attention(q, transposed, transposed, 0.1)[0], 3e-3
     )
 
 
@@ -119,10 +131,10 @@ def test_unsupported_inputs_have_a_reason() -> None:
     for bad, reason in ((torch.float32, "float32"), (BF16, "head dim 32")):
         q, k, v = qkv(8, 32, bad)
         with pytest.raises(KernelError, match=reason):
-            ops.attention(q, k, v, 1.0)
+            exact.attention(q, k, v, 1.0)
     q, k, v = qkv(8)
     with pytest.raises(KernelError, match="differ in dtype"):
-        ops.attention(q, k.half(), v, 1.0)
+        exact.attention(q, k.half(), v, 1.0)
 
 
 # --- torch.library -------------------------------------------------------------------------------------------------
@@ -134,22 +146,22 @@ def test_opcheck() -> None:
     q, k, v = (part.contiguous() for part in qkv(9))
     _, k2, v2 = (part.contiguous() for part in qkv(5, seed=1))
     bias = torch.zeros(1, 1, 14)
-    shift, v_max, shift2 = ops.kv_stats(k, v, extra_k=k2, extra_v=v2)
-    q8, k8, v16, q_scale, k_scale, lse_shift, lse2 = ops.qkv_prologue(
+    shift, v_max, shift2 = int8.kv_stats(k, v, extra_k=k2, extra_v=v2)
+    q8, k8, v16, q_scale, k_scale, lse_shift, lse2 = int8.qkv_prologue(
         q, k, v, shift, v_max, 0.125, extra_k_shift=shift2
     )
-    _, k8_2, v16_2, _, k_scale_2, *_ = ops.qkv_prologue(None, k2, v2, shift2, v_max, 0.125)
+    _, k8_2, v16_2, _, k_scale_2, *_ = int8.qkv_prologue(None, k2, v2, shift2, v_max, 0.125)
     cases: list[tuple[Any, tuple]] = [
-        (ops.attention, (q, k, v, 0.125, bias, k2, v2)),
-        (ops.attention_quantizing, (q, k, v, 0.125, None, k2, v2)),
-        (ops.kv_stats, (k, v)),
-        (ops.kv_stats, (k, v, None, None, None, 1e-6, k2, v2)),
-        (ops.qkv_prologue, (q, k, v, shift, v_max, 0.125)),
-        (ops.qkv_prologue, (None, k, v, shift, v_max, 0.125)),
-        (ops.qkv_prologue, (q, k, v, shift, v_max, 0.125, None, None, None, None, 1e-6, shift2)),
-        (ops.attention_int8, (q8, k8, v16, q_scale, k_scale, v_max, 0.125, True, lse_shift)),
+        (exact.attention, (q, k, v, 0.125, bias, k2, v2)),
+        (int8.attention_quantizing, (q, k, v, 0.125, None, k2, v2)),
+        (int8.kv_stats, (k, v)),
+        (int8.kv_stats, (k, v, None, None, None, 1e-6, k2, v2)),
+        (int8.qkv_prologue, (q, k, v, shift, v_max, 0.125)),
+        (int8.qkv_prologue, (None, k, v, shift, v_max, 0.125)),
+        (int8.qkv_prologue, (q, k, v, shift, v_max, 0.125, None, None, None, None, 1e-6, shift2)),
+        (int8.attention_int8, (q8, k8, v16, q_scale, k_scale, v_max, 0.125, True, lse_shift)),
         (
-            ops.attention_int8,
+            int8.attention_int8,
             (q8, k8, v16, q_scale, k_scale, v_max, 0.125, True, lse_shift, k8_2, v16_2, k_scale_2, lse2),
         ),
     ]
@@ -176,7 +188,7 @@ def test_compiles_without_a_graph_break(good_card, mode: str, backend: str, monk
 
     def layer(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         first = attention(q * 2, k, v, mode=mode)
-        return first + session.attend(q, k, v), attention(q, k, v, mode=mode, return_lse=True)[1]
+        return first + session.attend(Inputs.of(q, k, v)), attention_lse(q, k, v, mode=mode)[1]
 
     torch._dynamo.reset()
     compiled = torch.compile(layer, fullgraph=True, dynamic=True, backend=backend)
@@ -193,7 +205,7 @@ def test_gradients_are_those_of_exact_attention(good_card, compiled: bool) -> No
     inputs = [part.clone().requires_grad_(True) for part in (*qkv(9), *qkv(5, seed=1)[1:])]
 
     def loss(q: Tensor, k: Tensor, v: Tensor, k2: Tensor, v2: Tensor) -> Tensor:
-        out, lse = attention(q, k, v, extra_k=k2, extra_v=v2, mode="int8", return_lse=True)
+        out, lse = attention_lse(q, k, v, extra_k=k2, extra_v=v2, mode="int8")
         return (out * 1.5).float().square().sum() + lse.sum()
 
     torch._dynamo.reset()

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from instructx_core.kernels import Session, ops
+from instructx_core.kernels import Session, int8, sdpa
 from instructx_core.kernels.override import KEY, AttentionOverride, exact_on_failure, install
 from instructx_core.kernels.select import Plan
 
@@ -19,9 +19,18 @@ INT8 = Plan("int8", "int8 asked for, self-test passed")
 B, S, H, D = 2, 6, 3, 64
 
 
-def host(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Any = None, attn_precision: Any = None,
-         skip_reshape: bool = False, skip_output_reshape: bool = False, scale: float | None = None,
-         **others: Any) -> Tensor:  # fmt: skip
+def host(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    heads: int,
+    mask: Any = None,
+    attn_precision: Any = None,
+    skip_reshape: bool = False,
+    skip_output_reshape: bool = False,
+    scale: float | None = None,
+    **others: Any,
+) -> Tensor:
     """ComfyUI's attention function, by its documented layouts."""
     host.calls.append(others)
     if not skip_reshape:
@@ -38,9 +47,9 @@ def card(on_stand_in, good_card: None, monkeypatch: pytest.MonkeyPatch) -> list[
 
     def op(*inputs: Any) -> tuple[Tensor, Tensor]:
         seen.append(inputs)
-        return ops.sdpa.attention_lse(*inputs)
+        return sdpa.attention_lse(*inputs)
 
-    monkeypatch.setattr(ops, "attention_quantizing", op)
+    monkeypatch.setattr(int8, "attention_quantizing", op)
     return seen
 
 

@@ -12,7 +12,8 @@ from diffusers.models.transformers.transformer_wan import WanAttnProcessor
 from torch import Tensor
 
 from instructx_core.errors import InputError
-from instructx_core.kernels import ops
+from instructx_core.kernels import int8, sdpa
+from instructx_core.kernels.operands import Inputs, NormRope
 from instructx_core.kernels.select import Plan
 from instructx_core.speed.attention import InstructXAttnProcessor, session_of, use_attention
 
@@ -20,9 +21,15 @@ from instructx_core.speed.attention import InstructXAttnProcessor, session_of, u
 def wan(dtype: torch.dtype = torch.float32, seed: int = 0) -> WanTransformer3DModel:
     torch.manual_seed(seed)
     model = WanTransformer3DModel(
-        num_attention_heads=2, attention_head_dim=64, in_channels=4, out_channels=4, text_dim=16, freq_dim=32,
-        ffn_dim=64, num_layers=2,
-    )  # fmt: skip
+        num_attention_heads=2,
+        attention_head_dim=64,
+        in_channels=4,
+        out_channels=4,
+        text_dim=16,
+        freq_dim=32,
+        ffn_dim=64,
+        num_layers=2,
+    )
     for name, parameter in model.named_parameters():
         if "norm_q" in name or "norm_k" in name:
             torch.nn.init.uniform_(parameter, 0.5, 2.0)
@@ -90,8 +97,10 @@ def test_bad_mode_and_model() -> None:
         use_attention(torch.nn.Linear(1, 1))
 
 
-def in_float(q, k, v, scale, extra_k, extra_v, norm_q, norm_k, cos, sin, eps) -> tuple[Tensor, Tensor]:
+def in_float(inputs: Inputs, pending: NormRope) -> tuple[Tensor, Tensor]:
     """What the fused kernels compute, from the arguments that they are given."""
+    q, k, v, scale = inputs[:4]
+    norm_q, norm_k, cos, sin, eps = pending
 
     def finish(x: Tensor, weight: Tensor) -> Tensor:
         wide = x.float().flatten(2)
@@ -110,7 +119,7 @@ def in_float(q, k, v, scale, extra_k, extra_v, norm_q, norm_k, cos, sin, eps) ->
 @torch.no_grad()  # fuse_qkv_projections makes trainable weights, and what trains is not fused
 @pytest.mark.usefixtures("on_stand_in", "good_card")
 def test_the_fused_path_gets_projections_weights_and_tables(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ops, "quantized_attention", in_float)
+    monkeypatch.setattr(int8, "quantized_attention", in_float)
     stock, ours = run(wan(torch.bfloat16)), wan(torch.bfloat16)
     session = use_attention(ours, "int8")
     torch.testing.assert_close(run(ours), stock, rtol=3e-2, atol=3e-2)
@@ -121,14 +130,14 @@ def test_the_fused_path_gets_projections_weights_and_tables(monkeypatch: pytest.
 
 @pytest.mark.usefixtures("on_stand_in", "good_card")
 def test_offloaded_or_trained_norms_are_called_as_modules(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ops, "quantized_attention", lambda *args: pytest.fail("fused"))
+    monkeypatch.setattr(int8, "quantized_attention", lambda *args: pytest.fail("fused"))
     seen = []
 
     def unfused(q, k, v, scale, key_bias=None, extra_k=None, extra_v=None):
         seen.append(q)
-        return ops.sdpa.attention_lse(q, k, v, scale)
+        return sdpa.attention_lse(q, k, v, scale)
 
-    monkeypatch.setattr(ops, "attention_quantizing", unfused)
+    monkeypatch.setattr(int8, "attention_quantizing", unfused)
     model = wan(torch.bfloat16)
     stock = run(model)
     use_attention(model, "int8")

@@ -9,8 +9,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from instructx_core.kernels import Session, attention, report, resolve_mode, select
+from instructx_core.kernels import Session, attention, attention_lse, report, resolve_mode, select
 from instructx_core.kernels.errors import KernelError
+from instructx_core.kernels.operands import Inputs
 from instructx_core.kernels.select import Plan
 
 BF16 = torch.bfloat16
@@ -35,60 +36,62 @@ def card(on_stand_in, good, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_auto_prefers_what_was_measured_fastest(card) -> None:
-    inputs = qkv()
+    inputs = Inputs.of(*qkv())
     card(milliseconds={"int8": 5.0, "exact": 11.0, "host": 10.0})
-    assert select.plan(*inputs, "auto") == Plan("int8", "2.0x the speed of SDPA measured, self-test error 0.9%")
+    assert select.plan(inputs, "auto") == Plan("int8", "2.0x the speed of SDPA measured, self-test error 0.9%")
     card(milliseconds={"int8": 9.5, "exact": 11.0, "host": 10.0})
-    plan = select.plan(*inputs, "auto")
+    plan = select.plan(inputs, "auto")
     assert plan == Plan("host", "int8 measured 1.05x the speed of SDPA, 1.1x is needed")
     card(milliseconds={"int8": 5.0, "host": 10.0, "comfy-kitchen": 4.0})
-    assert select.plan(*inputs, "auto").path == "comfy-kitchen"
+    assert select.plan(inputs, "auto").path == "comfy-kitchen"
     card(milliseconds={"int8": 5.0, "host": 10.0, "comfy-kitchen": 6.0})
-    assert select.plan(*inputs, "auto").path == "int8"
+    assert select.plan(inputs, "auto").path == "int8"
     card(milliseconds={"int8": 20.0, "exact": 5.0, "host": 10.0})  # no flash kernel in torch, as on old Windows builds
-    assert select.plan(*inputs, "auto").path == "exact"
+    assert select.plan(inputs, "auto").path == "exact"
 
 
-@pytest.mark.parametrize(("capability", "path"), [((8, 0), "int8"), ((8, 6), "int8"), ((12, 0), "int8"),
-                                                  ((9, 0), "host"), ((10, 0), "host")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("capability", "path"), [((8, 0), "int8"), ((8, 6), "int8"), ((12, 0), "int8"), ((9, 0), "host"), ((10, 0), "host")]
+)
 def test_auto_without_a_measurement(card, capability: tuple[int, int], path: str) -> None:
     card(capability=capability)
-    plan = select.plan(*qkv(), "auto")
+    plan = select.plan(Inputs.of(*qkv()), "auto")
     assert plan.path == path and ("not measured" in plan.reason or "prefers SDPA unless" in plan.reason)
 
 
 def test_hopper_takes_int8_when_it_was_measured_faster(card) -> None:
     card(capability=(9, 0), milliseconds={"int8": 5.0, "host": 10.0})
-    assert select.plan(*qkv(), "auto").path == "int8"
+    assert select.plan(Inputs.of(*qkv()), "auto").path == "int8"
     card(capability=(9, 0), milliseconds={"int8": 10.0, "host": 5.0})
-    assert select.plan(*qkv(), "auto").path == "host"
+    assert select.plan(Inputs.of(*qkv()), "auto").path == "host"
 
 
 def test_modes(card) -> None:
     card(milliseconds={"int8": 20.0, "exact": 11.0, "host": 10.0})
-    assert select.plan(*qkv(), "off") == Plan("host", "switched off")
-    assert select.plan(*qkv(), "exact") == Plan("host", "exact asked for")
-    assert select.plan(*qkv(), "int8") == Plan("int8", "int8 asked for, self-test passed")
-    assert select.plan(*qkv(), "int8", low_precision=False) == Plan("host", "the model forbids low precision here")
+    inputs = Inputs.of(*qkv())
+    assert select.plan(inputs, "off") == Plan("host", "switched off")
+    assert select.plan(inputs, "exact") == Plan("host", "exact asked for")
+    assert select.plan(inputs, "int8") == Plan("int8", "int8 asked for, self-test passed")
+    assert select.plan(inputs, "int8", low_precision=False) == Plan("host", "the model forbids low precision here")
 
 
 def test_a_failed_self_test_switches_the_path_off(card) -> None:
     card(problems={"int8": "self-test failed"})
     for mode in ("auto", "int8"):
-        assert select.plan(*qkv(), mode) == Plan("host", "self-test failed")
+        assert select.plan(Inputs.of(*qkv()), mode) == Plan("host", "self-test failed")
     card(problems={"int8": "no compiler", "exact": "no compiler"})
-    assert select.plan(*qkv(), "auto", need_lse=True) == Plan("host", "no compiler")
+    assert select.plan(Inputs.of(*qkv()), "auto", need_lse=True) == Plan("host", "no compiler")
 
 
 def test_what_the_exact_kernel_is_for(card) -> None:
     keys = qkv()
-    assert select.plan(*keys, "exact", need_lse=True).path == "exact"
-    assert select.plan(*keys, "auto", key_bias=torch.zeros(1, 1, 4096)).path == "exact"
-    assert select.plan(*keys, "exact", extra_k=keys[1]).path == "exact"
-    assert select.plan(*keys, "auto", extra_k=keys[1]).path == "int8"
+    assert select.plan(Inputs.of(*keys), "exact", need_lse=True).path == "exact"
+    assert select.plan(Inputs.of(*keys, key_bias=torch.zeros(1, 1, 4096)), "auto").path == "exact"
+    assert select.plan(Inputs.of(*keys, extra_k=keys[1]), "exact").path == "exact"
+    assert select.plan(Inputs.of(*keys, extra_k=keys[1]), "auto").path == "int8"
     card(capability=(9, 0))
-    assert select.plan(*keys, "exact", extra_k=keys[1]) == Plan("host", "exact asked for")
-    assert select.plan(*keys, "exact", need_lse=True).path == "exact"
+    assert select.plan(Inputs.of(*keys, extra_k=keys[1]), "exact") == Plan("host", "exact asked for")
+    assert select.plan(Inputs.of(*keys), "exact", need_lse=True).path == "exact"
 
 
 @pytest.mark.parametrize(
@@ -105,7 +108,7 @@ def test_what_the_exact_kernel_is_for(card) -> None:
     ],
 )
 def test_what_falls_back_says_why(card, inputs, reason: str) -> None:
-    assert select.plan(*inputs, "int8") == Plan("host", reason)
+    assert select.plan(Inputs.of(*inputs), "int8") == Plan("host", reason)
 
 
 def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,7 +190,7 @@ def test_one_log_line_and_every_call_counted(card, caplog: pytest.LogCaptureFixt
     session = Session("exact", "Wan")
     with caplog.at_level(logging.INFO, "instructx"):
         for tokens in (2048, 2048, 16):
-            session.attend(*(torch.zeros(1, tokens, 1, 64, dtype=BF16) for _ in range(3)))
+            session.attend(Inputs.of(*(torch.zeros(1, tokens, 1, 64, dtype=BF16) for _ in range(3))))
     assert [r.message for r in caplog.records] == ["attention of Wan: pytorch SDPA (exact asked for)"]
     assert session.report().splitlines() == [
         "attention of Wan: mode exact, Stand-in 0, sm_89, driver 13.0",
@@ -201,10 +204,10 @@ def test_a_launch_that_fails_falls_back_and_is_not_tried_again(on_stand_in, good
     stand_in.break_("cuLaunchKernel")
     session = Session("int8", "Wan")
     q = torch.randn(1, 2048, 1, 64).to(BF16)
-    out = session.attend(q, q, q)
+    out = session.attend(Inputs.of(q, q, q))
     expected = torch.nn.functional.scaled_dot_product_attention(*[q.transpose(1, 2)] * 3).transpose(1, 2)
     assert torch.equal(out, expected)
-    session.attend(q, q, q)
+    session.attend(Inputs.of(q, q, q))
     reasons = [plan.reason for plan in session.calls()]
     assert reasons[1].startswith("cuLaunchKernel failed") and "switched off" in caplog.text
 
@@ -215,7 +218,7 @@ def test_demotion_needs_something_inexact(card) -> None:
     session.count(Plan("int8", "asked for"), torch.device("cpu"))
     assert session.inexact and session.demote("not finite") and not session.demote("not finite")
     assert not session.inexact
-    assert session.plan((*qkv(), 0.1, None, None, None)) == Plan("host", "not finite")
+    assert session.plan(Inputs(*qkv(), 0.1)) == Plan("host", "not finite")
 
 
 def test_the_hosts_own_attention_is_timed_once_and_beaten_or_used(card, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,7 +226,7 @@ def test_the_hosts_own_attention_is_timed_once_and_beaten_or_used(card, monkeypa
     timed: list[object] = []
     monkeypatch.setattr(select.bench, "random_qkv", lambda *args: qkv(8))
     monkeypatch.setattr(select.bench, "time_cuda", lambda attend, *args, **named: timed.append(attend) or 4.0)
-    session, inputs = Session("auto", host_name="sage"), (*qkv(), 0.1, None, None, None)
+    session, inputs = Session("auto", host_name="sage"), Inputs(*qkv(), 0.1)
     session.probe = lambda q, k, v: q
     for _ in range(2):
         assert session.plan(inputs) == Plan("host", "int8 measured 0.80x the speed of sage, 1.1x is needed")
@@ -249,7 +252,7 @@ def test_without_a_card_everything_runs_on_torch() -> None:
     q, k, v = (torch.randn(2, 5, 3, 64, requires_grad=True) for _ in range(3))
     extra = torch.randn(2, 4, 3, 64)
     bias = torch.randn(2, 1, 9)
-    out, lse = attention(q, k, v, key_bias=bias, extra_k=extra, extra_v=extra, return_lse=True, mode="int8")
+    out, lse = attention_lse(q, k, v, key_bias=bias, extra_k=extra, extra_v=extra, mode="int8")
     logits = torch.einsum("bqhd,bkhd->bhqk", q, torch.cat((k, extra), 1)) / 8 + bias[:, :, None]
     torch.testing.assert_close(lse, logits.logsumexp(-1))
     want = torch.einsum("bhqk,bkhd->bqhd", logits.softmax(-1), torch.cat((v, extra), 1))

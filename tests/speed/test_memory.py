@@ -94,30 +94,21 @@ def test_nothing_smaller_is_left(pipe: Any, source: Path, monkeypatch: pytest.Mo
 def test_the_order_of_the_plans() -> None:
     """On an accelerator: each smaller tile once, then offload once, then the error."""
 
-    class Pipe:
-        _execution_device = torch.device("cuda")
-        memory = MemoryPlan()
-        offloads = 0
-
-        def enable_model_cpu_offload(self, device: torch.device) -> None:
-            self.offloads += 1
-
-    pipe = Pipe()
-    tiles: list[Any] = []
+    plan, offloads, tiles = MemoryPlan(), list[int](), list[Any]()
 
     def run() -> None:
-        tiles.append(pipe.memory.tile)
-        pipe.memory._frame, pipe.memory._in_vae = (1088, 1920), True
+        tiles.append(plan.tile)
+        plan._frame, plan._in_vae = (1088, 1920), True
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(InputError, match="no smaller plan"):
-        within_memory(pipe, "decoding", run)
+        within_memory(plan, "decoding", run, offload=lambda: offloads.append(1))
     sizes = [tile if isinstance(tile, str) else tile.size for tile in tiles]
-    assert sizes == ["auto", 768, 512, 256, 256] and pipe.offloads == 1
-    assert len(pipe.memory.notes) == 4 and "wait on the CPU" in pipe.memory.notes[-1]
+    assert sizes == ["auto", 768, 512, 256, 256] and len(offloads) == 1
+    assert len(plan.notes) == 4 and "wait on the CPU" in plan.notes[-1]
 
 
-def test_what_counts_as_out_of_memory(pipe: Any) -> None:
+def test_what_counts_as_out_of_memory() -> None:
     assert is_out_of_memory(MemoryError()) and is_out_of_memory(RuntimeError(CPU_MESSAGE))
     assert not is_out_of_memory(RuntimeError("shape mismatch")) and not is_out_of_memory(ValueError("out of memory"))
 
@@ -125,7 +116,7 @@ def test_what_counts_as_out_of_memory(pipe: Any) -> None:
         raise RuntimeError("shape mismatch")
 
     with pytest.raises(RuntimeError, match="shape"):
-        within_memory(pipe, "sampling", broken)
+        within_memory(MemoryPlan(), "sampling", broken)
 
 
 def test_pixels_that_are_not_finite(pipe: Any, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ from ...media.files import read_image
 from ...media.stream import ClipScan, clip_frames, join_clips
 from ...speed.memory import return_freed
 from ...version import __version__
-from ..one import EditReport, Progress, apply_box, limits_of, pad_clip, run_clip
+from ..one import EditReport, Progress, apply_box, pad_clip, remarks, run_clip
 from ..paste import KeepOutside, pasted_frames
 from .handover import FADE, WindowResult, edit_windows
 from .plan import JOINS, SMOOTH, Window, check_window, plan_windows, window_frames, window_seed
@@ -77,7 +77,7 @@ class WindowOptions:
         if self.seconds is not None:
             size = window_frames(scan.fps, max(scan.frames, stride + 1), self.seconds, stride)
         else:
-            size = self.frames or window_frames(scan.fps, limits_of(config).max_frames, stride=stride)
+            size = self.frames or window_frames(scan.fps, config.sampling.frames, stride=stride)
         check_window(size, self.overlap, stride)
         return size
 
@@ -110,8 +110,7 @@ def edit_clip(
     guidance = float(sampling.guidance_scale if guidance is None else guidance)
     size = options.size(scan, pipe)
     windows = plan_windows(scan.frames, size, options.overlap, config.vae.scale_factor_temporal, options.joins)
-    limits = limits_of(config)
-    box = fit_size(*scan.size, config.size_multiple, limits.max_pixels if max_pixels is None else max_pixels)
+    box = fit_size(*scan.size, config.size_multiple, sampling.area if max_pixels is None else max_pixels)
     pictures = [read_image(path) for path in references]
     request = {
         "version": __version__, "model": edit_digest(pipe), "source": file_digest(scan.path), "frames": scan.frames,
@@ -132,7 +131,7 @@ def edit_clip(
     parts = [store.part(window.index) for window in windows]
     notes += join_clips(output, parts, [window.stop - window.first_new for window in windows], scan.fps, scan.audio)
     notes += [*_about_joins(saved.joins, options.match_colour), *pipe.memory.notes]
-    notes += limits.remarks(scan.size, scan.frames)
+    notes += remarks(config, scan.size, scan.frames)
     store.remove()
     seconds = {"edit": edited - started, "write": time.perf_counter() - edited}
     return EditReport(

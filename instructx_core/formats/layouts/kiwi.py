@@ -19,7 +19,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ...config import DenoiserConfig, InstructXConfig, LoraConfig, MllmConfig, VaeConfig, kiwi_5b
+from ...config import DenoiserConfig, InstructXConfig, LoraConfig, MllmConfig, SamplingConfig, VaeConfig, kiwi_5b
 from ...errors import InputError
 from ..containers.opening import open_source, read_json
 from ..containers.quantised import dequantised, number_format
@@ -223,11 +223,11 @@ def infer_config(
         reference_position=position,
         context=_connector_target(shapes, name, mllm, denoiser),
     )
-    fps = usual.sampling.fps if wide.in_channels == usual.denoiser.in_channels else 16.0
-    sampling = dataclasses.replace(usual.sampling, fps=fps, sigma_min=sigma_min)
+    # Size and rate of the frames are those that the public Wan of these latents is run at.
+    public = usual.sampling if wide.in_channels == usual.denoiser.in_channels else SamplingConfig()
     return InstructXConfig(
         name=name, profile="kiwi", mllm=mllm, lora=_lora_config(shapes) or usual.lora, instruction=instruction,
-        denoiser=wide, vae=vae, sampling=sampling,
+        denoiser=wide, vae=vae, sampling=dataclasses.replace(public, sigma_min=sigma_min),
     )  # fmt: skip
 
 

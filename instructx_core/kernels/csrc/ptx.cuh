@@ -1,6 +1,6 @@
 // Every instruction the kernels need beyond plain C++, one inline-PTX wrapper each, so that the kernel files read as
-// ordinary C++ and run on a CPU through `emu.h`, which defines the same names. No CUDA header is used: NVRTC compiles
-// this with nothing but the files of this folder. Needs sm_80 or later.
+// ordinary C++. No CUDA header is used: NVRTC compiles this with nothing but the files of this folder. Needs sm_80 or
+// later. For the tests, a C++ compiler takes the same names from their emulator (tests/kernels/csrc/emu.h) instead.
 // Shared memory is addressed by 32-bit byte offsets from `shared_base()`; fragments are named as in the PTX manual.
 #pragma once
 

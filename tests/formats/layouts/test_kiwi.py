@@ -23,7 +23,7 @@ from kiwi_files import (
 from small import save
 from tiny import clip
 
-from instructx_core.config import DenoiserConfig, LoraConfig, MllmConfig, VaeConfig, kiwi_5b
+from instructx_core.config import DenoiserConfig, LoraConfig, MllmConfig, SamplingConfig, VaeConfig, kiwi_5b
 from instructx_core.encoder.model import build_encoder
 from instructx_core.errors import InputError
 from instructx_core.formats.layouts import kiwi
@@ -88,6 +88,16 @@ def test_config_of_the_public_5b_is_the_preset() -> None:
     assert made == kiwi_5b()
 
 
+def test_a_5b_of_any_name_is_run_at_its_size() -> None:
+    made = kiwi.infer_config(
+        public_shapes(3072, 48, 768, 64, 4), name="my edits, epoch 3", mllm=MllmConfig(), denoiser=kiwi_5b().denoiser,
+        vae=kiwi_5b().vae, sigma_min=kiwi.DIFFUSERS_SIGMA_MIN,
+    )  # fmt: skip
+    usual = made.sampling
+    assert (usual.width, usual.height, usual.frames, usual.fps) == (1280, 704, 121, 24.0)
+    assert usual.sigma_min == kiwi.DIFFUSERS_SIGMA_MIN
+
+
 def test_config_of_the_14b_layout() -> None:
     made = kiwi.infer_config(
         public_shapes(5120, 16, 384, 256, 7), name="14b", mllm=MllmConfig(), denoiser=DenoiserConfig(), vae=VaeConfig()
@@ -95,7 +105,7 @@ def test_config_of_the_14b_layout() -> None:
     assert made.lora == LoraConfig(rank=256, alpha=256, targets=LoraConfig().targets, scope="language_model")
     assert made.instruction.num_reference_queries == 384
     assert made.instruction.max_reference_pixels == 384 * 28 * 28
-    assert made.sampling.fps == 16.0 and made.sampling.sigma_min == 0.0
+    assert made.sampling == SamplingConfig() and made.trained_on == ""
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from emulator import Emulator, Norm, fill
 from torch import Tensor
 
 from instructx_core.kernels import abi, reference
+from instructx_core.kernels.operands import NormRope
 
 EXACT_ERROR, LSE_ERROR = 3e-3, 1e-5
 INT8_ERROR, INT8_COSINE = 1.5e-2, 0.9998
@@ -146,15 +147,14 @@ def prologue(emu: Emulator, dim: int, heads: int, tokens: int, dtype: torch.dtyp
     scale = dim**-0.5
     kshift, v_max = emu.statistics(k, v, norm)
     stride = abi.stats_plan(tokens)[0]
-    table = (norm.cos, norm.sin)
-    keys = reference.rope(reference.rms_norm(k.double(), norm.wk, norm.eps), *table)
+    keys = reference.rope(reference.rms_norm(k.double(), norm.wk, norm.eps), norm.cos, norm.sin)
     want_shift = reference.k_shift(keys, stride)
     assert torch.allclose(kshift.double(), want_shift, rtol=1e-5, atol=1e-5 * float(want_shift.abs().max()))
     v_top = v_max.view(torch.float32)
     assert torch.equal(v_top, v.float().abs().amax((1, 3)))
 
     got = emu.prologue(q, k, v, kshift, v_max, scale, norm)
-    want = reference.prologue(q, k, v, scale, kshift, v_top, (norm.wq, norm.wk), norm.eps, table)
+    want = reference.prologue(q, k, v, scale, kshift, v_top, NormRope(norm.wq, norm.wk, norm.cos, norm.sin, norm.eps))
     assert torch.equal(got.v16, want.v16)
     assert got.lse_shift is not None
     assert torch.allclose(got.lse_shift.double(), want.lse_shift, rtol=1e-4, atol=1e-4 * float(want.lse_shift.std()))

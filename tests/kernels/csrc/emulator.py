@@ -1,4 +1,4 @@
-"""Builds the kernel sources for the CPU (csrc/emu.h) and launches them on torch tensors that live in CPU memory.
+"""Builds the kernel sources for the CPU (emu.h) and launches them on torch tensors that live in CPU memory.
 
 Place in the data flow: every test of csrc/ starts here; tests/kernels/stand_in.cpp can load the same library. A build
 is kept in the temporary folder under a hash of the sources, so only the first run after a change compiles.
@@ -25,6 +25,18 @@ HERE = Path(__file__).parent
 CSRC = Path(abi.__file__).parent / "csrc"
 PROBES = HERE / "probes.cu"
 
+# int launch_<kernel>(const void* args, const uint32_t grid[3], uint32_t threads, uint32_t shared_bytes, uint32_t seed,
+#                     char* message, int message_bytes): 0, or 1 with the first finding (race, bank conflict, ...).
+SIGNATURE = (
+    ctypes.c_void_p,
+    ctypes.POINTER(ctypes.c_uint32),
+    ctypes.c_uint32,
+    ctypes.c_uint32,
+    ctypes.c_uint32,
+    ctypes.c_char_p,
+    ctypes.c_int32,
+)
+
 
 class Finding(RuntimeError):
     """The emulator stopped the kernel: race, unwaited copy, bank conflict, deadlock, ..."""
@@ -45,9 +57,12 @@ def _digest(files: list[Path], flags: tuple[str, ...]) -> str:
     return hashed.hexdigest()[:24]
 
 
-def build(sources: list[Path], flags: tuple[str, ...], include: Path, suffix: str) -> Path:
-    """Compiles each source on its own and links them; returns the kept result. Raises CalledProcessError."""
-    headers = sorted(path for path in include.iterdir() if path.suffix in (".cuh", ".h"))
+def build(sources: list[Path], flags: tuple[str, ...], csrc: Path, suffix: str) -> Path:
+    """Compiles each source on its own and links them; returns the kept result. Raises CalledProcessError.
+
+    csrc: the folder of the kernels' headers; the emulator's lie here.
+    """
+    headers = sorted(path for folder in (csrc, HERE) for path in folder.iterdir() if path.suffix in (".cuh", ".h"))
     folder = Path(tempfile.gettempdir()) / f"instructx-emulator-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     common = ("-std=c++17", "-w", "-fPIC", *flags)
@@ -59,7 +74,7 @@ def build(sources: list[Path], flags: tuple[str, ...], include: Path, suffix: st
         made = folder / (_digest([source, *headers], common) + ".o")
         if not made.exists():
             part = made.with_suffix(f".{os.getpid()}.part")
-            command = [compiler(), *common, f"-I{include}", "-x", "c++", "-c", str(source), "-o", str(part)]
+            command = [compiler(), *common, f"-I{csrc}", f"-I{HERE}", "-x", "c++", "-c", str(source), "-o", str(part)]
             subprocess.run(command, check=True, capture_output=True, text=True)
             os.replace(part, made)
         objects.append(str(made))
@@ -112,7 +127,7 @@ class Emulator:
     ) -> None:
         """Raises Finding with the emulator's message."""
         function = getattr(self.lib, f"launch_{name}")
-        function.argtypes = abi.EMULATOR_SIGNATURE
+        function.argtypes = SIGNATURE
         message = ctypes.create_string_buffer(512)
         code = function(
             ctypes.byref(args), (ctypes.c_uint32 * 3)(*grid), threads, shared, self.seed, message, len(message)
@@ -266,7 +281,7 @@ class Emulator:
         second: tuple[Tensor, Tensor, Norm | None] | None = None,
         shift: bool = True,
     ) -> tuple[Tensor, Tensor]:
-        """The whole int8 path: statistics, prologue, attention, as ops.py launches them."""
+        """The whole int8 path: statistics, prologue, attention, as int8.py launches them."""
         kshift, v_max = self.statistics(k, v, norm)
         kshift2 = None
         if second is not None:

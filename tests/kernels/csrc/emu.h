@@ -17,7 +17,7 @@
 #include "emu_warp.h"
 
 #define DEVICE inline
-// Defines the kernel's body and its entry `launch_<name>`; the signature is EMULATOR_SIGNATURE of abi.py.
+// Defines the kernel's body and its entry `launch_<name>`; the signature is SIGNATURE of emulator.py.
 #define KERNEL(name, Args)                                                                                           \
     static void name(const Args& args);                                                                              \
     extern "C" int launch_##name(const void* args, const uint32_t* grid, uint32_t threads, uint32_t shared_bytes,    \

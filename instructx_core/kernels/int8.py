@@ -1,8 +1,7 @@
-"""torch.library ops over the kernels: `torch.ops.instructx.{attention, attention_int8, attention_quantizing, kv_stats,
-qkv_prologue}`, each with a fake kernel (shapes only, for torch.compile); what a model trains through has a backward.
+"""The int8 path as ops: `torch.ops.instructx.{kv_stats, qkv_prologue, attention_int8, attention_quantizing}`.
 
-Place in the data flow: between `__init__.py` and `loader.py`. The ops launch or raise KernelError; what falls back, and
-why, is `select.py`'s business. The backward recomputes with torch's SDPA, so no gradient is ever dropped.
+Place in the data flow: from session.py to loader.py, beside exact.py. Statistics of the keys; one pass that norms,
+rotates and quantises the projections; attention of the result. The backward is exact attention's, straight through.
 Legend: B batch, S tokens, H heads, D head dim (64 or 128). Strided views are taken as they are if rows are aligned.
 """
 
@@ -13,20 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import abi, sdpa
-from .cache import digest
+from . import abi, exact
 from .errors import KernelError
+from .exact import NAMESPACE
 from .loader import runtime
-from .operands import DTYPES, aligned, check, pointer, set_rope, set_views
+from .operands import NO_NORM_NO_ROPE, Inputs, NormRope, aligned, check, pointer, set_rope, set_views
 
-# A process may hold this package twice, e.g. installed and inside a node pack: each copy has ops of its own.
-NAMESPACE = "instructx" if __name__.startswith("instructx_core.") else f"instructx_{digest(__name__)[:8]}"
-
-# Written out: what torch infers from annotations differs between its releases.
-_ATTENTION = (
-    "(Tensor q, Tensor k, Tensor v, float scale, Tensor? key_bias=None, Tensor? extra_k=None, Tensor? extra_v=None)"
-    " -> (Tensor, Tensor)"
-)
 _KV_STATS = (
     "(Tensor k, Tensor v, Tensor? norm_k=None, Tensor? cos=None, Tensor? sin=None, float eps=1e-6,"
     " Tensor? extra_k=None, Tensor? extra_v=None) -> (Tensor, Tensor, Tensor)"
@@ -41,88 +32,6 @@ _ATTENTION_INT8 = (
     " Tensor? lse_shift=None, Tensor? extra_k8=None, Tensor? extra_v16=None, Tensor? extra_k_scale=None,"
     " Tensor? extra_lse_shift=None) -> (Tensor, Tensor)"
 )
-
-# --- exact ---------------------------------------------------------------------------------------------------------
-
-
-@torch.library.custom_op(f"{NAMESPACE}::attention", mutates_args=(), schema=_ATTENTION)
-def attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    scale: float,
-    key_bias: Tensor | None = None,
-    extra_k: Tensor | None = None,
-    extra_v: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Exact attention: (B, Sq, H, D) in q's dtype and LSE (B, H, Sq) float32, fp32 softmax.
-
-    key_bias (B, 1 or H, Skv + Skv2) float32 is added to the logits. extra_k, extra_v: a second segment of keys.
-    """
-    check(q, k, v, extra_k, extra_v)
-    q, k, v = aligned(q), aligned(k), aligned(v)
-    batch, sq, heads, dim = q.shape
-    out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
-    lse = torch.empty((batch, heads, sq), dtype=torch.float32, device=q.device)
-    arguments = abi.AttentionArgs(scale=scale, heads=heads, sq=sq, skv=k.shape[1], lse=pointer(lse))
-    if extra_k is not None and extra_v is not None and extra_k.shape[1]:
-        extra_k, extra_v = aligned(extra_k), aligned(extra_v)
-        arguments.skv2 = extra_k.shape[1]
-        set_views(arguments, k2=extra_k, v2=extra_v)
-    if key_bias is not None:
-        key_bias = key_bias.to(torch.float32)
-        key_bias = key_bias if key_bias.stride(-1) == 1 else key_bias.contiguous()
-        arguments.bias, arguments.bias_sb = key_bias.data_ptr(), key_bias.stride(0) * 4
-        arguments.bias_sh = key_bias.stride(1) * 4 if key_bias.shape[1] > 1 else 0
-    set_views(arguments, q=q, k=k, v=v, o=out)
-    name = f"attention_{DTYPES[q.dtype]}_d{dim}"
-    runtime().launch(name, arguments, abi.attention_grid(batch, heads, sq), q.device, heads)
-    return out, lse
-
-
-def _fake_out(q: Tensor, *rest: Any, **named: Any) -> tuple[Tensor, Tensor]:
-    batch, sq, heads, _ = q.shape
-    return torch.empty(q.shape, dtype=q.dtype, device=q.device), q.new_empty((batch, heads, sq), dtype=torch.float32)
-
-
-# Position of an input of the op -> position among the saved tensors; input 3 is the scale.
-_SAVED = {0: 0, 1: 1, 2: 2, 4: 3, 5: 4, 6: 5}
-
-
-def keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    ctx.scale = inputs[3]
-    ctx.save_for_backward(*(inputs[i] for i in _SAVED))
-    ctx.set_materialize_grads(False)
-
-
-def recompute(ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None) -> tuple[Any, ...]:
-    """Gradients of SDPA at the same inputs: exact attention's, also for the quantised forward (straight through)."""
-    grads: list[Any] = [None] * 7
-    need = [i for i in _SAVED if ctx.needs_input_grad[i]]
-    if not need or (grad_out is None and grad_lse is None):
-        return tuple(grads)
-    with torch.enable_grad():
-        leaves = [None if saved is None else saved.detach() for saved in ctx.saved_tensors]
-        wanted = [leaves[_SAVED[i]].requires_grad_() for i in need]
-        q, k, v, key_bias, extra_k, extra_v = leaves
-        outputs, weights = [], []
-        if grad_out is not None:
-            outputs.append(sdpa.attention(q, k, v, ctx.scale, key_bias, extra_k, extra_v))
-            weights.append(grad_out)
-        if grad_lse is not None:
-            outputs.append(sdpa.log_sum_exp(q, k, ctx.scale, key_bias, extra_k))
-            weights.append(grad_lse)
-        found = torch.autograd.grad(outputs, wanted, weights, allow_unused=True)
-    for i, grad in zip(need, found, strict=True):
-        grads[i] = grad
-    return tuple(grads)
-
-
-attention.register_fake(_fake_out)
-attention.register_autograd(recompute, setup_context=keep)
-
-
-# --- int8 ----------------------------------------------------------------------------------------------------------
 
 
 @torch.library.custom_op(f"{NAMESPACE}::kv_stats", mutates_args=(), schema=_KV_STATS)
@@ -165,9 +74,16 @@ def _segment_stats(
     partial = torch.empty((batch, chunks, heads * dim), dtype=torch.float32, device=k.device)
     shift = torch.empty((batch, heads, dim), dtype=torch.float32, device=k.device)
     arguments = abi.KvStatsArgs(
-        eps=eps, heads=heads, skv=skv, sample_stride=stride, chunks=chunks, is_bf16=k.dtype == torch.bfloat16,
-        wk=pointer(norm_k), v_max=v_max.data_ptr(), partial=partial.data_ptr(),
-    )  # fmt: skip
+        eps=eps,
+        heads=heads,
+        skv=skv,
+        sample_stride=stride,
+        chunks=chunks,
+        is_bf16=k.dtype == torch.bfloat16,
+        wk=pointer(norm_k),
+        v_max=v_max.data_ptr(),
+        partial=partial.data_ptr(),
+    )
     set_views(arguments, k=k, v=v)
     _table = set_rope(arguments, cos, sin)
     launch = runtime().launch
@@ -180,10 +96,16 @@ def _segment_stats(
 
 
 @kv_stats.register_fake
-def _(
-    k: Tensor, v: Tensor, norm_k: Any = None, cos: Any = None, sin: Any = None, eps: float = 1e-6,
-    extra_k: Tensor | None = None, extra_v: Any = None,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+def _fake_kv_stats(
+    k: Tensor,
+    v: Tensor,
+    norm_k: Any = None,
+    cos: Any = None,
+    sin: Any = None,
+    eps: float = 1e-6,
+    extra_k: Tensor | None = None,
+    extra_v: Any = None,
+) -> tuple[Tensor, Tensor, Tensor]:
     batch, _, heads, dim = k.shape
     extra = dim if extra_k is not None and extra_k.shape[1] else 0
     return (
@@ -221,11 +143,25 @@ def qkv_prologue(
     results = _prologue_results(k, sq, extra_k_shift)
     q8, k8, v16, q_scale, k_scale, lse_shift, extra_lse_shift = results
     arguments = abi.PrologueArgs(
-        eps=eps, scale=scale, heads=heads, sq=sq, skv=skv, is_bf16=k.dtype == torch.bfloat16, wq=pointer(norm_q),
-        wk=pointer(norm_k), kshift=k_shift.data_ptr(), kshift2=pointer(extra_k_shift), v_max=v_max.data_ptr(),
-        q8=pointer(q8), k8=pointer(k8), v16=pointer(v16), q_scale=pointer(q_scale), k_scale=pointer(k_scale),
-        lse_shift=pointer(lse_shift), lse_shift2=pointer(extra_lse_shift),
-    )  # fmt: skip
+        eps=eps,
+        scale=scale,
+        heads=heads,
+        sq=sq,
+        skv=skv,
+        is_bf16=k.dtype == torch.bfloat16,
+        wq=pointer(norm_q),
+        wk=pointer(norm_k),
+        kshift=k_shift.data_ptr(),
+        kshift2=pointer(extra_k_shift),
+        v_max=v_max.data_ptr(),
+        q8=pointer(q8),
+        k8=pointer(k8),
+        v16=pointer(v16),
+        q_scale=pointer(q_scale),
+        k_scale=pointer(k_scale),
+        lse_shift=pointer(lse_shift),
+        lse_shift2=pointer(extra_lse_shift),
+    )
     set_views(arguments, q=q, k=k, v=v)
     _table = set_rope(arguments, cos, sin)
     runtime().launch(f"qkv_prologue_d{dim}", arguments, abi.prologue_grid(batch, sq, skv), k.device, heads)
@@ -253,10 +189,20 @@ def _prologue_results(
 
 
 @qkv_prologue.register_fake
-def _(
-    q: Tensor | None, k: Tensor, v: Any, k_shift: Any, v_max: Any, scale: float, norm_q: Any = None, norm_k: Any = None,
-    cos: Any = None, sin: Any = None, eps: float = 1e-6, extra_k_shift: Tensor | None = None,
-) -> tuple[Tensor, ...]:  # fmt: skip
+def _fake_qkv_prologue(
+    q: Tensor | None,
+    k: Tensor,
+    v: Any,
+    k_shift: Any,
+    v_max: Any,
+    scale: float,
+    norm_q: Any = None,
+    norm_k: Any = None,
+    cos: Any = None,
+    sin: Any = None,
+    eps: float = 1e-6,
+    extra_k_shift: Tensor | None = None,
+) -> tuple[Tensor, ...]:
     return _prologue_results(k, 0 if q is None else q.shape[1], extra_k_shift)
 
 
@@ -281,10 +227,17 @@ def attention_int8(
     out = q8.new_empty(q8.shape, dtype=torch.bfloat16 if bfloat16 else torch.float16)
     lse = q8.new_empty((batch, heads, sq), dtype=torch.float32)
     arguments = abi.AttentionInt8Args(
-        scale=scale, heads=heads, sq=sq, skv=k8.shape[1], out_bf16=int(bfloat16), lse=lse.data_ptr(),
-        q_scale=q_scale.data_ptr(), k_scale=k_scale.data_ptr(), v_max=v_max.data_ptr(),
+        scale=scale,
+        heads=heads,
+        sq=sq,
+        skv=k8.shape[1],
+        out_bf16=int(bfloat16),
+        lse=lse.data_ptr(),
+        q_scale=q_scale.data_ptr(),
+        k_scale=k_scale.data_ptr(),
+        v_max=v_max.data_ptr(),
         lse_shift=pointer(lse_shift),
-    )  # fmt: skip
+    )
     set_views(arguments, q=q8, k=k8, v=v16, o=out)
     if extra_k8 is not None and extra_k8.shape[1]:
         arguments.skv2, arguments.k_scale2 = extra_k8.shape[1], pointer(extra_k_scale)
@@ -296,30 +249,28 @@ def attention_int8(
 
 
 @attention_int8.register_fake
-def _(
-    q8: Tensor, k8: Tensor, v16: Tensor, q_scale: Tensor, k_scale: Tensor, v_max: Tensor, scale: float,
-    bfloat16: bool, *rest: Any, **named: Any,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+def _fake_attention_int8(
+    q8: Tensor,
+    k8: Tensor,
+    v16: Tensor,
+    q_scale: Tensor,
+    k_scale: Tensor,
+    v_max: Tensor,
+    scale: float,
+    bfloat16: bool,
+    *rest: Any,
+    **named: Any,
+) -> tuple[Tensor, Tensor]:
     out = q8.new_empty(q8.shape, dtype=torch.bfloat16 if bfloat16 else torch.float16)
     return out, q8.new_empty((q8.shape[0], q8.shape[2], q8.shape[1]), dtype=torch.float32)
 
 
-def quantized_attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    scale: float,
-    extra_k: Tensor | None = None,
-    extra_v: Tensor | None = None,
-    norm_q: Tensor | None = None,
-    norm_k: Tensor | None = None,
-    cos: Tensor | None = None,
-    sin: Tensor | None = None,
-    eps: float = 1e-6,
-) -> tuple[Tensor, Tensor]:
-    """Statistics, prologue, int8 attention. The second segment is taken as it is: no norm, no RoPE of its own."""
+def quantized_attention(inputs: Inputs, pending: NormRope = NO_NORM_NO_ROPE) -> tuple[Tensor, Tensor]:
+    """Statistics, prologue, int8 attention. `pending` is done in the prologue, to the first segment alone."""
+    q, k, v, scale, _, extra_k, extra_v = inputs
     if q.dtype != k.dtype:
         raise KernelError("q, k and v differ in dtype or device")
+    norm_q, norm_k, cos, sin, eps = pending
     shift, v_max, extra_shift = kv_stats(k, v, norm_k, cos, sin, eps, extra_k, extra_v)
     q8, k8, v16, q_scale, k_scale, lse_shift, extra_lse_shift = qkv_prologue(
         q, k, v, shift, v_max, scale, norm_q, norm_k, cos, sin, eps, extra_shift
@@ -332,7 +283,7 @@ def quantized_attention(
     return attention_int8(q8, k8, v16, q_scale, k_scale, v_max, scale, bfloat16, lse_shift, *second)
 
 
-@torch.library.custom_op(f"{NAMESPACE}::attention_quantizing", mutates_args=(), schema=_ATTENTION)
+@torch.library.custom_op(f"{NAMESPACE}::attention_quantizing", mutates_args=(), schema=exact.SCHEMA)
 def attention_quantizing(
     q: Tensor,
     k: Tensor,
@@ -345,8 +296,8 @@ def attention_quantizing(
     """`attention` with int8 q and k inside. Takes no key_bias (the argument keeps both signatures equal)."""
     if key_bias is not None:
         raise KernelError("the int8 kernel takes no key bias")
-    return quantized_attention(q, k, v, scale, extra_k, extra_v)
+    return quantized_attention(Inputs(q, k, v, scale, None, extra_k, extra_v))
 
 
-attention_quantizing.register_fake(_fake_out)
-attention_quantizing.register_autograd(recompute, setup_context=keep)
+attention_quantizing.register_fake(exact.fake_output)
+attention_quantizing.register_autograd(exact.recompute, setup_context=exact.keep)

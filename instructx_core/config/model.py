@@ -1,4 +1,4 @@
-"""All model and sampling choices as frozen dataclasses; a preset is a function that returns one InstructXConfig.
+"""All model and sampling choices as frozen dataclasses: one for each part of the model, InstructXConfig for the whole.
 
 Two profiles run through one code path (docs/parity.md): `instructx` is the paper to the letter, `kiwi` the public
 model of the same design (showlab/Kiwi-Edit). Every difference between them is a field below, never an `if` on a name.
@@ -10,9 +10,10 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
-from .config_check import check_sizes, check_values
+from .older import add_usual_size
+from .reading import LARGEST, build
 
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -20,6 +21,8 @@ SYSTEM_PROMPT = (
     "You will be given an image and instruction. Please describe the content of the image in detail based on "
     "instruction in your own words."
 )
+
+LONGEST_NOTE = 200  # characters
 
 
 def _require(condition: bool, message: str) -> None:
@@ -157,13 +160,32 @@ class VaeConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SamplingConfig:
-    """Flow-matching sampler defaults. sigma' = shift*sigma / (1 + (shift-1)*sigma)."""
+    """How a checkpoint is run unless the caller says otherwise: the flow-matching sampler, and the frames' usual size.
+
+    sigma' = shift*sigma / (1 + (shift-1)*sigma). The usual size is the one of training (Wan2.1's by default); of
+    `width` and `height` only the area counts, a frame keeps its shape.
+    """
 
     num_steps: int = 50  # not in paper
     shift: float = 5.0  # not in paper; Wan's and Kiwi's value
     guidance_scale: float = 1.0  # 1 = off (one forward a step); not in paper
-    fps: float = 16.0  # Wan2.1's training frame rate, Hz
     sigma_min: float = 0.0  # last noise level before the shift; not in paper; kiwi's diffusers pipeline: 0.003 / 1.002
+    width: int = 832  # pixels
+    height: int = 480  # pixels
+    frames: int = 81  # a longer clip is edited in windows of this many
+    fps: float = 16.0  # Hz
+
+    def __post_init__(self) -> None:
+        _require(
+            self.width > 0 and self.height > 0 and self.area <= LARGEST,
+            f"a usual size of {self.width}x{self.height}; use 1 to {LARGEST} pixels",
+        )
+        _require(self.frames > 0 and self.fps > 0, f"{self.frames} frames at {self.fps:g} fps; both must be positive")
+
+    @property
+    def area(self) -> int:
+        """Pixels of one frame."""
+        return self.width * self.height
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,8 +200,13 @@ class InstructXConfig:
     denoiser: DenoiserConfig = field(default_factory=DenoiserConfig)
     vae: VaeConfig = field(default_factory=VaeConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    trained_on: str = ""  # the small world of a model that knows no other; an edit of anything else says so
 
     def __post_init__(self) -> None:
+        _require(
+            self.trained_on.isprintable() and len(self.trained_on) <= LONGEST_NOTE,
+            f"trained_on is one line of at most {LONGEST_NOTE} characters",
+        )
         _require(
             self.vae.z_dim == self.denoiser.in_channels,
             f"VAE has {self.vae.z_dim} latent channels, the DiT takes {self.denoiser.in_channels}",
@@ -196,146 +223,4 @@ class InstructXConfig:
     @classmethod
     def from_json(cls, text: str) -> InstructXConfig:
         """Raises ValueError naming the field when `text` has an unknown or missing one."""
-        return _build(cls, json.loads(text), "config")
-
-
-_NESTED: dict[str, Any] = {
-    "mllm": MllmConfig,
-    "vision": VisionConfig,
-    "lora": LoraConfig,
-    "instruction": InstructionConfig,
-    "denoiser": DenoiserConfig,
-    "vae": VaeConfig,
-    "sampling": SamplingConfig,
-}
-
-
-def _build(cls: Any, data: dict[str, Any], where: str) -> Any:
-    _require(isinstance(data, dict), f"{where}: expected a JSON object, got {type(data).__name__}")
-    known = {f.name for f in dataclasses.fields(cls)}
-    unknown = sorted(set(data) - known)
-    _require(not unknown, f"{where}: unknown field(s) {', '.join(unknown)}; known: {', '.join(sorted(known))}")
-    values = {}
-    for key, value in data.items():
-        if key in _NESTED:
-            value = _build(_NESTED[key], value, f"{where}.{key}")
-        elif isinstance(value, list):
-            value = tuple(value)
-        values[key] = value
-    check_values(cls, values, where)
-    try:
-        config = cls(**values)
-    except (TypeError, ZeroDivisionError) as error:
-        raise ValueError(f"{where}: {error}") from None
-    check_sizes(config, where)
-    return config
-
-
-def paper_14b() -> InstructXConfig:
-    """The paper: Qwen2.5-VL-3B + 594M LoRA, 256/512 queries, 13 frames, Wan2.1-T2V-14B."""
-    return InstructXConfig(name="paper_14b", profile="instructx")
-
-
-def kiwi_5b() -> InstructXConfig:
-    """Public Kiwi-Edit weights on Wan2.2-TI2V-5B (research/weights.md 1)."""
-    return InstructXConfig(
-        name="kiwi_5b",
-        profile="kiwi",
-        lora=LoraConfig(rank=64, alpha=64, targets=LORA_TARGETS[:4], scope="language_model"),
-        instruction=InstructionConfig(
-            num_reference_queries=768,
-            query_slice="tail",
-            mllm_frames=16,
-            frame_rule="cap",
-            video_size_factor=2,
-            temporal_position_step="fixed",
-            reference_in_context=True,
-            reference_as_video=True,
-        ),
-        denoiser=DenoiserConfig(
-            dim=3072,
-            ffn_dim=14336,
-            num_layers=30,
-            num_heads=24,
-            in_channels=48,
-            out_channels=48,
-            source_embedder="own",
-            source_scale="sigma",
-            reference_embedder="own",
-        ),
-        vae=VaeConfig(
-            base_dim=160,
-            decoder_base_dim=256,
-            z_dim=48,
-            in_channels=12,
-            out_channels=12,
-            patch_size=2,
-            is_residual=True,
-            temporal_downsample=(False, True, True),
-            scale_factor_spatial=16,
-        ),
-        sampling=SamplingConfig(fps=24.0),
-    )
-
-
-def tiny() -> InstructXConfig:
-    """The shipped checkpoint: the whole architecture, trained on the procedural world `shapes` (64x64, 17 frames).
-
-    Native ComfyUI loaders take its files: original Wan key names, head dim 128, z_dim 16, text_dim 4096.
-    Source and reference have embedders of their own: "tied" starts much slower (docs/training.md).
-    LoRA sits in the language model only, so the frozen vision tower's features can be cached in training.
-    """
-    return InstructXConfig(
-        name="tiny",
-        profile="instructx",
-        mllm=MllmConfig(
-            vocab_size=1024,
-            hidden_size=128,
-            intermediate_size=320,
-            num_layers=4,
-            num_heads=4,
-            num_kv_heads=2,
-            rope_theta=1e4,
-            mrope_section=(4, 6, 6),
-            vision=VisionConfig(
-                depth=3, hidden_size=128, intermediate_size=256, num_heads=4, full_attention_blocks=(2,)
-            ),
-        ),
-        lora=LoraConfig(rank=32, alpha=32, scope="language_model"),
-        instruction=InstructionConfig(
-            num_image_queries=16,
-            num_video_queries=32,
-            system_prompt="Describe the edit.",
-            reference_suffix=" Use the reference.",
-            min_pixels=56 * 56,
-            max_pixels=56 * 56,
-            max_image_pixels=56 * 56,
-            max_reference_pixels=56 * 56,
-        ),
-        denoiser=DenoiserConfig(
-            dim=256, ffn_dim=768, num_layers=6, num_heads=2, source_embedder="own", reference_embedder="own"
-        ),
-        vae=VaeConfig(base_dim=12),
-        sampling=SamplingConfig(num_steps=4, shift=3.0),  # more steps succeed less often: docs/speed.md
-    )
-
-
-def with_parity(config: InstructXConfig) -> InstructXConfig:
-    """`config` with the rounding steps of Kiwi-Edit's bf16 pipelines switched on, to compare numbers (docs/parity.md).
-
-    Results are not better for it: each switch only loses digits where the reference loses them.
-    """
-    return dataclasses.replace(
-        config,
-        instruction=dataclasses.replace(config.instruction, pixel_rounding="bfloat16"),
-        denoiser=dataclasses.replace(config.denoiser, timestep_rounding="bfloat16"),
-    )
-
-
-PRESETS = {"paper_14b": paper_14b, "kiwi_5b": kiwi_5b, "tiny": tiny}
-
-
-def preset(name: str) -> InstructXConfig:
-    """Raises ValueError with the known names for an unknown one."""
-    _require(name in PRESETS, f"unknown preset {name!r}; known: {', '.join(PRESETS)}")
-    return PRESETS[name]()
+        return build(cls, add_usual_size(json.loads(text)), "config")

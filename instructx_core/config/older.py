@@ -1,0 +1,29 @@
+"""Configs saved before a field was there, completed by what the model is.
+
+Until 0.x the usual size (width, height, frames) was no field; a file of that time says nothing of it. Its model tells:
+48 latent channels are Wan2.2-TI2V-5B, an MLLM that sees frames of 56x56 pixels belongs to the procedural world
+`shapes`, and all else was made for Wan2.1, which is the default. Standard library only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_WAN22_5B = {"width": 1280, "height": 704, "frames": 121}
+_SHAPES = {"width": 64, "height": 64, "frames": 17}
+_SHAPES_TRAINED_ON = "64x64 pictures and 17-frame clips of coloured shapes"
+
+
+def add_usual_size(data: Any) -> Any:
+    """`data` of a config, with its usual size where it has none. What is no config is returned as it is."""
+    parts = [data.get(name, {}) for name in ("sampling", "vae", "instruction")] if isinstance(data, dict) else [data]
+    if not all(isinstance(part, dict) for part in parts):
+        return data
+    sampling, vae, instruction = parts
+    if sampling.keys() & {"width", "height", "frames"}:
+        return data
+    if instruction.get("max_pixels") == 56 * 56:
+        return {"trained_on": _SHAPES_TRAINED_ON} | data | {"sampling": _SHAPES | sampling}
+    if vae.get("z_dim") == 48:
+        return data | {"sampling": _WAN22_5B | sampling}
+    return data

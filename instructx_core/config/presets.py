@@ -1,0 +1,134 @@
+"""Presets: functions that return one InstructXConfig each. The paper, the public Kiwi-Edit weights, the shipped model.
+
+A file on disk carries its own config; a preset is where a new model starts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from .model import (
+    LORA_TARGETS,
+    DenoiserConfig,
+    InstructionConfig,
+    InstructXConfig,
+    LoraConfig,
+    MllmConfig,
+    SamplingConfig,
+    VaeConfig,
+    VisionConfig,
+)
+
+
+def paper_14b() -> InstructXConfig:
+    """The paper: Qwen2.5-VL-3B + 594M LoRA, 256/512 queries, 13 frames, Wan2.1-T2V-14B."""
+    return InstructXConfig(name="paper_14b", profile="instructx")
+
+
+def kiwi_5b() -> InstructXConfig:
+    """Public Kiwi-Edit weights on Wan2.2-TI2V-5B (docs/parity.md)."""
+    return InstructXConfig(
+        name="kiwi_5b",
+        profile="kiwi",
+        lora=LoraConfig(rank=64, alpha=64, targets=LORA_TARGETS[:4], scope="language_model"),
+        instruction=InstructionConfig(
+            num_reference_queries=768,
+            query_slice="tail",
+            mllm_frames=16,
+            frame_rule="cap",
+            video_size_factor=2,
+            temporal_position_step="fixed",
+            reference_in_context=True,
+            reference_as_video=True,
+        ),
+        denoiser=DenoiserConfig(
+            dim=3072,
+            ffn_dim=14336,
+            num_layers=30,
+            num_heads=24,
+            in_channels=48,
+            out_channels=48,
+            source_embedder="own",
+            source_scale="sigma",
+            reference_embedder="own",
+        ),
+        vae=VaeConfig(
+            base_dim=160,
+            decoder_base_dim=256,
+            z_dim=48,
+            in_channels=12,
+            out_channels=12,
+            patch_size=2,
+            is_residual=True,
+            temporal_downsample=(False, True, True),
+            scale_factor_spatial=16,
+        ),
+        sampling=SamplingConfig(width=1280, height=704, frames=121, fps=24.0),
+    )
+
+
+def tiny() -> InstructXConfig:
+    """The shipped checkpoint: the whole architecture, trained on the procedural world `shapes` (64x64, 17 frames).
+
+    Native ComfyUI loaders take its files: original Wan key names, head dim 128, z_dim 16, text_dim 4096.
+    Source and reference have embedders of their own: "tied" starts much slower (docs/training.md).
+    LoRA sits in the language model only, so the frozen vision tower's features can be cached in training.
+    """
+    return InstructXConfig(
+        name="tiny",
+        profile="instructx",
+        mllm=MllmConfig(
+            vocab_size=1024,
+            hidden_size=128,
+            intermediate_size=320,
+            num_layers=4,
+            num_heads=4,
+            num_kv_heads=2,
+            rope_theta=1e4,
+            mrope_section=(4, 6, 6),
+            vision=VisionConfig(
+                depth=3, hidden_size=128, intermediate_size=256, num_heads=4, full_attention_blocks=(2,)
+            ),
+        ),
+        lora=LoraConfig(rank=32, alpha=32, scope="language_model"),
+        instruction=InstructionConfig(
+            num_image_queries=16,
+            num_video_queries=32,
+            system_prompt="Describe the edit.",
+            reference_suffix=" Use the reference.",
+            min_pixels=56 * 56,
+            max_pixels=56 * 56,
+            max_image_pixels=56 * 56,
+            max_reference_pixels=56 * 56,
+        ),
+        denoiser=DenoiserConfig(
+            dim=256, ffn_dim=768, num_layers=6, num_heads=2, source_embedder="own", reference_embedder="own"
+        ),
+        vae=VaeConfig(base_dim=12),
+        # More steps succeed less often: docs/speed.md.
+        sampling=SamplingConfig(num_steps=4, shift=3.0, width=64, height=64, frames=17),
+        trained_on="64x64 pictures and 17-frame clips of coloured shapes",
+    )
+
+
+def with_parity(config: InstructXConfig) -> InstructXConfig:
+    """`config` with the rounding steps of Kiwi-Edit's bf16 pipelines switched on, to compare numbers (docs/parity.md).
+
+    Results are not better for it: each switch only loses digits where the reference loses them.
+    """
+    return dataclasses.replace(
+        config,
+        instruction=dataclasses.replace(config.instruction, pixel_rounding="bfloat16"),
+        denoiser=dataclasses.replace(config.denoiser, timestep_rounding="bfloat16"),
+    )
+
+
+PRESETS: dict[str, Callable[[], InstructXConfig]] = {"paper_14b": paper_14b, "kiwi_5b": kiwi_5b, "tiny": tiny}
+
+
+def preset(name: str) -> InstructXConfig:
+    """Raises ValueError with the known names for an unknown one."""
+    if name not in PRESETS:
+        raise ValueError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}")
+    return PRESETS[name]()
