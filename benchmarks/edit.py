@@ -65,7 +65,7 @@ def load(args: argparse.Namespace) -> Any:
 
 
 def ours(args: argparse.Namespace, folder: Path) -> Calls:
-    from instructx_core.editing.one import to_uint8_frames
+    from instructx_core.editing.fit import to_uint8_frames
     from instructx_core.media.files import read_media, write_video
 
     pipe, clip = load(args), folder / "clip.mp4"

@@ -118,9 +118,13 @@ def _video_stream(out: Any, clip: ClipFormat) -> Any:
 def _to_bt709(rgb_HWC: np.ndarray, index: int, rate: Fraction) -> Any:
     rgb: Any = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb_HWC), format="rgb24")
     whole = rgb.reformat(
-        format="yuv444p", src_colorspace=Colorspace.ITU709, dst_colorspace=Colorspace.ITU709, interpolation=EXACT,
-        src_color_range=ColorRange.JPEG, dst_color_range=ColorRange.MPEG,
-    )  # fmt: skip
+        format="yuv444p",
+        src_colorspace=Colorspace.ITU709,
+        dst_colorspace=Colorspace.ITU709,
+        src_color_range=ColorRange.JPEG,
+        dst_color_range=ColorRange.MPEG,
+        interpolation=EXACT,
+    )
     frame: Any = av.VideoFrame.from_ndarray(_subsampled(whole.to_ndarray()), format="yuv420p")
     frame.colorspace, frame.color_range = _BT709, _LIMITED
     for tag in ("color_primaries", "color_trc"):

@@ -67,9 +67,7 @@ def decode_image(path: Path, image: Image.Image, transform: Transform | None) ->
     if transform is not None:
         frame_HWC = transform(frame_HWC)
         alpha_HW = alpha_HW if alpha_HW is None else transform(np.repeat(alpha_HW[..., None], 3, axis=-1))[..., 0]
-    return Media(
-        path=path, frames_FHWC=frame_HWC[None], size=size, is_video=False, alpha_HW=alpha_HW, notes=tuple(notes)
-    )  # fmt: skip
+    return Media(path, frame_HWC[None], size, is_video=False, alpha_HW=alpha_HW, notes=tuple(notes))
 
 
 def _alpha_of(image: Image.Image) -> np.ndarray | None:

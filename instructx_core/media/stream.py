@@ -88,9 +88,17 @@ class OpenClip:
         check_end(path, self.container, len(picked) / fps, partial, reader.notes)
         audio, aspect = find_audio(path, self.container, times[0]), reader.pixel_aspect(self.stream)
         return ClipScan(
-            path, reader.size, fps, picked, audio, aspect, tuple(reader.notes), reader.rotation, reader.colour,
-            tuple(kept),
-        )  # fmt: skip
+            path=path,
+            size=reader.size,
+            fps=fps,
+            picked=picked,
+            audio=audio,
+            pixel_aspect=aspect,
+            notes=tuple(reader.notes),
+            rotation=reader.rotation,
+            color=reader.colour,
+            kept=tuple(kept),
+        )
 
 
 def scan_clip(path: str | Path, partial: bool = False) -> ClipScan:
@@ -136,6 +144,14 @@ def whole_clip(scan: ClipScan, transform: Transform | None = None) -> Media:
     for index, picture_HWC in enumerate(pictures, start=1):
         frames_FHWC[index] = picture_HWC
     return Media(
-        path=scan.path, frames_FHWC=frames_FHWC, size=scan.size, is_video=True, fps=scan.fps, audio=scan.audio,
-        rotation=scan.rotation, pixel_aspect=scan.pixel_aspect, color=scan.color, notes=scan.notes,
-    )  # fmt: skip
+        path=scan.path,
+        frames_FHWC=frames_FHWC,
+        size=scan.size,
+        is_video=True,
+        fps=scan.fps,
+        audio=scan.audio,
+        rotation=scan.rotation,
+        pixel_aspect=scan.pixel_aspect,
+        color=scan.color,
+        notes=scan.notes,
+    )

@@ -65,10 +65,15 @@ class FrameReader:
 
     def upright(self, frame: Any, colour: Colour) -> np.ndarray:
         """One frame as upright sRGB, uint8 (H, W, 3)."""
-        rgb_HWC = frame.reformat(
-            format="rgb24", src_colorspace=colour.matrix, dst_colorspace=colour.matrix, interpolation=EXACT,
-            src_color_range=colour.value_range, dst_color_range=ColorRange.JPEG,
-        ).to_ndarray()  # fmt: skip
+        rgb = frame.reformat(
+            format="rgb24",
+            src_colorspace=colour.matrix,
+            dst_colorspace=colour.matrix,
+            src_color_range=colour.value_range,
+            dst_color_range=ColorRange.JPEG,
+            interpolation=EXACT,
+        )
+        rgb_HWC = rgb.to_ndarray()
         # FFmpeg counts the rotation anticlockwise, as numpy does.
         return np.ascontiguousarray(np.rot90(rgb_HWC, self.rotation // 90)) if self.rotation else rgb_HWC
 

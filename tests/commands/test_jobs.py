@@ -89,7 +89,7 @@ def test_a_changed_file_of_the_model_is_noticed(
     """A LoRA, a part or a training file with other bytes under the same name, also past the first and last MiB."""
     monkeypatch.setattr("instructx_core.commands.edit.load", lambda args: "a pipeline")
     monkeypatch.setattr(
-        "instructx_core.editing.edit.edit_file", lambda *_, output, **__: output.write_bytes(b"picture")
+        "instructx_core.editing.jobs.edit", lambda pipe, look: look.request.output.write_bytes(b"picture")
     )
     files = {name: tmp_path / f"{name}.safetensors" for name in ("lora", "vae", "kiwi", "index")}
     for file in files.values():
@@ -125,16 +125,16 @@ def test_a_torn_journal_line_runs_that_job_again(run: Callable[..., Any], tmp_pa
 
 
 def test_interrupt_tells_what_is_done(run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from instructx_core.editing import edit
+    from instructx_core.editing import jobs
 
-    original = edit.edit_file
+    original = jobs.edit
 
-    def second_interrupts(pipe: Any, source: Path, *arguments: Any, **options: Any) -> Any:
-        if source.name == "blue.png":
+    def second_interrupts(pipe: Any, look: Any) -> Any:
+        if look.request.source.name == "blue.png":
             raise KeyboardInterrupt
-        return original(pipe, source, *arguments, **options)
+        return original(pipe, look)
 
-    monkeypatch.setattr(edit, "edit_file", second_interrupts)
+    monkeypatch.setattr(jobs, "edit", second_interrupts)
     lines = [job(output="a.png"), job(source="blue.png", output="b.png")]
     code, text = run(lines)
     assert code == 130 and "1 jobs: 1 done, 0 skipped, 0 failed" in text
@@ -143,16 +143,16 @@ def test_interrupt_tells_what_is_done(run: Callable[..., Any], tmp_path: Path, m
 
 
 def test_a_device_error_fails_one_job(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    from instructx_core.editing import edit
+    from instructx_core.editing import jobs
 
-    original = edit.edit_file
+    original = jobs.edit
 
-    def broken(pipe: Any, source: Path, *arguments: Any, **options: Any) -> Any:
-        if source.name == "red.png":
+    def broken(pipe: Any, look: Any) -> Any:
+        if look.request.source.name == "red.png":
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
-        return original(pipe, source, *arguments, **options)
+        return original(pipe, look)
 
-    monkeypatch.setattr(edit, "edit_file", broken)
+    monkeypatch.setattr(jobs, "edit", broken)
     code, text = run([job(output="a.png"), job(source="blue.png", output="b.png")])
     assert code == 1 and "1 done, 0 skipped, 1 failed" in text and "RuntimeError: CUDA error" in text
 
