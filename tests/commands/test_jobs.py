@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from instructx_core.cli import main
-from instructx_core.media.files import read_image
+from instructx_core.media.files import read_image, read_media, write_video
 
 
 @pytest.fixture
@@ -81,6 +82,27 @@ def test_finished_jobs_are_skipped_by_content(
     assert "2 done" in run(lines, "--seed", "5")[1]
     assert "2 done" in run(lines, "--seed", "5", "--dtype", "bfloat16")[1]
     assert "2 done" in run([{**line, "instruction": "other"} for line in lines])[1]
+
+
+def test_every_option_of_the_command_line_is_one_of_a_job(run: Callable[..., Any], tmp_path: Path) -> None:
+    """Windows, their colours and a restart too; a switch of the list's line wins over the command line's."""
+    write_video(tmp_path / "in.mp4", np.zeros((9, 32, 48, 3), np.uint8), 8)
+    options = {"window": "5", "overlap": 1, "joins": "plain", "context": "first", "restart": True, "partial": True}
+    lines = [
+        job("in.mp4", "a.mp4", match_colour=True, guidance=1.5, keep_outside="auto", feather=2, **options),
+        job("in.mp4", "b.mp4", match_colour=False),
+    ]
+    code, text = run(lines, "--match-colour")
+    assert code == 0 and "2 done" in text, text
+    assert len(read_media(tmp_path / "a.mp4").frames_FHWC) == 9 == len(read_media(tmp_path / "b.mp4").frames_FHWC)
+    assert "2 skipped" in run([{**lines[0], "restart": False}, lines[1]], "--match-colour")[1]
+    assert "1 done, 1 skipped" in run([{**lines[0], "match_colour": False}, lines[1]], "--match-colour")[1]
+
+
+def test_a_job_with_a_wrong_file_loads_no_model(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("instructx_core.commands.edit.load", lambda args: pytest.fail("nothing to run"))
+    code, text = run([job(output="a.mp4"), job(keep_outside="blue.png", output="c.png", size="8x")])
+    assert code == 1 and "source is an image" in text and "'8x' is not a size" in text
 
 
 def test_a_changed_file_of_the_model_is_noticed(
