@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import results
 import torch
 
 from instructx_core.kernels import KernelError, bench, exact, int8, select, selftest
@@ -46,13 +47,13 @@ def main() -> int:
         ("times", lambda: times(device, args.quick)),
     ):
         result[name] = step()
-        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        results.write_json(args.json, result)
         if isinstance(result[name], dict) and result[name].get("failed"):
             print(f"{name} failed: {result[name]}", file=sys.stderr)
             return 1
     verdict = select.verdict(device, again=True)
     result["judgement"] = {"problems": verdict.problems, "milliseconds": verdict.milliseconds}
-    args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    results.write_json(args.json, result)
     return 0
 
 

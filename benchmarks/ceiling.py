@@ -9,21 +9,21 @@ No edit can succeed more often than that, whatever the DiT does. Success: shapes
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import document
 import numpy as np
+import results
 import torch
 from tqdm import tqdm
 
 from instructx_core import shapes
 from instructx_core.config import preset
-from instructx_core.training.pictures import to_pixels, to_uint8
+from instructx_core.data.encoding import to_pixels
+from instructx_core.training.pictures import to_uint8
 from instructx_core.vae import speed_up_single_frames
 from instructx_core.weights import SHIPPED, find_files, load_vae
 
@@ -43,10 +43,10 @@ class Row:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, help="checkpoint folder of the tiny preset (default: the shipped one)")
+    parser.add_argument("--tasks", nargs="+", choices=shapes.TASKS, default=shapes.TASKS)
     parser.add_argument("--images", type=int, default=40, help="images of each task")
     parser.add_argument("--clips", type=int, default=8, help="clips of each task")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--write", type=Path, help="document to put the table into")
+    results.add_options(parser, document=True)
     return parser.parse_args()
 
 
@@ -84,13 +84,9 @@ def main() -> None:
     vae = load_vae(find_files(args.model or SHIPPED).vae, preset("tiny"), torch.float32)
     speed_up_single_frames(vae)
     counts = {"image": args.images, "video": args.clips}
-    wanted = [(task, modality) for task in shapes.TASKS for modality in shapes.MODALITIES]
+    wanted = [(task, modality) for task in args.tasks for modality in shapes.MODALITIES]
     rows = [measure(vae, task, modality, counts[modality]) for task, modality in tqdm(wanted)]
-    print(table(rows))
-    if args.json:
-        args.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
-    if args.write:
-        document.write(args.write, "ceiling", table(rows))
+    results.report(args, [asdict(row) for row in rows], table(rows), "ceiling")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import document  # noqa: E402
+import results  # noqa: E402
 import torch  # noqa: E402
 
 STAGES = ("read", "MLLM", "VAE encode", "steps", "VAE decode", "write")
@@ -50,8 +50,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=64, help="height and width in pixels")
     parser.add_argument("--rounds", type=int, default=5, help="of a process")
     parser.add_argument("--turns", type=int, default=3, help="processes of each peer")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--write", type=Path, help="document to put the table into")
+    results.add_options(parser, document=True)
     parser.add_argument("--only", choices=(*PEERS, "hoisting"), help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -350,11 +349,7 @@ def main() -> None:
         "peers": {name: stages for name, stages in measured.items() if name != "hoisting"},
         "hoisting": measured.get("hoisting", {}),
     }
-    print(table(result))
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    if args.write:
-        document.write(args.write, "edit", table(result))
+    results.report(args, result, table(result), "edit")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ time on a busy machine measures the neighbours.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import statistics
@@ -19,7 +18,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+import results
+from comfy_host import ROOT, host_tree
+
 BUDGET = 0.3  # seconds
 HEAVY = ("transformers", "diffusers", "peft", "accelerate", "tokenizers", "matplotlib")
 
@@ -51,15 +52,6 @@ print("RESULT" + json.dumps({"wall_s": wall, "cpu_s": cpu, "nodes": ids, "new_pa
 """
 
 
-def host_helper() -> Any:
-    """tests/comfyui/host.py, which knows where the host is and what belongs to the pack."""
-    spec = importlib.util.spec_from_file_location("instructx_bench_host", ROOT / "tests" / "comfyui" / "host.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def measure(tree: Path, pack: Path) -> dict[str, Any]:
     """One fresh process. Raises RuntimeError with its output when the pack does not load."""
     command = [sys.executable, "-c", PROBE, str(tree), str(pack)]
@@ -73,24 +65,25 @@ def measure(tree: Path, pack: Path) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=5, help="fresh processes to take the median of")
-    parser.add_argument("--json", type=Path, help="write the result here")
+    results.add_options(parser)
     arguments = parser.parse_args()
-    tree = host_helper().host_tree()
-    results = [measure(tree, ROOT) for _ in range(arguments.runs)]
+    tree = host_tree()
+    runs = [measure(tree, ROOT) for _ in range(arguments.runs)]
     summary = {
-        "wall_s": statistics.median(result["wall_s"] for result in results),
-        "cpu_s": statistics.median(result["cpu_s"] for result in results),
+        "wall_s": statistics.median(result["wall_s"] for result in runs),
+        "cpu_s": statistics.median(result["cpu_s"] for result in runs),
         "runs": arguments.runs,
-        "nodes": results[0]["nodes"],
-        "new_packages": results[0]["new_packages"],
-        "heavy": [name for name in HEAVY if name in results[0]["new_packages"]],
+        "nodes": runs[0]["nodes"],
+        "new_packages": runs[0]["new_packages"],
+        "heavy": [name for name in HEAVY if name in runs[0]["new_packages"]],
         "budget_s": BUDGET,
     }
-    print(f"the pack adds {summary['wall_s']:.3f} s ({summary['cpu_s']:.3f} s of CPU) to the start, budget {BUDGET} s")
-    print(f"nodes: {', '.join(summary['nodes'])}")
-    print(f"packages that nothing had loaded before: {', '.join(summary['new_packages']) or 'none'}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    lines = (
+        f"the pack adds {summary['wall_s']:.3f} s ({summary['cpu_s']:.3f} s of CPU) to the start, budget {BUDGET} s",
+        f"nodes: {', '.join(summary['nodes'])}",
+        f"packages that nothing had loaded before: {', '.join(summary['new_packages']) or 'none'}",
+    )
+    results.report(arguments, summary, "\n".join(lines))
     return 1 if summary["heavy"] or summary["cpu_s"] > BUDGET else 0
 
 

@@ -19,7 +19,6 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -153,6 +152,7 @@ def seams(
     clips: int = 1,
     chosen: Sequence[str] = (),
     tasks: Sequence[str] = TASKS,
+    windows: int = WINDOWS,
 ) -> dict[str, Any]:
     """Every method, or the `chosen` ones, on so many clips a task, in one run."""
     import torch
@@ -165,8 +165,7 @@ def seams(
     cases = find_cases(pipe, steps, clips, tasks)
     rows: dict[str, Any] = {}
     for task, index in cases:
-        clip = there_and_back(sample("test", index, "video", task), WINDOWS * (SIZE - 1) + 1)
-
+        clip = there_and_back(sample("test", index, "video", task), windows * (SIZE - 1) + 1)
         edit = window_editor(pipe, clip.instruction, steps)
         ways = methods(edit, clip)
         if host is not None:
@@ -180,29 +179,18 @@ def seams(
             sys.stderr.write(f"{task} {index}, {name}: {rows[name][f'{task} {index}']}\n")
             if save is not None:
                 np.savez_compressed(save / f"{task}_{index}_{name.replace(' ', '_')}.npz", edited_FHWC)
-    return {"steps": steps, "window": SIZE, "windows": WINDOWS, "clips": [*map(list, cases)], "methods": rows}
-
-
-def load_host(tree: Path) -> Callable[[str], ModuleType]:
-    """ComfyUI's modules in this process, on the CPU, and this pack as it loads it; by_name("nodes.sampler")."""
-    sys.path.insert(0, str(tree))
-    cli = importlib.import_module("comfy.cli_args")
-    cli.args.cpu = True
-    spec = importlib.util.spec_from_file_location("pack", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
-    if spec is None or spec.loader is None:
-        raise SystemExit(f"error: {ROOT} is no node pack")
-    sys.modules["pack"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sys.modules["pack"])
-    return lambda name: importlib.import_module(f"pack.{name}")
+    return {"steps": steps, "window": SIZE, "windows": windows, "clips": [*map(list, cases)], "methods": rows}
 
 
 def context_windows(tree: Path, clip: Any, steps: int) -> Callable[[], Edited]:
     """The host's own way: the whole clip at once, each step in overlapping windows of latents that are averaged."""
 
     def run() -> Edited:
+        import comfy_host
         import torch
 
-        pack = load_host(tree)
+        comfy_host.enter_host(tree)
+        pack = comfy_host.load_pack()
         host, sd = importlib.import_module("comfy.utils"), importlib.import_module("comfy.sd")
         manual = importlib.import_module("comfy_extras.nodes_context_windows").WanContextWindowsManualNode
         name = "instructx_tiny.safetensors"
@@ -284,29 +272,26 @@ def draw(joins: dict[str, Any], plot: Path) -> None:
 
 
 def main() -> None:
+    import results  # here, since a test loads this file from elsewhere
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--clips", type=int, default=1, help="of each task")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
+    parser.add_argument("--windows", type=int, default=WINDOWS, help="of a clip")
     parser.add_argument("--host", type=Path, help="a ComfyUI tree: its context windows as well")
     parser.add_argument("--save", type=Path, help="folder for the edited clips")
     parser.add_argument("--from", dest="measured", type=Path, help="what --json wrote, instead of a run")
-    parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path, help="picture of the joins")
-    parser.add_argument("--write", type=Path, help="document to put the table into")
+    results.add_options(parser, document=True)
     args = parser.parse_args()
     if args.measured:
         found = json.loads(args.measured.read_text(encoding="utf-8"))
     else:
-        found = seams(args.steps, args.host, args.save, args.clips)
-    sys.stdout.write(seams_table(found) + "\n")
-    if args.json:
-        args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        found = seams(args.steps, args.host, args.save, args.clips, (), args.tasks, args.windows)
+    results.report(args, found, seams_table(found), "seams")
     if args.plot:
         draw(found, args.plot)
-    if args.write:
-        import document
-
-        document.write(args.write, "seams", seams_table(found))
 
 
 if __name__ == "__main__":

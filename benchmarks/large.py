@@ -22,8 +22,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import document  # noqa: E402
 import numpy as np  # noqa: E402
+import results  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 
@@ -39,8 +39,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=17, help="4n+1")
     parser.add_argument("--tiles", type=int, nargs="+", default=[768, 512, 256], help="sizes, pixels")
     parser.add_argument("--model", type=Path, help="checkpoint folder (default: the shipped one)")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--write", type=Path, help="document to put the table into")
+    results.add_options(parser, document=True)
     parser.add_argument("--only", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -165,11 +164,7 @@ def main() -> None:
         "ways": ways,
         "threads": torch.get_num_threads(),
     }
-    print(table(result))
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    if args.write:
-        document.write(args.write, "large", table(result))
+    results.report(args, result, table(result), "large")
 
 
 if __name__ == "__main__":

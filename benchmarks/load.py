@@ -1,6 +1,6 @@
 """Peak memory and speed of loading a DiT of real width from a multi-GB file, and of converting it.
 
-    python benchmarks/load.py [--layers 4] [--kinds fp32 "GGUF Q8_0"] [--folder DIR] [--json]
+    python benchmarks/load.py [--layers 4] [--kinds fp32 "GGUF Q8_0"] [--folder DIR] [--json OUT.json]
 
 Writes Wan2.1-14B with fewer layers (0.70 GB each in bf16) to a temporary folder, one layout at a time, then loads it as
 bf16 in a process of its own and compares the growth of its peak memory with the bytes of the loaded weights. The rule
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import results
 import torch
 
 from instructx_core.config import InstructXConfig, paper_14b
@@ -38,15 +39,25 @@ KINDS = ("fp32", "bf16", "diffusers shards", CONVERT, "fp8_scaled", "GGUF Q8_0",
 Shapes = dict[str, tuple[int, ...]]
 
 
-def config_of(layers: int) -> InstructXConfig:
-    base = paper_14b()
-    return dataclasses.replace(base, denoiser=dataclasses.replace(base.denoiser, num_layers=layers))
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """Of the DiT: Wan2.1-14B's proportions at another width, with fewer layers."""
+
+    dim: int
+    layers: int
+
+    def config(self) -> InstructXConfig:
+        base = paper_14b()
+        heads = self.dim // (base.denoiser.dim // base.denoiser.num_heads)
+        ffn_dim = base.denoiser.ffn_dim * self.dim // base.denoiser.dim
+        changed = {"dim": self.dim, "num_heads": heads, "ffn_dim": ffn_dim, "num_layers": self.layers}
+        return dataclasses.replace(base, denoiser=dataclasses.replace(base.denoiser, **changed))
 
 
-def shapes_of(layers: int) -> Shapes:
+def shapes_of(size: Size) -> Shapes:
     """Original name -> shape."""
     with torch.device("meta"):
-        state = build_denoiser(config_of(layers)).state_dict()
+        state = build_denoiser(size.config()).state_dict()
     return {dit_to_original(key): tuple(value.shape) for key, value in state.items()}
 
 
@@ -108,9 +119,9 @@ def write_gguf(path: Path, shapes: Shapes, kind: str) -> None:
     writer.close()
 
 
-def write(folder: Path, kind: str, layers: int) -> Path:
+def write(folder: Path, kind: str, size: Size) -> Path:
     """The file or folder of a kind of KINDS; those that `convert` writes need one to convert."""
-    shapes = shapes_of(layers)
+    shapes = shapes_of(size)
     path = folder / kind.replace(" ", "_")
     if kind == "diffusers shards":
         write_shards(path, shapes)
@@ -135,23 +146,21 @@ def memory(name: str) -> int:
     return 1024 * int(next(line for line in lines if line.startswith(name)).split()[1])
 
 
-def measure(path: Path, kind: str, layers: int) -> dict[str, Any]:
+def measure(path: Path, kind: str, size: Size) -> dict[str, Any]:
     """One load or conversion in this process."""
-    tiny = config_of(1)
-    small = dataclasses.replace(tiny, denoiser=dataclasses.replace(tiny.denoiser, dim=128, num_heads=1, ffn_dim=64))
-    build_denoiser(small)  # imports and first allocations are no part of the load
+    build_denoiser(Size(128, 1).config())  # imports and first allocations are no part of the load
     before, start = memory("VmRSS"), time.perf_counter()
     if kind == CONVERT:
         convert(path, path.parent / "converted.safetensors", "fp8")
-        resident = max(2 * math.prod(shape) for shape in shapes_of(layers).values())
+        resident = max(2 * math.prod(shape) for shape in shapes_of(size).values())
     else:
-        model = load_denoiser(path, config_of(layers))
+        model = load_denoiser(path, size.config())
         resident = sum(p.numel() * p.element_size() for p in model.parameters())
     seconds = time.perf_counter() - start
     files = path.iterdir() if path.is_dir() else [path]
-    size = sum(file.stat().st_size for file in files)
+    stored = sum(file.stat().st_size for file in files)
     peak = memory("VmHWM") - before
-    return {"kind": kind, "file": size, "resident": resident, "peak": peak, "seconds": seconds}
+    return {"kind": kind, "file": stored, "resident": resident, "peak": peak, "seconds": seconds}
 
 
 def main() -> int:
@@ -159,27 +168,29 @@ def main() -> int:
     parser.add_argument("--layers", type=int, default=4, help="0.70 GB each in bf16 (default: 4)")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="what to load (default: everything)")
     parser.add_argument("--folder", type=Path, help="where to write (default: the system's temporary folder)")
-    parser.add_argument("--json", action="store_true", help="print JSON lines instead of a table")
+    parser.add_argument("--dim", type=int, default=paper_14b().denoiser.dim, help="width, a multiple of 128")
+    results.add_options(parser)
     parser.add_argument("--one", nargs=2, metavar=("KIND", "PATH"), help=argparse.SUPPRESS)
     args = parser.parse_args()
+    size = Size(args.dim, args.layers)
     if args.one:
-        print(json.dumps(measure(Path(args.one[1]), args.one[0], args.layers)))
+        print(json.dumps(measure(Path(args.one[1]), args.one[0], size)))
         return 0
-    good = True
+    found = []
     for kind in args.kinds:
         folder = Path(tempfile.mkdtemp(prefix="instructx_load_", dir=args.folder))
         try:
-            need = 2.2e9 * (args.layers + 1)
+            need = 2.2e9 * (args.layers + 1) * (args.dim / paper_14b().denoiser.dim) ** 2
             if shutil.disk_usage(folder).free < need:
                 sys.exit(f"error: {folder} needs {need / 1e9:.1f} GB free; use --folder or fewer --layers")
-            path = write(folder, kind, args.layers)
-            command = [sys.executable, __file__, "--layers", str(args.layers), "--one", kind, str(path)]
+            path = write(folder, kind, size)
+            command = [sys.executable, __file__, *sys.argv[1:], "--one", kind, str(path)]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-            result = json.loads(done.stdout.splitlines()[-1])
-            good &= kind == CONVERT or result["peak"] <= LIMIT * result["resident"]
-            print(json.dumps(result) if args.json else line(result), flush=True)
+            found.append(json.loads(done.stdout.splitlines()[-1]))
         finally:
             shutil.rmtree(folder)
+    results.report(args, found, "\n".join(map(line, found)))
+    good = all(result["kind"] == CONVERT or result["peak"] <= LIMIT * result["resident"] for result in found)
     return 0 if good else 1
 
 

@@ -22,7 +22,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import document  # noqa: E402
+import results  # noqa: E402
 
 FPS, SIZE, STEPS = 16, 17, 4
 MAPPED = {"MALLOC_MMAP_THRESHOLD_": str(1 << 16)}  # bytes from which glibc maps a block by itself
@@ -118,8 +118,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--window", type=int, default=SIZE, help="frames")
     parser.add_argument("--side", type=int, default=64, help="of a frame, pixels")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--write", type=Path, help="document to put the table into")
+    results.add_options(parser, document=True)
     parser.add_argument("--only", type=Path, nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.only:
@@ -127,11 +126,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         found = memory(Path(folder), args.seconds, args.steps, args.window, args.side)
-    sys.stdout.write(memory_table(found) + "\n")
-    if args.json:
-        args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    if args.write:
-        document.write(args.write, "memory", memory_table(found))
+    results.report(args, found, memory_table(found), "memory")
 
 
 if __name__ == "__main__":

@@ -14,18 +14,16 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
-import json
-import os
 import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+import results
+from comfy_host import enter_host, host_tree, load_pack
+
 GOAL = 1.03
 
 
@@ -43,31 +41,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
-    parser.add_argument("--json", type=Path, help="write the numbers here")
+    results.add_options(parser)
     return parser.parse_args()
-
-
-def host(device: str) -> str:
-    """Put the host on the path; its version. Exits with the remedy when COMFYUI_PATH is not set."""
-    tree = os.environ.get("COMFYUI_PATH", "")
-    if not (Path(tree) / "main.py").is_file():
-        raise SystemExit(f"error: COMFYUI_PATH is {tree!r}; set it to the folder of a ComfyUI checkout")
-    sys.path.insert(0, tree)
-    from comfy.cli_args import args
-
-    args.cpu = device == "cpu"
-    return importlib.import_module("comfyui_version").__version__
-
-
-def pack() -> Any:
-    """The pack under a name of its own, as ComfyUI imports it; the module nodes.model_patch."""
-    spec = importlib.util.spec_from_file_location(
-        "instructx_pack", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
-    )
-    assert spec is not None and spec.loader is not None
-    sys.modules["instructx_pack"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sys.modules["instructx_pack"])
-    return importlib.import_module("instructx_pack.nodes.parts.model_patch")
 
 
 def build(options: argparse.Namespace) -> tuple[Any, Any]:
@@ -76,7 +51,7 @@ def build(options: argparse.Namespace) -> tuple[Any, Any]:
     from comfy import ldm, model_management, model_patcher, ops, supported_models  # noqa: F401 - loads ldm
     from comfy.ldm.wan.model import WanModel
 
-    patching = pack()
+    patching = load_pack()("nodes.parts.model_patch")
     config_module = importlib.import_module("instructx_pack.instructx_core.config")
     dtype, c = getattr(torch, options.dtype), options.channels
     shape = {"in_dim": c, "out_dim": c, "dim": options.dim, "ffn_dim": options.ffn, "num_layers": options.layers}
@@ -158,7 +133,7 @@ def measure(both: dict[str, Callable[[], None]], rounds: int, clock: Callable[[]
 
 def main() -> int:
     options = arguments()
-    version = host(options.device)
+    version = enter_host(host_tree(), options.device)
     import torch
 
     clock = time.process_time if options.device == "cpu" else time.perf_counter
@@ -169,13 +144,14 @@ def main() -> int:
     ratio = statistics.median(ratios)
     spread = statistics.quantiles(ratios, n=4)
     where = torch.cuda.get_device_name() if options.device == "cuda" else platform.processor() or platform.machine()
-    print(f"ComfyUI {version}, torch {torch.__version__}, {where}, {options.dtype}")
-    print(f"native {medians['native'] * 1e3:.2f} ms, patched {medians['patched'] * 1e3:.2f} ms a step (medians)")
-    print(f"patched / native {ratio:.3f} (quartiles {spread[0]:.3f} to {spread[2]:.3f}), goal at most {GOAL}")
-    if options.json:
-        settings = {key: value for key, value in vars(options).items() if key != "json"}
-        numbers = {"comfyui": version, "device": where, "ratio": ratio, "quartiles": spread, "seconds": medians}
-        options.json.write_text(json.dumps({**settings, **numbers}, indent=1) + "\n", encoding="utf-8")
+    lines = (
+        f"ComfyUI {version}, torch {torch.__version__}, {where}, {options.dtype}",
+        f"native {medians['native'] * 1e3:.2f} ms, patched {medians['patched'] * 1e3:.2f} ms a step (medians)",
+        f"patched / native {ratio:.3f} (quartiles {spread[0]:.3f} to {spread[2]:.3f}), goal at most {GOAL}",
+    )
+    settings = {key: value for key, value in vars(options).items() if key != "json"}
+    numbers = {"comfyui": version, "device": where, "ratio": ratio, "quartiles": spread, "seconds": medians}
+    results.report(options, {**settings, **numbers}, "\n".join(lines))
     return 0 if ratio <= GOAL else 1
 
 

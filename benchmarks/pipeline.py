@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import inspect
-import json
 import platform
 import statistics
 import subprocess
@@ -25,6 +24,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import results
 import torch
 from torch import Tensor
 
@@ -41,7 +41,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--json", type=Path)
+    results.add_options(parser)
     parser.add_argument("--only", choices=("ours", "stock"), help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -164,14 +164,15 @@ def main() -> None:
         "ratio": ratio,
         "goal": GOAL,
     }
-    print(f"{where}, {result['threads']} threads, {args.rounds} rounds of {args.steps} steps")
-    print(f"{'':8}{'s/step':>12}{'min':>12}{'max':>12}{'peak MB':>12}")
+    lines = [
+        f"{where}, {result['threads']} threads, {args.rounds} rounds of {args.steps} steps",
+        f"{'':8}{'s/step':>12}{'min':>12}{'max':>12}{'peak MB':>12}",
+    ]
     for name, values in seconds.items():
         numbers = (statistics.median(values), min(values), max(values))
-        print(f"{name:8}" + "".join(f"{n:12.5f}" for n in numbers) + f"{peaks[name] / 1e6:12.1f}")
-    print(f"ours / stock, median of pairs: {ratio:.3f} (goal <= {GOAL})")
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=1) + "\n")
+        lines.append(f"{name:8}" + "".join(f"{n:12.5f}" for n in numbers) + f"{peaks[name] / 1e6:12.1f}")
+    lines.append(f"ours / stock, median of pairs: {ratio:.3f} (goal <= {GOAL})")
+    results.report(args, result, "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ ran (the same on every machine) and measured in CPU seconds of this process in t
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -19,7 +18,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import document
+import results
 import torch
 
 STEPS = (2, 4, 6, 8, 12, 20, 30)
@@ -54,10 +53,10 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, help="checkpoint folder (default: the shipped one)")
     parser.add_argument("--images", type=int, default=66, help="held-out images, 11 tasks in turn")
+    parser.add_argument("--steps", type=int, nargs="+", default=STEPS, help="numbers of steps of the curve")
     parser.add_argument("--batch-size", type=int, default=11, help="samples at once; first-block takes them one by one")
-    parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
-    parser.add_argument("--write", type=Path, help="document to put the tables into")
+    results.add_options(parser, document=True)
     return parser.parse_args()
 
 
@@ -124,7 +123,7 @@ def run(args: argparse.Namespace) -> list[Row]:
     pipe: Any = load_pipeline(args.model)
     pipe.set_progress_bar_config(disable=True)
     bench = Bench(pipe, args.images, args.batch_size)
-    rows = [bench.measure("steps", sampler, steps) for sampler in SAMPLERS for steps in STEPS]
+    rows = [bench.measure("steps", sampler, steps) for sampler in SAMPLERS for steps in args.steps]
     usual = pipe.instructx_config.sampling.num_steps
     rows.append(bench.measure("no cache", "euler", usual))
     for cache in CACHES:
@@ -151,7 +150,7 @@ def tables(rows: list[Row], model: str) -> str:
         "| steps | " + " | ".join(SAMPLERS) + " |",
         "| --- |" + " --- |" * len(SAMPLERS),
     ]
-    for steps in STEPS:
+    for steps in dict.fromkeys(row.steps for row in curve):
         found = {row.sampler: row for row in curve if row.steps == steps}
         lines.append(f"| {steps} | " + " | ".join(percent(found[name]) for name in SAMPLERS) + " |")
     lines += ["", f"At {usual.steps} Euler steps:", "", "| setting | success | pixel error | DiT blocks run | fewer |"]
@@ -177,7 +176,8 @@ def plot(rows: list[Row], path: Path) -> None:
             x, [100 * r.low for r in curve], [100 * r.high for r in curve], color=colour, alpha=0.12, lw=0
         )
     axes.set(xscale="log", xlabel="denoising steps", ylabel="successful edits, %", ylim=(0, None))
-    axes.set_xticks(STEPS, [str(steps) for steps in STEPS])
+    ticks = sorted({row.steps for row in rows if row.setting == "steps"})
+    axes.set_xticks(ticks, [str(steps) for steps in ticks])
     axes.minorticks_off()
     axes.grid(alpha=0.25)
     axes.set_title(f"Few steps: {rows[0].count} held-out images, 95 % intervals")
@@ -192,13 +192,9 @@ def main() -> None:
 
     rows = run(args)
     text = tables(rows, find_files(args.model or SHIPPED).denoiser.stem)
-    print(text)
-    if args.json:
-        args.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8")
+    results.report(args, [asdict(row) for row in rows], text, "steps")
     if args.plot:
         plot(rows, args.plot)
-    if args.write:
-        document.write(args.write, "steps", text)
 
 
 if __name__ == "__main__":

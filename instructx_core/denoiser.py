@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from diffusers.configuration_utils import register_to_config
@@ -24,7 +24,6 @@ from torch import Tensor, nn
 from . import conditioning as cond
 from .config import InstructXConfig
 from .errors import InputError
-from .speed.constants import Constants
 
 # Releases below 0.37 know the classes that may scale LoRA adapters by name; newer ones take any.
 _known_to_lora = getattr(peft_loader, "_SET_ADAPTER_SCALE_FN_MAPPING", {})
@@ -53,6 +52,14 @@ class CachedRotaryPosEmbed(WanRotaryPosEmbed):
         return self._last[1]
 
 
+class StepConstants(Protocol):
+    """Keeps what is the same in every step of one edit. Who runs the steps lends the model one (speed/constants.py)."""
+
+    def get(self, name: Any, source: Tensor, make: Callable[[], Any]) -> Any:
+        """make(), or what it gave before for this very `source`."""
+        ...
+
+
 class InstructXTransformer3DModel(WanTransformer3DModel):
     """Wan DiT + source latent + reference latents.
 
@@ -79,7 +86,7 @@ class InstructXTransformer3DModel(WanTransformer3DModel):
         "reference_embedder",
     ]
 
-    constants: Constants | None = None  # set for the steps of one edit (speed/constants.py)
+    constants: StepConstants | None = None  # lent for the steps of one edit
     source_embedder: nn.Conv3d | None
     reference_embedder: nn.Conv3d | None
 
@@ -204,36 +211,37 @@ class InstructXTransformer3DModel(WanTransformer3DModel):
     def _embed(
         self, noisy_BCTHW: Tensor, timestep_B: Tensor, source_BCTHW: Tensor | None, references_BCRHW: Tensor | None
     ) -> Tensor:
+        """Tokens (B, L, D) of the noisy latent with its source, and of the references."""
         own = self.source_embedder
-        if source_BCTHW is not None and own is None:
-            noisy_BCTHW = noisy_BCTHW + source_BCTHW
-        video_BDTHW = self.patch_embedding(noisy_BCTHW)
-        if source_BCTHW is not None and own is not None:
-            embedded_BDTHW = self._constant("source", source_BCTHW, lambda: own(source_BCTHW.to(own.weight.dtype)))
-            sigma_B = timestep_B.float() / 1000.0
-            scaled_BDTHW = cond.scale_source(embedded_BDTHW, sigma_B, self.config.source_scale)
-            video_BDTHW = video_BDTHW + scaled_BDTHW.to(video_BDTHW.dtype)
-        video_BLD = cond.to_tokens(video_BDTHW)
-        if references_BCRHW is None:
-            return video_BLD
-        embedder = self.patch_embedding if self.reference_embedder is None else self.reference_embedder
-        weight = embedder.weight
-        reference_BDRHW = self._constant(
-            "references", references_BCRHW, lambda: embedder(references_BCRHW.to(weight.dtype))
+        reference = self.patch_embedding if self.reference_embedder is None else self.reference_embedder
+        embedders = cond.Embedders(
+            noisy=self.patch_embedding,
+            source=None if own is None else lambda latent: self._embed_once("source", own, latent),
+            reference=lambda latent: self._embed_once("references", reference, latent),
         )
-        reference_BLD = cond.to_tokens(reference_BDRHW).to(video_BLD.dtype)
-        return cond.join_references(video_BLD, reference_BLD, self.config.reference_position)
+        config = self.config
+        grid_BDTHW = cond.embed_latents(
+            noisy_BCTHW,
+            timestep_B,
+            source_BCTHW,
+            references_BCRHW,
+            embedders,
+            config.source_scale,
+            config.reference_position,
+        )
+        return cond.to_tokens(grid_BDTHW)
 
-    def _constant(self, name: str, source: Tensor, make: Callable[[], Tensor]) -> Tensor:
+    def _embed_once(self, name: str, embedder: nn.Conv3d, latent_BCTHW: Tensor) -> Tensor:
+        return self._once(name, latent_BCTHW, lambda: embedder(latent_BCTHW.to(embedder.weight.dtype)))
+
+    def _once(self, name: str, source: Tensor, make: Callable[[], Tensor]) -> Tensor:
         """make(), what is the same in every step for the same `source`."""
         return make() if self.constants is None else self.constants.get(name, source, make)
 
     def _condition(self, timestep_B: Tensor, states_BLD: Tensor, text: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Time embedding (B, D), its six modulations (B, 6, D) and the context (B, L, D)."""
         embedder = self.condition_embedder
-        if self.config.timestep_rounding == "bfloat16":
-            timestep_B = timestep_B.bfloat16().float()
-        wave_BD = embedder.timesteps_proj(timestep_B)
+        wave_BD = embedder.timesteps_proj(cond.round_timestep(timestep_B, self.config.timestep_rounding))
         dtype = next(iter(embedder.time_embedder.parameters())).dtype
         if dtype.is_floating_point:
             wave_BD = wave_BD.to(dtype)
@@ -241,7 +249,7 @@ class InstructXTransformer3DModel(WanTransformer3DModel):
         temb_B6D = embedder.time_proj(embedder.act_fn(temb_BD)).unflatten(1, (6, -1))
         if not text:
             return temb_BD, temb_B6D, states_BLD
-        return temb_BD, temb_B6D, self._constant("text", states_BLD, lambda: embedder.text_embedder(states_BLD))
+        return temb_BD, temb_B6D, self._once("text", states_BLD, lambda: embedder.text_embedder(states_BLD))
 
     def _check_inputs(
         self,

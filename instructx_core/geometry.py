@@ -127,9 +127,16 @@ def fit_size(height: int, width: int, multiple: int, max_pixels: int | None = No
     scale = max(target_h / height, target_w / width)
     scaled_h, scaled_w = max(round(height * scale), target_h), max(round(width * scale), target_w)
     return FitBox(
-        height, width, scale, scaled_h, scaled_w, (scaled_h - target_h) // 2, (scaled_w - target_w) // 2,
-        target_h, target_w,
-    )  # fmt: skip
+        source_height=height,
+        source_width=width,
+        scale=scale,
+        scaled_height=scaled_h,
+        scaled_width=scaled_w,
+        top=(scaled_h - target_h) // 2,
+        left=(scaled_w - target_w) // 2,
+        height=target_h,
+        width=target_w,
+    )
 
 
 def smart_resize(height: int, width: int, factor: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:

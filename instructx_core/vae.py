@@ -15,8 +15,8 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .conditioning import denormalise_latents, latent_stats, normalise_latents
 from .config import VaeConfig
+from .latents import denormalise_latents, latent_stats, normalise_latents
 from .speed.tiling import Tiling, decode_tiled, encode_tiled
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from comfy_api.latest import io
 
 from .parts.guard import only_patched
-from .parts.model_patch import KEY
+from .parts.keys import KEY, REFERENCE_COUNT
 from .parts.schema import Queries as QueriesWire
 from .parts.schema import schema
 
@@ -43,5 +43,5 @@ class InstructXConnector(io.ComfyNode):
     @classmethod
     def execute(cls, queries: Queries) -> io.NodeOutput:
         context_1LD = queries.encoder.connect(queries.query_BQD, queries.reference_BLD)
-        options = {KEY: queries.encoder.adapter, f"{KEY}_references": queries.references, "hooks": only_patched()}
+        options = {KEY: queries.encoder.adapter, REFERENCE_COUNT: queries.references, "hooks": only_patched()}
         return io.NodeOutput([[context_1LD, options]])

@@ -116,21 +116,22 @@ def checkpoint_path(name: str) -> Path:
 def encoder_of(path: Path, choice: str) -> list[Path]:
     """Qwen's files for a checkpoint. Raises InputError when neither the checkpoint nor the choice names any."""
     from ..instructx_core.errors import InputError
-    from ..instructx_core.formats.layouts.kiwi import is_folder, read_folder
+    from ..instructx_core.formats.layouts.kiwi_folder import is_kiwi_folder, kiwi_folder
 
     if choice != OWN:
         return encoder_files(host.model_path(ENCODERS, choice))
-    if is_folder(path):
-        return [read_folder(path).text_encoder]
+    if is_kiwi_folder(path):
+        return [kiwi_folder(path).text_encoder]
     raise InputError(f"{path.name} is one file and holds no Qwen2.5-VL; choose Qwen2.5-VL-3B under encoder")
 
 
 def denoiser_state(path: Path) -> dict[str, Tensor]:
     """The DiT of a checkpoint in the names of Wan files. Raises InputError when it holds none of its own."""
-    from ..instructx_core.formats.containers.quantised import dequantised
-    from ..instructx_core.formats.convert import dit_pieces, open_kiwi_dit
-    from ..instructx_core.formats.layouts.dit import dit_report
+    from ..instructx_core.formats.forms.pieces import dit_pieces
+    from ..instructx_core.formats.layouts.dit import dit_report, open_kiwi_dit
+    from ..instructx_core.formats.layouts.weight_file import OpenFiles
 
-    with open_kiwi_dit(path) as stored:
-        dit_report(stored).log()
-        return {piece.name: piece.read() for piece in dit_pieces(stored, dequantised(stored))}
+    with OpenFiles() as opened:
+        dit = open_kiwi_dit(opened, path)
+        dit_report(dit).log()
+        return {piece.name: piece.read() for piece in dit_pieces(dit)}

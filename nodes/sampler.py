@@ -17,7 +17,8 @@ from ..instructx_core.errors import InputError
 from ..instructx_core.sampling.sigmas import flow_sigmas, shift_sigmas
 from .parts.fitting import cut_back
 from .parts.host_model import draw_noise, interruptible, run_sampler, scheduled_sigmas, with_shift
-from .parts.model_patch import KEY, SOURCE_NODE, is_patched
+from .parts.keys import KEY, SOURCE_NODE
+from .parts.model_patch import is_patched
 from .parts.schema import OWN_SCHEDULE, sampling_inputs, schema
 
 

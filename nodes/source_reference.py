@@ -17,13 +17,15 @@ from torch import Tensor
 
 from ..instructx_core.errors import InputError
 from .parts.fitting import LENGTH_RULES, PAD, Fitted, fit_reference, fit_source
+from .parts.graph_checks import check_model
 from .parts.host_model import constant, interruptible, noise_shaped
+from .parts.keys import CONNECTOR_NODE, KEY, NO_NEGATIVE, REFERENCE_COUNT, REFERENCES, SOURCE
 from .parts.media import read_references
-from .parts.model_patch import CONNECTOR_NODE, KEY, NO_NEGATIVE, REFERENCES, SOURCE, check_model, patch_model
+from .parts.model_patch import patch_model
 from .parts.schema import make, reference_inputs, schema, size_rule_input, source_input, vae_input
 
 if TYPE_CHECKING:
-    from .parts.encoder_model import Adapter
+    from .parts.adapter import Adapter
 
 logger = logging.getLogger("instructx")
 
@@ -137,7 +139,7 @@ def check_vae(vae: Any, adapter: Adapter) -> None:
 def check_references(positive: Any, count: int) -> None:
     """Raises InputError when the queries saw references that the DiT would not get, or the other way round."""
     for _, options in positive:
-        seen = options.get(f"{KEY}_references")
+        seen = options.get(REFERENCE_COUNT)
         if seen is not None and int(seen) != count:
             raise InputError(
                 f"Query Embeddings (InstructX) had {int(seen)} reference(s), this node has {count}; connect the same "

@@ -78,7 +78,7 @@ def _load(name: str, path: Path):
 
 @pytest.fixture(scope="session")
 def load_helper() -> Callable[[str, str], ModuleType]:
-    """load_helper(name, "folder/file.py") -> a helper module below tests/, loaded once under that name."""
+    """load_helper(name, "kernels/csrc/emulator.py") -> a helper module below tests/, loaded once under that name."""
     return lambda name, file: _load(name, ROOT / "tests" / file)
 
 

@@ -4,38 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from diffusers import AutoencoderKLWan
 from tiny import draw
 
 from instructx_core import conditioning as cond
-from instructx_core.errors import InputError
-
-
-def test_wan21_statistics_are_those_of_diffusers():
-    with torch.device("meta"):
-        config = AutoencoderKLWan().config
-    mean, std = cond.latent_stats(16)
-    assert list(mean) == config.latents_mean and list(std) == config.latents_std
-
-
-@pytest.mark.parametrize("channels", [16, 48])
-def test_normalise_round_trip(channels):
-    mean, std = cond.latent_stats(channels)
-    assert len(mean) == len(std) == channels and min(std) > 0
-    latent = draw(2, channels, 3, 4, 5)
-    normal = cond.normalise_latents(latent, mean, std)
-    assert torch.allclose(normal[:, 1], (latent[:, 1] - mean[1]) / std[1])
-    torch.testing.assert_close(cond.denormalise_latents(normal, mean, std), latent, rtol=1e-6, atol=1e-6)
-    half = cond.normalise_latents(latent.bfloat16(), mean, std)
-    assert half.dtype == torch.bfloat16
-    torch.testing.assert_close(half.float(), normal, rtol=2e-2, atol=2e-2)
-
-
-def test_statistics_of_another_vae_are_refused():
-    with pytest.raises(InputError, match="16 channels"):
-        cond.normalise_latents(draw(1, 16, 1, 2, 2), *cond.latent_stats(48))
-    with pytest.raises(InputError, match="no latent statistics for 4"):
-        cond.latent_stats(4)
 
 
 def test_tokens_round_trip():
@@ -52,21 +23,59 @@ def test_tokens_round_trip():
 @pytest.mark.parametrize("position", ["last", "first"])
 def test_join_and_drop_are_inverse(position):
     video, reference = draw(2, 6, 3), draw(2, 4, 3, seed=1)
-    joined = cond.join_references(video, reference, position)
+    joined = cond.join_references(video, reference, position, dim=1)
     assert joined.shape == (2, 10, 3)
     assert torch.equal(cond.drop_references(joined, 6, position), video)
     start = 6 if position == "last" else 0
     assert torch.equal(joined[:, start : start + 4], reference)
-    assert cond.join_references(video, None, position) is video
     assert torch.equal(cond.drop_references(video, 6, position), video)
+    if position == "first":
+        assert torch.equal(cond.video_first(joined, 6), torch.cat((video, reference), dim=1))
 
 
 def test_source_scale():
-    embedded = draw(2, 3, 1, 2, 2)
-    sigma = torch.tensor([0.0, 0.5])
-    assert cond.scale_source(embedded, sigma, "none") is embedded
-    scaled = cond.scale_source(embedded, sigma, "sigma")
+    embedded = draw(2, 3, 2, 2, 2)
+    timestep = torch.tensor([0.0, 500.0])
+    assert cond.scale_source(embedded, timestep, "none") is embedded
+    scaled = cond.scale_source(embedded, timestep, "sigma")
     assert not scaled[0].any() and torch.equal(scaled[1], embedded[1] * 0.5)
+    of_frames = cond.scale_source(embedded, torch.tensor([[0.0, 500.0], [500.0, 0.0]]), "sigma")
+    assert not of_frames[0, :, 0].any() and torch.equal(of_frames[1, :, 0], embedded[1, :, 0] * 0.5)
+
+
+@pytest.mark.parametrize("position", ["last", "first"])
+@pytest.mark.parametrize("own", [True, False])
+def test_embedding_is_that_of_the_paper(position, own):
+    """Source added before the patch embedding (tied) or after its own; references beside, each frame for itself."""
+    shared = cond.latent_embedder(4, 6, (1, 2, 2))
+    torch.nn.init.normal_(shared.weight)
+    noisy, source, references = draw(2, 4, 3, 4, 4), draw(2, 4, 3, 4, 4, seed=1), draw(2, 4, 2, 4, 4, seed=2)
+    timestep = torch.tensor([100.0, 700.0])
+    embedders = cond.Embedders(shared, (lambda latent: 2 * shared(latent)) if own else None, shared)
+    got = cond.embed_latents(noisy, timestep, source, references, embedders, "sigma" if own else "none", position)
+    video = got[:, :, :3] if position == "last" else got[:, :, 2:]
+    added = 2 * shared(source) * (timestep / 1000).view(2, 1, 1, 1, 1)
+    want = shared(noisy) + added if own else shared(noisy + source)
+    assert torch.equal(video, want)
+    assert torch.equal(got[:, :, 3:] if position == "last" else got[:, :, :2], shared(references))
+    alone = cond.embed_latents(noisy, timestep, None, None, embedders, "none", position)
+    assert torch.equal(alone, shared(noisy))
+
+
+@pytest.mark.parametrize("position", ["last", "first"])
+def test_references_take_the_noisiest_timestep(position):
+    timestep = torch.tensor([[0.0, 500.0], [300.0, 100.0]])
+    got = cond.timestep_with_references(timestep, 2, position)
+    added = torch.tensor([[500.0, 500.0], [300.0, 300.0]])
+    assert torch.equal(got, torch.cat((timestep, added) if position == "last" else (added, timestep), dim=1))
+    assert cond.timestep_with_references(timestep, 0, position) is timestep
+    assert cond.timestep_with_references(timestep[:, 0], 2, position).shape == (2,)
+
+
+def test_timestep_rounding():
+    timestep = torch.tensor([937.3])
+    assert cond.round_timestep(timestep, "none") is timestep
+    assert torch.equal(cond.round_timestep(timestep, "bfloat16"), torch.tensor([936.0]))
 
 
 def test_own_embedder_is_zero():

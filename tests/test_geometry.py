@@ -41,7 +41,7 @@ def test_no_frames(call) -> None:
 
 
 def test_dit_tokens_of_the_two_models() -> None:
-    """weights.md 7.4 and Wan's own numbers."""
+    """Kiwi-Edit's and Wan's own numbers."""
     assert dit_tokens(81, 480, 832, paper_14b()) == 32760
     assert dit_tokens(81, 704, 1280, kiwi_5b()) == 18480
     assert dit_tokens(17, 64, 64, tiny()) == 5 * 4 * 4
@@ -101,7 +101,7 @@ def test_smart_resize_refuses() -> None:
 @pytest.mark.parametrize(
     ("size", "kind", "want"),
     [
-        ((704, 1280), "video", (336, 672)),  # weights.md 1.4, all four
+        ((704, 1280), "video", (336, 672)),  # Kiwi-Edit, all four
         ((480, 832), "video", (336, 672)),
         ((1024, 1024), "video", (504, 504)),
         ((1328, 1328), "reference", (756, 756)),
@@ -122,7 +122,7 @@ def test_mllm_frame_size_of_the_others() -> None:
 
 def test_sampled_frames() -> None:
     sixteen = [0, 5, 11, 16, 21, 27, 32, 37, 43, 48, 53, 59, 64, 69, 75, 80]
-    assert sample_frame_indices(81, 16, "cap") == sixteen  # weights.md 1.4
+    assert sample_frame_indices(81, 16, "cap") == sixteen  # Kiwi-Edit
     thirteen = sample_frame_indices(81, 13)
     assert len(thirteen) == 13 and thirteen[0] == 0 and thirteen[-1] == 80
     assert sample_frame_indices(9, 16, "cap") == list(range(9)) == sample_frame_indices(9, 13, "always")

@@ -1,6 +1,6 @@
 """DiT, scheduler, VAE, pixels and geometry against the public reference, whose numbers scripts/make_golden.py stored.
 
-The encoder is in test_instruction_kiwi.py. Tolerance 1e-5 of the largest value, fp32 on both sides. At the end: where
+The encoder is in tests/encoder/test_kiwi.py. Tolerance 1e-5 of the largest value, fp32 on both sides. At the end: where
 we deviate on purpose (docs/parity.md).
 """
 
@@ -18,13 +18,13 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from diffusers.video_processor import VideoProcessor
 from torch import Tensor
 
-from instructx_core.conditioning import latent_stats
 from instructx_core.config import kiwi_5b, with_parity
 from instructx_core.denoiser import InstructXTransformer3DModel
 from instructx_core.encoder.inputs import prepare_inputs
 from instructx_core.formats.layouts.keymaps import dit_to_diffusers, dit_to_original, vae_to_diffusers, vae_to_original
-from instructx_core.formats.layouts.kiwi import DIFFUSERS_SIGMA_MIN
+from instructx_core.formats.layouts.kiwi_config import DIFFUSERS_SIGMA_MIN
 from instructx_core.geometry import fit_size, mllm_frame_size, sample_frame_indices
+from instructx_core.latents import latent_stats
 from instructx_core.media.pixels import to_signed
 from instructx_core.sampling.schedule import start
 from instructx_core.vae import build_vae, decode_latents, encode_latents

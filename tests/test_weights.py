@@ -19,11 +19,18 @@ from instructx_core.config import kiwi_5b, paper_14b, tiny
 from instructx_core.denoiser import build_denoiser
 from instructx_core.encoder.model import build_encoder
 from instructx_core.errors import InputError
-from instructx_core.formats.containers.tensorfile import empty_parameters, read_config
-from instructx_core.formats.layouts import encoder_weights, keymaps
+from instructx_core.formats.layouts import keymaps, qwen_names
+from instructx_core.formats.layouts.adapter import load_adapter
+from instructx_core.formats.layouts.modules import empty_parameters
+from instructx_core.formats.layouts.weight_file import open_weights
 from instructx_core.vae import build_vae
 
 PRESETS = [paper_14b, kiwi_5b, tiny]
+
+
+def read_config(path):
+    with open_weights(path) as file:
+        return file.config
 
 
 def edit(pipe, **kwargs):
@@ -87,10 +94,10 @@ def test_qwen_names():
         "visual.patch_embed.proj.weight": "visual.patch_embed.proj.weight",
         "lm_head.weight": None,
     }.items():
-        assert encoder_weights.mllm_from_original(theirs) == ours
+        assert qwen_names.mllm_from_original(theirs) == ours
     with torch.device("meta"):
         names = list(build_encoder(small_config()).mllm.state_dict())
-    assert [encoder_weights.mllm_from_original(encoder_weights.mllm_to_original(n)) for n in names] == names
+    assert [qwen_names.mllm_from_original(qwen_names.mllm_to_original(n)) for n in names] == names
 
 
 # --- round trip ----------------------------------------------------------------------------------------------------
@@ -191,7 +198,7 @@ def test_repackaged_and_diffusers_spellings_load(tmp_path):
     qwen = {f"model.language_model.{k[6:]}" if k.startswith("model.") else f"model.{k}": v
             for k, v in load_file(files.text_encoder).items()}  # fmt: skip
     save_file(qwen | {"lm_head.weight": torch.zeros(2, 2)}, tmp_path / "qwen.safetensors")
-    adapter = encoder_weights.read_adapter(files.adapter, config)
+    adapter = load_adapter(files.adapter).tensors
     encoder = weights.load_encoder(tmp_path / "qwen.safetensors", config, adapter, torch.float32)
     assert all(torch.equal(a, b) for a, b in zip(encoder.parameters(), pipe.encoder.parameters(), strict=True))
 
@@ -299,13 +306,13 @@ def test_files_of_another_profile_are_refused(saved, tmp_path, part, field):
 
 def test_an_adapter_of_another_profile_is_refused(saved):
     files = weights.find_files(saved)
-    with pytest.raises(InputError, match="belongs to tiny"):
-        encoder_weights.read_adapter(files.adapter, paper_14b())
+    with open_weights(files.adapter) as file, pytest.raises(InputError, match="belongs to tiny"):
+        file.agree(paper_14b(), "denoiser")
     with pytest.raises(InputError, match="carries no InstructX config"):
         path = files.adapter.with_name("plain.safetensors")
         save_file({"x": torch.zeros(1)}, path)
         try:
-            encoder_weights.adapter_config(path)
+            load_adapter(path)
         finally:
             path.unlink()
 

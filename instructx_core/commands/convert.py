@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 FORMS = {
@@ -35,9 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from ..formats.convert import convert
+    from ..formats.forms.request import Options
     from ..formats.telling.identify import identify
 
-    options = {name: getattr(args, name) for name in ("lora", "strength", "layers", "encoder", "vae", "without_lora")}
-    written = convert(args.source, args.target, args.to, **options)
+    options = {field.name: getattr(args, field.name) for field in dataclasses.fields(Options)}
+    written = convert(args.source, args.target, args.to, Options(**options))
     print("\n".join([*written.notes, *identify(written.path).lines()]))
     return 0

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..formats.layouts.files import PARTS
+from ..formats.layouts.folders import PARTS
 from .speed import add_speed_arguments, apply_speed, loading_device
 
 if TYPE_CHECKING:

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from ..errors import InputError
 
+if TYPE_CHECKING:
+    from ..training.recipes.base import Recipe
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from ..training.tiny_recipes import RECIPES
+    from ..training.recipes.registry import RECIPES
 
+    listing = "\n".join(f"  {name:<16}{make().description}" for name, make in RECIPES.items())
+    parser.epilog = f"recipes:\n{listing}"
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "recipe",
-        choices=[*RECIPES, "export", "card"],
-        help="what to train; export: write the checkpoint folder; card: write its model card",
+        metavar="RECIPE",
+        help="what to train, of those below; export: write the checkpoint folder; card: write its model card",
     )
     parser.add_argument("--output", type=Path, default=Path("runs"), help="folder of all runs (default: runs)")
     parser.add_argument("--steps", type=int, help="train this many steps instead of the recipe's")
@@ -29,32 +37,51 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source-embedder", choices=["tied", "own"], help="how the source enters the DiT")
     parser.add_argument("--threads", type=int, help="CPU threads")
     parser.add_argument("--to", type=Path, help="export, card: folder to write")
-    parser.add_argument("--last", choices=list(RECIPES), default="tiny_decoder", help="export, card: the newest run")
+    parser.add_argument("--last", metavar="RECIPE", default="tiny_decoder", help="export, card: the newest run")
     parser.add_argument("--evaluation", type=Path, help="card: JSON of `instructx eval shapes`")
     parser.add_argument("--hardware", default="unstated hardware", help="card: what the runs ran on, in words")
 
 
 def run(args: argparse.Namespace) -> int:
     """Returns the exit code; raises InputError on bad input."""
-    import dataclasses
-
-    import torch
-
-    from ..training.recipes import SHIPPED
-    from ..training.run import train
-    from ..training.tiny_recipes import RECIPES
-
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if args.threads:
-        torch.set_num_threads(args.threads)
     if args.recipe in ("export", "card"):
         _finish(args)
-        return 0
-    recipe = RECIPES[args.recipe]().with_source(args.source_embedder)
-    if args.from_shipped and (recipe.preset != "tiny" or recipe.job not in ("edit", "vae")):
+    else:
+        _train(args)
+    return 0
+
+
+def _recipe(name: str, source_embedder: Literal["tied", "own"] | None) -> Recipe:
+    """The recipe of that name, with the source embedder of the command line."""
+    from ..training.recipes.edit import EditRecipe
+    from ..training.recipes.registry import find_recipe
+
+    recipe = find_recipe(name)
+    if source_embedder is None:
+        return recipe
+    if not isinstance(recipe, EditRecipe):
+        raise InputError(f"--source-embedder is for recipes of edits; {name} trains {recipe.description}: leave it out")
+    return recipe.with_source(source_embedder)
+
+
+def _train(args: argparse.Namespace) -> None:
+    from ..training.recipes.base import SHIPPED
+    from ..training.recipes.edit import EditRecipe
+    from ..training.recipes.vae import VaeRecipe
+
+    recipe = _recipe(args.recipe, args.source_embedder)
+    if args.from_shipped and (recipe.preset != "tiny" or not isinstance(recipe, (EditRecipe, VaeRecipe))):
         raise InputError(f"--from-shipped is for recipes that train that model further; {recipe.name} does not")
     changes = {"num_steps": args.steps, "seed": args.seed, "requires": (SHIPPED,) if args.from_shipped else None}
     recipe = dataclasses.replace(recipe, **{k: v for k, v in changes.items() if v is not None})
+
+    import torch
+
+    from ..training.run import train
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
     try:
         final = train(recipe, args.output, args.stop_at)
     except FloatingPointError as error:
@@ -62,19 +89,20 @@ def run(args: argparse.Namespace) -> int:
             f"{error}; check the weights that it starts from, or lower learning_rate in the recipe and give a new "
             f"--output ({args.output / recipe.name} keeps its last whole checkpoint)"
         ) from None
-    logging.getLogger("instructx").info("wrote %s", final) if final else None
-    return 0
+    if final:
+        logging.getLogger("instructx").info("wrote %s", final)
 
 
 def _finish(args: argparse.Namespace) -> None:
     """The two verbs that train nothing."""
-    from ..training.card import write_card
-    from ..training.export import export
-    from ..training.tiny_recipes import RECIPES
-
+    last = _recipe(args.last, args.source_embedder)
     if args.to is None or (args.recipe == "card" and args.evaluation is None):
         raise InputError(f"{args.recipe} needs --to FOLDER{' and --evaluation JSON' if args.recipe == 'card' else ''}")
     if args.recipe == "export":
-        export(args.output, args.to, RECIPES[args.last]().with_source(args.source_embedder))
+        from ..training.export import export
+
+        export(args.output, args.to, last)
     else:
-        write_card(args.output, args.evaluation, args.hardware, args.to, args.last)
+        from ..training.card import write_card
+
+        write_card(args.output, args.evaluation, args.hardware, args.to, last.name)

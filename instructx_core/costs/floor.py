@@ -2,7 +2,7 @@
 
 facts (info.measure) + card (cards.py) -> stages, plans -> text of `instructx info --gpu`. A stage takes at least its
 FLOPs at the card's bf16 peak, and at least the time to read its weights once from the card's memory. Memory is weights
-(bf16) plus what the stage needs at its peak, which was counted tensor by tensor (costs.py).
+(bf16) plus what the stage needs at its peak, which was counted tensor by tensor (count.py).
 """
 
 from __future__ import annotations

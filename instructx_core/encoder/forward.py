@@ -1,8 +1,8 @@
 """The encoder's forward, without diffusers or peft: EncoderInputs -> query features -> context (paper 3.1, 3.2).
 
 Qwen2.5-VL reads the source and the instruction; learnable queries at the end of its sequence collect what to do; their
-output states go through the connector to the DiT's cross-attention. InstructXEncoder (instruction.py) is this as a
-diffusers model; PlainEncoder is it for programs without diffusers, such as a ComfyUI.
+output states go through the connector to the DiT's cross-attention. InstructXEncoder (model.py) is this as a diffusers
+model; PlainEncoder is it for programs without diffusers, such as a ComfyUI.
 Data flow: inputs -> encode_vision -> encode_features -> connect.
 Legend: B batch, L tokens, S patches, P values a patch, Q queries, D width, grid (t, h, w) in patches.
 """
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..config import InstructXConfig
 from ..connector import Connector
 from ..errors import InputError
-from .inputs import EncoderInputs, as_grids
+from .inputs import EncoderInputs
 from .positions import Grid
 from .qwen import build_mllm, restore_rotary
 from .vision import vision_forward
@@ -47,9 +47,8 @@ class EncoderForward:
         self.connector = Connector(width, context)
         self.reference_connector = Connector(width, context) if rule.reference_in_context else None
 
-    def encode_vision(self, patches_BSP: Tensor, grid: Grid | tuple[Grid, ...]) -> Tensor:
+    def encode_vision(self, patches_BSP: Tensor, *grids: Grid) -> Tensor:
         """Vision tokens (B, S/4, D) of one grid, or of several grids one after the other (references)."""
-        grids = as_grids(grid)
         sizes = [t * h * w for t, h, w in grids]
         if sum(sizes) != patches_BSP.shape[1]:
             raise InputError(f"{patches_BSP.shape[1]} patches for grids {grids}; expected {sum(sizes)}")
@@ -89,7 +88,7 @@ class EncoderForward:
         if inputs.reference_grid and reference_vision_BSD is None:
             if inputs.reference_patches_BSP is None:
                 raise InputError("inputs hold no reference patches; give reference_vision_BSD or prepare them with it")
-            reference_vision_BSD = self.encode_vision(inputs.reference_patches_BSP, inputs.reference_grid)
+            reference_vision_BSD = self.encode_vision(inputs.reference_patches_BSP, *inputs.reference_grid)
         embeds_BLD = self._embed(inputs, vision_BSD, reference_vision_BSD if inputs.reference_grid else None)
         mask = None  # SDPA's own causal mask
         if inputs.padded:

@@ -2,13 +2,14 @@
 
 Token ids, frames, patches, positions and mask are computed here and passed explicitly, so that any transformers from
 4.57 on gives the same numbers. Needs torch and tokenizers only.
-Data flow: prepare_inputs -> encoder.
+Data flow: pictures.py -> prepare_inputs -> forward.py.
 Legend: B batch, L tokens, S patches, P values a patch, grid (t, h, w) in patches.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +18,9 @@ from torch import Tensor
 
 from ..config import InstructXConfig
 from ..errors import InputError
-from .positions import Grid, temporal_step
+from .pictures import Pictures, patched_pictures
+from .positions import Grid
 from .prompt import build_prompt, encode_instruction
-from .vision import check_frames, prepare_pictures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,155 +58,90 @@ class EncoderInputs:
         return dataclasses.replace(self, **changed)
 
 
-def as_grids(grid: Grid | tuple[Grid, ...] | None) -> tuple[Grid, ...]:
-    if grid is None:
-        return ()
-    return (grid,) if isinstance(grid[0], int) else tuple(grid)  # type: ignore[return-value]
-
-
-def _stack_pictures(clips: list[Tensor], config: InstructXConfig, kind: str) -> tuple[Tensor, Grid]:
-    pairs = [prepare_pictures(clip, config, kind) for clip in clips]
-    grids = {grid for _, grid in pairs}
-    if len(grids) != 1:
-        raise InputError(f"the {kind}s of one batch have grids {sorted(grids)}; batch equal sizes and lengths together")
-    return torch.stack([patches for patches, _ in pairs]), grids.pop()
-
-
-def _stack_references(references: list[list[Tensor]], config: InstructXConfig) -> tuple[Tensor, tuple[Grid, ...]]:
-    counts = {len(sample) for sample in references}
-    if len(counts) != 1 or 0 in counts:
-        raise InputError(f"samples of one batch have {sorted(counts)} references; give all the same number, at least 1")
-    slots = [
-        _stack_pictures([image[None] if image.ndim == 3 else image for image in slot], config, "reference")
-        for slot in zip(*references, strict=True)
-    ]
-    return torch.cat([patches for patches, _ in slots], dim=1), tuple(grid for _, grid in slots)
-
-
-def _modality(wanted: str | None, num_frames: int) -> str:
-    """Raises InputError for an unknown one, or when several frames are to be one image."""
-    if wanted not in (None, "image", "video"):
-        raise InputError(f"modality is {wanted!r}; use image or video")
-    if wanted == "image" and num_frames != 1:
-        raise InputError(f"the source has {num_frames} frames, an image edit takes one; use auto or video for a clip")
-    return wanted or ("image" if num_frames == 1 else "video")
-
-
 def prepare_inputs(
     tokenizer: Any,
     config: InstructXConfig,
-    instructions: list[str],
-    frames: list[Tensor] | None = None,
-    references: list[list[Tensor]] | None = None,
+    instructions: Sequence[str],
+    frames: Sequence[Tensor],
+    references: Sequence[Sequence[Tensor]] | None = None,
     fps: float = 16.0,
     *,
-    num_frames: int | None = None,
-    grid: Grid | None = None,
-    reference_grid: Grid | tuple[Grid, ...] | None = None,
     modality: str | None = None,
+    allow_empty: bool = False,
+) -> EncoderInputs:
+    """Everything the encoder needs for B samples: B instructions, and frames, references, fps as patched_pictures.
+
+    allow_empty: "" is the unconditional branch of guidance. Raises InputError on empty or overlong text, unequal
+    samples, wrong shapes or dtypes.
+    """
+    _check_list(instructions)
+    if len(frames) != len(instructions):
+        raise InputError(f"{len(frames)} clips for {len(instructions)} instructions; give one clip an instruction")
+    if references is not None and len(references) != len(instructions):
+        raise InputError(f"{len(references)} reference lists for {len(instructions)} instructions; give one each")
+    pictures = patched_pictures(config, frames, references, fps, modality)
+    return inputs_of_pictures(tokenizer, config, instructions, pictures, allow_empty=allow_empty)
+
+
+def inputs_of_pictures(
+    tokenizer: Any,
+    config: InstructXConfig,
+    instructions: Sequence[str],
+    pictures: Pictures,
+    *,
     allow_empty: bool = False,
     text_length: int | None = None,
 ) -> EncoderInputs:
-    """Everything the encoder needs for B samples.
-
-    instructions: B strings. frames: B uint8 (F, H, W, 3) tensors, the whole clips at `fps` Hz; F == 1 is an image.
-    references: B lists of uint8 (H, W, 3). With precomputed vision features leave frames (and references) out and give
-    num_frames (of the whole clip, 1 = image), `grid` and `reference_grid` instead (geometry.mllm_grid).
-    modality: image or video; by default what frames and config say. One picture may be forced to be a one-frame clip.
-    allow_empty: "" is the unconditional branch of guidance. text_length: pad instructions to a fixed length.
-    Raises InputError on empty or overlong text, unequal samples, wrong shapes or dtypes.
-    """
-    if isinstance(instructions, str) or not instructions:
-        raise InputError(f"instructions is {instructions!r}; give a non-empty list of strings")
-    if modality is None and config.instruction.reference_as_video and (references or reference_grid):
-        modality = "video"
-    patches_BSP = reference_patches_BSP = None
-    if frames is not None:
-        for clip in frames:
-            check_frames(clip, "source")
-        lengths = {len(clip) for clip in frames}
-        if len(frames) != len(instructions) or len(lengths) != 1:
-            raise InputError(
-                f"{len(frames)} clips of {sorted(lengths)} frames for {len(instructions)} instructions; "
-                "give one clip an instruction, all of one length"
-            )
-        num_frames = lengths.pop()
-        modality = _modality(modality, num_frames)
-        patches_BSP, grid = _stack_pictures(frames, config, modality)
-    if grid is None or num_frames is None:
-        raise InputError("no frames given; give `frames`, or `num_frames` and `grid` with precomputed vision features")
-    if references is not None:
-        if len(references) != len(instructions):
-            raise InputError(f"{len(references)} reference lists for {len(instructions)} instructions; give one each")
-        reference_patches_BSP, reference_grid = _stack_references(references, config)
-    return _assemble(
-        tokenizer, config, instructions, grid, as_grids(reference_grid),
-        modality=_modality(modality, num_frames), step=temporal_step(config, num_frames, fps),
-        patches=(patches_BSP, reference_patches_BSP), allow_empty=allow_empty, text_length=text_length,
-    )  # fmt: skip
-
-
-def _assemble(
-    tokenizer: Any,
-    config: InstructXConfig,
-    instructions: list[str],
-    grid: Grid,
-    reference_grids: tuple[Grid, ...],
-    *,
-    modality: str,
-    step: float,
-    patches: tuple[Tensor | None, Tensor | None],
-    allow_empty: bool,
-    text_length: int | None = None,
-) -> EncoderInputs:
-    rule = config.instruction
-    _check_trained(config, modality, reference_grids)
-    suffix = rule.reference_suffix if reference_grids else ""
-    query_set = "reference" if reference_grids and rule.num_reference_queries else modality
-    query_count = rule.query_count(modality, bool(reference_grids))
-    prompt = build_prompt(
-        tokenizer,
-        config,
-        [encode_instruction(tokenizer, text, suffix, allow_empty) for text in instructions],
-        grid,
-        reference_grids,
-        is_video=modality == "video",
-        query_count=query_count,
-        step=step,
-        text_length=text_length,
-    )
+    """B instructions around pictures that are prepared already. text_length: pad instructions to a fixed length."""
+    _check_list(instructions)
+    rule, has_reference = config.instruction, bool(pictures.reference_grids)
+    _check_trained(config, pictures)
+    suffix = rule.reference_suffix if has_reference else ""
+    query_count = rule.query_count(pictures.modality, has_reference)
+    texts = [encode_instruction(tokenizer, text, suffix, allow_empty) for text in instructions]
+    prompt = build_prompt(tokenizer, config, texts, pictures, query_count, text_length=text_length)
     return EncoderInputs(
         input_ids_BL=prompt.input_ids_BL,
         attention_mask_BL=prompt.attention_mask_BL,
         position_ids_3BL=prompt.position_ids_3BL,
-        patches_BSP=patches[0],
-        grid=grid,
-        reference_patches_BSP=patches[1],
-        reference_grid=reference_grids or None,
+        patches_BSP=pictures.patches_BSP,
+        grid=pictures.grid,
+        reference_patches_BSP=pictures.reference_patches_BSP,
+        reference_grid=pictures.reference_grids or None,
         vision_start=prompt.vision_start,
         reference_starts=prompt.reference_starts,
         query_start=prompt.query_start,
         query_count=query_count,
-        query_set=query_set,
-        modality=modality,
-        temporal_step=step,
+        query_set="reference" if has_reference and rule.num_reference_queries else pictures.modality,
+        modality=pictures.modality,
+        temporal_step=pictures.temporal_step,
         padded=prompt.padded,
     )
 
 
-def _check_trained(config: InstructXConfig, modality: str, reference_grids: tuple[Grid, ...]) -> None:
-    """Raises InputError for what the checkpoint was not trained on."""
-    if reference_grids and config.denoiser.reference_embedder == "none":
-        raise InputError(f"{config.name} takes no reference; leave it out or use a checkpoint trained with references")
-    if not config.instruction.query_count(modality, bool(reference_grids)):
-        raise InputError(f"{config.name} has no queries for {modality} edits; use a checkpoint trained on {modality}s")
-
-
 def drop_instruction(tokenizer: Any, config: InstructXConfig, inputs: EncoderInputs) -> EncoderInputs:
     """The unconditional branch of guidance: the same pictures, no instruction. Guidance itself is not in the paper."""
-    device = inputs.input_ids_BL.device
-    batch = inputs.input_ids_BL.shape[0]
-    return _assemble(
-        tokenizer, config, [""] * batch, inputs.grid, inputs.reference_grid or (), modality=inputs.modality,
-        step=inputs.temporal_step, patches=(inputs.patches_BSP, inputs.reference_patches_BSP), allow_empty=True,
-    ).to(device)  # fmt: skip
+    pictures = Pictures(
+        modality=inputs.modality,
+        temporal_step=inputs.temporal_step,
+        grid=inputs.grid,
+        patches_BSP=inputs.patches_BSP,
+        reference_grids=inputs.reference_grid or (),
+        reference_patches_BSP=inputs.reference_patches_BSP,
+    )
+    batch, device = inputs.input_ids_BL.shape[0], inputs.input_ids_BL.device
+    return inputs_of_pictures(tokenizer, config, [""] * batch, pictures, allow_empty=True).to(device)
+
+
+def _check_list(instructions: Sequence[str]) -> None:
+    if isinstance(instructions, str) or not instructions:
+        raise InputError(f"instructions is {instructions!r}; give a non-empty list of strings")
+
+
+def _check_trained(config: InstructXConfig, pictures: Pictures) -> None:
+    """Raises InputError for what the checkpoint was not trained on."""
+    modality, has_reference = pictures.modality, bool(pictures.reference_grids)
+    if has_reference and config.denoiser.reference_embedder == "none":
+        raise InputError(f"{config.name} takes no reference; leave it out or use a checkpoint trained with references")
+    if not config.instruction.query_count(modality, has_reference):
+        raise InputError(f"{config.name} has no queries for {modality} edits; use a checkpoint trained on {modality}s")

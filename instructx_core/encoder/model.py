@@ -1,6 +1,6 @@
 """InstructXEncoder: the encoder as a diffusers model with LoRA, for the pipeline and for training (paper 3.1, 3.2).
 
-What it is given is built in inputs.py, its forward is in encoder.py; here are what diffusers adds (save, load, offload)
+What it is given is built in inputs.py, its forward is in forward.py; here are what diffusers adds (save, load, offload)
 and what peft adds (LoRA layers, merging).
 """
 
@@ -24,7 +24,7 @@ __all__ = ["EncoderInputs", "InstructXEncoder", "build_encoder", "drop_instructi
 
 
 class InstructXEncoder(EncoderForward, ModelMixin, ConfigMixin):
-    """Qwen2.5-VL, the learnable queries and the connector(s) as a diffusers model; the forward is in encoder.py.
+    """Qwen2.5-VL, the learnable queries and the connector(s) as a diffusers model; the forward is in forward.py.
 
     instructx: the InstructXConfig as a dict of plain JSON values (use build_encoder). lora: built with LoRA layers.
     """

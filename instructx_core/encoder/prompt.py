@@ -21,6 +21,7 @@ from torch import Tensor
 from ..config import InstructXConfig
 from ..errors import InputError
 from .instruction import check_instruction
+from .pictures import Pictures
 from .positions import Grid, Segment, sequence_positions
 from .tokenizer import encode_plain, token_id
 
@@ -75,14 +76,7 @@ class _Layout:
 
 
 def _lay_out(
-    tokenizer: Any,
-    config: InstructXConfig,
-    text_length: int,
-    grid: Grid,
-    reference_grids: tuple[Grid, ...],
-    *,
-    is_video: bool,
-    query_count: int,
+    tokenizer: Any, config: InstructXConfig, text_length: int, pictures: Pictures, query_count: int
 ) -> _Layout:
     names = ("im_start", "im_end", "object_ref_start", "vision_start", "vision_end", "image_pad", "video_pad")
     ids = {name: token_id(tokenizer, f"<|{name}|>") for name in names}
@@ -93,14 +87,16 @@ def _lay_out(
     row = [ids["im_start"], *system, ids["im_end"], *newline]
     row += [ids["im_start"], *encode_plain(tokenizer, "user\n"), ids["vision_start"]]
     vision_start = len(row)
-    cells = merged_grid(grid, merge)
-    row += [ids["video_pad" if is_video else "image_pad"]] * (cells[0] * cells[1] * cells[2]) + [ids["vision_end"]]
+    cells = merged_grid(pictures.grid, merge)
+    row += [ids["video_pad" if pictures.modality == "video" else "image_pad"]] * (cells[0] * cells[1] * cells[2]) + [
+        ids["vision_end"]
+    ]
     segments: list[Segment] = [(vision_start, None), (0, cells), (1 + text_length, None)]
     text_start = len(row)
     row += [token_id(tokenizer, PAD)] * text_length
 
     reference_starts: list[int] = []
-    for reference in reference_grids:
+    for reference in pictures.reference_grids:
         cells = merged_grid(reference, merge)
         row.append(ids["vision_start"])
         reference_starts.append(len(row))
@@ -116,24 +112,21 @@ def build_prompt(
     tokenizer: Any,
     config: InstructXConfig,
     texts: list[list[int]],
-    grid: Grid,
-    reference_grids: tuple[Grid, ...],
-    *,
-    is_video: bool,
+    pictures: Pictures,
     query_count: int,
-    step: float,
+    *,
     text_length: int | None = None,
 ) -> Prompt:
-    """Assemble B sequences from instruction ids, the source's grid and the references' grids.
+    """Assemble B sequences from instruction ids and the grids of source and references.
 
-    step: positions per temporal grid cell (positions.temporal_step). text_length: pad instructions to this many tokens
-    (default: the longest of the batch), for static shapes. Raises InputError when an instruction is longer than that.
+    text_length: pad instructions to this many tokens (default: the longest of the batch), for static shapes. Raises
+    InputError when an instruction is longer than that.
     """
     longest = max(len(text) for text in texts)
     width = longest if text_length is None else text_length
     if longest > width:
         raise InputError(f"an instruction has {longest} tokens; text_length is {width}: raise it")
-    layout = _lay_out(tokenizer, config, width, grid, reference_grids, is_video=is_video, query_count=query_count)
+    layout = _lay_out(tokenizer, config, width, pictures, query_count)
     text = slice(layout.text_start, layout.text_start + width)
     lengths_B = torch.tensor([len(ids) for ids in texts])
     text_mask_BL = torch.arange(width) < lengths_B[:, None]
@@ -142,7 +135,7 @@ def build_prompt(
     attention_mask_BL = torch.ones_like(input_ids_BL, dtype=torch.bool)
     attention_mask_BL[:, text] = text_mask_BL
     # Everything after the text moves back by the number of pads, as if there were none.
-    position_ids_3BL = sequence_positions(layout.segments, step)[:, None].repeat(1, len(texts), 1)
+    position_ids_3BL = sequence_positions(layout.segments, pictures.temporal_step)[:, None].repeat(1, len(texts), 1)
     position_ids_3BL[:, :, text.stop :] -= (width - lengths_B)[None, :, None]
     return Prompt(
         input_ids_BL=input_ids_BL,

@@ -1,14 +1,5 @@
 """Files that artists have -> one internal naming, one loader, one report.
 
-open_source reads any file as stored; dequantised turns fp8, fp8_scaled and GGUF into plain tensors; dit, vae, encoder,
-kiwi and adapter know the layouts; lora adds LoRAs of the DiT; identify says what a file is.
+Three wings, imports go downwards only: containers/ (bytes -> tensors), layouts/ (names -> ours), telling/ (what a file
+is, in words). On top of them convert.py, which writes a file in another form; ../weights.py builds models with them.
 """
-
-from __future__ import annotations
-
-from .containers.opening import open_source, open_sources
-from .containers.quantised import dequantised
-from .containers.tensor_source import TensorSource
-from .telling.report import LoadReport
-
-__all__ = ["LoadReport", "TensorSource", "dequantised", "open_source", "open_sources"]

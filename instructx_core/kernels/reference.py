@@ -1,8 +1,8 @@
 """What the kernels compute, written down in plain torch: the oracle of their tests and the definition in the docs.
 
 Place in the data flow: nothing at run time; tests compare csrc/ with it in float64, documentation points at it.
-Follows Wan's self-attention (RMSNorm over all heads, then 3D RoPE on interleaved pairs) and kernels.md: a fixed signed
-Hadamard rotation, a shift of K that softmax cancels, int8 with one scale per token and head, V scaled by 2^-e.
+Follows Wan's self-attention (RMSNorm over all heads, then 3D RoPE on interleaved pairs) and docs/kernels.md: a fixed
+signed Hadamard rotation, a shift of K that softmax cancels, int8 with one scale per token and head, V scaled by 2^-e.
 Legend: B batch, S tokens, H heads, D head dim (a power of two), L keys of both segments.
 """
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .operands import NO_NORM_NO_ROPE, NormRope
 
-# 128 fixed signs, one bit a channel (1: negative): the first binary digits of pi's fraction. Also in prologue.cu.
+# 128 fixed signs, one bit a channel (1: negative): the first binary digits of pi's fraction. Also in csrc/prologue.cu.
 SIGN_WORDS = (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344)
 SHIFT_LIMIT = 2.0**60  # the K shift and the largest scale are capped here, so that no product can overflow float32
 SCALE_LIMIT = 2.0**50

@@ -1,8 +1,8 @@
 """The model card of a trained tiny model: its runs and its benchmark as README.md and a plot beside the weights.
 
 Everything in it is read from the runs' own files and from the JSON of `instructx eval shapes`; nothing is typed in but
-the hardware. A run that started from the shipped model adds its row to those of that model, which lie in history.json.
-`instructx train card --output runs --evaluation OUT.json --hardware "..." --to FOLDER`.
+the hardware. Which runs led to the model follows from what each required. A run that started from the shipped model
+adds its row to those of that model, which lie in history.json.
 """
 
 from __future__ import annotations
@@ -17,45 +17,12 @@ from ..config import preset
 from ..errors import InputError
 from ..weights import SHIPPED as SHIPPED_FOLDER
 from .plots import plot_metrics
-from .recipes import SHIPPED
-from .start import started_from
-from .tiny_recipes import RECIPES
+from .recipes.base import SHIPPED
+from .recipes.edit import EditRecipe
+from .start import run_recipe, started_from
 
 logger = logging.getLogger("instructx")
 
-SHOWN = (  # in curves.png
-    "tiny_stage2",
-    "tiny_stage2_flat",
-    "tiny_words",
-    "tiny_stage2_mixed",
-    "tiny_focus",
-    "tiny_wide",
-    "tiny_tone",
-    "tiny_weak",
-    "tiny_stage3",
-    "tiny_reference",
-)
-
-WHAT = {
-    "tiny_vae_image": "the VAE on images",
-    "tiny_vae": "the VAE on images and clips",
-    "tiny_mllm": "the MLLM describes and locates",
-    "tiny_dit": "the DiT draws scenes from captions",
-    "tiny_stage1": "queries, LoRA and connector; the DiT is frozen and sees no source",
-    "tiny_stage2": "the whole DiT as well, source and reference latents, images and clips",
-    "tiny_stage2_flat": "the same, noise levels weighted alike, learning rate to zero",
-    "tiny_words": "the same on images; add, swap and colour at high noise",
-    "tiny_stage2_mixed": "all kinds of edits again, high noise more often, learning rate to zero",
-    "tiny_focus": "images: six kinds of edits that hang on a word, and references",
-    "tiny_wide": "all kinds of edits, images and clips, twice the samples",
-    "tiny_tone": "images: tone alone",
-    "tiny_weak": "all kinds of edits; swap, hybrid and tone twice as often",
-    "tiny_mllm_words": "the MLLM's language model reads instructions as well",
-    "tiny_stage3": "as tiny_weak with that MLLM, learning rate to zero",
-    "tiny_reference": "all kinds of edits; references in more than half of the steps",
-    "tiny_decoder": "the VAE's decoder, on what edits make: lines, patterns, reference pictures",
-    "tiny_finish": "all kinds of edits, new samples; line drawings most often",
-}
 HISTORY = "history.json"
 
 
@@ -65,10 +32,10 @@ def run_facts(output: Path, name: str) -> dict[str, Any]:
     if not metrics.is_file():
         raise InputError(f"no {metrics}; run `instructx train {name}` first")
     rows = [json.loads(line) for line in metrics.read_text().splitlines()]
-    recipe = json.loads((output / name / "recipe.json").read_text())
+    recipe = run_recipe(output, name)
     return {
         "recipe": name,
-        "what": WHAT[name],
+        "what": recipe.get("description", ""),  # of a run of an earlier version: none
         "steps": max(row["step"] for row in rows),
         "batch": [recipe["image_batch"], recipe["video_batch"]],
         "learning_rate": recipe["learning_rate"],
@@ -76,6 +43,15 @@ def run_facts(output: Path, name: str) -> dict[str, Any]:
         "seed": recipe["seed"],
         "minutes": round(sum(row.get("seconds", 0.0) for row in rows) / 60),
     }
+
+
+def runs_before(output: Path, last: str) -> list[str]:
+    """The runs that led to `last`, in the order in which one needed the other, with `last` at the end."""
+    found: list[str] = []
+    for name in started_from(output, last):
+        if name != SHIPPED:
+            found += [each for each in runs_before(output, name) if each not in found]
+    return [*found, last]
 
 
 def history(output: Path, last: str) -> dict[str, Any]:
@@ -86,9 +62,15 @@ def history(output: Path, last: str) -> dict[str, Any]:
             "runs": [*earlier["runs"], run_facts(output, last)],
             "plots": [*earlier["plots"], f"curves-{last}.png"],
         }
-    names = [name for name in RECIPES if name in WHAT]
-    names = names[: names.index(last) + 1]
-    return {"runs": [run_facts(output, name) for name in names], "plots": ["curves.png"]}
+    return {"runs": [run_facts(output, name) for name in runs_before(output, last)], "plots": ["curves.png"]}
+
+
+def plotted_runs(output: Path, last: str) -> list[str]:
+    """The runs of the newest plot: all stages of edits that led to `last`, or `last` alone."""
+    if SHIPPED in started_from(output, last):
+        return [last]
+    stages = [name for name in runs_before(output, last) if run_recipe(output, name)["job"] == EditRecipe.job]
+    return stages or [last]
 
 
 def run_row(run: dict[str, Any]) -> str:
@@ -157,7 +139,7 @@ Batches are images, clips; minutes are those of training steps, without renderin
 
 Source and reference latents have embedders of their own; docs/training.md compares that with adding the source to the
 noisy latent before the shared embedding. It also says where runs of the shipped model were resumed with another number
-of steps, so that their learning rate is not one straight line.
+of steps, so that their learning rate is not one straight line, and which of its recipes are no longer kept.
 """
 
 
@@ -168,13 +150,10 @@ def write_card(output: Path, evaluation: Path, hardware: str, target: Path, last
     """
     if not evaluation.is_file():
         raise InputError(f"no {evaluation}; write it with `instructx eval shapes --json {evaluation}`")
-    if last not in WHAT:
-        raise InputError(f"{last} makes no model to ship; --last takes one of {', '.join(WHAT)}")
     past = history(output, last)
     text = card(past, json.loads(evaluation.read_text()), hardware)
     *earlier, newest = past["plots"]
-    shown = SHOWN if not earlier else (last,)
-    plot_metrics([output / name / "metrics.jsonl" for name in shown], target / newest)
+    plot_metrics([output / name / "metrics.jsonl" for name in plotted_runs(output, last)], target / newest)
     for plot in earlier:
         if target.resolve() != SHIPPED_FOLDER.resolve():
             shutil.copyfile(SHIPPED_FOLDER / plot, target / plot)

@@ -118,7 +118,7 @@ def restore_optimizer(
     for key, value in tensors.items():
         name, _, field = key.rpartition("|")
         by_name.setdefault(name, {})[field] = value
-    own = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    stepped = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     for parameter, name in names.items():
-        if name in by_name and id(parameter) in own:
+        if name in by_name and id(parameter) in stepped:
             optimizer.state[parameter] = {k: v.clone() for k, v in by_name[name].items()}

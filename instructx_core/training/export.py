@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from pathlib import Path
 
@@ -12,9 +11,13 @@ from ..config import preset
 from ..pipeline import InstructXPipeline
 from ..sampling.schedule import build_scheduler
 from ..weights import save_checkpoint
-from .recipes import Recipe
+from .jobs.edit import edit_config
+from .parts import load_parts
+from .recipes.base import Recipe
+from .recipes.edit import EditRecipe
+from .run import recipe_source
 from .start import started_from
-from .world_text import world_tokenizer
+from .tokenizer import run_tokenizer
 
 logger = logging.getLogger("instructx")
 
@@ -23,16 +26,16 @@ def trained_pipeline(output: Path, last: Recipe) -> InstructXPipeline:
     """The pipeline with the final weights of the run `last` and of everything that it started from."""
     from transformers import PreTrainedTokenizerFast
 
-    from .job_edit import edit_config, load_parts
-
-    recipe = dataclasses.replace(last, requires=(*started_from(output, last.name), last.name))
-    config = edit_config(recipe, preset(recipe.preset))
-    parts = load_parts(recipe, config, output)
+    config = preset(last.preset)
+    if isinstance(last, EditRecipe):
+        config = edit_config(last, config)
+    parts = load_parts((*started_from(output, last.name), last.name), config, output, last.seed)
+    tokenizer = run_tokenizer(output, config, recipe_source(last))
     return InstructXPipeline(
         vae=parts.vae,
         transformer=parts.denoiser,
         encoder=parts.encoder,
-        tokenizer=PreTrainedTokenizerFast(tokenizer_object=world_tokenizer(output, config)),
+        tokenizer=PreTrainedTokenizerFast(tokenizer_object=tokenizer),
         scheduler=build_scheduler(config),
         instructx=config,
     )

@@ -9,13 +9,10 @@ Legend: B batch, C channels, T latent frames, H W latent cells. sigma in [0,1], 
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
-Density = Literal["uniform", "logit_normal"]
-Weighting = Literal["none", "bell"]
+from .recipes.flow import Density, Weighting
 
 
 def shift_sigma(sigma: Tensor, shift: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""Grids of frames as PNG: what the model makes while it trains. uint8 frames of equal size."""
+"""Grids of frames as PNG: what the model makes while it trains. Frames are uint8."""
 
 from __future__ import annotations
 
@@ -6,16 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
 GAP = 4  # pixels between cells
-
-
-def to_pixels(frames_FHWC: np.ndarray) -> Tensor:
-    """uint8 (F,H,W,3) -> [-1,1] (3,F,H,W)."""
-    return torch.from_numpy(frames_FHWC).permute(3, 0, 1, 2).float() / 127.5 - 1
 
 
 def to_uint8(pixels: Tensor) -> np.ndarray:
@@ -24,13 +18,16 @@ def to_uint8(pixels: Tensor) -> np.ndarray:
 
 
 def save_grid(path: Path, rows: Sequence[Sequence[np.ndarray]], scale: int = 2) -> None:
-    """`rows` of (H, W, 3) uint8 cells; every cell enlarged `scale` times without smoothing."""
-    height, width = rows[0][0].shape[:2]
-    columns = max(len(row) for row in rows)
-    canvas = np.full((len(rows) * (height + GAP), columns * (width + GAP), 3), 255, np.uint8)
-    for r, row in enumerate(rows):
-        for c, cell in enumerate(row):
-            top, left = r * (height + GAP), c * (width + GAP)
-            canvas[top : top + height, left : left + width] = cell
+    """`rows` of (H, W, 3) uint8 cells of one size a row; every cell enlarged `scale` times without smoothing."""
+    heights = [row[0].shape[0] + GAP for row in rows]
+    width = max(len(row) * (row[0].shape[1] + GAP) for row in rows)
+    canvas = np.full((sum(heights), width, 3), 255, np.uint8)
+    top = 0
+    for row, step in zip(rows, heights, strict=True):
+        for column, cell in enumerate(row):
+            height, side = cell.shape[:2]
+            left = column * (side + GAP)
+            canvas[top : top + height, left : left + side] = cell
+        top += step
     image = Image.fromarray(canvas)
     image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST).save(path)

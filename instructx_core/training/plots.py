@@ -17,7 +17,7 @@ Curves = dict[str, list[tuple[int, float]]]
 def read_metrics(sources: Sequence[Path]) -> tuple[Curves, Curves, Curves]:
     """(training loss by bucket, validation losses, success in percent) as (step, value) points, run after run.
 
-    A validation value `failed X` or `X failed` is a share of failed edits (job_edit.py); success is its complement.
+    A validation value `failed X` or `X failed` is a share of failed edits (jobs/edit.py); success is its complement.
     """
     training, losses, success = defaultdict(list), defaultdict(list), defaultdict(list)
     before = 0

@@ -1,19 +1,20 @@
 """What a run starts from: the final weights of the recipes before it, or the shipped model.
 
-Between run.py, which leaves `final.safetensors` behind, and the jobs, which copy it into the parts they train.
+Between run.py, which leaves `final.safetensors` behind, and the jobs, which copy it into the modules they train.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ..errors import InputError
-from .recipes import SHIPPED
+from .recipes.base import SHIPPED
 
 
 def final_weights(output: Path, recipe_name: str) -> dict[str, Tensor]:
@@ -33,12 +34,17 @@ def final_weights(output: Path, recipe_name: str) -> dict[str, Tensor]:
         raise InputError(f"{path} cannot be read ({error}); train {recipe_name} again") from error
 
 
-def started_from(output: Path, recipe_name: str) -> tuple[str, ...]:
-    """What a run required: its recipe's, or SHIPPED. Raises InputError when there is no such run."""
+def run_recipe(output: Path, recipe_name: str) -> dict[str, Any]:
+    """The recipe that a run was started with, as JSON. Raises InputError when there is no such run."""
     path = output / recipe_name / "recipe.json"
     if not path.is_file():
         raise InputError(f"{path} is missing; run `instructx train {recipe_name} --output {output}` first")
-    return tuple(json.loads(path.read_text())["requires"])
+    return json.loads(path.read_text())
+
+
+def started_from(output: Path, recipe_name: str) -> tuple[str, ...]:
+    """What a run required: its recipe's, or SHIPPED. Raises InputError when there is no such run."""
+    return tuple(run_recipe(output, recipe_name)["requires"])
 
 
 def shipped_weights() -> dict[str, Tensor]:
@@ -52,12 +58,12 @@ def shipped_weights() -> dict[str, Tensor]:
 
 def load_into(root: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Copies by name. Raises InputError for names or shapes that `root` doesn't have."""
-    own = dict(root.named_parameters())
-    unknown = sorted(set(tensors) - set(own))
+    parameters = dict(root.named_parameters())
+    unknown = sorted(set(tensors) - set(parameters))
     if unknown:
         raise InputError(f"{len(unknown)} tensors fit nothing in the model, e.g. {unknown[0]}; other preset?")
     with torch.no_grad():
         for name, value in tensors.items():
-            if own[name].shape != value.shape:
-                raise InputError(f"{name}: file has {tuple(value.shape)}, model {tuple(own[name].shape)}")
-            own[name].copy_(value)
+            if parameters[name].shape != value.shape:
+                raise InputError(f"{name}: file has {tuple(value.shape)}, model {tuple(parameters[name].shape)}")
+            parameters[name].copy_(value)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,30 +19,16 @@ import torch
 from torch import Tensor, nn
 
 from . import host
+from .adapter import Adapter, adapter_of_file
 
 if TYPE_CHECKING:
-    from ...instructx_core.config import DenoiserConfig, InstructXConfig
+    from ...instructx_core.config import InstructXConfig
     from ...instructx_core.encoder.inputs import EncoderInputs
-    from ...instructx_core.formats.layouts.adapter import Adapter as FileAdapter
+    from ...instructx_core.formats.layouts.adapter import Adapter as StoredAdapter
 
 logger = logging.getLogger("instructx")
 
 LEAST_TRANSFORMERS = (4, 57)
-EMBEDDER_NAMES = ("source_embedder", "reference_embedder")
-
-
-@dataclass(frozen=True)
-class Adapter:
-    """What the DiT side needs of a checkpoint: travels inside the CONDITIONING under the key "instructx".
-
-    source_embedder, reference_embedder: {"weight", "bias"} on the CPU, or None where the DiT's own patch embedding
-    serves (config "tied"). Two adapters are equal when they come from one load.
-    """
-
-    name: str
-    denoiser: DenoiserConfig
-    source_embedder: Mapping[str, Tensor] | None = field(default=None, compare=False, repr=False)
-    reference_embedder: Mapping[str, Tensor] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(eq=False)
@@ -98,40 +84,25 @@ def check_transformers() -> None:
 
 
 def load(
-    files: Sequence[Path], loaded: FileAdapter, tokenizer_file: Path, dtype: torch.dtype, devices: tuple[Any, Any]
+    files: Sequence[Path], stored: StoredAdapter, tokenizer_file: Path, dtype: torch.dtype, devices: tuple[Any, Any]
 ) -> LoadedEncoder:
     """Read the encoder of an adapter. devices: (load, offload). Raises InputError when they do not fit."""
     from ...instructx_core.encoder.forward import PlainEncoder
     from ...instructx_core.encoder.tokenizer import load_tokenizer
-    from ...instructx_core.formats.containers.tensorfile import empty_parameters
     from ...instructx_core.formats.layouts.encoder import read_encoder
+    from ...instructx_core.formats.layouts.modules import empty_parameters
+    from ...instructx_core.formats.layouts.weight_file import open_weights
 
     check_transformers()
-    config, tensors = loaded.config, loaded.tensors
-    loaded.report.log()
+    adapter = adapter_of_file(stored)
+    stored.report.log()
     with empty_parameters():
-        encoder = PlainEncoder(config)
-    read_encoder(encoder, files, config, tensors, dtype, devices[1]).log()
+        encoder = PlainEncoder(stored.config)
+    with open_weights(files) as file:
+        read_encoder(encoder, file, stored.config, stored.tensors, dtype, devices[1]).log()
     module = EncoderModule(castable(encoder.eval().requires_grad_(False)))
-    adapter = Adapter(
-        name=config.name,
-        denoiser=config.denoiser,
-        **{name: _embedder(tensors, name, getattr(config.denoiser, name)) for name in EMBEDDER_NAMES},
-    )
     tokenizer = load_tokenizer(tokenizer_file)
-    return LoadedEncoder(host.new_patcher(module, *devices), config, tokenizer, adapter, dtype)
-
-
-def _embedder(tensors: Mapping[str, Tensor], name: str, mode: str) -> dict[str, Tensor] | None:
-    """An own embedder of the adapter file. Raises InputError when the config promises one that is not there."""
-    from ...instructx_core.errors import InputError
-
-    if mode != "own":
-        return None
-    missing = [f"{name}.{part}" for part in ("weight", "bias") if f"{name}.{part}" not in tensors]
-    if missing:
-        raise InputError(f"the adapter lacks {', '.join(missing)}, which its config asks for; use the whole file")
-    return {part: tensors[f"{name}.{part}"] for part in ("weight", "bias")}
+    return LoadedEncoder(host.new_patcher(module, *devices), stored.config, tokenizer, adapter, dtype)
 
 
 def activation_bytes(inputs: EncoderInputs, config: InstructXConfig, dtype: torch.dtype) -> int:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from .model_patch import SOURCE_NODE, is_patched
+from .keys import SOURCE_NODE
+from .model_patch import is_patched
 
 
 @functools.cache

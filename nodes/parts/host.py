@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 SHIPPED = Path(__file__).resolve().parents[2] / "instructx_core" / "assets" / "tiny"
-MODEL_FOLDERS = ("diffusion_models", "vae", "text_encoders", "model_patches")
 
 
 def register_shipped_models() -> None:
     """Adds the shipped tiny model to the host's model folders, after the artist's own."""
     import folder_paths
+
+    from ...instructx_core.formats.layouts.folders import MODEL_FOLDERS
 
     for folder in MODEL_FOLDERS:
         if (SHIPPED / folder).is_dir():

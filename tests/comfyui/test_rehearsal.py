@@ -21,8 +21,10 @@ import torch
 from safetensors.torch import load_file
 
 from instructx_core.config import kiwi_5b
-from instructx_core.formats import dequantised, open_source
+from instructx_core.formats.containers.opening import open_source
+from instructx_core.formats.containers.quantised import dequantised
 from instructx_core.formats.convert import convert
+from instructx_core.formats.forms.request import Options
 
 NAME = "instructx_kiwi_small.safetensors"
 OWN = "from the checkpoint"
@@ -203,7 +205,7 @@ def test_lora_through_the_native_loader(rehearsal: Any, kinds: Any) -> None:
     for spelling in ("comfyui", "musubi"):
         file = kinds.put(folder / f"{spelling}.safetensors", kinds.spelled(lora, spelling))
         if not merged.exists():
-            convert(rehearsal.small.files.denoiser, merged, "merged", file, strength=0.5)
+            convert(rehearsal.small.files.denoiser, merged, "merged", Options(lora=file, strength=0.5))
         got, want = rehearsal.run(native(lora=file.name)), rehearsal.run(native(merged.name))
         assert apart(got, want) < 0.1 and apart(want, rehearsal.want) > 1, spelling
 
@@ -255,7 +257,7 @@ def test_kiwi_14b_layout(rehearsal: Any) -> None:
     small, models = rehearsal.small, rehearsal.models
     file = small.training_file(models / "checkpoints" / "kiwi_14b.safetensors", dit="lora")
     assert "kiwi_14b.safetensors holds no DiT" in rehearsal.host.fails(checkpoint(file.name))
-    convert(small.files.denoiser, models / "diffusion_models" / "kiwi_14b.safetensors", "merged", lora=file)
+    convert(small.files.denoiser, models / "diffusion_models" / "kiwi_14b.safetensors", "merged", Options(lora=file))
     assert apart(rehearsal.run(native(file.name)), rehearsal.want) > 1
 
 

@@ -16,11 +16,12 @@ import torch
 from kiwi_case import CASES, TEXTS, byte_tokenizer, case, golden, run_lengths, samples, small_config, small_encoder
 
 from instructx_core.config import with_parity
-from instructx_core.encoder.model import EncoderInputs, InstructXEncoder, prepare_inputs
+from instructx_core.encoder.inputs import EncoderInputs, prepare_inputs
+from instructx_core.encoder.model import InstructXEncoder
 
 GOLDEN = golden("encoder")
 pytestmark = pytest.mark.compat
-COMPAT_FILES = ("instruction_kiwi", "instruction", "instruction_text", "positions")
+COMPAT_FILES = ("kiwi", "model", "text", "positions")
 
 
 def our_inputs(name: str, parity: bool = False) -> EncoderInputs:

@@ -14,13 +14,9 @@ from torch import Tensor
 
 from instructx_core.config import InstructXConfig, LoraConfig, paper_14b, tiny
 from instructx_core.connector import Connector
-from instructx_core.encoder.model import (
-    EncoderInputs,
-    InstructXEncoder,
-    build_encoder,
-    drop_instruction,
-    prepare_inputs,
-)
+from instructx_core.encoder.inputs import EncoderInputs, drop_instruction, inputs_of_pictures, prepare_inputs
+from instructx_core.encoder.model import InstructXEncoder, build_encoder
+from instructx_core.encoder.pictures import patched_pictures, pictures_of_grids
 from instructx_core.encoder.tokenizer import token_id, train_tokenizer
 from instructx_core.encoder.vision import patchify, prepare_pictures, vision_forward
 from instructx_core.errors import InputError
@@ -90,7 +86,9 @@ def test_batch_equals_single_samples(
     config = encoder.instructx
     clips, pictures = batch_of(frames, references)
     inputs = prepare_inputs(tokenizer, config, TEXTS, clips, pictures, 8.0)
-    longer = prepare_inputs(tokenizer, config, TEXTS, clips, pictures, 8.0, text_length=200)
+    longer = inputs_of_pictures(
+        tokenizer, config, TEXTS, patched_pictures(config, clips, pictures, 8.0), text_length=200
+    )
     assert inputs.padded and not inputs.attention_mask_BL.all()
     with torch.no_grad():
         context_BLD = encoder(inputs)
@@ -115,12 +113,13 @@ def test_precomputed_vision(encoder: InstructXEncoder, tokenizer: Tokenizer, ref
     clips, pictures = batch_of(6, references)
     inputs = prepare_inputs(tokenizer, config, TEXTS, clips, pictures, 8.0)
     grid = mllm_grid(6, 64, 80, config, "video")
-    reference_grid = mllm_grid(1, 56, 56, config, "reference") if references else None
-    bare = prepare_inputs(tokenizer, config, TEXTS, fps=8.0, num_frames=6, grid=grid, reference_grid=reference_grid)
+    reference_grids = (mllm_grid(1, 56, 56, config, "reference"),) * references
+    pictures = pictures_of_grids(config, 6, grid, reference_grids, 8.0)
+    bare = inputs_of_pictures(tokenizer, config, TEXTS, pictures)
     assert bare.grid == inputs.grid and bare.reference_grid == inputs.reference_grid and bare.patches_BSP is None
     with torch.no_grad():
         vision = encoder.encode_vision(inputs.patches_BSP, grid)
-        other = encoder.encode_vision(inputs.reference_patches_BSP, reference_grid) if reference_grid else None
+        other = encoder.encode_vision(inputs.reference_patches_BSP, *reference_grids) if references else None
         assert torch.equal(encoder(bare, vision, other), encoder(inputs))
     with pytest.raises(InputError, match="no patches"):
         encoder(bare)
@@ -130,7 +129,7 @@ def test_precomputed_vision(encoder: InstructXEncoder, tokenizer: Tokenizer, ref
 
 
 def test_exact_and_tail_slices(tokenizer: Tokenizer) -> None:
-    """tail: the last Q tokens, which are queries[2:], <|im_end|> and the newline (weights.md 1.2)."""
+    """tail: the last Q tokens, which are queries[2:], <|im_end|> and the newline."""
     config = make_config()
     encoder = build(config)
     inputs = prepare_inputs(tokenizer, config, TEXTS[:1], [noise(1, 56, 56)])
@@ -319,21 +318,27 @@ def test_to_moves_and_casts_only_patches(tokenizer: Tokenizer) -> None:
         ({"instructions": "make it blue"}, "non-empty list"),
         ({"instructions": ["a", "b"]}, "1 clips"),
         ({"instructions": [" "]}, "empty"),
-        ({"frames": None}, "no frames given"),
         ({"frames": [torch.zeros(1, 56, 56, 3)]}, "torch.float32"),
         ({"frames": [torch.zeros(1, 3, 56, 56, dtype=torch.uint8)]}, "give uint8 of shape"),
         ({"references": []}, "0 reference lists"),
         ({"references": [[]]}, "at least 1"),
         ({"references": [[torch.zeros(2, 56, 56, 4, dtype=torch.uint8)]]}, "reference is torch.uint8"),
         ({"frames": [noise(2, 56, 56)], "fps": 0.0}, "fps is 0"),
-        ({"text_length": 2}, "text_length is 2: raise it"),
-        ({"frames": None, "num_frames": 2, "grid": (1, 3, 4)}, "multiples of 2 patches"),
     ],
 )
 def test_errors(tokenizer: Tokenizer, change: dict[str, Any], message: str) -> None:
     arguments: dict[str, Any] = {"instructions": ["make it blue"], "frames": [noise(1, 56, 56)], **change}
     with pytest.raises(InputError, match=message):
         prepare_inputs(tokenizer, make_config(), **arguments)
+
+
+def test_errors_of_prepared_pictures(tokenizer: Tokenizer) -> None:
+    config = make_config()
+    with pytest.raises(InputError, match="text_length is 2: raise it"):
+        pictures = patched_pictures(config, [noise(1, 56, 56)])
+        inputs_of_pictures(tokenizer, config, ["make it blue"], pictures, text_length=2)
+    with pytest.raises(InputError, match="multiples of 2 patches"):
+        inputs_of_pictures(tokenizer, config, ["make it blue"], pictures_of_grids(config, 2, (1, 3, 4)))
 
 
 def test_unequal_samples_are_refused(tokenizer: Tokenizer) -> None:

@@ -1,4 +1,4 @@
-"""M-RoPE positions: the numbers of weights.md 1.3, the rule of seconds, and transformers' own where it is right."""
+"""M-RoPE positions: the numbers of Kiwi-Edit, the rule of seconds, and transformers' own where it is right."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_kiwi_steps_by_two_whatever_the_fps() -> None:
 @pytest.mark.parametrize(
     ("frames", "grid", "count", "first", "last"),
     [
-        (21, (8, 12, 24), 512, 64, 575),  # weights.md 1.3: 1280x704, 21 frames
+        (21, (8, 12, 24), 512, 64, 575),  # Kiwi-Edit: 1280x704, 21 frames
         (1, (1, 18, 18), 256, 63, 318),
     ],
 )

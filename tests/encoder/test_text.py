@@ -9,7 +9,8 @@ import pytest
 from tokenizers import Tokenizer
 
 from instructx_core.config import kiwi_5b, tiny
-from instructx_core.encoder.model import prepare_inputs
+from instructx_core.encoder.inputs import inputs_of_pictures
+from instructx_core.encoder.pictures import pictures_of_grids
 from instructx_core.encoder.prompt import MAX_INSTRUCTION_TOKENS, encode_instruction
 from instructx_core.encoder.tokenizer import (
     SPECIAL_TOKENS,
@@ -124,9 +125,8 @@ def test_train_save_load(plain: Tokenizer, tmp_path: Path) -> None:
 def test_ids_equal_the_template_as_one_string(tokenizer: Any, config: Any, references: int) -> None:
     """Instruction and suffix are encoded together, as the public model does: an odd ending must not differ."""
     text = "make the circle blue "
-    inputs = prepare_inputs(
-        tokenizer, config, [text], num_frames=3, grid=(2, 2, 4), reference_grid=((1, 4, 2),) * references or None
-    )
+    pictures = pictures_of_grids(config, 3, (2, 2, 4), ((1, 4, 2),) * references)
+    inputs = inputs_of_pictures(tokenizer, config, [text], pictures)
     rule = config.instruction
     count = rule.query_count("video", references > 0)
     assert inputs.query_count == count

@@ -25,7 +25,8 @@ from small import write_gguf
 
 from instructx_core.config import DenoiserConfig, InstructXConfig, tiny
 from instructx_core.errors import InputError
-from instructx_core.formats import dequantised, open_source
+from instructx_core.formats.containers.opening import open_source
+from instructx_core.formats.containers.quantised import dequantised
 from instructx_core.formats.telling.identify import identify
 
 DIT = {"dim": 128, "ffn_dim": 64, "num_layers": 1, "num_heads": 1, "text_dim": 32}
@@ -93,8 +94,8 @@ def use(path: Path) -> None:
     """What inspect and the loaders do with a path."""
     from instructx_core.denoiser import build_denoiser
     from instructx_core.encoder.forward import PlainEncoder
-    from instructx_core.formats.containers.tensorfile import empty_parameters
     from instructx_core.formats.layouts.adapter import load_adapter
+    from instructx_core.formats.layouts.modules import empty_parameters
     from instructx_core.weights import load_denoiser
 
     identity = identify(path)

@@ -1,6 +1,6 @@
 """A tiny random model of Kiwi-Edit's kind, and its files in every layout that the authors publish.
 
-Names and shapes as in research/weights.md 1.10 and 1.11; the weights are one pipeline of ours, so what is loaded again
+Names and shapes are those of the public files; the weights are one pipeline of ours, so what is loaded again
 must edit as it does.
 """
 
@@ -18,8 +18,8 @@ from small import save
 from torch import Tensor
 
 from instructx_core.config import InstructXConfig, LoraConfig, SamplingConfig, kiwi_5b, tiny
-from instructx_core.formats.layouts.encoder_weights import mllm_to_original
 from instructx_core.formats.layouts.keymaps import dit_to_original, vae_to_original
+from instructx_core.formats.layouts.qwen_names import mllm_to_original
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 from tiny import pipeline, tokenizer

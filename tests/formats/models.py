@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from instructx_core.config import InstructXConfig, LoraConfig, MllmConfig, VisionConfig, kiwi_5b
-from instructx_core.formats.containers.tensorfile import METADATA_KEY
 from instructx_core.formats.layouts.keymaps import dit_to_diffusers, vae_to_diffusers
+from instructx_core.formats.layouts.weight_file import METADATA_KEY
 
 SHARD = "{}-{:05d}-of-00002.safetensors"
 WEIGHTS = "diffusion_pytorch_model.safetensors"

@@ -16,8 +16,10 @@ from torch import Tensor
 from instructx_core.cli import main
 from instructx_core.config import kiwi_5b, paper_14b
 from instructx_core.errors import InputError
-from instructx_core.formats import dequantised, open_source
+from instructx_core.formats.containers.opening import open_source
+from instructx_core.formats.containers.quantised import dequantised
 from instructx_core.formats.convert import convert
+from instructx_core.formats.forms.request import Options
 from instructx_core.formats.layouts.keymaps import dit_to_diffusers, dit_to_original, vae_to_diffusers, vae_to_original
 from instructx_core.formats.telling.identify import identify
 
@@ -171,7 +173,10 @@ def test_dit_lora_is_merged(narrow_dit, tmp_path: Path, layers: str) -> None:
         lora[f"diffusion_model.{name}.alpha"] = torch.tensor(2.0)
     save_file({**lora, "nowhere.lora_down.weight": torch.ones(1, 1)}, str(tmp_path / "lora.safetensors"))
     done = convert(
-        source, tmp_path / "merged.safetensors", "merged", tmp_path / "lora.safetensors", strength=0.5, layers=layers
+        source,
+        tmp_path / "merged.safetensors",
+        "merged",
+        Options(lora=tmp_path / "lora.safetensors", strength=0.5, layers=layers),
     )
     count = 3 if layers == "all" else 2
     assert done.notes[0] == f"lora.safetensors: {count} weights changed" and "1 tensors match no layer" in done.notes[1]
@@ -190,13 +195,13 @@ def test_a_lora_of_another_model_changes_nothing(narrow_dit, tmp_path: Path) -> 
     lora = {f"{stem}.lora_A.weight": torch.ones(1, 7), f"{stem}.lora_B.weight": torch.ones(7, 1)}
     save_file(lora, str(tmp_path / "l.safetensors"))
     with pytest.raises(InputError, match="does not fit the layer"):
-        convert(narrow_dit("5B"), tmp_path / "out.safetensors", "merged", tmp_path / "l.safetensors")
+        convert(narrow_dit("5B"), tmp_path / "out.safetensors", "merged", Options(lora=tmp_path / "l.safetensors"))
     assert not (tmp_path / "out.safetensors").exists()
 
 
 def test_lora_of_an_adapter_is_merged_into_qwen(random_checkpoint: Path, tmp_path: Path) -> None:
     """Qwen with the LoRA in it and the adapter without give the same encoder as the two as they were."""
-    from instructx_core.formats.layouts.encoder_weights import adapter_config, read_adapter
+    from instructx_core.formats.layouts.adapter import load_adapter
     from instructx_core.weights import load_encoder
 
     qwen, adapter = (next((random_checkpoint / f).glob("*")) for f in ("text_encoders", "model_patches"))
@@ -208,18 +213,18 @@ def test_lora_of_an_adapter_is_merged_into_qwen(random_checkpoint: Path, tmp_pat
         tensors[f"{stem}.lora_B.weight"] = torch.randn(128, 32, generator=generator) * 0.1
     with_lora = tmp_path / "adapter.safetensors"
     save_file(tensors, str(with_lora), metadata=metadata)
-    merged = convert(qwen, tmp_path / "qwen.safetensors", "merged", with_lora)
-    bare = convert(with_lora, tmp_path / "bare.safetensors", "adapter", without_lora=True)
+    merged = convert(qwen, tmp_path / "qwen.safetensors", "merged", Options(lora=with_lora))
+    bare = convert(with_lora, tmp_path / "bare.safetensors", "adapter", Options(without_lora=True))
     assert merged.notes == ("adapter.safetensors: 2 weights changed",)
     assert bare.notes[-1] == "4 tensors of the LoRA left out"
-    config = adapter_config(with_lora)
+    config = load_adapter(with_lora).config
     one, two = (
-        load_encoder(encoder, config, read_adapter(file), torch.bfloat16).state_dict()
+        load_encoder(encoder, config, load_adapter(file).tensors, torch.bfloat16).state_dict()
         for encoder, file in ((qwen, with_lora), (merged.path, bare.path))
     )
     assert all(torch.equal(one[key], two[key]) for key in one)
     with pytest.raises(InputError, match="0 LoRA layers"):
-        convert(qwen, tmp_path / "again.safetensors", "merged", bare.path)
+        convert(qwen, tmp_path / "again.safetensors", "merged", Options(lora=bare.path))
 
 
 # --- refusals ------------------------------------------------------------------------------------------------------
@@ -258,7 +263,7 @@ def test_what_does_not_go_together(
         ((source, out, "upside-down"), "is unknown"),
         ((source, tmp_path / "out.bin", "original"), "must end in .safetensors"),
         ((source, tmp_path / "none" / "out.safetensors", "original"), "does not exist"),
-        ((source, out, "original", adapter), "--lora belongs to"),
+        ((source, out, "original", Options(lora=adapter)), "--lora belongs to"),
         ((adapter, out, "original"), "is adapter, --to original takes"),
         ((adapter, out, "fp8"), "is adapter, --to fp8 takes"),
     ):

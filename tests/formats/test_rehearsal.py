@@ -18,6 +18,7 @@ from small import PACKED, llama_cpp_pair, packed
 
 from instructx_core.cli import main
 from instructx_core.formats.convert import convert
+from instructx_core.formats.forms.request import Options
 from instructx_core.formats.telling.verify import verify
 
 
@@ -172,8 +173,8 @@ def test_kiwi_file_taken_apart(small: Any, edit: Any, want: np.ndarray, tmp_path
     for folder in ("diffusion_models", "vae", "text_encoders", "model_patches"):
         (models / folder).mkdir(parents=True)
     convert(file, models / "diffusion_models" / "kiwi.safetensors", "original")
-    beside = {"encoder": small.files.text_encoder, "vae": small.files.vae}  # neither is of a public size
-    convert(file, models / "model_patches" / "kiwi.safetensors", "adapter", **beside)
+    beside = Options(encoder=small.files.text_encoder, vae=small.files.vae)  # neither is of a public size
+    convert(file, models / "model_patches" / "kiwi.safetensors", "adapter", beside)
     shutil.copy(small.files.vae, models / "vae")
     shutil.copy(small.files.text_encoder, models / "text_encoders")
     shutil.copy(small.files.tokenizer, models)
@@ -213,7 +214,7 @@ def test_kiwi_14b_layout(small: Any, edit: Any, want: np.ndarray, tmp_path: Path
     file = small.training_file(tmp_path / "lora.safetensors", dit="lora")
     base = small.files.denoiser
     loaded = edit("--model", file, *parts(small, denoiser=base)).astype(float)
-    merged = convert(base, tmp_path / "merged.safetensors", "merged", lora=file)
+    merged = convert(base, tmp_path / "merged.safetensors", "merged", Options(lora=file))
     assert "20 weights changed" in merged.notes[0]  # 2 blocks of 8 attention and 2 FFN matrices
     again = edit("--model", small.files.adapter, *parts(small, denoiser=merged.path)).astype(float)
     effect, difference = (np.abs(loaded - other).mean() for other in (want, again))

@@ -209,7 +209,8 @@ def test_comfyui_gguf_reads_the_same_from_these_files(
     with safe_open(str(models / "text_encoders" / NAME), framework="pt") as handle:
         path = small.llama_cpp_pair(models / "text_encoders", {key: handle.get_tensor(key) for key in handle.keys()})
     theirs = gguf_pack("loader").gguf_clip_loader(str(path))
-    with pack("instructx_core.formats.layouts.encoder").open_encoder(path) as ours:
+    with pack("instructx_core.formats.layouts.weight_file").open_weights(path) as file:
+        ours = file.source
         parts = {key for key in theirs if ".attn_" in key}  # of q, k and v, which it leaves beside the whole
         assert set(ours.keys()) == set(theirs) - parts
         for key in ours.keys():

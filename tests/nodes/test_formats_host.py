@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from instructx_core.errors import InputError
-from instructx_core.formats.containers.tensorfile import empty_parameters
 from instructx_core.formats.layouts.dit import read_dit
-from instructx_core.formats.layouts.encoder_weights import EMBEDDERS
 from instructx_core.formats.layouts.keymaps import dit_to_original, vae_to_original
+from instructx_core.formats.layouts.modules import EMBEDDERS, empty_parameters
+from instructx_core.formats.layouts.weight_file import open_weights
 
 pytestmark = pytest.mark.comfyui
 
@@ -57,7 +57,8 @@ def library_weights(path: Path, case: Any) -> dict[str, Tensor]:
 
     with empty_parameters():
         model = build_denoiser(case.config)
-    read_dit(model, path, case.config, dtype=torch.float32)
+    with open_weights(path) as file:
+        read_dit(model, file, case.config, dtype=torch.float32)
     return {
         dit_to_original(name): value for name, value in model.state_dict().items() if not name.startswith(EMBEDDERS)
     }
@@ -110,7 +111,8 @@ def test_a_lora_changes_what_the_host_changes(comfy, case, files, tmp_path):
         model.patch_model()
         host = dict(model.model.diffusion_model.named_parameters())
         ours = copy.deepcopy(case.library)
-        report = apply_lora(ours, path, 0.6)
+        with open_weights(path) as file:
+            report = apply_lora(ours, file, 0.6)
         assert len(report.consumed) == len(tensors) and not report.ignored
         for name, value in ours.named_parameters():
             want = host[dit_to_original(name)]

@@ -163,9 +163,20 @@ def test_wrong_models(dit: ModuleType, patching: ModuleType, case: Any) -> None:
     other = SimpleNamespace(get_model_object=lambda name: torch.nn.Linear(1, 1))
     with pytest.raises(ValueError, match="is a Linear, not a Wan DiT"):
         patching.patch_model(other, case.adapter)
-    adapter = SimpleNamespace(**{**vars(case.adapter), "source_embedder": None})
-    with pytest.raises(ValueError, match="adapter has no source_embedder"):
-        patching.patch_model(case.load(), adapter)
+
+
+def test_adapter_without_its_embedder(pack: Callable[[str], ModuleType], case: Any) -> None:
+    adapters = pack("nodes.parts.adapter")
+    with pytest.raises(ValueError, match="adapter test has no source_embedder"):
+        adapters.Adapter("test", case.config.denoiser, None, case.adapter.reference_embedder)
+    tensors = {
+        f"{name}.{part}": value for name in adapters.EMBEDDERS for part, value in vars(case.adapter)[name].items()
+    }
+    stored = SimpleNamespace(config=case.config, tensors=tensors)
+    assert adapters.adapter_of_file(stored).source_embedder.keys() == {"weight", "bias"}
+    del tensors["reference_embedder.bias"]
+    with pytest.raises(ValueError, match="has no reference_embedder"):
+        adapters.adapter_of_file(stored)
 
 
 def test_our_conditioning_looks_for_the_patch(patching: ModuleType, guard: ModuleType, case: Any) -> None:

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from instructx_core.errors import InputError
-from instructx_core.formats import dequantised, open_source
+from instructx_core.formats.containers.opening import open_source
+from instructx_core.formats.containers.quantised import dequantised
 from instructx_core.formats.layouts.keymaps import dit_to_diffusers
 
 pytestmark = pytest.mark.comfyui

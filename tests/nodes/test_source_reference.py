@@ -68,13 +68,14 @@ def test_schema(node: ModuleType) -> None:
 def test_latents_are_the_librarys(node: ModuleType, model: Any, case: Any, vae: Any, shipped: Any) -> None:
     """Source, normalised for the DiT, and the references as the host will normalise them."""
     from instructx_core.config import InstructXConfig
-    from instructx_core.formats.containers.tensorfile import read_config
+    from instructx_core.formats.layouts.weight_file import open_weights
     from instructx_core.media.pixels import pad_reference, to_signed
     from instructx_core.vae import encode_latents
     from instructx_core.weights import load_vae
 
     (file,) = (shipped / "vae").glob("*.safetensors")
-    config = read_config(file)
+    with open_weights(file) as opened:
+        config = opened.config
     assert isinstance(config, InstructXConfig)
     library = load_vae(file, config, torch.float32)
     source, first, second = picture(5), picture(1, 30, 50), picture(2, 64, 64)

@@ -6,7 +6,8 @@ import dataclasses
 from typing import Any
 
 from instructx_core.config import InstructXConfig, MllmConfig, VaeConfig, VisionConfig, tiny
-from instructx_core.training.recipes import Recipe, stage1, stage2
+from instructx_core.training.recipes.edit import EditRecipe
+from instructx_core.training.recipes.paper import stage1, stage2
 
 
 def nano() -> InstructXConfig:
@@ -29,6 +30,11 @@ def nano() -> InstructXConfig:
     )
 
 
+def small_vae() -> InstructXConfig:
+    """With the narrowest VAE that training/vae_start.py takes."""
+    return dataclasses.replace(nano(), vae=VaeConfig(base_dim=8))
+
+
 POOLS: dict[str, int] = {
     "image_pool": 4,
     "image_reference_pool": 4,
@@ -37,6 +43,7 @@ POOLS: dict[str, int] = {
 }
 FAST: dict[str, Any] = {
     "preset": "tiny",
+    "data": "shapes",
     "precision": "fp32",
     "learning_rate": 1e-3,
     "warmup_steps": 2,
@@ -51,9 +58,9 @@ FAST: dict[str, Any] = {
 }
 
 
-def nano_stage1(**overrides: Any) -> Recipe:
-    return stage1(**FAST | {"num_steps": 4, "image_pool": 4} | overrides)
+def nano_stage1(**overrides: Any) -> EditRecipe:
+    return dataclasses.replace(stage1(), **FAST | {"num_steps": 4, "image_pool": 4} | overrides)
 
 
-def nano_stage2(**overrides: Any) -> Recipe:
-    return stage2(**FAST | POOLS | {"num_steps": 6, "ema_decay": 0.9} | overrides)
+def nano_stage2(**overrides: Any) -> EditRecipe:
+    return dataclasses.replace(stage2(), **FAST | POOLS | {"num_steps": 6, "ema_decay": 0.9} | overrides)

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from instructx_core.errors import InputError
-from instructx_core.training.card import HISTORY, WHAT, run_facts, run_row, write_card
-from instructx_core.training.tiny_recipes import RECIPES
+from instructx_core.training.card import HISTORY, plotted_runs, run_facts, run_row, runs_before, write_card
+from instructx_core.training.recipes.registry import RECIPES
 from instructx_core.weights import SHIPPED
+
+TINY = [name for name in RECIPES if name.startswith("tiny")]
 
 
 def rate(success: float) -> dict[str, Any]:
@@ -21,7 +23,7 @@ def rate(success: float) -> dict[str, Any]:
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
-    for number, name in enumerate(WHAT):
+    for number, name in enumerate(TINY):
         folder = tmp_path / "runs" / name
         folder.mkdir(parents=True)
         (folder / "recipe.json").write_text(json.dumps(RECIPES[name]().as_json()))
@@ -48,16 +50,23 @@ def evaluation(tmp_path: Path) -> Path:
 def test_card(runs: Path, evaluation: Path, tmp_path: Path) -> None:
     target = tmp_path / "model"
     target.mkdir()
-    write_card(runs, evaluation, "one abacus", target, "tiny_reference")
+    write_card(runs, evaluation, "one abacus", target, "tiny_stage3")
     text = (target / "README.md").read_text()
     assert "| add | 90.0 [45.0, 100.0] | 70.0 [35.0, 100.0] |" in text
     assert "| reference tasks, both together | 40.0 [20.0, 100.0] | |" in text
     assert "| zero-shot: style and segment | | - |" in text  # not in this evaluation
     assert "images 0.012, clips 0.046" in text and "one abacus" in text
     row = next(line for line in text.splitlines() if line.startswith("| `tiny_stage1`"))
-    assert row.endswith("| 5 | 32, 16 | 0.001 | 0 | 5 |")
+    assert row.endswith("| 6 | 32, 16 | 0.001 | 0 | 6 |")
     assert (target / "curves.png").stat().st_size > 10_000
     assert json.loads((target / HISTORY).read_text())["runs"][0]["recipe"] == "tiny_vae_image"
+
+
+def test_the_runs_that_led_to_a_model_follow_from_what_each_required(runs: Path) -> None:
+    assert runs_before(runs, "tiny_dit") == ["tiny_vae_image", "tiny_vae", "tiny_dit"]
+    assert runs_before(runs, "tiny_decoder") == TINY
+    assert plotted_runs(runs, "tiny_decoder") == ["tiny_stage1", "tiny_stage2", "tiny_stage3"]
+    assert plotted_runs(runs, "tiny_vae") == ["tiny_vae"]
 
 
 def test_a_run_that_started_from_the_shipped_model_adds_a_row(runs: Path, evaluation: Path, tmp_path: Path) -> None:
@@ -75,10 +84,8 @@ def test_a_run_that_started_from_the_shipped_model_adds_a_row(runs: Path, evalua
 
 def test_card_without_a_run_or_an_evaluation(runs: Path, evaluation: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="write it with"):
-        write_card(runs, tmp_path / "none.json", "x", tmp_path, "tiny_reference")
-    with pytest.raises(InputError, match="tiny_source makes no model"):
-        write_card(runs, evaluation, "x", tmp_path, "tiny_source")
+        write_card(runs, tmp_path / "none.json", "x", tmp_path, "tiny_stage3")
     (runs / "tiny_dit" / "metrics.jsonl").unlink()
     with pytest.raises(InputError, match="instructx train tiny_dit"):
-        write_card(runs, evaluation, "x", tmp_path, "tiny_reference")
+        write_card(runs, evaluation, "x", tmp_path, "tiny_stage3")
     assert not (tmp_path / "README.md").exists()

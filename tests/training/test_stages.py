@@ -11,15 +11,14 @@ import pytest
 import torch
 
 from instructx_core.config import paper_14b, tiny
+from instructx_core.data.world import ShapesWorld
 from instructx_core.denoiser import build_denoiser
 from instructx_core.encoder.model import build_encoder
 from instructx_core.errors import InputError
-from instructx_core.training.job_edit import EditJob, pool_rows
-from instructx_core.training.pools import edit_sample
-from instructx_core.training.recipes import SHIPPED, stage1, stage2, stage3
-from instructx_core.training.tiny_recipes import RECIPES
+from instructx_core.training.jobs.edit import EditJob
+from instructx_core.training.recipes.paper import stage1, stage2, stage3
 from instructx_core.training.trainable import groups, select
-from instructx_core.training.trainer import Bucket, Trainer
+from instructx_core.training.trainer import Trainer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from nano import nano, nano_stage1, nano_stage2
@@ -67,10 +66,10 @@ def test_stage2_of_the_tiny_model_trains_exactly_these() -> None:
 
 
 def test_own_embedders_are_trained_from_stage_2_on() -> None:
-    own = nano()
-    tied = dataclasses.replace(own.denoiser, source_embedder="tied", reference_embedder="tied")
-    literal = dataclasses.replace(own, denoiser=tied)
-    extra = set(select(stage2().train, *parts(own))) - set(select(stage2().train, *parts(literal)))
+    config = nano()
+    tied = dataclasses.replace(config.denoiser, source_embedder="tied", reference_embedder="tied")
+    literal = dataclasses.replace(config, denoiser=tied)
+    extra = set(select(stage2().train, *parts(config))) - set(select(stage2().train, *parts(literal)))
     assert extra == {
         f"denoiser.{part}_embedder.{kind}" for part in ("source", "reference") for kind in ("weight", "bias")
     }
@@ -89,15 +88,9 @@ def test_an_unknown_group_is_named() -> None:
         select(("nonsense",), *parts(nano()))
 
 
-def test_every_recipe_builds_and_requires_existing_ones() -> None:
-    for name, recipe in RECIPES.items():
-        assert recipe().name == name
-        assert set(recipe().requires) <= {*RECIPES, SHIPPED}
-
-
 @pytest.mark.parametrize("recipe", [nano_stage1(), nano_stage2(video_probability=0.5)], ids=["stage1", "stage2"])
 def test_a_step_changes_the_trained_tensors_and_no_other(recipe, tmp_path: Path) -> None:
-    job = EditJob(recipe, nano(), tmp_path)
+    job = EditJob(recipe, nano(), ShapesWorld(), tmp_path)
     with torch.no_grad():  # zero-initialised LoRA B gives LoRA A no gradient in the first step
         for name, parameter in job.trainable.items():
             if "lora_B" in name:
@@ -113,14 +106,3 @@ def test_a_step_changes_the_trained_tensors_and_no_other(recipe, tmp_path: Path)
 def root(job: EditJob) -> dict[str, torch.nn.Parameter]:
     modules = {"vae": job.vae, "encoder": job.encoder, "denoiser": job.denoiser}
     return {f"{part}.{name}": p for part, module in modules.items() for name, p in module.named_parameters()}
-
-
-def test_a_recipe_may_train_on_some_kinds_of_edits_only() -> None:
-    recipe = dataclasses.replace(nano_stage2(), tasks=("add", "color"), pool_start=5)
-    plain, reference = Bucket("image", False, 4, 4), Bucket("image", True, 4, 4)
-    rows = pool_rows(recipe, plain, 27)
-    assert {edit_sample("train", 5 + int(row), "image", False).task for row in rows} == {"add", "color"}
-    assert len(rows) == 6  # two of nine kinds
-    twice = pool_rows(dataclasses.replace(recipe, tasks=("add", "color", "add")), plain, 27)
-    assert len(twice) == 9 and set(twice) == set(rows), "a kind that is named twice is drawn twice as often"
-    assert len(pool_rows(recipe, reference, 27)) == len(pool_rows(nano_stage2(), plain, 27)) == 27

@@ -1,1 +1,1 @@
-"""Bytes on disk -> named tensors: safetensors, GGUF, shards, quantised numbers."""
+"""Bytes on disk -> named tensors: safetensors, GGUF, shards, quantised numbers. Knows no model."""

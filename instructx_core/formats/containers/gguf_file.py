@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import struct
 from pathlib import Path
 from types import ModuleType
@@ -19,9 +18,8 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
-from .tensor_source import TORCH_DTYPES, TensorSource, is_name, read_bytes
+from .tensor_source import TORCH_DTYPES, Entry, FileSource, is_name
 
-BLOCK_TYPE = re.compile(r"(I?Q|TQ)\d|MXFP4|NVFP4")  # types that only dequantise_blocks reads
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 _STRING, _ARRAY = 8, 9
 _HEADER_LIMIT = 64_000_000  # bytes
@@ -83,21 +81,23 @@ class _Header:
         return values if count <= _LISTED else None
 
 
-class GgufSource(TensorSource):
+class GgufSource(FileSource):
     """One GGUF file. `get` gives block-quantised tensors as flat bytes; `dequantised` unpacks them."""
 
-    def __init__(self, path: Path) -> None:
-        self._gguf = _package()
-        self._file: BinaryIO = path.open("rb")
-        try:
-            metadata, self._entries = self._read(path)
-        except BaseException:
-            self._file.close()
-            raise
-        super().__init__(path, {k: v if isinstance(v, str) else json.dumps(v) for k, v in metadata.items()})
+    container = "GGUF"
 
-    def _read(self, path: Path) -> tuple[dict, dict[str, tuple[str, tuple[int, ...], int, int]]]:
-        head = _Header(path, self._file)
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        """file: open at its start; closing the source closes it.
+
+        Raises InputError when the header is damaged, or the package gguf is not there.
+        """
+        self._gguf = _package()
+        metadata, entries = self._read_header(path, file)
+        texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}
+        super().__init__(path, file, texts, entries)
+
+    def _read_header(self, path: Path, file: BinaryIO) -> tuple[dict, dict[str, Entry]]:
+        head = _Header(path, file)
         head.take(4)
         version = head.number("<I")
         if version not in (2, 3):
@@ -108,22 +108,22 @@ class GgufSource(TensorSource):
             name = head.text()
             metadata[name] = head.value(head.number("<I"))
         found = [self._entry(head, metadata) for _ in range(tensors)]
-        entries = {name: rest for name, *rest in found}
+        entries = dict(found)
         if len(entries) < len(found):
             raise head.damaged("a tensor appears twice")
         alignment = metadata.get("general.alignment", 32)
         if not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
             raise head.damaged(f"alignment {alignment}")
         start = -(-head.position // alignment) * alignment
-        placed = {}
-        for name, (kind, shape, offset, length) in entries.items():
-            if start + offset + length > path.stat().st_size:
+        size = path.stat().st_size
+        for name, entry in entries.items():
+            if start + entry.begin + entry.length > size:
                 raise InputError(f"{path.name} is incomplete: {name} ends after the end; download it again")
-            placed[name] = (kind, shape, start + offset, length)
+        placed = {name: entry._replace(begin=start + entry.begin) for name, entry in entries.items()}
         return {name: value for name, value in metadata.items() if value is not None}, placed
 
-    def _entry(self, head: _Header, metadata: dict) -> tuple:
-        """name, type, shape, offset, bytes"""
+    def _entry(self, head: _Header, metadata: dict) -> tuple[str, Entry]:
+        """Name and place, counted from the start of the data, of the next tensor."""
         name, rank = head.text(), head.number("<I")
         if not is_name(name):
             raise head.damaged(f"a tensor is called {name[:40]!a}")
@@ -144,26 +144,13 @@ class GgufSource(TensorSource):
             if not whole or math.prod(original) != math.prod(shape):
                 raise head.damaged(f"{name} is {shape}, but was {original}")
             shape = tuple(original)
-        return name, kind.name, shape, offset, math.prod(shape) // block * size
-
-    def keys(self) -> list[str]:
-        return list(self._entries)
-
-    def shape(self, key: str) -> tuple[int, ...]:
-        return self._entries[key][1]
-
-    def dtype(self, key: str) -> str:
-        return self._entries[key][0]
+        return name, Entry(kind.name, shape, offset, math.prod(shape) // block * size)
 
     def get(self, key: str, device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> Tensor:
-        kind, shape, begin, length = self._entries[key]
-        raw = read_bytes(self._file, begin, length, f"{self.path.name}: {key}")
+        kind, raw = self.dtype(key), self.read(key)
         if kind in TORCH_DTYPES:
-            return raw.view(TORCH_DTYPES[kind]).reshape(shape).to(device=device, dtype=dtype)
+            return raw.view(TORCH_DTYPES[kind]).reshape(self.shape(key)).to(device=device, dtype=dtype)
         return raw.to(device)
-
-    def close(self) -> None:
-        self._file.close()
 
 
 def dequantise_blocks(raw: Tensor, kind: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:

@@ -6,10 +6,8 @@ hostile file gives one InputError.
 
 from __future__ import annotations
 
-import json
 import math
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,77 +15,47 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
-from ..telling.report import some
-from .tensor_source import TORCH_DTYPES, TensorSource, is_name, read_bytes
+from .json_object import json_object
+from .tensor_source import TORCH_DTYPES, Entry, FileSource, is_name
 
 _OTHER_BITS = {"U64": 64, "U32": 32, "U16": 16, "F8_E8M0": 8, "F8_E5M2FNUZ": 8, "F8_E4M3FNUZ": 8, "F6_E2M3": 6}
 _OTHER_BITS |= {"F6_E3M2": 6, "F4": 4, "C64": 64}
 _HEADER_LIMIT = 100_000_000  # bytes; the format's own limit
 
 
-class SafetensorsSource(TensorSource):
+class SafetensorsSource(FileSource):
     """One safetensors file."""
 
-    def __init__(self, path: Path) -> None:
-        self._file: BinaryIO = path.open("rb", buffering=0)
-        try:
-            header, self._start, self._size = _read_header(path, self._file)
-            metadata = header.pop("__metadata__", {})
-            if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-                raise _damaged(path, "its metadata are not strings")
-            self._entries = {key: _entry(path, key, entry, self._size) for key, entry in header.items()}
-            _check_layout(path, self._entries, self._size)
-        except BaseException:
-            self._file.close()
-            raise
-        super().__init__(path, metadata)
+    container = "safetensors"
 
-    def keys(self) -> list[str]:
-        return list(self._entries)
-
-    def shape(self, key: str) -> tuple[int, ...]:
-        return self._entries[key][1]
-
-    def dtype(self, key: str) -> str:
-        return self._entries[key][0]
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        """file: open at its start; closing the source closes it. Raises InputError when the header is damaged."""
+        header, start, size = _read_header(path, file)
+        metadata = header.pop("__metadata__", {})
+        if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+            raise _damaged(path, "its metadata are not strings")
+        entries = {key: _entry(path, key, entry, size) for key, entry in header.items()}
+        _check_layout(path, entries, size)
+        placed = {key: entry._replace(begin=start + entry.begin) for key, entry in entries.items()}
+        super().__init__(path, file, metadata, placed)
 
     def get(self, key: str, device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> Tensor:
-        name, shape, begin, end = self._entries[key]
+        name = self.dtype(key)
         stored = TORCH_DTYPES.get(name)
         if stored is None:
             raise InputError(f"{self.path.name}: {key} is {name}, a type that cannot be read; use the bf16 file")
-        raw = read_bytes(self._file, self._start + begin, end - begin, f"{self.path.name}: {key}")
-        return raw.view(stored).reshape(shape).to(device=device, dtype=dtype)
-
-    def close(self) -> None:
-        self._file.close()
+        return self.read(key).view(stored).reshape(self.shape(key)).to(device=device, dtype=dtype)
 
 
 def _damaged(path: Path, why: str) -> InputError:
     return InputError(f"{path.name} is damaged or not a safetensors file ({why}); download it again")
 
 
-def _unique(path: Path) -> Callable[[list[tuple[str, object]]], dict[str, object]]:
-    def check(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        names = dict(pairs)
-        if len(names) < len(pairs):
-            twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
-            raise _damaged(path, f"{some(twice)} appears twice")
-        return names
-
-    return check
-
-
-def parse_json(path: Path, text: bytes) -> dict:
+def _parse(path: Path, text: bytes) -> dict:
     try:
-        value = json.loads(text.decode("utf-8"), object_pairs_hook=_unique(path))
-    except InputError:
-        raise
-    except (ValueError, RecursionError):  # not UTF-8, no JSON, a number of thousands of digits
-        raise _damaged(path, "its header is no JSON") from None
-    if not isinstance(value, dict):
-        raise _damaged(path, "its header is no table")
-    return value
+        return json_object(text)
+    except ValueError as error:
+        raise _damaged(path, str(error)) from None
 
 
 def _read_header(path: Path, file: BinaryIO) -> tuple[dict, int, int]:
@@ -103,15 +71,15 @@ def _read_header(path: Path, file: BinaryIO) -> tuple[dict, int, int]:
     length = int.from_bytes(first, "little")
     if len(first) < 8 or length > min(total - 8, _HEADER_LIMIT):
         raise _damaged(path, "its header does not fit into the file")
-    return parse_json(path, file.read(length)), 8 + length, total - 8 - length
+    return _parse(path, file.read(length)), 8 + length, total - 8 - length
 
 
 def _is_size(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
 
 
-def _entry(path: Path, key: str, entry: object, size: int) -> tuple[str, tuple[int, ...], int, int]:
-    """(type, shape, begin, end) of one tensor, checked against each other and the length of the file."""
+def _entry(path: Path, key: str, entry: object, size: int) -> Entry:
+    """Type, shape and place of one tensor, checked against each other and the length of the file."""
     if not is_name(key):
         raise _damaged(path, f"a tensor is called {key[:40]!a}")
     if not isinstance(entry, dict):
@@ -129,15 +97,15 @@ def _entry(path: Path, key: str, entry: object, size: int) -> tuple[str, tuple[i
         raise InputError(f"{path.name} is incomplete: {key} ends after the end of the file; download it again")
     if (end - begin) * 8 != bits * math.prod(shape):
         raise _damaged(path, f"{key} has another size than its shape {tuple(shape)} says")
-    return str(name), tuple(shape), begin, end
+    return Entry(str(name), tuple(shape), begin, end - begin)
 
 
-def _check_layout(path: Path, entries: Mapping[str, tuple[str, tuple[int, ...], int, int]], size: int) -> None:
+def _check_layout(path: Path, entries: Mapping[str, Entry], size: int) -> None:
     """Raises InputError unless the tensors fill the file without gap or overlap, as the format demands."""
     position = 0
-    for key, (_, _, begin, end) in sorted(entries.items(), key=lambda item: item[1][2:]):
-        if begin != position:
-            raise _damaged(path, f"{key} starts at {begin}, not {position}")
-        position = end
+    for key, entry in sorted(entries.items(), key=lambda item: (item[1].begin, item[1].length)):
+        if entry.begin != position:
+            raise _damaged(path, f"{key} starts at {entry.begin}, not {position}")
+        position += entry.length
     if position != size:
         raise _damaged(path, f"{size - position} bytes belong to no tensor")

@@ -1,4 +1,4 @@
-"""Named tensors on disk, whatever the format: what a reader offers, and what readers share.
+"""Named tensors on disk, whatever the container: what a reader offers, what readers share, and a view over another.
 
 Lazy: opening reads headers only, `get` reads one tensor into memory of its own. Nothing is mapped, so a load needs the
 memory of its result plus one tensor, and no CPU kernel meets an odd address.
@@ -7,15 +7,18 @@ memory of its result plus one tensor, and no CPU kernel meets an odd address.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ...errors import InputError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 # Names of the format, with torch's where torch has one. U16, U32, U64, F4 and the like are left to those who know them.
 TORCH_DTYPES = {
@@ -32,20 +35,31 @@ TORCH_DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
+FLOATS = ("F64", "F32", "F16", "BF16")  # the types of plain weights
 _NAME_LIMIT = 512
 
 
 class TensorSource(ABC):
-    """Named tensors on disk. A context manager; `get` after closing raises."""
+    """Named tensors on disk. A context manager; `get` after closing raises.
+
+    container: "safetensors" or "GGUF".
+    """
+
+    container: str
 
     def __init__(self, path: Path, metadata: Mapping[str, str]) -> None:
         self.path = path
         self.metadata: Mapping[str, str] = MappingProxyType(dict(metadata))
 
     @property
+    def parts(self) -> tuple[TensorSource, ...]:
+        """One source for every file that the tensors lie in."""
+        return (self,)
+
+    @property
     def files(self) -> tuple[Path, ...]:
         """The files that the tensors lie in."""
-        return (self.path,)
+        return tuple(part.path for part in self.parts)
 
     @abstractmethod
     def keys(self) -> list[str]:
@@ -67,64 +81,90 @@ class TensorSource(ABC):
     def close(self) -> None:
         """Close the files."""
 
-    def __enter__(self) -> TensorSource:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
         self.close()
 
 
-class JoinedSource(TensorSource):
-    """Several sources as one: the shards of a model. Raises InputError when two hold one name."""
+class Entry(NamedTuple):
+    """One tensor in the header of a file: its bytes are [begin, begin + length)."""
 
-    def __init__(self, path: Path, sources: Sequence[TensorSource]) -> None:
-        self._sources = tuple(sources)
-        self._of: dict[str, TensorSource] = {}
-        for source in sources:
-            for key in source.keys():
-                if key in self._of:
-                    raise InputError(
-                        f"{source.path.name} and {self._of[key].path.name} both hold {key}; they are not parts of one "
-                        "model, give one of them"
-                    )
-                self._of[key] = source
-        metadata = {key: value for source in sources for key, value in source.metadata.items()}
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    length: int
+
+
+class FileSource(TensorSource):
+    """One file, whose header was read: the base of the readers."""
+
+    def __init__(self, path: Path, file: BinaryIO, metadata: Mapping[str, str], entries: Mapping[str, Entry]) -> None:
         super().__init__(path, metadata)
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        return tuple(file for source in self._sources for file in source.files)
+        self._file, self._entries = file, dict(entries)
 
     def keys(self) -> list[str]:
-        return list(self._of)
+        return list(self._entries)
 
     def shape(self, key: str) -> tuple[int, ...]:
-        return self._of[key].shape(key)
+        return self._entries[key].shape
 
     def dtype(self, key: str) -> str:
-        return self._of[key].dtype(key)
+        return self._entries[key].dtype
 
-    def get(self, key: str, device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> Tensor:
-        return self._of[key].get(key, device, dtype)
+    def read(self, key: str) -> Tensor:
+        """The bytes of a tensor, uint8 in memory of its own. Raises InputError when the file ends before."""
+        _, _, begin, length = self._entries[key]
+        raw = torch.empty(length, dtype=torch.uint8)
+        view, done = memoryview(raw.numpy()), 0
+        self._file.seek(begin)
+        while done < length:
+            count = self._file.readinto(view[done:])  # type: ignore[attr-defined]
+            if not count:
+                raise InputError(f"{self.path.name}: {key} is cut short; the file is incomplete, download it again")
+            done += count
+        return raw
 
     def close(self) -> None:
-        for source in self._sources:
-            source.close()
+        self._file.close()
+
+
+class SourceView(TensorSource):
+    """Another source, seen differently: the base of views. Closing it closes that source."""
+
+    def __init__(self, source: TensorSource) -> None:
+        super().__init__(source.path, source.metadata)
+        self._source, self.container = source, source.container
+
+    @property
+    def parts(self) -> tuple[TensorSource, ...]:
+        return self._source.parts
+
+    def close(self) -> None:
+        self._source.close()
+
+
+class RenamedSource(SourceView):
+    """Some tensors of a source under other names. names: new name -> name in the source."""
+
+    def __init__(self, source: TensorSource, names: Mapping[str, str]) -> None:
+        super().__init__(source)
+        self._names = dict(names)
+
+    def keys(self) -> list[str]:
+        return list(self._names)
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        return self._source.shape(self._names[key])
+
+    def dtype(self, key: str) -> str:
+        return self._source.dtype(self._names[key])
+
+    def get(self, key: str, device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> Tensor:
+        return self._source.get(self._names[key], device, dtype)
 
 
 def is_name(key: str) -> bool:
     """False for what no tensor is called: names that cannot be printed on one line, or of absurd length."""
     return 0 < len(key) <= _NAME_LIMIT and key.isprintable()
-
-
-def read_bytes(file: BinaryIO, offset: int, length: int, name: str) -> Tensor:
-    """`length` bytes as a uint8 tensor of its own memory. Raises InputError when the file ends before."""
-    raw = torch.empty(length, dtype=torch.uint8)
-    view, done = memoryview(raw.numpy()), 0
-    file.seek(offset)
-    while done < length:
-        count = file.readinto(view[done:])  # type: ignore[attr-defined]
-        if not count:
-            raise InputError(f"{name} is cut short; the file is incomplete, download it again")
-        done += count
-    return raw

@@ -1,6 +1,7 @@
-"""Writing a safetensors file tensor by tensor: the memory of one tensor, and the file appears whole or not at all.
+"""Writing safetensors files, and folders of them, whole or not at all.
 
-The header comes first in the format, so the type and shape of every Piece are known before any is read.
+write_tensors takes the tensors of a module; write_pieces goes tensor by tensor in the memory of one: the header comes
+first in the format, so the type and shape of every Piece are known before any is read.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,9 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
-from ...errors import InputError
+from ...errors import InputError, some
+from .strict import is_finite
 from .tensor_source import TORCH_DTYPES
 
 _ALIGN = 8
@@ -93,3 +97,55 @@ def _bytes(piece: Piece) -> memoryview:
     if tensor.dtype != TORCH_DTYPES[piece.kind] or tuple(tensor.shape) != piece.shape:
         raise AssertionError(f"{piece.name}: announced {piece.kind} {piece.shape}, got {tensor.dtype} {tensor.shape}")
     return memoryview(tensor.reshape(-1).view(torch.uint8).numpy())
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], dtype: torch.dtype) -> None:
+    """One file of these tensors in `dtype`, flushed to the disk. Raises InputError on NaN."""
+    plain = {}
+    for name, tensor in tensors.items():
+        if not is_finite(tensor):
+            raise InputError(
+                f"{name} holds NaN or infinity; it was not saved: lower the learning rate and resume earlier"
+            )
+        plain[name] = tensor.detach().to("cpu", dtype).contiguous().clone()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(plain, str(path), metadata={"format": "pt", **metadata})
+    path.chmod(0o666 & ~_umask())  # safetensors makes it private
+    with path.open("rb") as handle:
+        os.fsync(handle.fileno())
+
+
+@contextmanager
+def whole_folder(folder: str | Path, known: tuple[str, ...]) -> Iterator[Path]:
+    """A temporary folder that becomes `folder` only if the block succeeds: no partial checkpoint is ever seen there.
+
+    An existing `folder` is replaced when it holds nothing but the `known` entries. Raises InputError otherwise.
+    """
+    target = Path(folder)
+    if target.exists():
+        if not target.is_dir():
+            raise InputError(f"{target} is a file; give a folder")
+        foreign = sorted(entry.name for entry in target.iterdir() if entry.name not in known)
+        if foreign:
+            raise InputError(f"{target} holds other files ({some(foreign)}); save into a new or empty folder")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())  # mkdtemp makes it private
+        if target.exists():
+            old = temporary.with_suffix(".old")
+            target.rename(old)
+            temporary.rename(target)
+            shutil.rmtree(old)
+        else:
+            temporary.rename(target)
+    finally:
+        if temporary.exists():
+            shutil.rmtree(temporary)
+
+
+def _umask() -> int:
+    value = os.umask(0)
+    os.umask(value)
+    return value

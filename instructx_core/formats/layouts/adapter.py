@@ -11,22 +11,24 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...config import DenoiserConfig, InstructXConfig, MllmConfig, VaeConfig, kiwi_5b
 from ...errors import InputError
-from ..containers.opening import open_source
-from ..containers.tensor_source import TensorSource
-from ..containers.tensorfile import METADATA_KEY, write_tensors
-from ..telling.report import LoadReport
-from . import kiwi
-from .dit import dit_config
-from .encoder import Paths, infer_mllm, open_encoder
-from .encoder_weights import adapter_config, read_adapter
+from ..containers.strict import read_weight
+from ..containers.writing import write_tensors
+from .dit import dit_config, dit_file
+from .dit_sizes import Shapes
+from .kiwi import KiwiParts, complete, read_folder, read_training_file
+from .kiwi_config import DIFFUSERS_SIGMA_MIN, KiwiSettings, Position, infer_config, reference_position
+from .kiwi_folder import KiwiFolder, is_kiwi_folder, kiwi_folder
+from .kiwi_names import held_dit, is_training_file
+from .qwen_config import infer_mllm
+from .report import LoadReport
 from .vae import vae_config
+from .weight_file import OpenFiles, Paths, WeightFile, config_metadata
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,26 @@ class Adapter:
 
     def save(self, path: str | Path, dtype: torch.dtype = torch.bfloat16) -> None:
         """Write an adapter file of ours, with the config in its metadata."""
-        write_tensors(Path(path), self.tensors, self.config, dtype)
+        write_tensors(Path(path), self.tensors, config_metadata(self.config), dtype)
+
+
+@dataclass(frozen=True)
+class OpenFolder:
+    """A Kiwi-Edit diffusers folder. adapter: (prefix of its tensors, file) of what is beside Qwen, Wan and the VAE."""
+
+    path: Path
+    folder: KiwiFolder
+    adapter: tuple[tuple[str, WeightFile], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenModel:
+    """The opened files of a model: the adapter, and the others as far as they are known."""
+
+    adapter: WeightFile | OpenFolder
+    text_encoder: WeightFile | None
+    denoiser: WeightFile | None
+    vae: WeightFile | None
 
 
 def load_adapter(
@@ -49,72 +70,82 @@ def load_adapter(
     text_encoder: Paths | None = None,
     denoiser: str | Path | None = None,
     vae: str | Path | None = None,
-    reference_position: kiwi.Position | None = None,
+    reference_position: Position | None = None,
 ) -> Adapter:
-    """The adapter of a file of ours, a Kiwi-Edit training file or its diffusers folder.
+    """The adapter of a file of ours, a Kiwi-Edit training file or its diffusers folder; see read_adapter."""
+    with OpenFiles() as opened:
+        model = open_model(opened, path, text_encoder=text_encoder, denoiser=denoiser, vae=vae)
+        return read_adapter(model, reference_position)
+
+
+def open_model(
+    opened: OpenFiles,
+    adapter: str | Path,
+    *,
+    text_encoder: Paths | None = None,
+    denoiser: str | Path | None = None,
+    vae: str | Path | None = None,
+) -> OpenModel:
+    """Open what is given; a Kiwi-Edit folder also gives the parts that are not."""
+    path = Path(adapter)
+    made: WeightFile | OpenFolder
+    if is_kiwi_folder(path):
+        folder = kiwi_folder(path)
+        made = OpenFolder(path, folder, tuple((prefix, opened.open(file)) for prefix, file in folder.adapter))
+        denoiser, vae = denoiser or folder.transformer, vae or folder.vae
+        text_encoder = text_encoder or folder.text_encoder
+    else:
+        made = opened.open(path)
+    return OpenModel(
+        adapter=made,
+        text_encoder=None if text_encoder is None else opened.open(text_encoder),
+        denoiser=None if denoiser is None else opened.open(denoiser),
+        vae=None if vae is None else opened.open(vae),
+    )
+
+
+def read_adapter(model: OpenModel, position: Position | None = None) -> Adapter:
+    """The adapter of an opened model, with its config.
 
     The other files give a Kiwi-Edit config its sizes; without them those of Qwen2.5-VL-3B and the public Wan models are
-    taken, and a training file that holds the whole DiT needs no denoiser. reference_position: overrides what config or
-    name say; None keeps that. Raises InputError when it is no adapter, or parts do not fit.
+    taken, and a training file that holds the whole DiT needs no denoiser. position: overrides what config or name say
+    about the reference; None keeps that. Raises InputError when it is no adapter, or parts do not fit.
     """
-    path = Path(path)
-    beside = _Beside(text_encoder=text_encoder, denoiser=denoiser, vae=vae)
-    if kiwi.is_folder(path):
-        return _kiwi_folder(path, beside, reference_position)
-    with open_source(path) as source:
-        ours = METADATA_KEY in source.metadata
-        training = not ours and kiwi.is_training_file(source)
-    if training:
-        return _kiwi_file(path, beside, reference_position)
-    config, tensors = adapter_config(path), read_adapter(path)
-    if reference_position is not None:
-        kiwi.reference_position(None, "", reference_position)
-        config = dataclasses.replace(
-            config, denoiser=dataclasses.replace(config.denoiser, reference_position=reference_position)
+    file = model.adapter
+    if isinstance(file, OpenFolder):
+        found = reference_position(file.folder.reference_first, file.path.name, position)
+        tokens = file.folder.object_tokens
+        settings = KiwiSettings(position=found[0], object_tokens=tokens, sigma_min=DIFFUSERS_SIGMA_MIN)
+        return _kiwi(file.path.name, read_folder(file.adapter), settings, found[1], model)
+    if file.config is None and is_training_file(file.source):
+        found = reference_position(None, file.path.stem, position)
+        return _kiwi(file.path.stem, read_training_file(file), KiwiSettings(position=found[0]), found[1], model)
+    return _ours(file, position)
+
+
+def _ours(file: WeightFile, position: Position | None) -> Adapter:
+    config = file.config
+    if config is None:
+        raise InputError(
+            f"{file.path.name} carries no InstructX config; it is not an adapter file, use the shipped one"
         )
+    source = file.plain
+    tensors = {key: read_weight(source, key) for key in source.keys()}
+    if position is not None:
+        reference_position(None, "", position)
+        config = dataclasses.replace(config, denoiser=dataclasses.replace(config.denoiser, reference_position=position))
     kind = f"InstructX adapter {config.name} ({config.profile})"
-    return Adapter(path, config, tensors, LoadReport(files=(path,), kind=kind, consumed=tuple(tensors)))
+    return Adapter(file.path, config, tensors, LoadReport(files=file.files, kind=kind, consumed=tuple(tensors)))
 
 
 # --- Kiwi-Edit -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Beside:
-    """The other files of a model, as far as they are known."""
-
-    text_encoder: Paths | None
-    denoiser: str | Path | None
-    vae: str | Path | None
-    qwen_config: Path | None = None
-
-
-def _kiwi_file(path: Path, beside: _Beside, chosen: kiwi.Position | None) -> Adapter:
-    position = kiwi.reference_position(None, path.stem, chosen)
-    return _kiwi(path, path.stem, kiwi.read_training_file(path), position, beside)
-
-
-def _kiwi_folder(path: Path, beside: _Beside, chosen: kiwi.Position | None) -> Adapter:
-    folder = kiwi.read_folder(path)
-    own = beside.text_encoder in (None, folder.text_encoder, [folder.text_encoder])
-    whole = _Beside(
-        text_encoder=beside.text_encoder or folder.text_encoder,
-        denoiser=beside.denoiser or folder.transformer,
-        vae=beside.vae or folder.vae,
-        qwen_config=folder.qwen_config if own else None,
-    )
-    position = kiwi.reference_position(folder.reference_first, path.name, chosen)
-    told = {"object_tokens": folder.object_tokens, "sigma_min": kiwi.DIFFUSERS_SIGMA_MIN}
-    return _kiwi(path, path.name, kiwi.read_folder_adapter(folder), position, whole, **told)
-
-
-def _kiwi(
-    path: Path, name: str, parts: kiwi.KiwiParts, position: tuple[kiwi.Position, str], beside: _Beside, **told: Any
-) -> Adapter:
-    dit = _denoiser_sizes(path, beside.denoiser, parts.shapes)
-    mllm = _mllm_sizes(beside)
-    config = kiwi.infer_config(
-        parts.shapes, name=name, mllm=mllm, denoiser=dit, vae=_vae_sizes(beside.vae, dit), position=position[0], **told
+def _kiwi(name: str, parts: KiwiParts, settings: KiwiSettings, why: str, model: OpenModel) -> Adapter:
+    """why: who says where the reference stands."""
+    dit = _denoiser_sizes(model, parts.shapes)
+    config = infer_config(
+        parts.shapes, name=name, mllm=_mllm_sizes(model), denoiser=dit, vae=_vae_sizes(model, dit), settings=settings
     )
     try:
         InstructXConfig.from_json(config.to_json())  # its own check: what no model has must not reach the maths
@@ -122,52 +153,37 @@ def _kiwi(
         raise InputError(f"{name} has a config that no model has ({error}); download its config files again") from None
     notes = parts.report.notes
     if config.denoiser.reference_embedder == "own":
-        notes = (*notes, "reference tokens stand {} in the sequence ({})".format(*position))
-    return Adapter(path, config, kiwi.complete(parts.tensors, config), dataclasses.replace(parts.report, notes=notes))
+        notes = (*notes, f"reference tokens stand {settings.position} in the sequence ({why})")
+    tensors = complete(parts.tensors, config)
+    return Adapter(model.adapter.path, config, tensors, dataclasses.replace(parts.report, notes=notes))
 
 
-def _mllm_sizes(beside: _Beside) -> MllmConfig:
-    if beside.text_encoder is None:
+def _mllm_sizes(model: OpenModel) -> MllmConfig:
+    """From Qwen's file; in a Kiwi-Edit folder, with the config that lies there for its own."""
+    file, adapter = model.text_encoder, model.adapter
+    if file is None:
         return MllmConfig()
-    with open_encoder(beside.text_encoder) as source:
-        return infer_mllm(source, beside.qwen_config)
+    own = isinstance(adapter, OpenFolder) and file.path == adapter.folder.text_encoder
+    return infer_mllm(file, adapter.folder.qwen_config if own else None)
 
 
-def _denoiser_sizes(path: Path, denoiser: str | Path | None, shapes: Mapping[str, tuple[int, ...]]) -> DenoiserConfig:
+def _denoiser_sizes(model: OpenModel, shapes: Shapes) -> DenoiserConfig:
     """From the DiT: the one given, the one inside the file, else the public one of the connector's width."""
-    if denoiser is not None:
-        with open_denoiser(denoiser) as source:
-            return dit_config(source)
-    if holds_denoiser(path) == "whole":
-        with open_denoiser(path) as source:
-            return dit_config(source)
+    file, adapter = model.denoiser, model.adapter
+    if file is None and isinstance(adapter, WeightFile) and held_dit(adapter.source) == "whole":
+        file = adapter
+    if file is not None:
+        return dit_config(file.once(dit_file).plain)
     width = shapes.get("connector.2.weight", (0,))[0]
     for usual in (kiwi_5b().denoiser, DenoiserConfig()):
         if usual.dim == width:
             return usual
-    raise InputError(f"{path.name} holds no DiT and its connector ends at width {width}; give the DiT it belongs to")
+    raise InputError(
+        f"{adapter.path.name} holds no DiT and its connector ends at width {width}; give the DiT it belongs to"
+    )
 
 
-def _vae_sizes(vae: str | Path | None, denoiser: DenoiserConfig) -> VaeConfig:
-    if vae is not None:
-        with open_source(vae) as source:
-            return vae_config(source)
+def _vae_sizes(model: OpenModel, denoiser: DenoiserConfig) -> VaeConfig:
+    if model.vae is not None:
+        return vae_config(model.vae.plain)
     return kiwi_5b().vae if denoiser.in_channels == kiwi_5b().vae.z_dim else VaeConfig()
-
-
-def open_denoiser(path: str | Path) -> TensorSource:
-    """The tensors of a DiT; of the DiT inside, for a Kiwi-Edit training file."""
-    source = open_source(path)
-    return kiwi.dit_part(source) if kiwi.is_training_file(source) else source
-
-
-def holds_denoiser(path: Path) -> str | None:
-    """ "whole" or "lora" for a Kiwi-Edit training file that holds a DiT or a LoRA of it, None for all else."""
-    if path.is_dir():
-        return None
-    with open_source(path) as source:
-        if not kiwi.is_training_file(source):
-            return None
-        if kiwi.dit_part(source).keys():
-            return "whole"
-        return "lora" if kiwi.dit_part(source, lora=True).keys() else None

@@ -8,7 +8,6 @@ tensor is read; then one is read at a time, so a load needs the memory of its re
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,20 +17,29 @@ from torch import Tensor, nn
 
 from ...config import DenoiserConfig, InstructXConfig
 from ...errors import InputError
-from ..containers.opening import open_source
-from ..containers.quantised import dequantised, number_format
+from ..containers.strict import check_names, name_all, read_weight
 from ..containers.tensor_source import TensorSource
-from ..containers.tensorfile import check_names, name_all, read_weight
-from ..telling.identify_base import dit_name, dit_sizes
-from ..telling.identity import bare_dit
-from ..telling.report import LoadReport
-from .encoder_weights import EMBEDDERS, agree
+from .dit_sizes import FIRST, HEAD_DIM, Shapes, bare_dit, dit_sizes, dit_title, dit_variant, is_public
 from .keymaps import dit_to_diffusers, dit_to_original, is_diffusers_dit
-from .known import DIT_SIZES, VARIANTS
+from .kiwi_folder import is_kiwi_folder
+from .kiwi_names import dit_part, is_training_file
+from .modules import EMBEDDERS
+from .public_models import WAN_LICENCE
+from .report import LoadReport
+from .weight_file import OpenFiles, WeightFile
 
-HEAD_DIM = 128  # of every public Wan
-LICENCE = "Wan weights: Apache-2.0"
-_FIRST = "patch_embedding.weight"
+
+def dit_file(file: WeightFile) -> WeightFile:
+    """The DiT by itself: of the one inside, for a Kiwi-Edit training file, else the file as it is. Ask it `once`."""
+    return WeightFile(dit_part(file.source)) if is_training_file(file.source) else file
+
+
+def open_kiwi_dit(opened: OpenFiles, path: Path) -> WeightFile:
+    """The DiT of a Kiwi-Edit file or folder. Raises InputError when a training file holds none of its own."""
+    dit = opened.open(path / "transformer" if is_kiwi_folder(path) else path).once(dit_file)
+    if dit.source.keys():
+        return dit
+    raise InputError(f"{path.name} holds no DiT of its own; use the Wan DiT that it was trained on (instructx inspect)")
 
 
 def denoiser_name(key: str) -> str:
@@ -50,28 +58,20 @@ def dit_tensors(source: TensorSource) -> tuple[dict[str, str], tuple[str, ...]]:
     own = wrapped or keys
     shapes = {bare_dit(key): source.shape(key) for key in own}
     _refuse_strangers(source, shapes)
-    _refuse_variant(source, shapes)
     kept = set(own)
     return name_all(source, own, denoiser_name), tuple(key for key in keys if key not in kept)
 
 
-def _refuse_strangers(source: TensorSource, shapes: Mapping[str, tuple[int, ...]]) -> None:
+def _refuse_strangers(source: TensorSource, shapes: Shapes) -> None:
     architecture = source.metadata.get("general.architecture", "wan")
     if architecture not in ("wan", "pig", "cow"):  # the last two: gguf-node's, for any model
         raise InputError(f"{source.path.name} is a GGUF file of {architecture[:40]}, no Wan DiT; choose a Wan file")
-    if _FIRST not in shapes or not any(key.startswith("blocks.0.") for key in shapes):
+    if FIRST not in shapes or not any(key.startswith("blocks.0.") for key in shapes):
         raise InputError(
-            f"{source.path.name} holds no Wan DiT (no {_FIRST} and blocks); choose the diffusion model, a file "
+            f"{source.path.name} holds no Wan DiT (no {FIRST} and blocks); choose the diffusion model, a file "
             "or folder (instructx inspect says what a file is)"
         )
-
-
-def _refuse_variant(source: TensorSource, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    variant = next((title for mark, title in VARIANTS if any(re.search(mark, key) for key in shapes)), None)
-    sizes = dit_sizes(shapes)
-    into, out = sizes.get("in_channels"), sizes.get("out_channels")
-    if variant is None and out is not None and into != out and len(shapes[_FIRST]) == 5:
-        variant = f"image-to-video or control ({into} channels in, {out} out)"
+    variant = dit_variant(shapes)
     if variant is not None:
         raise InputError(
             f"{source.path.name} is a Wan DiT for {variant}; InstructX works on the text-to-video model of the "
@@ -94,7 +94,7 @@ def dit_config(source: TensorSource) -> DenoiserConfig:
             ffn_dim=sizes["ffn_dim"],
             num_layers=sizes["layers"],
             num_heads=max(width // HEAD_DIM, 1),
-            in_channels=sizes["in_channels"] if len(shapes[_FIRST]) == 5 else out,  # a flattened one, see _unfold
+            in_channels=sizes["in_channels"] if len(shapes[FIRST]) == 5 else out,  # a flattened one, see _unfold
             out_channels=out,
             freq_dim=shapes["time_embedding.0.weight"][1],
             text_dim=shapes["text_embedding.0.weight"][1],
@@ -105,7 +105,7 @@ def dit_config(source: TensorSource) -> DenoiserConfig:
 
 def read_dit(
     module: nn.Module,
-    path: str | Path | TensorSource,
+    file: WeightFile,
     config: InstructXConfig,
     adapter: Mapping[str, Tensor] | None = None,
     dtype: torch.dtype = torch.bfloat16,
@@ -113,46 +113,44 @@ def read_dit(
 ) -> LoadReport:
     """Weights of a Wan file and, for a profile with own embedders, of an adapter into `module`.
 
-    module: an InstructXTransformer3DModel built under empty_parameters(). path: a file, a folder, or a source, which is
-    closed afterwards. Norms, modulation and embedders stay fp32, as in diffusers. Raises InputError when the file is no
-    such DiT, or tensors do not fit or are not finite.
+    module: an InstructXTransformer3DModel built under empty_parameters(). file: a DiT, or what holds one (dit_file).
+    Norms, modulation and embedders stay fp32, as in diffusers. Raises InputError when the file is no such DiT, or
+    tensors do not fit or are not finite.
     """
     fp32 = set(getattr(module, "_keep_in_fp32_modules", None) or ())
-    with path if isinstance(path, TensorSource) else open_source(path) as stored:
-        agree(stored.path, config, ("denoiser",))
-        source = dequantised(stored)
-        names, ignored = dit_tensors(source)
-        own = {name: value for name, value in (adapter or {}).items() if name.startswith(EMBEDDERS)}
-        want = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-        shapes = {name: _unfold(source.shape(key), want.get(name)) for name, key in names.items()}
-        _check_sizes(source, shapes, config)
-        have = {**shapes, **{name: tuple(value.shape) for name, value in own.items()}}
-        check_names(source.path.name, _original(have), _original(want))
-        state = {name: value.to(device, torch.float32) for name, value in own.items()}
-        for name, key in names.items():
-            kept = torch.float32 if fp32 & set(name.split(".")) else dtype
-            state[name] = read_weight(source, key, device, kept).reshape(shapes[name])
-        module.load_state_dict(state, strict=True, assign=True)
-        return _report(stored, shapes, names, ignored)
+    file.agree(config, "denoiser")
+    dit = file.once(dit_file)
+    source = dit.plain
+    names, ignored = dit_tensors(source)
+    own = {name: value for name, value in (adapter or {}).items() if name.startswith(EMBEDDERS)}
+    want = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    shapes = {name: _unfold(source.shape(key), want.get(name)) for name, key in names.items()}
+    _check_sizes(source, shapes, config)
+    have = {**shapes, **{name: tuple(value.shape) for name, value in own.items()}}
+    check_names(source.path.name, _original(have), _original(want))
+    state = {name: value.to(device, torch.float32) for name, value in own.items()}
+    for name, key in names.items():
+        kept = torch.float32 if fp32 & set(name.split(".")) else dtype
+        state[name] = read_weight(source, key, device, kept).reshape(shapes[name])
+    module.load_state_dict(state, strict=True, assign=True)
+    return _report(dit, shapes, names, ignored)
 
 
-def dit_report(stored: TensorSource) -> LoadReport:
+def dit_report(file: WeightFile) -> LoadReport:
     """The report of read_dit, for who reads the tensors another way. Raises InputError as dit_tensors does."""
-    names, ignored = dit_tensors(dequantised(stored))
-    return _report(stored, {name: stored.shape(key) for name, key in names.items()}, names, ignored)
+    dit = file.once(dit_file)
+    names, ignored = dit_tensors(dit.plain)
+    return _report(dit, {name: dit.source.shape(key) for name, key in names.items()}, names, ignored)
 
 
-def _report(
-    stored: TensorSource, shapes: Mapping[str, tuple[int, ...]], names: Mapping[str, str], ignored: tuple[str, ...]
-) -> LoadReport:
+def _report(dit: WeightFile, shapes: Shapes, names: Mapping[str, str], ignored: tuple[str, ...]) -> LoadReport:
     sizes = dit_sizes(shapes)
-    public = (sizes["dim"], sizes["layers"], sizes["in_channels"]) in DIT_SIZES and sizes["dim"] >= 1536
     return LoadReport(
-        files=stored.files,
-        kind=f"Wan DiT {dit_name(sizes)}, {number_format(stored)}",
+        files=dit.files,
+        kind=f"Wan DiT {dit_title(sizes)}, {dit.numbers}",
         consumed=tuple(names.values()),
         ignored=ignored,
-        notes=(LICENCE,) if public else (),
+        notes=(WAN_LICENCE,) if is_public(sizes) else (),
     )
 
 
@@ -171,7 +169,7 @@ def _original(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name if name.startswith(EMBEDDERS) else dit_to_original(name): value for name, value in values.items()}
 
 
-def _check_sizes(source: TensorSource, shapes: Mapping[str, tuple[int, ...]], config: InstructXConfig) -> None:
+def _check_sizes(source: TensorSource, shapes: Shapes, config: InstructXConfig) -> None:
     """One sentence for the DiT of another size, instead of a list of a thousand tensors."""
     have = dit_sizes(shapes)
     want = {
@@ -182,6 +180,6 @@ def _check_sizes(source: TensorSource, shapes: Mapping[str, tuple[int, ...]], co
     if all(have.get(name) == want[name] for name in ("dim", "in_channels")):
         return
     theirs, ours = (
-        f"{dit_name(sizes)} (width {sizes.get('dim')}, {sizes.get('in_channels')} channels)" for sizes in (have, want)
+        f"{dit_title(sizes)} (width {sizes.get('dim')}, {sizes.get('in_channels')} channels)" for sizes in (have, want)
     )
     raise InputError(f"{source.path.name} is a Wan DiT {theirs}, but {config.name} needs {ours}; choose that one")

@@ -1,32 +1,23 @@
-"""Where the files of one model lie: a folder in ComfyUI's layout, a Kiwi-Edit folder, or files given one by one.
-
-<folder>/diffusion_models/X.safetensors  the DiT, original Wan names: any Wan loader takes it
-         vae/X.safetensors               the VAE, original Wan names
-         text_encoders/X.safetensors     Qwen2.5-VL, names of its original repository (model.*, visual.*)
-         model_patches/X.safetensors     the adapter: queries, connector, own embedders, LoRA of the MLLM
-         tokenizer.json
-"""
+"""Where the files of one model lie: a folder in ComfyUI's layout, a Kiwi-Edit folder, or files given one by one."""
 
 from __future__ import annotations
 
 import glob
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
 
 from ...errors import InputError
-from . import kiwi
-from .adapter import holds_denoiser
+from ..containers.opening import SUFFIXES
+from .folders import FOLDERS, PARTS, TOKENIZER_FILE
+from .kiwi_folder import is_kiwi_folder, kiwi_folder
+from .kiwi_names import held_dit
 from .llama_cpp import is_projector
+from .weight_file import OpenFiles
 
-FOLDERS = {
-    "denoiser": "diffusion_models",
-    "vae": "vae",
-    "text_encoder": "text_encoders",
-    "adapter": "model_patches",
-}
-SUFFIXES = (".safetensors", ".gguf")
-TOKENIZER_FILE = "tokenizer.json"
-PARTS = (*FOLDERS, "tokenizer")
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 _WHAT = {
     "denoiser": "the Wan DiT",
     "vae": "the Wan VAE",
@@ -50,26 +41,42 @@ class CheckpointFiles:
     tokenizer: Path
 
 
-def find_files(source: str | Path | None, name: str | None = None, **given: str | Path | None) -> CheckpointFiles:
-    """The files of a model. given: parts (PARTS) that lie elsewhere; None where they do not.
+class PartPaths(TypedDict, total=False):
+    """Parts of a model, given one by one; None for those that are not."""
+
+    denoiser: str | Path | None
+    vae: str | Path | None
+    text_encoder: str | Path | None
+    adapter: str | Path | None
+    tokenizer: str | Path | None
+
+
+def find_files(source: str | Path | None, name: str | None = None, **given: Unpack[PartPaths]) -> CheckpointFiles:
+    """The files of a model. given: parts (PARTS) that lie elsewhere.
 
     source: a folder in ComfyUI's layout (`name` X is needed when a subfolder holds several), a Kiwi-Edit diffusers
     folder, or an adapter file, whose other parts must be given; a Kiwi-Edit training file with the whole DiT needs no
     denoiser. Raises InputError naming what is missing, ambiguous or unknown.
     """
-    parts = {part: Path(path) for part, path in given.items() if path is not None}
+    with OpenFiles() as opened:
+        return files_of(source, name, given, opened)
+
+
+def files_of(source: str | Path | None, name: str | None, given: PartPaths, opened: OpenFiles) -> CheckpointFiles:
+    """See find_files. opened: keeps a file that had to be looked into for who reads it next."""
+    parts = {part: Path(str(path)) for part, path in given.items() if path is not None}
     unknown = sorted(set(parts) - set(PARTS))
     if unknown:
         raise InputError(f"{unknown[0]} is no part of a model; the parts are {', '.join(PARTS)}")
     if source is not None:
         root = Path(source)
-        if kiwi.is_folder(root):
+        if is_kiwi_folder(root):
             parts = _of_kiwi(root) | parts
         elif root.is_file():
             parts = {"adapter": root} | parts
         else:
             parts = _of_ours(root, name, tuple(parts)) | parts
-    if "denoiser" not in parts and "adapter" in parts and holds_denoiser(parts["adapter"]) == "whole":
+    if "denoiser" not in parts and "adapter" in parts and _holds_dit(parts["adapter"], opened):
         parts["denoiser"] = parts["adapter"]
     if "tokenizer" not in parts and "text_encoder" in parts:
         parts |= _tokenizer_beside(parts["text_encoder"])
@@ -79,12 +86,20 @@ def find_files(source: str | Path | None, name: str | None = None, **given: str 
     return CheckpointFiles(**parts)
 
 
+def _holds_dit(adapter: Path, opened: OpenFiles) -> bool:
+    """Whether it is a Kiwi-Edit training file with the whole DiT in it."""
+    return not adapter.is_dir() and held_dit(opened.open(adapter).source) == "whole"
+
+
 def _of_kiwi(root: Path) -> dict[str, Path]:
-    folder = kiwi.read_folder(root)
+    folder = kiwi_folder(root)
     return {
-        "denoiser": folder.transformer, "vae": folder.vae, "text_encoder": folder.text_encoder, "adapter": root,
+        "denoiser": folder.transformer,
+        "vae": folder.vae,
+        "text_encoder": folder.text_encoder,
+        "adapter": root,
         "tokenizer": folder.tokenizer,
-    }  # fmt: skip
+    }
 
 
 def _of_ours(root: Path, name: str | None, given: tuple[str, ...]) -> dict[str, Path]:

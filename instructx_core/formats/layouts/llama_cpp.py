@@ -1,6 +1,6 @@
 """Qwen2.5-VL as llama.cpp stores it: two GGUF files, the language model and its "mmproj", the vision tower.
 
-A source with the names of the model hub over both, so that formats/encoder.py reads them as any other file. Inverts
+A source with the names of the model hub over both, so that encoder.py reads them as any other file. Inverts
 llama.cpp's convert_hf_to_gguf.py (Qwen2VLVisionModel), which takes q, k and v of the tower and both frames of its patch
 embedding apart; names as in the package gguf (tensor_mapping.py).
 """
@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...errors import InputError
+from ...errors import InputError, some
 from ..containers.opening import open_source
 from ..containers.quantised import dequantised
-from ..containers.tensor_source import JoinedSource, TensorSource
-from ..telling.report import some
+from ..containers.shards import JoinedSource
+from ..containers.tensor_source import SourceView, TensorSource
 
 PROJECTOR = "mmproj"  # in the name of the second file, by llama.cpp's habit
 _TEXT = {
@@ -81,12 +81,12 @@ def hub_name(key: str) -> str | None:
     return known and f"{known}.{ending}"
 
 
-class LlamaCppSource(TensorSource):
+class LlamaCppSource(SourceView):
     """The hub's names over a source with llama.cpp's. What was taken apart is put together when it is read."""
 
     def __init__(self, source: TensorSource) -> None:
-        super().__init__(source.path, source.metadata)
-        self._source, self._plain = source, dequantised(source)
+        super().__init__(source)
+        self._plain = dequantised(source)
         self._parts: dict[str, tuple[str, ...]] = {}  # the hub's name -> one key of the file, or the parts in order
         keys = set(source.keys())
         for key in source.keys():
@@ -104,10 +104,6 @@ class LlamaCppSource(TensorSource):
             if missing:
                 raise InputError(f"{source.path.name} lacks {some(missing)}; download it again")
             self._parts[hub_name(name) or name] = parts
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        return self._source.files
 
     def keys(self) -> list[str]:
         return list(self._parts)
@@ -134,24 +130,28 @@ class LlamaCppSource(TensorSource):
         except (RuntimeError, IndexError) as error:
             raise InputError(f"{self.path.name}: the parts of {key} do not fit together ({error})") from None
 
-    def close(self) -> None:
-        self._source.close()
-
 
 def with_hub_names(source: TensorSource) -> TensorSource:
     """`source` itself, or for llama.cpp's names the hub's; of a language model alone, with the tower beside it.
 
-    Raises InputError for a tower alone, and when several files beside could be the tower.
+    Raises InputError when several files beside could be the tower.
     """
-    if not is_llama_cpp(source):
+    if not is_llama_cpp(source) or is_projector_alone(source):
         return source
-    if is_projector_alone(source):
-        raise InputError(f"{source.path.name} is the vision tower alone; choose the language model's file beside it")
     if "v.patch_embd.weight" not in source.keys():
         tower = find_projector(source.path)
         if tower is not None:
-            source = JoinedSource(source.path, [source, open_source(tower)])
+            return _joined(source, open_source(tower))
     return LlamaCppSource(source)
+
+
+def _joined(text: TensorSource, tower: TensorSource) -> LlamaCppSource:
+    """Language model and tower as one. Closes the tower when they do not fit; the language model is its owner's."""
+    try:
+        return LlamaCppSource(JoinedSource(text.path, [text, tower]))
+    except BaseException:
+        tower.close()
+        raise
 
 
 def find_projector(path: Path) -> Path | None:

@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from ...config import InstructXConfig, VaeConfig
 from ...errors import InputError
-from ..containers.opening import open_source
-from ..containers.quantised import dequantised, number_format
+from ..containers.strict import check_names, name_all, read_weight
 from ..containers.tensor_source import TensorSource
-from ..containers.tensorfile import check_names, name_all, read_weight
-from ..telling.report import LoadReport
-from .encoder_weights import agree
 from .keymaps import vae_to_diffusers, vae_to_original
+from .public_models import WAN_LICENCE
+from .report import LoadReport
+from .weight_file import WeightFile
 
-LICENCE = "Wan weights: Apache-2.0"
 _WRAPPERS = ("first_stage_model.", "vae.", "model.")
 # Kernels, by either spelling: (out, in, t, h, w).
 _ENTRY = ("encoder.conv1.weight", "encoder.conv_in.weight")
@@ -75,7 +72,7 @@ def _shape(source: TensorSource, shapes: Mapping[str, tuple[int, ...]], places: 
 
 def read_vae(
     module: nn.Module,
-    path: str | Path,
+    file: WeightFile,
     config: InstructXConfig,
     dtype: torch.dtype = torch.bfloat16,
     device: str | torch.device = "cpu",
@@ -84,32 +81,31 @@ def read_vae(
 
     Raises InputError when the file is another VAE, or tensors do not fit or are not finite.
     """
-    with open_source(path) as stored:
-        agree(stored.path, config, ("vae",))
-        source = dequantised(stored)
-        found = vae_tensors(source)
-        _check_family(source, config)
-        want = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    file.agree(config, "vae")
+    source = file.plain
+    found = vae_tensors(source)
+    _check_family(source, config)
+    want = {name: tuple(value.shape) for name, value in module.state_dict().items()}
 
-        def rename(bare: str) -> str:
-            return bare if bare in want else vae_to_diffusers(bare, config.vae)
+    def rename(bare: str) -> str:
+        return bare if bare in want else vae_to_diffusers(bare, config.vae)
 
-        places = {name: found[bare] for name, bare in name_all(source, found, rename).items()}
-        have, need = (
-            {vae_to_original(name, config.vae): shape for name, shape in shapes.items()}
-            for shapes in ({name: source.shape(key) for name, key in places.items()}, want)
-        )
-        check_names(source.path.name, have, need)
-        state = {name: read_weight(source, key, device, dtype) for name, key in places.items()}
-        module.load_state_dict(state, strict=True, assign=True)
-        kept = set(places.values())
-        return LoadReport(
-            files=stored.files,
-            kind=f"{_title(config.vae)}, {number_format(stored)}",
-            consumed=tuple(places.values()),
-            ignored=tuple(key for key in stored.keys() if key not in kept and key in set(source.keys())),
-            notes=(LICENCE,) if config.vae.base_dim >= 96 else (),
-        )
+    places = {name: found[bare] for name, bare in name_all(source, found, rename).items()}
+    have, need = (
+        {vae_to_original(name, config.vae): shape for name, shape in shapes.items()}
+        for shapes in ({name: source.shape(key) for name, key in places.items()}, want)
+    )
+    check_names(source.path.name, have, need)
+    state = {name: read_weight(source, key, device, dtype) for name, key in places.items()}
+    module.load_state_dict(state, strict=True, assign=True)
+    kept = set(places.values())
+    return LoadReport(
+        files=file.files,
+        kind=f"{_title(config.vae)}, {file.numbers}",
+        consumed=tuple(places.values()),
+        ignored=tuple(key for key in source.keys() if key not in kept),
+        notes=(WAN_LICENCE,) if config.vae.base_dim >= 96 else (),
+    )
 
 
 def _title(vae: VaeConfig) -> str:

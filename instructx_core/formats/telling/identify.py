@@ -11,42 +11,43 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from ..containers.opening import open_source
-from ..containers.tensor_source import TensorSource
-from ..layouts.known import FOREIGN
-from ..layouts.llama_cpp import is_projector_alone, with_hub_names
-from .identify_base import NO_TEXT, projector, qwen, say, wan_dit, wan_vae
+from ...errors import some
+from ..containers.opening import SUFFIXES
+from ..layouts.folders import MODEL_FOLDERS
+from ..layouts.kiwi_folder import KIWI_ENCODER, is_kiwi_folder
+from ..layouts.llama_cpp import is_projector_alone
+from ..layouts.public_models import FOREIGN
+from ..layouts.weight_file import OpenFiles, WeightFile
+from .identify_base import NO_TEXT, projector, qwen, wan_dit, wan_vae
 from .identify_extra import adapter, kiwi_training, lora
-from .identity import Header, Identity
-from .report import some
+from .identity import Header, Identity, say
 
 KINDS: tuple[Callable[[Header], Identity | None], ...] = (adapter, kiwi_training, lora, wan_dit, wan_vae, qwen)
-MODEL_FOLDERS = ("diffusion_models", "vae", "text_encoders", "model_patches")
-KIWI_ENCODER = "mllm_encoder/diffusion_pytorch_model.safetensors"
 
 
-def identify(path: str | Path) -> Identity:
+def identify(path: str | Path, opened: OpenFiles | None = None) -> Identity:
     """What lies at `path`: a .safetensors or .gguf file, an index of shards, or a folder.
 
-    Raises InputError when nothing readable is there. A readable file of an unknown kind is Identity.kind "unknown".
+    opened: keeps the files that were looked into for who reads them next. Raises InputError when nothing readable is
+    there. A readable file of an unknown kind is Identity.kind "unknown".
     """
+    if opened is None:
+        with OpenFiles() as opened:
+            return identify(path, opened)
     path = Path(path)
-    if path.is_dir():
-        found = _folder(path)
-        if found is not None:
-            return found
-    with open_source(path) as source:
-        return identify_source(source)
+    found = _folder(path, opened) if path.is_dir() else None
+    return identify_file(opened.open(path)) if found is None else found
 
 
-def identify_source(source: TensorSource) -> Identity:
-    """What an open source holds."""
-    if is_projector_alone(source):
-        return projector(Header(source))
-    named = with_hub_names(source)
-    header = Header(named)
-    if named is not source:
-        named.close()  # the tower's file too
+def identify_file(file: WeightFile) -> Identity:
+    """What an opened file is; asked once, and kept with it."""
+    return file.once(_identity)
+
+
+def _identity(file: WeightFile) -> Identity:
+    header = Header(file)
+    if is_projector_alone(file.source):
+        return projector(header)
     for test in KINDS:
         found = test(header)
         if found is not None:
@@ -66,10 +67,10 @@ def _foreign(header: Header) -> Identity:
 # --- folders -------------------------------------------------------------------------------------------------------
 
 
-def _folder(root: Path) -> Identity | None:
+def _folder(root: Path, opened: OpenFiles) -> Identity | None:
     """A folder that is more than one model's shards; None for those."""
-    if (root / "mllm_encoder").is_dir() and (root / "transformer").is_dir():
-        return _kiwi_folder(root)
+    if is_kiwi_folder(root):
+        return _kiwi_folder(root, opened)
     held = [name for name in MODEL_FOLDERS if (root / name).is_dir()]
     if "model_patches" in held or len(held) > 1:
         return _models_folder(root, held)
@@ -81,16 +82,15 @@ def _folder(root: Path) -> Identity | None:
     return None
 
 
-def _kiwi_folder(root: Path) -> Identity:
+def _kiwi_folder(root: Path, opened: OpenFiles) -> Identity:
     """The parts one by one: a folder of another author may lack some."""
     facts = {}
     for part in ("transformer", "vae", "source_embedder", "ref_embedder"):
         held = (root / part).is_dir() and any((root / part).glob("*.safetensors"))
-        facts[part] = identify(root / part).title if held else "missing"
+        facts[part] = identify(root / part, opened).title if held else "missing"
     queries, dim = {}, 0
     if (root / KIWI_ENCODER).is_file():
-        with open_source(root / KIWI_ENCODER) as source:
-            shapes = Header(source).shapes
+        shapes = Header(opened.open(root / KIWI_ENCODER)).shapes
         named = ((name, f"{name}_queries") for name in ("image", "video", "ref"))
         queries = {name: shapes[key][0] for name, key in named if len(shapes.get(key, ())) == 2}
         dim = (shapes.get("connector.2.weight") or (0,))[0]
@@ -108,7 +108,7 @@ def _kiwi_folder(root: Path) -> Identity:
 def _models_folder(root: Path, held: list[str]) -> Identity:
     counted = {}
     for name in held:
-        files = [p for p in (root / name).rglob("*") if p.suffix in (".safetensors", ".gguf") and p.is_file()]
+        files = [p for p in (root / name).rglob("*") if p.suffix in SUFFIXES and p.is_file()]
         counted[name] = len(files)
     facts = tuple((name, f"{count} files" if count != 1 else "1 file") for name, count in counted.items())
     missing = tuple(f"something in {name}" for name in MODEL_FOLDERS if not counted.get(name))

@@ -6,70 +6,37 @@ Each takes a Header and answers None when the file is something else.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
-from ..layouts.known import DIT_SIZES, QWEN_SIZES, VARIANTS, vae_for
-from .identity import Header, Identity, bare_dit
-
-Shapes = Mapping[str, tuple[int, ...]]
+from ..layouts.dit_sizes import FIRST, bare_dit, dit_sizes, dit_title, dit_variant, layer_count
+from ..layouts.public_models import QWEN_SIZES, qwen_size, vae_for
+from .identity import Header, Identity, say
 
 NO_TEXT = "no T5: the connector takes the place of text prompts"
 ENCODER_BESIDE = "Qwen2.5-VL-3B with its vision tower (models/text_encoders)"
-_SIZE_PLACES = {  # size -> (tensor, axis, divided by), in either spelling
-    "dim": (("patch_embedding.weight", 0, 1),),
-    "in_channels": (("patch_embedding.weight", 1, 1),),
-    "out_channels": (("head.head.weight", 0, 4), ("proj_out.weight", 0, 4)),
-    "ffn_dim": (("blocks.0.ffn.0.weight", 0, 1), ("blocks.0.ffn.net.0.proj.weight", 0, 1)),
-}
-
-
-def dit_sizes(shapes: Shapes) -> dict[str, int]:
-    """dim, layers, in_channels, out_channels, ffn_dim of a Wan DiT by bare names; what these do not tell is absent."""
-    sizes = {
-        name: shapes[key][axis] // cells
-        for name, places in _SIZE_PLACES.items()
-        for key, axis, cells in places
-        if len(shapes.get(key, ())) > axis
-    }
-    layers = _layers(shapes, r"blocks\.(\d+)\.")
-    return sizes | ({"layers": layers} if layers else {})
-
-
-def _layers(shapes: Shapes, pattern: str) -> int:
-    found = map(re.compile(pattern).match, shapes)
-    return max((int(match[1]) + 1 for match in found if match), default=0)
-
-
-def dit_name(sizes: Mapping[str, int]) -> str:
-    """What the public models of these sizes are called."""
-    key = (sizes.get("dim", 0), sizes.get("layers", 0), sizes.get("in_channels", 0))
-    return DIT_SIZES.get(key, f"of no public size (width {key[0]}, {key[1]} layers, {key[2]} channels)")
-
-
-def say(values: Mapping[str, object]) -> str:
-    """ "image 256, video 512"."""
-    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def wan_dit(header: Header) -> Identity | None:
     shapes = {bare_dit(key): shape for key, shape in header.shapes.items()}
     original = "head.modulation" in shapes
     diffusers = "scale_shift_table" in shapes and "condition_embedder.time_proj.weight" in shapes
-    if "patch_embedding.weight" not in shapes or not (original or diffusers):
+    if FIRST not in shapes or not (original or diffusers):
         return None
     sizes = dit_sizes(shapes)
     layout = "original" if original else "diffusers"
-    facts = (("layout", f"{layout} names"), ("numbers", header.numbers), ("sizes", say(sizes)), *header.config_fact)
+    facts = (
+        ("layout", f"{layout} names"),
+        ("numbers", header.numbers),
+        ("sizes", say(sizes)),
+        *header.config_fact,
+    )
     values = {"layout": layout, **sizes}
-    variant = next((title for mark, title in VARIANTS if any(re.search(mark, key) for key in shapes)), None)
-    if variant is None and sizes.get("in_channels") != sizes.get("out_channels"):
-        variant = "image-to-video or control"
+    variant = dit_variant(shapes)
     if variant is not None:
         title = f"Wan DiT, {variant}: InstructX needs the text-to-video model"
         return header.identity("wan-dit-variant", title, facts, values=values)
     adapter = f"an adapter for width {sizes.get('dim')} (models/model_patches)"
     needs = (vae_for(sizes.get("in_channels", 0)), ENCODER_BESIDE, adapter, NO_TEXT)
-    return header.identity("wan-dit", f"Wan DiT {dit_name(sizes)}", facts, needs, _takers(header, original), values)
+    return header.identity("wan-dit", f"Wan DiT {dit_title(sizes)}", facts, needs, _takers(header, original), values)
 
 
 def _takers(header: Header, original: bool) -> tuple[str, ...]:
@@ -112,7 +79,7 @@ def wan_vae(header: Header) -> Identity | None:
 def qwen(header: Header) -> Identity | None:
     shapes = header.shapes
     table = next((shape for key, shape in shapes.items() if key.endswith("embed_tokens.weight")), ())
-    layers = _layers(shapes, r"model\.(?:language_model\.)?layers\.(\d+)\.")
+    layers = layer_count(shapes, r"model\.(?:language_model\.)?layers\.(\d+)\.")
     biased = any(key.endswith("layers.0.self_attn.q_proj.bias") for key in shapes)  # Qwen3 and Llama have none
     if len(table) != 2 or not layers or not biased:
         return None
@@ -120,7 +87,7 @@ def qwen(header: Header) -> Identity | None:
     older = any(re.match(r"(model\.)?visual\.blocks\.0\.mlp\.fc1\.", key) for key in shapes)
     newer = any(key.startswith("model.language_model.") for key in shapes)
     layout = "llama.cpp" if header.llama_cpp else "transformers since 4.52" if newer else "the original repository"
-    width, size = table[1], QWEN_SIZES.get(table[1], f"of width {table[1]}")
+    width, size = table[1], qwen_size(table[1])
     facts = (
         ("layout", f"names of {layout}"),
         ("numbers", header.numbers),
@@ -135,7 +102,7 @@ def qwen(header: Header) -> Identity | None:
     elif not tower:
         lack = "its mmproj file belongs beside it" if header.llama_cpp else "it cannot see the source"
         wrong = ("qwen-text", f"Qwen2.5 {size} without its vision tower: {lack}")
-    elif width in (3584, 5120, 8192):
+    elif QWEN_SIZES.get(width, "3B") != "3B":
         wrong = ("qwen-other", f"Qwen2.5-VL {size}: the adapters need 3B")
     if wrong is not None:
         return header.identity(*wrong, facts, values=values)

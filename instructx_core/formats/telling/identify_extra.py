@@ -8,15 +8,16 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from ..layouts.known import DIT_SIZES, QWEN_SIZES, vae_for
-from .identify_base import ENCODER_BESIDE, Shapes, dit_name, dit_sizes, say
-from .identity import Header, Identity, bare_dit
+from ..layouts.dit_sizes import Shapes, bare_dit, dit_sizes, dit_title
+from ..layouts.kiwi_names import wan_name
+from ..layouts.modules import EMBEDDERS
+from ..layouts.public_models import DIT_SIZES, qwen_size, vae_for
+from .identify_base import ENCODER_BESIDE
+from .identity import Header, Identity, say
 
 DISTILLED = re.compile(r"distill|lightx2v|lightning|causvid|accvid|fastwan|turbo|dmd", re.I)
-EMBEDDERS = ("source_embedder", "reference_embedder")
 _DOWN = re.compile(r"[._]lora_(A|down)\.(default\.)?weight$|\.lora\.down\.weight$")
 _DIT_LAYER = re.compile(r"blocks[._]\d+[._](self_attn|cross_attn|attn1|attn2|ffn)[._]")
-_KIWI_DIT = re.compile(r"(dit\.)?(blocks|head|patch_embedding|text_embedding|time_embedding|time_projection)\.")
 _MLLM_LAYER = re.compile(r"layers\.\d+\.(self_attn|mlp)\.|visual\.blocks\.")
 
 
@@ -59,7 +60,7 @@ def adapter(header: Header) -> Identity | None:
     values = {"dim": dim, "hidden_size": width, "channels": channels, "queries": queries}
     needs = (
         f"a Wan DiT of width {dim} and its VAE",
-        f"Qwen2.5-VL {QWEN_SIZES.get(width, f'of width {width}')} with its vision tower",
+        f"Qwen2.5-VL {qwen_size(width)} with its vision tower",
     )
     takers = (
         "node Load Encoder (InstructX), file in models/model_patches",
@@ -74,17 +75,17 @@ def kiwi_training(header: Header) -> Identity | None:
     if not queries:
         return None
     width, dim = _connector(shapes, r"mllm\.connec?tor\.([02])\.weight")
-    dit = {key.removeprefix("dit."): shape for key, shape in shapes.items() if _KIWI_DIT.match(key)}
+    dit = {name: shape for key, shape in shapes.items() if (name := wan_name(key)) is not None}
     held = "lora" if ranks(dit) else "full" if dit else "none"
     stage = 3 if "reference" in queries else 2 if "vae_condition.patch_embedding.weight" in shapes else 1
-    said = {
+    holds = {
         "lora": f"a LoRA of the DiT, {say_lora(dit)}",
-        "full": f"the whole Wan DiT {dit_name(dit_sizes(dit))}",
+        "full": f"the whole Wan DiT {dit_title(dit_sizes(dit))}",
         "none": "no DiT: the one it was trained on is unchanged",
     }
     first = "pad_first" in header.path.name
     facts = (
-        ("holds", f"{said[held]} ({len(dit)} tensors)"),
+        ("holds", f"{holds[held]} ({len(dit)} tensors)"),
         ("numbers", header.numbers),
         ("queries", say(queries)),
         ("MLLM LoRA", say_lora({key: shape for key, shape in shapes.items() if key.startswith("mllm.model.")})),

@@ -7,30 +7,26 @@ Walks the subfolders that ComfyUI and we use, identifies every file, compares co
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from ...errors import InputError
-from ..containers.opening import open_source
+from ..containers.opening import SUFFIXES
 from ..containers.quantised import dequantised
-from ..containers.tensorfile import is_finite
-from ..layouts.known import DIT_TENSORS, KIWI_TENSORS, QWEN_TENSORS, VAE_TENSORS
-from .identify import KIWI_ENCODER, identify
+from ..containers.strict import is_finite
+from ..containers.tensor_source import TensorSource
+from ..layouts.folders import MODEL_FOLDERS
+from ..layouts.kiwi_folder import KIWI_ENCODER
+from ..layouts.llama_cpp import is_projector
+from ..layouts.public_models import DIT_TENSORS, KIWI_TENSORS, QWEN_TENSORS, VAE_TENSORS
+from ..layouts.weight_file import OpenFiles
+from .identify import identify
 from .identity import Identity
 
-PLACES = (
-    "diffusion_models",
-    "unet",
-    "vae",
-    "text_encoders",
-    "clip",
-    "model_patches",
-    "checkpoints",
-    "diffusers",
-    "loras",
-)
-SUFFIXES = (".safetensors", ".gguf")
+# Folders in which ComfyUI and we keep models.
+PLACES = (*MODEL_FOLDERS, "unet", "clip", "checkpoints", "diffusers", "loras")
 # Kinds that something here works with; others are named and left alone.
 USED = ("wan-dit", "wan-vae", "qwen2.5-vl", "qwen-vision", "adapter", "kiwi-training", "kiwi-folder", "dit-lora")
 
@@ -72,12 +68,16 @@ def verify(root: str | Path, full: bool = False) -> Verdict:
     Raises InputError when the folder holds no weight file at all.
     """
     root = Path(root)
-    checks = tuple(check(path, full) for path in candidates(root))
+    checks: list[Check] = []
+    for together in _groups(candidates(root)):
+        with OpenFiles() as opened:
+            checks += [check(path, full, opened) for path in together]
     if not checks:
-        raise InputError(f"no weight file in {root}; give a folder with {', '.join(PLACES[:4])} or a Kiwi-Edit folder")
+        places = ", ".join(MODEL_FOLDERS)
+        raise InputError(f"no weight file in {root}; give a folder with {places} or a Kiwi-Edit folder")
     found = [c.identity for c in checks if c.state == "ok" and c.identity is not None]
     sets, lacking = combine(found)
-    return Verdict(checks, tuple(sets), tuple(lacking))
+    return Verdict(tuple(checks), tuple(sets), tuple(lacking))
 
 
 def candidates(root: Path) -> Iterator[Path]:
@@ -94,13 +94,19 @@ def candidates(root: Path) -> Iterator[Path]:
                 yield entry
 
 
-def check(path: Path, full: bool = False) -> Check:
-    """One file or folder."""
+def _groups(paths: Iterable[Path]) -> Iterator[list[Path]]:
+    """One path each, but GGUF files of a folder together: a language model opens its vision tower, which comes last."""
+    for _, together in groupby(paths, lambda path: path.parent if path.suffix == ".gguf" else path):
+        yield sorted(together, key=lambda path: is_projector(path.name))
+
+
+def check(path: Path, full: bool, opened: OpenFiles) -> Check:
+    """One file or folder. opened: what was opened for its neighbours."""
     try:
-        found = identify(path)
+        found = identify(path, opened)
         wrong = expected(found)
         if wrong is None and full and found.kind in USED:
-            read_all(path)
+            read_all(path, opened)
     except InputError as error:
         return Check(path, "bad", str(error))
     if wrong is not None:
@@ -128,15 +134,26 @@ def expected(found: Identity) -> str | None:
     return None
 
 
-def read_all(path: Path) -> None:
+def read_all(path: Path, opened: OpenFiles) -> None:
     """Read every tensor once. Raises InputError on the first that is not finite or cannot be read."""
-    files = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
-    for file in files:
-        with dequantised(open_source(file)) as source:
-            for key in source.keys():
-                tensor = source.get(key)
-                if tensor.is_floating_point() and not is_finite(tensor):
-                    raise InputError(f"{file.name}: {key} holds NaN or infinity; download it again")
+    if not path.is_dir():
+        for part in opened.open(path).source.parts:
+            if part.path == path:  # without the vision tower, which has a line of its own
+                _read_finite(dequantised(part))
+        return
+    read = {part for file in opened for part in file.files}
+    for other in sorted(set(path.rglob("*.safetensors")) - read):
+        opened.open(other)
+    for file in opened:
+        for source in (file.plain,) if file.numbers.quantisation else file.source.parts:
+            _read_finite(source)
+
+
+def _read_finite(source: TensorSource) -> None:
+    for key in source.keys():
+        tensor = source.get(key)
+        if tensor.is_floating_point() and not is_finite(tensor):
+            raise InputError(f"{source.path.name}: {key} holds NaN or infinity; download it again")
 
 
 # --- what works together -------------------------------------------------------------------------------------------

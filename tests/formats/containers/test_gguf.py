@@ -14,9 +14,10 @@ import torch
 from small import write_gguf
 
 from instructx_core.errors import InputError
-from instructx_core.formats import dequantised, open_source
 from instructx_core.formats.containers import gguf_file
-from instructx_core.formats.containers.quantised import number_format
+from instructx_core.formats.containers.opening import open_source
+from instructx_core.formats.containers.quantisation import numbers
+from instructx_core.formats.containers.quantised import dequantised
 
 gguf = pytest.importorskip("gguf")
 Type = gguf.GGMLQuantizationType
@@ -89,7 +90,7 @@ def test_plain_types_and_shapes_that_the_converter_changed(tmp_path):
     }
     path = write(tmp_path / "x.gguf", tensors, {"reshaped": (3, 2, 64)})
     with open_source(path) as raw:
-        assert number_format(raw).startswith("GGUF (") and raw.dtype("reshaped") == "Q8_0"
+        assert str(numbers(raw)).startswith("GGUF (") and raw.dtype("reshaped") == "Q8_0"
         source = dequantised(raw)
         assert source.dtype("conv") == "F16" and np.array_equal(source.get("conv").numpy(), conv.astype(np.float16))
         assert np.array_equal(source.get("bias").numpy(), weight[0])

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from instructx_core.errors import InputError
-from instructx_core.formats import open_source, open_sources
+from instructx_core.formats.containers.opening import open_source, open_sources
 from instructx_core.formats.containers.tensor_source import TORCH_DTYPES
 
 

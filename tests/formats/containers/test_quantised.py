@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import save_file
 
 from instructx_core.errors import InputError
-from instructx_core.formats import dequantised, open_source
-from instructx_core.formats.containers.quantised import number_format
+from instructx_core.formats.containers.opening import open_source
+from instructx_core.formats.containers.quantisation import numbers
+from instructx_core.formats.containers.quantised import dequantised
 
 E4M3, E5M2 = torch.float8_e4m3fn, torch.float8_e5m2
 
@@ -36,7 +37,7 @@ def read(path, tensors, metadata=None):
 def test_a_plain_file_comes_back_as_it_is(tmp_path):
     save_file({"w": torch.ones(2, dtype=torch.bfloat16)}, str(tmp_path / "x.safetensors"))
     with open_source(tmp_path / "x.safetensors") as source:
-        assert dequantised(source) is source and number_format(source) == "BF16"
+        assert dequantised(source) is source and str(numbers(source)) == "BF16"
 
 
 def test_every_spelling_of_scaled_fp8_gives_the_same_weight(tmp_path, layer):
@@ -59,7 +60,7 @@ def test_every_spelling_of_scaled_fp8_gives_the_same_weight(tmp_path, layer):
         assert source.dtype("p.l.weight") == "F32" and source.shape("p.l.weight") == (6, 8)
         assert torch.equal(source.get("p.l.weight", dtype=torch.bfloat16), want.bfloat16())
     with open_source(path) as source:
-        assert number_format(source) == "fp8_scaled (F8_E4M3)"
+        assert str(numbers(source)) == "fp8_scaled (F8_E4M3)"
 
 
 def test_plain_fp8_and_a_scale_a_row(tmp_path, layer):

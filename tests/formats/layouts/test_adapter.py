@@ -16,7 +16,7 @@ from instructx_core.config import LORA_TARGETS, LoraConfig
 from instructx_core.errors import InputError
 from instructx_core.formats.layouts.adapter import Adapter, load_adapter
 from instructx_core.formats.layouts.files import find_files
-from instructx_core.formats.telling.report import LoadReport
+from instructx_core.formats.layouts.report import LoadReport
 from instructx_core.weights import load_pipeline
 
 CONFIG = config()

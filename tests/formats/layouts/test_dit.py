@@ -13,10 +13,12 @@ from small import DIT, config, save, scaled, state, unscaled, write_gguf
 from instructx_core.config import DenoiserConfig, kiwi_5b, paper_14b
 from instructx_core.denoiser import build_denoiser
 from instructx_core.errors import InputError
-from instructx_core.formats import dequantised, open_source
-from instructx_core.formats.containers.tensorfile import empty_parameters
+from instructx_core.formats.containers.opening import open_source
+from instructx_core.formats.containers.quantised import dequantised
 from instructx_core.formats.layouts import keymaps
 from instructx_core.formats.layouts.dit import denoiser_name, dit_config, read_dit
+from instructx_core.formats.layouts.modules import empty_parameters
+from instructx_core.formats.layouts.weight_file import open_weights
 from instructx_core.weights import load_denoiser
 
 
@@ -29,7 +31,8 @@ def wan():
 def load(path: Path, dtype=torch.float32, like=None):
     with empty_parameters():
         model = build_denoiser(like or config())
-    report = read_dit(model, path, like or config(), dtype=dtype)
+    with open_weights(path) as file:
+        report = read_dit(model, file, like or config(), dtype=dtype)
     return {keymaps.dit_to_original(name): value for name, value in model.state_dict().items()}, report
 
 

@@ -14,8 +14,10 @@ from small import save, scaled, unscaled
 from instructx_core.config import LORA_TARGETS, LoraConfig, MllmConfig, VisionConfig
 from instructx_core.encoder.forward import PlainEncoder
 from instructx_core.errors import InputError
-from instructx_core.formats.containers.tensorfile import empty_parameters
-from instructx_core.formats.layouts.encoder import check_encoder, infer_mllm, open_encoder, read_encoder
+from instructx_core.formats.layouts.encoder import read_encoder
+from instructx_core.formats.layouts.modules import empty_parameters
+from instructx_core.formats.layouts.qwen_config import check_encoder, infer_mllm
+from instructx_core.formats.layouts.weight_file import open_weights
 
 CONFIG = config()
 
@@ -24,7 +26,8 @@ def load(path, settings=CONFIG, tensors=None, **options):
     with empty_parameters():
         module = PlainEncoder(settings)
     tensors = adapter(settings) if tensors is None else tensors
-    return module, read_encoder(module, path, settings, tensors, torch.float32, **options)
+    with open_weights(path) as file:
+        return module, read_encoder(module, file, settings, tensors, torch.float32, **options)
 
 
 def merged(settings=CONFIG):
@@ -85,16 +88,16 @@ def test_plain_fp8_files(tmp_path) -> None:
 
 def test_config_from_config_json(tmp_path) -> None:
     folder = qwen_folder(tmp_path / "qwen", CONFIG)
-    with open_encoder(folder) as source:
+    with open_weights(folder) as source:
         assert infer_mllm(source) == CONFIG.mllm
     told = json.loads((folder / "config.json").read_text())
     vision, theta, rope = told.pop("vision_config"), told.pop("rope_theta"), told.pop("rope_scaling")
     newer = {"text_config": {**told, "rope_parameters": {**rope, "rope_theta": theta}}, "vision_config": vision}
     (folder / "config.json").write_text(json.dumps(newer))
-    with open_encoder(folder) as source:
+    with open_weights(folder) as source:
         assert infer_mllm(source) == CONFIG.mllm
     (folder / "config.json").write_text("[1]")
-    with open_encoder(folder) as source, pytest.raises(InputError, match="no JSON object"):
+    with open_weights(folder) as source, pytest.raises(InputError, match="no JSON object"):
         infer_mllm(source)
 
 
@@ -108,7 +111,7 @@ def test_config_from_shapes_alone(tmp_path) -> None:
     with torch.device("meta"):
         names = {k: v.shape for k, v in PlainEncoder(wide).mllm.state_dict().items()}
     file = save(tmp_path / "qwen.safetensors", {k: torch.zeros(shape) for k, shape in names.items()})
-    with open_encoder(file) as source:
+    with open_weights(file) as source:
         assert infer_mllm(source) == mllm
 
 
@@ -145,8 +148,8 @@ def test_incomplete_and_other_models_are_refused_by_name(tmp_path) -> None:
 
 
 def test_a_check_reads_no_tensor(tmp_path) -> None:
-    with open_encoder(save(tmp_path / "qwen.safetensors", qwen_state(CONFIG))) as source:
-        source.get = None  # type: ignore[method-assign, assignment]
+    with open_weights(save(tmp_path / "qwen.safetensors", qwen_state(CONFIG))) as source:
+        source.source.get = None  # type: ignore[method-assign, assignment]
         check_encoder(source, CONFIG)
 
 

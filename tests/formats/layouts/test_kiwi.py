@@ -26,7 +26,7 @@ from tiny import clip
 from instructx_core.config import DenoiserConfig, LoraConfig, MllmConfig, SamplingConfig, VaeConfig, kiwi_5b
 from instructx_core.encoder.model import build_encoder
 from instructx_core.errors import InputError
-from instructx_core.formats.layouts import kiwi
+from instructx_core.formats.layouts import kiwi_config, kiwi_names
 from instructx_core.formats.layouts.adapter import load_adapter
 from instructx_core.weights import load_pipeline
 
@@ -70,18 +70,18 @@ def test_names_of_the_public_training_file() -> None:
     assert len(names) == 1128 - 825
     assert "mllm.model.model.language_model.layers.35.self_attn.o_proj.lora_B.default.weight" in names
     for theirs, ours in names.items():
-        assert kiwi.adapter_name(theirs) == kiwi.adapter_name(f"pipe.{theirs}") == ours
-        assert kiwi.adapter_name(theirs.replace("connetor", "connector")) == ours
-        assert kiwi.dit_name(theirs) is None
+        assert kiwi_names.adapter_name(theirs) == kiwi_names.adapter_name(f"pipe.{theirs}") == ours
+        assert kiwi_names.adapter_name(theirs.replace("connetor", "connector")) == ours
+        assert kiwi_names.wan_name(theirs) is None
     for key in ("dit.blocks.0.self_attn.q.weight", "blocks.0.ffn.2.lora_A.default.weight", "pipe.dit.head.modulation"):
-        assert kiwi.adapter_name(key) is None and kiwi.dit_name(key) is not None
+        assert kiwi_names.adapter_name(key) is None and kiwi_names.wan_name(key) is not None
     with pytest.raises(InputError, match="unknown tensor name"):
-        kiwi.adapter_name("mllm.model.model.visual.merger.weight")
+        kiwi_names.adapter_name("mllm.model.model.visual.merger.weight")
 
 
 def test_config_of_the_public_5b_is_the_preset() -> None:
     sizes = {"dim": 3072, "ffn_dim": 14336, "num_layers": 30, "num_heads": 24, "in_channels": 48, "out_channels": 48}
-    made = kiwi.infer_config(
+    made = kiwi_config.infer_config(
         public_shapes(3072, 48, 768, 64, 4), name="kiwi_5b", mllm=MllmConfig(), denoiser=DenoiserConfig(**sizes),
         vae=kiwi_5b().vae,
     )  # fmt: skip
@@ -89,17 +89,17 @@ def test_config_of_the_public_5b_is_the_preset() -> None:
 
 
 def test_a_5b_of_any_name_is_run_at_its_size() -> None:
-    made = kiwi.infer_config(
+    made = kiwi_config.infer_config(
         public_shapes(3072, 48, 768, 64, 4), name="my edits, epoch 3", mllm=MllmConfig(), denoiser=kiwi_5b().denoiser,
-        vae=kiwi_5b().vae, sigma_min=kiwi.DIFFUSERS_SIGMA_MIN,
+        vae=kiwi_5b().vae, settings=kiwi_config.KiwiSettings(sigma_min=kiwi_config.DIFFUSERS_SIGMA_MIN),
     )  # fmt: skip
     usual = made.sampling
     assert (usual.width, usual.height, usual.frames, usual.fps) == (1280, 704, 121, 24.0)
-    assert usual.sigma_min == kiwi.DIFFUSERS_SIGMA_MIN
+    assert usual.sigma_min == kiwi_config.DIFFUSERS_SIGMA_MIN
 
 
 def test_config_of_the_14b_layout() -> None:
-    made = kiwi.infer_config(
+    made = kiwi_config.infer_config(
         public_shapes(5120, 16, 384, 256, 7), name="14b", mllm=MllmConfig(), denoiser=DenoiserConfig(), vae=VaeConfig()
     )
     assert made.lora == LoraConfig(rank=256, alpha=256, targets=LoraConfig().targets, scope="language_model")
@@ -119,7 +119,7 @@ def test_config_of_the_14b_layout() -> None:
     ],
 )
 def test_who_says_where_the_reference_stands(told, name, chosen, want) -> None:
-    assert kiwi.reference_position(told, name, chosen)[0] == want
+    assert kiwi_config.reference_position(told, name, chosen)[0] == want
 
 
 # --- a loaded checkpoint edits as the one it was written from ------------------------------------------------------
@@ -240,7 +240,7 @@ def test_diffusers_folders(tmp_path, kind: str) -> None:
     made = pipe(settings)
     want = made(
         clip(), "make it blue", clip(1, 40, 20, seed=2)[0] if with_reference else None, num_inference_steps=2,
-        generator=torch.Generator().manual_seed(3), output_type="latent", sigma_min=kiwi.DIFFUSERS_SIGMA_MIN,
+        generator=torch.Generator().manual_seed(3), output_type="latent", sigma_min=kiwi_config.DIFFUSERS_SIGMA_MIN,
     ).frames  # fmt: skip
     close(edit(loaded, with_reference), want)
     assert loaded.instructx_config.denoiser.reference_embedder == ("own" if with_reference else "none")

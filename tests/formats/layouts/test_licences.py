@@ -18,9 +18,9 @@ from small import config
 from sparse import sparse_file
 
 from instructx_core.config import InstructXConfig, LoraConfig, MllmConfig, VaeConfig, VisionConfig
-from instructx_core.formats.layouts import dit, encoder, kiwi, vae
-from instructx_core.formats.layouts.encoder_weights import mllm_to_original
 from instructx_core.formats.layouts.keymaps import dit_to_original, vae_to_original
+from instructx_core.formats.layouts.public_models import KIWI_LICENCE, QWEN_LICENCE, WAN_LICENCE
+from instructx_core.formats.layouts.qwen_names import mllm_to_original
 from instructx_core.weights import load_denoiser, load_encoder, load_vae
 
 
@@ -32,7 +32,7 @@ def zeros(path: Path, module: torch.nn.Module, rename: Any) -> Path:
 
 def notices(caplog: pytest.LogCaptureFixture) -> set[str]:
     """Which licences the log has named since the last call."""
-    texts = {"Wan": dit.LICENCE, "Qwen": encoder.LICENCE, "Kiwi": kiwi.LICENCE}
+    texts = {"Wan": WAN_LICENCE, "Qwen": QWEN_LICENCE, "Kiwi": KIWI_LICENCE}
     found = {name for name, text in texts.items() if text in caplog.text}
     caplog.clear()
     return found
@@ -45,8 +45,8 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 
 def test_the_notices_say_what_they_must() -> None:
-    assert vae.LICENCE == dit.LICENCE == "Wan weights: Apache-2.0"
-    assert "non-commercial" in encoder.LICENCE and "state no licence" in kiwi.LICENCE
+    assert WAN_LICENCE == "Wan weights: Apache-2.0"
+    assert "non-commercial" in QWEN_LICENCE and "state no licence" in KIWI_LICENCE
 
 
 @pytest.mark.parametrize(("width", "named"), [(1536, {"Wan"}), (128, set())])
@@ -102,4 +102,4 @@ def test_a_kiwi_folder_names_its_own_on_every_load(log: Any, tmp_path: Path) -> 
 
     pipe = load_pipeline(kiwi_files.folder(tmp_path / "kiwi", kiwi_files.config(), told=True))
     assert "Kiwi" in notices(log)
-    assert any(kiwi.LICENCE in report.notes for report in pipe.load_reports)
+    assert any(KIWI_LICENCE in report.notes for report in pipe.load_reports)

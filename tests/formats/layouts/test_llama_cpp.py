@@ -13,10 +13,12 @@ from small import llama_cpp_names, llama_cpp_pair, save, write_gguf
 
 from instructx_core.encoder.forward import PlainEncoder
 from instructx_core.errors import InputError
-from instructx_core.formats.containers.tensorfile import empty_parameters
-from instructx_core.formats.layouts.encoder import infer_mllm, open_encoder, read_encoder
+from instructx_core.formats.layouts.encoder import read_encoder
 from instructx_core.formats.layouts.files import find_files
 from instructx_core.formats.layouts.llama_cpp import find_projector
+from instructx_core.formats.layouts.modules import empty_parameters
+from instructx_core.formats.layouts.qwen_config import infer_mllm
+from instructx_core.formats.layouts.weight_file import OpenFiles, open_weights
 from instructx_core.formats.telling.identify import identify
 from instructx_core.formats.telling.verify import check
 
@@ -27,7 +29,8 @@ CONFIG = config()
 def load(path: Path | list[Path], settings: Any = CONFIG) -> tuple[Any, Any]:
     with empty_parameters():
         module = PlainEncoder(settings)
-    return module, read_encoder(module, path, settings, adapter(settings), torch.float32)
+    with open_weights(path) as file:
+        return module, read_encoder(module, file, settings, adapter(settings), torch.float32)
 
 
 def same(module: Any, want: Any) -> None:
@@ -87,7 +90,7 @@ def test_quantised_files(tmp_path: Path, kind: str) -> None:
 
 
 def test_sizes_are_inferred(pair: tuple[Path, Path], tmp_path: Path) -> None:
-    with open_encoder(save(tmp_path / "plain.safetensors", qwen_state(CONFIG))) as plain, open_encoder(pair[0]) as ours:
+    with open_weights(save(tmp_path / "plain.safetensors", qwen_state(CONFIG))) as plain, open_weights(pair[0]) as ours:
         assert infer_mllm(ours) == infer_mllm(plain)
 
 
@@ -120,7 +123,8 @@ def test_inspect_says_what_they_are(tmp_path: Path, pair: tuple[Path, Path]) -> 
     assert whole.kind == "qwen2.5-vl" and ("layout", "names of llama.cpp") in whole.facts
     assert any("Load Encoder" in taker for taker in whole.taken_by)
     assert tower.kind == "qwen-vision" and "same folder" in tower.needs[0]
-    assert [check(file, full=True).state for file in pair] == ["ok", "ok"]
+    with OpenFiles() as opened:
+        assert [check(file, True, opened).state for file in pair] == ["ok", "ok"]
     pair[1].unlink()
     alone = identify(pair[0])
     assert alone.kind == "qwen-text" and "mmproj" in alone.title and not alone.taken_by

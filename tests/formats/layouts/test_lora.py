@@ -12,8 +12,9 @@ from small import config, save, state
 
 from instructx_core.denoiser import build_denoiser
 from instructx_core.errors import InputError
-from instructx_core.formats.layouts import keymaps
-from instructx_core.formats.layouts.lora import DitLora, apply_lora
+from instructx_core.formats.layouts import keymaps, lora
+from instructx_core.formats.layouts.dit_lora import DitLora
+from instructx_core.formats.layouts.weight_file import open_weights
 
 RANK = 4
 LAYERS = [f"blocks.{n}.{part}" for n in (0, 1) for part in ("self_attn.q", "cross_attn.o", "ffn.0", "ffn.2")]
@@ -24,6 +25,11 @@ def dit():
     model = build_denoiser(config()).eval()
     state(model, str)
     return model
+
+
+def apply_lora(model, path, *args, **options):
+    with open_weights(path) as file:
+        return lora.apply_lora(model, file, *args, **options)
 
 
 def shapes(model):
@@ -219,8 +225,8 @@ def test_what_is_refused(dit, halves, tmp_path):
     save(path, file)
     with pytest.raises(InputError, match="strength nan"):
         merged(dit, path, strength=float("nan"))
-    with pytest.raises(InputError, match="use all or self"):
-        DitLora(path, shapes(dit), "cross")
+    with open_weights(path) as lora_file, pytest.raises(InputError, match="use all or self"):
+        DitLora(lora_file, shapes(dit), "cross")
     with pytest.raises(InputError, match="offloaded or quantised"):
         apply_lora(copy.deepcopy(dit).to("meta"), path)
     for told in ({"r": 4, "lora_alpha": 4, "rank_pattern": {"x": 2}}, {"r": 0, "lora_alpha": 1}, [1]):

@@ -10,10 +10,11 @@ from small import VAE21, VAE22, config, save, state
 
 from instructx_core.config import kiwi_5b, paper_14b
 from instructx_core.errors import InputError
-from instructx_core.formats import open_source
-from instructx_core.formats.containers.tensorfile import empty_parameters
+from instructx_core.formats.containers.opening import open_source
 from instructx_core.formats.layouts import keymaps
+from instructx_core.formats.layouts.modules import empty_parameters
 from instructx_core.formats.layouts.vae import read_vae, vae_config
+from instructx_core.formats.layouts.weight_file import open_weights
 from instructx_core.vae import build_vae
 from instructx_core.weights import load_vae
 
@@ -49,7 +50,8 @@ def test_every_layout_gives_the_same_pictures_and_latents(wan, tmp_path):
     assert latent.std() > 0.01 and picture.std() > 0.01  # a VAE of zeros would pass
     with empty_parameters():
         model = build_vae(conf.vae)
-    report = read_vae(model, layouts[3], conf)
+    with open_weights(layouts[3]) as file:
+        report = read_vae(model, file, conf)
     assert report.ignored == ("other.x",) and len(report.consumed) == len(original)
 
 

@@ -6,7 +6,7 @@
 //   A 8-bit: 4 values in a register, k 4t..4t+3, a2 a3 at k+16; B 8-bit: b0 k 4t..4t+3, b1 at k+16; C as above
 //   ldmatrix: lane 8m+i addresses row i of matrix m; lane l receives row l/4, values 2(l%4), +1;
 //   with .trans: rows 2(l%4), +1 of column l/4.
-// tests/kernels/test_layouts.py checks these against a second, independent source.
+// tests/kernels/csrc/test_layouts.py checks these against a second, independent source.
 #pragma once
 #include "emu_block.h"
 #include "emu_numbers.h"

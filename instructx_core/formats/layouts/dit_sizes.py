@@ -1,0 +1,67 @@
+"""What the shapes of a Wan DiT tell: its sizes, what the public models of them are called, whether it is another kind.
+
+By bare names, in either spelling; dit.py reads such files, telling/ describes them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from .public_models import DIT_SIZES, variant_mark
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+HEAD_DIM = 128  # of every public Wan
+FIRST = "patch_embedding.weight"
+_WRAPPERS = re.compile(r"^(model\.diffusion_model|diffusion_model)\.")  # of single-file repackagings
+_SIZE_PLACES = {  # size -> (tensor, axis, divided by), in either spelling
+    "dim": ((FIRST, 0, 1),),
+    "in_channels": ((FIRST, 1, 1),),
+    "out_channels": (("head.head.weight", 0, 4), ("proj_out.weight", 0, 4)),
+    "ffn_dim": (("blocks.0.ffn.0.weight", 0, 1), ("blocks.0.ffn.net.0.proj.weight", 0, 1)),
+}
+
+
+def dit_sizes(shapes: Shapes) -> dict[str, int]:
+    """dim, layers, in_channels, out_channels, ffn_dim of a Wan DiT by bare names; what these do not tell is absent."""
+    sizes = {
+        name: shapes[key][axis] // cells
+        for name, places in _SIZE_PLACES.items()
+        for key, axis, cells in places
+        if len(shapes.get(key, ())) > axis
+    }
+    layers = layer_count(shapes, r"blocks\.(\d+)\.")
+    return sizes | ({"layers": layers} if layers else {})
+
+
+def layer_count(shapes: Shapes, pattern: str) -> int:
+    """How many layers the names count, by a pattern with their number in it."""
+    found = map(re.compile(pattern).match, shapes)
+    return max((int(match[1]) + 1 for match in found if match), default=0)
+
+
+def bare_dit(key: str) -> str:
+    """Name of a DiT tensor without the wrapper of a repackaging."""
+    return _WRAPPERS.sub("", key)
+
+
+def dit_title(sizes: Mapping[str, int]) -> str:
+    """What the public models of these sizes are called."""
+    key = (sizes.get("dim", 0), sizes.get("layers", 0), sizes.get("in_channels", 0))
+    return DIT_SIZES.get(key, f"of no public size (width {key[0]}, {key[1]} layers, {key[2]} channels)")
+
+
+def is_public(sizes: Mapping[str, int]) -> bool:
+    """Whether a public Wan has these sizes; the shipped tiny model is ours."""
+    return (sizes["dim"], sizes["layers"], sizes["in_channels"]) in DIT_SIZES and sizes["dim"] >= 1536
+
+
+def dit_variant(shapes: Shapes) -> str | None:
+    """What another kind of Wan than text-to-video this is ("VACE"); None for the kind that InstructX works on."""
+    marked = variant_mark(shapes)
+    sizes = dit_sizes(shapes)
+    into, out = sizes.get("in_channels"), sizes.get("out_channels")
+    if marked is None and out is not None and into != out and len(shapes.get(FIRST, ())) == 5:
+        return f"image-to-video or control ({into} channels in, {out} out)"
+    return marked

@@ -1,0 +1,20 @@
+"""The folder of one model in ComfyUI's layout: which part lies where. Imports nothing, so that anyone may ask.
+
+<folder>/diffusion_models/X.safetensors  the DiT, original Wan names: any Wan loader takes it
+         vae/X.safetensors               the VAE, original Wan names
+         text_encoders/X.safetensors     Qwen2.5-VL, names of its original repository (model.*, visual.*)
+         model_patches/X.safetensors     the adapter: queries, connector, own embedders, LoRA of the MLLM
+         tokenizer.json
+"""
+
+from __future__ import annotations
+
+FOLDERS = {
+    "denoiser": "diffusion_models",
+    "vae": "vae",
+    "text_encoder": "text_encoders",
+    "adapter": "model_patches",
+}
+MODEL_FOLDERS = tuple(FOLDERS.values())
+TOKENIZER_FILE = "tokenizer.json"
+PARTS = (*FOLDERS, "tokenizer")

@@ -1,0 +1,209 @@
+"""The three stages of the paper (3.3): queries, LoRA and connector, then the DiT as well.
+
+Encoded samples come from the cache of latents; the vision tower and the VAE are frozen, so nothing else is lost by
+that. Stage 1 gives the DiT neither source nor reference latents. Validation: the velocity loss on a fixed grid of
+sigmas, and the share of failed edits where the data source can judge them.
+Legend: B batch, C channels, T latent frames, F frames, H W latent cells or pixels, L tokens, S vision tokens, D width.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...config import InstructXConfig
+from ...data.bucket import Bucket, Kind
+from ...data.cache import Pool, Selection, edit_pool, select_samples
+from ...data.samples import EditSample
+from ...data.source import EditSource
+from ...encoder.inputs import inputs_of_pictures
+from ...encoder.pictures import pictures_of_grids
+from ...errors import InputError
+from ...vae import decode_latents
+from .. import rng
+from ..parts import load_parts
+from ..pictures import save_grid, to_uint8
+from ..recipes.edit import EditRecipe
+from ..tokenizer import run_tokenizer
+from ..trainable import select, summary
+from .drawing import draw_batch
+from .flow import Velocity, euler, flow_loss, validation_loss
+from .job import GlobalBatch
+
+logger = logging.getLogger("instructx")
+
+VALIDATION: dict[Kind, int] = {("image", False): 54, ("image", True): 16, ("video", False): 14, ("video", True): 6}
+SHOWN = 9
+
+
+@dataclass(frozen=True, slots=True)
+class EditBatch:
+    """Rows of a pool. Latents (B,C,T,H,W), vision features (B,S,D); None where the stage doesn't use them."""
+
+    bucket: Bucket
+    texts: list[str]
+    target: Tensor
+    source: Tensor | None
+    reference: Tensor | None
+    vision: Tensor
+    reference_vision: Tensor | None
+
+
+def edit_config(recipe: EditRecipe, config: InstructXConfig) -> InstructXConfig:
+    """The preset, with the recipe's choice of the source embedder."""
+    if recipe.source_embedder == "preset":
+        return config
+    denoiser = dataclasses.replace(config.denoiser, source_embedder=recipe.source_embedder)
+    return dataclasses.replace(config, denoiser=denoiser)
+
+
+def pool_rows(recipe: EditRecipe, source: EditSource, selection: Selection) -> np.ndarray:
+    """The rows of a pool that `recipe` draws from, those of a kind that is named twice twice; empty if of none."""
+    rows = np.arange(selection.count)
+    if not recipe.tasks or selection.bucket.reference:
+        return rows
+    tasks = [source.task(selection.split, selection.start + int(row), selection.bucket) for row in rows]
+    return np.repeat(rows, [recipe.tasks.count(task) for task in tasks])
+
+
+class EditJob:
+    def __init__(self, recipe: EditRecipe, config: InstructXConfig, source: EditSource, output: Path) -> None:
+        self.recipe, self.config, self.source = recipe, edit_config(recipe, config), source
+        self.tokenizer = run_tokenizer(output, config, source)
+        counts = {kind: count for kind, count in self._counts().items() if count}
+        selections = select_samples(source, "train", counts, recipe.pool_start)
+        self.rows = self._rows(selections)
+        parts = load_parts(recipe.requires, self.config, output, recipe.seed)
+        self.vae, self.encoder, self.denoiser = parts.vae, parts.encoder, parts.denoiser
+        self.trainable = select(recipe.train, self.encoder, self.denoiser)
+        logger.info("%s", summary(self.encoder, self.denoiser, recipe.train))
+        self.pools = self._pools(output, [each for each in selections if each.bucket in self.rows])
+        wanted = {kind: VALIDATION[kind] for kind in counts}
+        self.validation = self._pools(output, select_samples(source, "val", wanted))
+
+    def _rows(self, selections: list[Selection]) -> dict[Bucket, np.ndarray]:
+        """Rows of each bucket that has any. Raises InputError when none has."""
+        rows = {each.bucket: pool_rows(self.recipe, self.source, each) for each in selections}
+        for each in selections:
+            logger.info("%s: %d samples, %d drawn from", each.bucket, each.count, len(set(rows[each.bucket])))
+        if not any(map(len, rows.values())):
+            raise InputError(
+                f"{self.recipe.name} has nothing to train on: {self.source.name} has no sample of its kinds "
+                f"({', '.join(sorted(set(self.recipe.tasks))) or 'all'}) in pools of {self._counts()}; give larger "
+                "pools or other tasks in the recipe"
+            )
+        return {bucket: chosen for bucket, chosen in rows.items() if len(chosen)}
+
+    def _counts(self) -> dict[Kind, int]:
+        return {
+            ("image", False): self.recipe.image_pool,
+            ("image", True): self.recipe.image_reference_pool,
+            ("video", False): self.recipe.video_pool,
+            ("video", True): self.recipe.video_reference_pool,
+        }
+
+    def _pools(self, output: Path, selections: list[Selection]) -> dict[Bucket, Pool]:
+        cache = output / "pools"
+        return {each.bucket: edit_pool(cache, self.source, each, self.vae, self.encoder) for each in selections}
+
+    # --- one batch ---
+
+    def global_batch(self, step: int) -> GlobalBatch:
+        return draw_batch(self.recipe, step, tuple(self.pools), self.recipe.reference_probability)
+
+    def batch(self, pool: Pool, bucket: Bucket, indices: np.ndarray, dropped: np.ndarray | None = None) -> EditBatch:
+        """`dropped` marks the rows whose instruction is left out (for guidance)."""
+        texts = [pool.texts[i] for i in indices]
+        if dropped is not None:
+            texts = ["" if drop else text for text, drop in zip(texts, dropped, strict=True)]
+        latents = self.recipe.source_latents
+        return EditBatch(
+            bucket=bucket,
+            texts=texts,
+            target=pool.take("target", indices),
+            source=pool.take("source", indices) if latents else None,
+            reference=pool.take("reference", indices) if latents and bucket.reference else None,
+            vision=pool.take("vision", indices),
+            reference_vision=pool.take("reference_vision", indices) if bucket.reference else None,
+        )
+
+    def velocity(self, batch: EditBatch) -> Velocity:
+        """The model with this batch's conditions: encodes once, then (noisy, timestep) -> velocity."""
+        bucket = batch.bucket
+        source_grid = self.encoder.grid_of(bucket.frames, bucket.height, bucket.width, bucket.modality)
+        reference_grid = self.encoder.grid_of(1, bucket.height, bucket.width, "reference")
+        references = (reference_grid,) if bucket.reference else ()
+        fps = self.config.sampling.fps
+        pictures = pictures_of_grids(self.config, bucket.frames, source_grid, references, fps)
+        inputs = inputs_of_pictures(self.tokenizer, self.config, batch.texts, pictures, allow_empty=True)
+        context_BLD = self.encoder(inputs, batch.vision, batch.reference_vision)
+
+        def velocity(noisy_BCTHW: Tensor, timestep_B: Tensor) -> Tensor:
+            return self.denoiser(
+                noisy_BCTHW,
+                timestep_B,
+                context_BLD,
+                source=batch.source,
+                references=batch.reference,
+                return_dict=False,
+            )[0]
+
+        return velocity
+
+    def loss(self, step: int, batch: GlobalBatch, positions: range) -> Tensor:
+        recipe, bucket = self.recipe, batch.bucket
+        part = slice(positions.start, positions.stop)
+        rows = self.rows[bucket]
+        indices = rows[rng.draw_indices(recipe.seed, step, batch.size, len(rows))][part]
+        dropped = rng.philox(recipe.seed, step, rng.DROPOUT).random(batch.size)[part] < recipe.instruction_dropout
+        drawn = self.batch(self.pools[bucket], bucket, indices, dropped)
+        return flow_loss(recipe, step, batch.size, positions, drawn.target, self.velocity(drawn))
+
+    # --- looking at it ---
+
+    def edit(self, batch: EditBatch) -> np.ndarray:
+        """Edited frames (N,F,H,W,3) uint8."""
+        latents = euler(self.velocity(batch), tuple(batch.target.shape), self.config.sampling.shift)
+        return to_uint8(decode_latents(self.vae, latents).permute(0, 2, 3, 4, 1))
+
+    def _samples(self, bucket: Bucket, count: int) -> list[EditSample]:
+        return [self.source.edit("val", number, bucket) for number in range(count)]
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Velocity loss and share of failed edits (lower is better), per kind of bucket and per task of images."""
+        found: dict[str, list[float]] = {}
+        for bucket, pool in self.validation.items():
+            name = bucket.modality + (" reference" if bucket.reference else "")
+            batch = self.batch(pool, bucket, np.arange(len(pool)))
+            found.setdefault(f"{name} loss", []).append(validation_loss(batch.target, self.velocity(batch)))
+            for sample, frames_FHWC in zip(self._samples(bucket, len(pool)), self.edit(batch), strict=True):
+                if sample.judge is None:
+                    continue
+                failed = float(not sample.judge(frames_FHWC))
+                found.setdefault(f"{name} failed", []).append(failed)
+                if bucket.modality == "image":
+                    found.setdefault(f"failed {sample.task}", []).append(failed)
+        return {name: sum(values) / len(values) for name, values in found.items()}
+
+    @torch.no_grad()
+    def picture(self, path: Path) -> None:
+        """Rows of source, result and target: images, then with reference, then the middle frame of clips."""
+        rows = []
+        for bucket, pool in self.validation.items():
+            count, middle = min(SHOWN, len(pool)), bucket.frames // 2
+            edited = self.edit(self.batch(pool, bucket, np.arange(count)))
+            samples = self._samples(bucket, count)
+            rows.append([sample.source_FHWC[middle] for sample in samples])
+            rows.append([frames[middle] for frames in edited])
+            rows.append([sample.target_FHWC[middle] for sample in samples])
+        save_grid(path, rows)
+
+    def finish(self) -> None:
+        """Nothing to change."""

@@ -1,0 +1,45 @@
+"""Job: what the trainer asks of whatever is trained, and the global batch of a step.
+
+Between trainer.py, which knows the loop, and the jobs beside this file, which know models, losses and data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from ...data.bucket import Bucket
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalBatch:
+    """What all ranks train on in one step: samples of one bucket, so that shapes agree."""
+
+    bucket: Bucket
+    size: int  # samples, over all processes and accumulation steps
+    micro: int  # samples of one forward pass
+
+
+class Job(Protocol):
+    """What a recipe trains. All tensors of a step come from (recipe.seed, step, positions)."""
+
+    trainable: dict[str, nn.Parameter]
+
+    def global_batch(self, step: int) -> GlobalBatch: ...
+
+    def loss(self, step: int, batch: GlobalBatch, positions: range) -> Tensor:
+        """Scalar: mean over `positions` of the step's global batch."""
+        ...
+
+    def validate(self) -> dict[str, float]: ...
+
+    def picture(self, path: Path) -> None:
+        """Writes a PNG of what the model makes now."""
+        ...
+
+    def finish(self) -> None:
+        """Last change of the (averaged) weights before they are exported."""
+        ...

@@ -1,0 +1,106 @@
+"""Pretraining of the tiny DiT: generate scenes from their captions (images and clips).
+
+The DiT's own text_embedding takes the features of a small text encoder. Without this, stage 1 would align the MLLM to a
+random DiT.
+Legend: B batch, C channels, T latent frames, H W latent cells, L tokens, D width.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...config import InstructXConfig
+from ...data.bucket import Bucket
+from ...data.cache import Pool, Selection, scene_pool, select_samples
+from ...data.source import PretrainingSource
+from ...denoiser import build_denoiser
+from ...errors import InputError
+from ...vae import build_vae, decode_latents, speed_up_single_frames
+from .. import rng
+from ..pictures import save_grid, to_uint8
+from ..recipes.text_to_video import TextToVideoRecipe
+from ..start import final_weights, load_into
+from ..text_encoder import TextEncoder, tokenize
+from ..tokenizer import run_tokenizer
+from .drawing import draw_batch
+from .flow import Velocity, euler, flow_loss, validation_loss
+from .job import GlobalBatch
+
+VALIDATION = {("image", False): 64, ("video", False): 16}
+SHOWN = {"image": 8, "video": 1}
+
+
+class TextToVideoJob:
+    def __init__(
+        self, recipe: TextToVideoRecipe, config: InstructXConfig, source: PretrainingSource, output: Path
+    ) -> None:
+        self.recipe, self.config = recipe, config
+        self.tokenizer = run_tokenizer(output, config, source)
+        torch.manual_seed(recipe.seed)
+        self.vae = build_vae(config.vae)
+        self.denoiser = build_denoiser(config)
+        self.text_encoder = TextEncoder(config.mllm.vocab_size, config.denoiser.text_dim)
+        self.root = nn.ModuleDict({"vae": self.vae, "denoiser": self.denoiser, "text_encoder": self.text_encoder})
+        for required in recipe.requires:
+            load_into(self.root, final_weights(output, required))
+        speed_up_single_frames(self.vae)
+        self.vae.requires_grad_(False).eval()
+        # The embedders of source and reference have no part in this.
+        unused = ("denoiser.source_embedder", "denoiser.reference_embedder", "vae.")
+        self.trainable = {n: p for n, p in self.root.named_parameters() if not n.startswith(unused)}
+        counts = {("image", False): recipe.image_pool, ("video", False): recipe.video_pool}
+        wanted = {kind: count for kind, count in VALIDATION.items() if counts[kind]}
+        self.pools = self._pools(output, source, select_samples(source, "train", counts, recipe.pool_start))
+        self.validation = self._pools(output, source, select_samples(source, "val", wanted))
+        if not self.pools:
+            raise InputError(f"{recipe.name} has no samples to train on: give image_pool or video_pool in the recipe")
+
+    def _pools(self, output: Path, source: PretrainingSource, selections: list[Selection]) -> dict[Bucket, Pool]:
+        return {each.bucket: scene_pool(output / "pools", source, each, self.vae) for each in selections}
+
+    def global_batch(self, step: int) -> GlobalBatch:
+        return draw_batch(self.recipe, step, tuple(self.pools))
+
+    def _velocity(self, texts: list[str]) -> Velocity:
+        features_BLD = self.text_encoder(*tokenize(self.tokenizer, texts))
+
+        def velocity(noisy_BCTHW: Tensor, timestep_B: Tensor) -> Tensor:
+            return self.denoiser(noisy_BCTHW, timestep_B, features_BLD, text=True, return_dict=False)[0]
+
+        return velocity
+
+    def loss(self, step: int, batch: GlobalBatch, positions: range) -> Tensor:
+        pool: Pool = self.pools[batch.bucket]
+        indices = rng.draw_indices(self.recipe.seed, step, batch.size, len(pool))[positions.start : positions.stop]
+        velocity = self._velocity([pool.texts[i] for i in indices])
+        return flow_loss(self.recipe, step, batch.size, positions, pool.take("target", indices), velocity)
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Velocity loss by modality, the mean of its sizes."""
+        losses: dict[str, list[float]] = {}
+        for bucket, pool in self.validation.items():
+            loss = validation_loss(pool.take("target", np.arange(len(pool))), self._velocity(pool.texts))
+            losses.setdefault(bucket.modality, []).append(loss)
+        return {modality: sum(values) / len(values) for modality, values in losses.items()}
+
+    @torch.no_grad()
+    def picture(self, path: Path) -> None:
+        """Top: validation scenes. Below: what the model makes from their captions; then frames of one clip."""
+        rows = []
+        for bucket, pool in self.validation.items():
+            count = min(SHOWN[bucket.modality], len(pool))
+            clean = pool.take("target", np.arange(count))
+            made = euler(self._velocity(pool.texts[:count]), tuple(clean.shape), self.config.sampling.shift)
+            for latents in (clean, made):
+                frames = to_uint8(decode_latents(self.vae, latents).permute(0, 2, 3, 4, 1))
+                frames = frames.reshape(-1, *frames.shape[2:])
+                rows.append(list(frames[:: max(1, len(frames) // 8)])[:8])
+        save_grid(path, rows)
+
+    def finish(self) -> None:
+        """Nothing to change."""

@@ -1,0 +1,67 @@
+"""The modules of one model, with the weights of the runs before: what an edit stage trains and what is exported.
+
+Between start.py, which reads those weights, and jobs/edit.py and export.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from ..config import InstructXConfig
+from ..denoiser import InstructXTransformer3DModel, build_denoiser
+from ..encoder.model import InstructXEncoder, build_encoder
+from ..vae import build_vae, speed_up_single_frames
+from .start import final_weights, load_into
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKLWan
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """`root` names the tensors of all three."""
+
+    vae: AutoencoderKLWan
+    encoder: InstructXEncoder
+    denoiser: InstructXTransformer3DModel
+    root: nn.ModuleDict
+
+
+def load_parts(requires: tuple[str, ...], config: InstructXConfig, output: Path, seed: int) -> Parts:
+    """A model of this seed with the weights of all runs in `requires`, in that order, and LoRA layers, trained or new.
+
+    Raises InputError when a required recipe has no final weights under `output`.
+    """
+    torch.manual_seed(seed)
+    vae, encoder, denoiser = build_vae(config.vae), build_encoder(config), build_denoiser(config)
+    root = nn.ModuleDict({"vae": vae, "encoder": encoder, "denoiser": denoiser})
+    trained: set[str] = set()
+    for required in requires:
+        tensors = {k: v for k, v in final_weights(output, required).items() if not k.startswith("text_encoder.")}
+        if any(".lora_" in name for name in tensors) and not any(".lora_" in name for name in trained):
+            encoder.add_lora(config.lora)
+        load_into(root, tensors)
+        trained |= set(tensors)
+    if not any(".lora_" in name for name in trained):
+        encoder.add_lora(config.lora)
+    _start_reference_embedder(denoiser, trained)
+    speed_up_single_frames(vae)
+    vae.requires_grad_(False).eval()
+    return Parts(vae, encoder, denoiser, root)
+
+
+@torch.no_grad()
+def _start_reference_embedder(denoiser: InstructXTransformer3DModel, trained: set[str]) -> None:
+    """An own reference embedder starts as the DiT's patch embedding: the same function as a tied one.
+
+    An own source embedder stays at zero. Started as a copy as well, it would be learnt as slowly as a tied one: the DiT
+    couldn't tell the source from the noise that it is added to (docs/training.md has the comparison).
+    """
+    embedder = denoiser.reference_embedder
+    if embedder is not None and "denoiser.reference_embedder.weight" not in trained:
+        embedder.load_state_dict(denoiser.patch_embedding.state_dict())

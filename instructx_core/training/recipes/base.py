@@ -1,0 +1,51 @@
+"""What every recipe has: what it starts from, its data, how long it runs, and how it steps.
+
+Fields of one kind of job are in the subclasses beside this file; a job reads its own recipe and no other. Values that
+the paper doesn't give are marked `not in paper`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+SHIPPED = "shipped"  # in `requires`: the model in this package, in place of runs (`--from-shipped`)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """One training run. Batches are global: over all processes and accumulation steps."""
+
+    job: ClassVar[str]  # kind of job, in the recipe's JSON
+
+    name: str
+    description: str  # what it trains, for the model card and `instructx train --help`
+    preset: str  # config.PRESETS
+    data: str | None = None  # data.sources.SOURCES; None: there is no such source yet
+    requires: tuple[str, ...] = ()  # recipes whose final weights this one starts from, in this order; or SHIPPED
+    num_steps: int
+    learning_rate: float = 1e-5
+    # not in paper; linear: to 0 over the run, cooldown: to 0 over its last quarter
+    learning_rate_decay: Literal["constant", "linear", "cooldown"] = "constant"
+    warmup_steps: int = 500  # not in paper
+    betas: tuple[float, float] = (0.9, 0.95)  # not in paper
+    weight_decay: float = 0.01  # not in paper
+    muon_scale: float = 0.0  # convolutions train with Muon at this multiple of learning_rate; 0: with AdamW as the rest
+    clip_norm: float = 1.0  # not in paper
+    precision: Literal["fp32", "bf16"] = "bf16"  # of the forward pass; weights, gradients and averages are fp32
+    ema_decay: float = 0.0  # 0: off; not in paper
+    image_batch: int = 128
+    video_batch: int = 32
+    micro_image_batch: int = 128
+    micro_video_batch: int = 32
+    video_probability: float = 0.0  # share of the steps on clips
+    seed: int = 0
+    save_every: int = 500
+    validate_every: int = 500
+    sample_every: int = 1000
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON-ready dict; lists instead of tuples so that it compares equal after a round trip."""
+        fields = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
+        return {"job": self.job, **fields}

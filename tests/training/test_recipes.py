@@ -1,0 +1,74 @@
+"""Recipes by job: each kind has its own fields, every name builds, unknown names and missing data are refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from instructx_core.cli import main
+from instructx_core.config import PRESETS
+from instructx_core.data.sources import SOURCES
+from instructx_core.errors import InputError
+from instructx_core.training.recipes.base import SHIPPED, Recipe
+from instructx_core.training.recipes.edit import EditRecipe
+from instructx_core.training.recipes.mllm import MllmRecipe
+from instructx_core.training.recipes.registry import RECIPES, find_recipe
+from instructx_core.training.recipes.text_to_video import TextToVideoRecipe
+from instructx_core.training.recipes.vae import VaeRecipe
+from instructx_core.training.run import train
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "training.md"
+
+
+def names(kind: type[Recipe]) -> set[str]:
+    return {field.name for field in dataclasses.fields(kind)}
+
+
+def test_a_recipe_has_the_fields_of_its_job_and_no_other() -> None:
+    assert not names(VaeRecipe) & {"instruction_dropout", "train", "shift", "reference_probability", "tasks"}
+    assert not names(EditRecipe) & {"crop", "pictures", "part", "instruction_share"}
+    assert not names(MllmRecipe) & {"crop", "shift", "image_pool", "instruction_dropout"}
+    assert not names(TextToVideoRecipe) & {"crop", "source_latents", "instruction_dropout", "train"}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_builds_and_requires_existing_ones(name: str) -> None:
+    recipe = find_recipe(name)
+    assert recipe.name == name and recipe.description and recipe.preset in PRESETS
+    assert set(recipe.requires) <= {*RECIPES, SHIPPED} and recipe.data in {None, *SOURCES}
+    assert list(RECIPES).index(name) > max((list(RECIPES).index(r) for r in recipe.requires), default=-1)
+    assert json.loads(json.dumps(recipe.as_json())) == recipe.as_json() and recipe.as_json()["job"] == recipe.job
+
+
+def test_names_that_are_no_recipe_are_refused_with_the_document(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["tiny_tone"], ["export", "--last", "tiny_tone", "--to", "x"]):
+        assert main(["train", *arguments]) == 2
+        error = capsys.readouterr().err
+        assert "no recipe 'tiny_tone'" in error and "tiny_stage2" in error and "docs/training.md" in error
+    text = DOCUMENT.read_text(encoding="utf-8")
+    assert "## How the shipped model was made" in text and "`tiny_tone`" in text
+
+
+@pytest.mark.parametrize("name", ["stage1", "stage2", "stage3"])
+def test_the_papers_stages_say_that_there_is_no_data(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"{name} has no data source.*not written yet"):
+        train(find_recipe(name), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_source_embedder_is_a_choice_of_edits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stage = find_recipe("tiny_stage2")
+    assert isinstance(stage, EditRecipe)
+    tied = stage.with_source("tied")
+    assert (tied.name, tied.source_embedder) == ("tiny_stage2_tied", "tied")
+    assert main(["train", "tiny_mllm", "--source-embedder", "tied", "--output", str(tmp_path)]) == 2
+    assert "--source-embedder is for recipes of edits" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_the_document_names_every_recipe() -> None:
+    found = set(re.findall(r"instructx train (\w+)", DOCUMENT.read_text(encoding="utf-8")))
+    assert found == {name for name in RECIPES if name.startswith("tiny")} | {"RECIPE", "export", "card"}
