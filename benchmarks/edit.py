@@ -63,23 +63,30 @@ def load(args: argparse.Namespace) -> Any:
     return pipe
 
 
+def conditions_of(pipe: Any, batch: Any) -> Any:
+    from instructx_core.sampling.guidance import Conditions
+
+    pictures = pipe.encode_pictures(batch)
+    return Conditions(pipe.encode_instruction(batch, 8.0).positive, None, pictures.source, pictures.references)
+
+
 def ours(args: argparse.Namespace, folder: Path) -> Calls:
     from instructx_core.editing.fit import to_uint8_frames
     from instructx_core.media.files import read_media, write_video
+    from instructx_core.sampling.batch import edit_batch
 
     pipe, clip = load(args), folder / "clip.mp4"
     shape = (args.frames, args.size, args.size, 3)
     write_video(clip, torch.randint(0, 256, shape, dtype=torch.uint8).numpy(), 8)
     frames = torch.from_numpy(read_media(clip).frames_FHWC)
-    source, references = pipe.encode_pictures(frames, [])
-    context, _ = pipe.encode_instruction(frames, "make the circle blue", [], 8.0)
-    tensors, noise = pipe.to_denoiser(context, None, source, references), torch.randn_like(source)
+    batch = edit_batch(frames, "make the circle blue")
+    conditions, noise = conditions_of(pipe, batch), torch.randn_like(pipe.encode_pictures(batch).source)
     steps = pipe.instructx_config.sampling.num_steps
     return {
         "read": lambda: read_media(clip),
-        "MLLM": lambda: pipe.encode_instruction(frames, "make the circle blue", [], 8.0),
-        "VAE encode": lambda: pipe.encode_pictures(frames, []),
-        "steps": lambda: pipe.denoise(noise, tensors, steps),
+        "MLLM": lambda: pipe.encode_instruction(batch, 8.0),
+        "VAE encode": lambda: pipe.encode_pictures(batch),
+        "steps": lambda: pipe.denoise(noise, conditions, steps),
         "VAE decode": lambda: pipe.decode(noise, "pt"),
         "write": lambda: write_video(folder / "out.mp4", to_uint8_frames(pipe.decode(noise, "pt")), 8),
     }
@@ -202,6 +209,7 @@ def kiwi(args: argparse.Namespace, _folder: Path) -> Calls:
 
 def hoisting(args: argparse.Namespace, _folder: Path) -> Calls:
     """All steps of an edit, its constants computed once or, as a compiled model does it, in every step."""
+    from instructx_core.sampling.batch import edit_batch
     from instructx_core.speed import constants
 
     pipe, calls = load(args), {}
@@ -214,9 +222,8 @@ def hoisting(args: argparse.Namespace, _folder: Path) -> Calls:
     for name, (count, with_reference) in CLIPS.items():
         frames = torch.randint(0, 256, (count or args.frames, args.size, args.size, 3), dtype=torch.uint8)
         pictures = [frames[0]] * with_reference
-        source, references = pipe.encode_pictures(frames, pictures)
-        context, _ = pipe.encode_instruction(frames, "make the circle blue", pictures, 8.0)
-        given = torch.randn_like(source), pipe.to_denoiser(context, None, source, references)
+        batch = edit_batch(frames, "make the circle blue", pictures)
+        given = torch.randn_like(pipe.encode_pictures(batch).source), conditions_of(pipe, batch)
         calls[f"{name}: once"] = functools.partial(steps, False, *given)
         calls[f"{name}: every time"] = functools.partial(steps, True, *given)
     return calls

@@ -54,6 +54,7 @@ def build(args: argparse.Namespace) -> dict[str, Callable[[], Tensor]]:
     from instructx_core.denoiser import build_denoiser
     from instructx_core.geometry import latent_frames, latent_size
     from instructx_core.pipeline import InstructXPipeline
+    from instructx_core.sampling.guidance import Conditions
     from instructx_core.sampling.schedule import build_scheduler
     from instructx_core.vae import build_vae
 
@@ -79,8 +80,8 @@ def build(args: argparse.Namespace) -> dict[str, Callable[[], Tensor]]:
     if args.only != "stock":
         pipe: Any = InstructXPipeline(vae, ours_model.to(dtype).eval(), None, None, build_scheduler(config), config)
         pipe.set_progress_bar_config(disable=True)
-        tensors = {"context": context, "negative_context": None, "source": noise.to(dtype), "references": None}
-        loops["ours"] = lambda: pipe.denoise(noise, tensors, args.steps)
+        conditions = Conditions(context, source=noise.to(dtype))
+        loops["ours"] = lambda: pipe.denoise(noise, conditions, args.steps)
     if args.only != "ours":
         stock: Any = WanPipeline(
             tokenizer=None,

@@ -17,7 +17,6 @@ from torch.nn import functional
 
 from .config import VaeConfig
 from .latents import denormalise_latents, latent_stats, normalise_latents
-from .speed.tiling import Tiling, decode_tiled, encode_tiled
 
 
 def build_vae(config: VaeConfig) -> AutoencoderKLWan:
@@ -44,26 +43,15 @@ def build_vae(config: VaeConfig) -> AutoencoderKLWan:
     )
 
 
-def encode_latents(
-    vae: AutoencoderKLWan, video_BCFHW: Tensor, tiling: Tiling | None = None, device: torch.device | None = None
-) -> Tensor:
-    """Pixels (B, 3, F, H, W) in [-1, 1] -> normalised latents (B, C, T, h, w), fp32. The mean, nothing is sampled.
-
-    device: where the VAE works; by default that of the pixels, which with tiles may wait on the CPU.
-    """
-    device = device or video_BCFHW.device
-    if tiling is None:
-        latent_BCTHW = vae.encode(video_BCFHW.to(device, vae.dtype)).latent_dist.mode().float()
-    else:
-        latent_BCTHW = encode_tiled(vae, video_BCFHW, tiling, device).to(device)
+def encode_latents(vae: AutoencoderKLWan, video_BCFHW: Tensor) -> Tensor:
+    """Pixels (B, 3, F, H, W) in [-1, 1] -> normalised latents (B, C, T, h, w), fp32. The mean, nothing is sampled."""
+    latent_BCTHW = vae.encode(video_BCFHW.to(vae.dtype)).latent_dist.mode().float()
     return normalise_latents(latent_BCTHW, vae.config.latents_mean, vae.config.latents_std)
 
 
-def decode_latents(vae: AutoencoderKLWan, latent_BCTHW: Tensor, tiling: Tiling | None = None) -> Tensor:
-    """Normalised latents -> pixels (B, 3, F, H, W) in [-1, 1], in the VAE's dtype; with tiles fp32, on the CPU."""
+def decode_latents(vae: AutoencoderKLWan, latent_BCTHW: Tensor) -> Tensor:
+    """Normalised latents -> pixels (B, 3, F, H, W) in [-1, 1], in the VAE's dtype."""
     latent_BCTHW = denormalise_latents(latent_BCTHW.float(), vae.config.latents_mean, vae.config.latents_std)
-    if tiling is not None:
-        return decode_tiled(vae, latent_BCTHW, tiling, latent_BCTHW.device)
     return vae.decode(latent_BCTHW.to(vae.dtype), return_dict=False)[0]
 
 

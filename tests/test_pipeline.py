@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -19,7 +20,9 @@ from instructx_core.encoder.model import EncoderInputs, build_encoder
 from instructx_core.errors import InputError
 from instructx_core.media.pixels import as_frames, as_references, pad_reference, to_signed, to_uint8
 from instructx_core.pipeline import InstructXPipeline
-from instructx_core.sampling.schedule import build_scheduler, flow_sigmas, shift_sigmas, start
+from instructx_core.sampling.batch import edit_batch
+from instructx_core.sampling.guidance import Conditions, Guidance, predict
+from instructx_core.sampling.schedule import Level, build_scheduler, flow_sigmas, shift_sigmas, start
 from instructx_core.vae import build_vae, decode_latents, encode_latents
 
 
@@ -135,16 +138,18 @@ def test_guidance_costs_a_second_forward_and_keeps_the_pictures(pipe):
     assert without.query_count == with_text.query_count
 
 
+@torch.no_grad()
 def test_guidance_formula(pipe):
-    pipe._guidance_scale, pipe._num_timesteps = 2.5, 1
-    frames = clip()
-    context, negative = pipe.encode_instruction(frames, "make it red", [], 16.0, unconditional=True)
-    source, _ = pipe.encode_pictures(frames, [])
-    tensors = pipe.to_denoiser(context, negative, source, None)
+    batch = edit_batch(clip(), "make it red")
+    contexts = pipe.encode_instruction(batch, 16.0, unconditional=True)
+    source = pipe.encode_pictures(batch).source
     noise, sigma = torch.randn(source.shape, generator=seeded()), torch.tensor(0.7)
-    with torch.no_grad():
-        cond, free = (pipe.transformer(noise, 1000 * sigma[None], c, source).sample for c in (context, negative))
-    torch.testing.assert_close(pipe.predict(noise, sigma, 0, tensors), free + 2.5 * (cond - free))
+    level = Level(0, 1, 1000 * sigma, sigma, 0.0, True)
+    both = (contexts.positive, contexts.negative)
+    cond, free = (pipe.transformer(noise, 1000 * sigma[None], c, source).sample for c in both)
+    conditions = Conditions(*both, source)
+    velocity = predict(pipe.transformer, noise, level, conditions, Guidance(2.5))
+    torch.testing.assert_close(velocity, free + 2.5 * (cond - free))
 
 
 def test_schedulers_can_be_swapped(pipe):
@@ -178,10 +183,12 @@ def test_schedule_lists():
     config = small_config()
     for kind in ("euler", "unipc"):
         scheduler = build_scheduler(config, kind)
-        timesteps, sigmas = start(scheduler, 5, "cpu")
+        levels = start(scheduler, 5, "cpu")
+        sigmas = torch.stack([level.sigma for level in levels])
         want = shift_sigmas(flow_sigmas(5), config.sampling.shift)
         torch.testing.assert_close(sigmas, torch.from_numpy(want), rtol=0, atol=2e-6 if takes(scheduler) else 3e-3)
-        assert len(timesteps) == 5 and sigmas.dtype == torch.float32
+        assert len(levels) == 5 and sigmas.dtype == torch.float32
+        assert all(level.following is after.sigma for level, after in pairwise(levels)) and levels[-1].following == 0
     assert flow_sigmas(4, 0.2).tolist() == pytest.approx([1.0, 0.8, 0.6, 0.4])
     with pytest.raises(InputError, match="num_inference_steps"):
         flow_sigmas(0)
@@ -226,7 +233,8 @@ def test_callback_sees_and_changes_tensors(pipe):
 
 def test_given_context_and_latents(pipe):
     frames = clip()
-    context, _ = pipe.encode_instruction(frames, "make it blue", [], pipe.instructx_config.sampling.fps)
+    batch = edit_batch(frames, "make it blue")
+    context = pipe.encode_instruction(batch, pipe.instructx_config.sampling.fps).positive
     noise = torch.randn(1, 16, 2, 4, 6, generator=seeded())
     assert torch.equal(edit(pipe, frames, None, context=context, latents=noise), edit(pipe, frames))
     with pytest.raises(InputError, match="negative_context"):
@@ -309,8 +317,8 @@ def test_vae_latents_are_the_normalised_mean(pipe):
 
 def test_references_are_encoded_one_by_one(pipe):
     pictures = as_references([clip(1, 20, 30)[0], clip(1, 32, 48, seed=2)[0]])
-    _, both = pipe.encode_pictures(clip(), pictures)
-    _, second = pipe.encode_pictures(clip(), pictures[1:])
+    both = pipe.encode_pictures(edit_batch(clip(), reference=pictures)).references
+    second = pipe.encode_pictures(edit_batch(clip(), reference=pictures[1:])).references
     assert both.shape == (1, 16, 2, 4, 6) and torch.equal(both[:, :, 1:], second)
 
 

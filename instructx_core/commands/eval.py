@@ -37,9 +37,13 @@ def run(args: argparse.Namespace) -> int:
     if args.sheet is not None and output_kind(args.sheet) != "image":
         raise InputError(f"{args.sheet}: the sheet is a picture; use .png")
     settings = EvalSettings(
-        images=args.images, clips=args.clips, steps=args.steps, guidance=args.guidance, seed=args.seed,
+        images=args.images,
+        clips=args.clips,
+        steps=args.steps,
+        guidance=args.guidance,
+        seed=args.seed,
         batch_size=args.batch_size,
-    )  # fmt: skip
+    )
     pipe = load(args)
     partial = args.json.with_name(args.json.name + ".partial.jsonl")
     started = time.perf_counter()

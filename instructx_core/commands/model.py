@@ -22,17 +22,25 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("model")
     group.add_argument("--model", type=Path, help="folder of models, Kiwi-Edit folder or file (default: shipped tiny)")
     group.add_argument(
-        "--part", action="append", default=[], metavar="NAME=FILE",
+        "--part",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
         help="file or folder of a part that --model lacks: denoiser, vae, text_encoder, adapter, tokenizer; repeatable",
-    )  # fmt: skip
+    )
     group.add_argument(
-        "--lora", action="append", default=[], metavar="FILE[:STRENGTH]",
+        "--lora",
+        action="append",
+        default=[],
+        metavar="FILE[:STRENGTH]",
         help="LoRA of the DiT (PEFT, ComfyUI or musubi names), merged into it; repeatable (strength: 1)",
-    )  # fmt: skip
+    )
     group.add_argument(
-        "--lora-layers", choices=["all", "self"], default="all",
+        "--lora-layers",
+        choices=["all", "self"],
+        default="all",
         help="self: self-attention and FFN only, for step-distilled LoRAs (default: all)",
-    )  # fmt: skip
+    )
     group.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: the fastest there is)")
     group.add_argument("--dtype", choices=DTYPES, help="number format (default: float32 on cpu, else bfloat16)")
     group.add_argument(
@@ -42,9 +50,11 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         help="auto: the fastest that this card passed a test for; exact; int8; off: torch's (default: auto)",
     )
     group.add_argument(
-        "--tile", choices=["auto", "on", "off"], default="auto",
+        "--tile",
+        choices=["auto", "on", "off"],
+        default="auto",
         help="VAE in tiles for large frames; auto: when whole frames would not fit into memory (default: auto)",
-    )  # fmt: skip
+    )
     group.add_argument("--scheduler", choices=["euler", "unipc"], default="euler", help="sampler (default: euler)")
     add_speed_arguments(parser)
 

@@ -13,17 +13,22 @@ CHANGES_PIXELS = ("cache", "fp8")
 def add_speed_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("speed and memory")
     group.add_argument(
-        "--cache", metavar="KIND[:THRESHOLD]",
+        "--cache",
+        metavar="KIND[:THRESHOLD]",
         help="leave out blocks in steps that change little: first-block, mag or taylorseer; changes pixels a little",
-    )  # fmt: skip
+    )
     group.add_argument(
-        "--reuse", type=Path, metavar="FOLDER",
+        "--reuse",
+        type=Path,
+        metavar="FOLDER",
         help="keep what encoder and VAE made of the inputs, so that another seed needs only the steps",
-    )  # fmt: skip
+    )
     group.add_argument(
-        "--offload", choices=["none", "model", "group"], default="none",
+        "--offload",
+        choices=["none", "model", "group"],
+        default="none",
         help="model: one part at a time on the card; group: the DiT's blocks one after the other (default: none)",
-    )  # fmt: skip
+    )
     group.add_argument("--fp8", action="store_true", help="store the DiT's linear layers in fp8: half the memory")
     group.add_argument(
         "--compile", action="store_true", help="torch.compile the DiT's blocks: minutes at first, then faster steps"

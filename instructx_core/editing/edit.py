@@ -52,8 +52,8 @@ def edit_file(
         **options,
     )
     callbacks = {"on_step": progress, "on_window": on_window}
-    told = Progress(**{name: call for name, call in callbacks.items() if call is not None})
-    return edit(pipe, look_at(request), told)
+    calls = Progress(**{name: call for name, call in callbacks.items() if call is not None})
+    return edit(pipe, look_at(request), calls)
 
 
 def edit(pipe: InstructXPipeline, look: Look, progress: Progress = SILENT) -> EditReport:

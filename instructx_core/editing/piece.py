@@ -6,29 +6,25 @@ Legend: F frames, H W pixels, C = 3 (RGB, 0..255).
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..sampling.batch import edit_batch
 from .fit import pad_clip, to_uint8_frames
 from .progress import OnStep
 from .settings import Sampling
 
 if TYPE_CHECKING:
     from ..pipeline import InstructXPipeline
-
-
-class Contexts(NamedTuple):
-    """What the MLLM said to an instruction, and without it where guidance asks for that; as pipe.encode_instruction."""
-
-    context: Tensor
-    negative: Tensor | None
+    from ..sampling.encode import Contexts
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,30 +44,29 @@ class Piece:
     def encoded(self, pipe: InstructXPipeline, guidance: float) -> Contexts:
         """What the MLLM says to the instruction when it sees these frames, padded as they are edited."""
         padded_FHWC = pad_clip(self.frames_FHWC, pipe.instructx_config.vae.scale_factor_temporal)
-        references = [torch.from_numpy(picture.copy()) for picture in self.references]
+        batch = edit_batch(padded_FHWC, self.instruction, list(self.references) or None)
         fps = float(self.fps or pipe.instructx_config.sampling.fps)
-        encoded = pipe.encode_instruction(
-            torch.from_numpy(padded_FHWC), self.instruction, references, fps, unconditional=guidance != 1.0
-        )
+        made = pipe.encode_instruction(batch, fps, unconditional=guidance != 1.0)
         # A view multiplies in another order than the copy that a resumed edit reads, which shows in the last bit.
-        return Contexts(*(None if part is None else part.contiguous() for part in encoded))
+        negative = None if made.negative is None else made.negative.contiguous()
+        return dataclasses.replace(made, positive=made.positive.contiguous(), negative=negative)
 
 
 def edit_piece(pipe: InstructXPipeline, piece: Piece, sampling: Sampling, on_step: OnStep) -> np.ndarray:
     """uint8 (F, H, W, 3) in and out, as many frames as came in. Raises InputError where the numbers are not finite."""
 
-    def told(_pipe: Any, step: int, _timestep: Tensor, _tensors: dict[str, Any]) -> dict[str, Any]:
+    def on_step_end(_pipe: Any, step: int, _timestep: Tensor, _tensors: dict[str, Any]) -> dict[str, Any]:
         on_step(step + 1, sampling.steps)
         return {}
 
     if piece.contexts is None:
         prompt: dict[str, Any] = {"instruction": piece.instruction}
     else:
-        prompt = {"context": piece.contexts.context, "negative_context": piece.contexts.negative}
+        prompt = {"context": piece.contexts.positive, "negative_context": piece.contexts.negative}
     source_FHWC = pad_clip(piece.frames_FHWC, pipe.instructx_config.vae.scale_factor_temporal)
 
     def sampled() -> Tensor:
-        return pipe(
+        called: Any = pipe(
             source_FHWC,
             **prompt,
             reference=[torch.from_numpy(picture.copy()) for picture in piece.references] or None,
@@ -80,10 +75,11 @@ def edit_piece(pipe: InstructXPipeline, piece: Piece, sampling: Sampling, on_ste
             pinned=piece.pinned,
             fps=None if piece.fps is None else float(piece.fps),
             generator=torch.Generator("cpu").manual_seed(sampling.seed),
-            callback_on_step_end=told,
+            callback_on_step_end=on_step_end,
             output_type="latent",
             return_dict=False,
-        )[0]
+        )
+        return called[0]
 
     try:
         latents = pipe.within_memory("sampling", sampled)

@@ -2,20 +2,22 @@
 
 Between shapes (samples) and shapes.success (scores). Samples of one batch share modality and number of references. The
 noise of a sample depends on (seed, modality, index) alone, so its result is the same in every batch and after a resume.
-Legend: B batch, F pixel frames, T latent frames, R references, C channels, H W.
+Legend: B batch, F pixel frames, C channels, H W.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..errors import InputError
+from ..media.pixels import to_uint8
+from ..sampling.batch import edit_batch
+from ..sampling.guidance import Conditions, Guidance
 
 if TYPE_CHECKING:
     from ..pipeline import InstructXPipeline
@@ -34,87 +36,61 @@ def group_samples(samples: Sequence[Sample], size: int) -> Iterator[list[int]]:
             yield positions[start : start + size]
 
 
-def _noise(shape: Sequence[int], samples: Sequence[Sample], seed: int) -> Tensor:
-    """(B, C, T, h, w) fp32; one CPU generator a sample."""
-    rows = []
-    for sample in samples:
-        key = np.random.SeedSequence([seed, int(sample.modality == "video"), sample.index]).generate_state(2, np.uint32)
-        generator = torch.Generator("cpu").manual_seed(int(key[0]) << 31 ^ int(key[1]))
-        rows.append(torch.randn(tuple(shape[1:]), generator=generator))
-    return torch.stack(rows)
+def noise_generator(sample: Sample, seed: int) -> torch.Generator:
+    """Of one sample's noise, whatever batch it stands in."""
+    key = np.random.SeedSequence([seed, int(sample.modality == "video"), sample.index]).generate_state(2, np.uint32)
+    return torch.Generator("cpu").manual_seed(int(key[0]) << 31 ^ int(key[1]))
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedSamples:
-    """Samples ready for the steps: encoded once, sampled as often as wanted. tensors: what pipeline.denoise takes."""
+    """Samples ready for the steps: encoded once, sampled as often as wanted."""
 
     samples: Sequence[Sample]
-    tensors: dict[str, Tensor | None]
-    shape: tuple[int, ...]  # (B, C, T, h, w)
+    conditions: Conditions
+    source_BCTHW: torch.Tensor
+    guidance: Guidance
 
 
 @torch.no_grad()
 def encode_samples(pipe: InstructXPipeline, samples: Sequence[Sample], guidance: float | None = None) -> EncodedSamples:
     """Context and latents of samples that share modality and having a reference. InputError for a mixed batch."""
-    from ..vae import encode_latents
-
     if len({(s.modality, s.reference_HWC is not None) for s in samples}) != 1:
         raise InputError("samples of one batch must share modality and having a reference; use group_samples")
+    batch = edit_batch(
+        [s.source_FHWC for s in samples], [s.instruction for s in samples], [s.reference_HWC for s in samples]
+    )
     sampling = pipe.instructx_config.sampling
-    device = pipe._execution_device
-    source_BFHWC = torch.from_numpy(np.stack([s.source_FHWC for s in samples]))
-    source_BCTHW = encode_latents(pipe.vae, _signed(source_BFHWC).to(device))
-    references_BCRHW = None
-    if samples[0].reference_HWC is not None:
-        reference_BFHWC = torch.from_numpy(np.stack([s.reference_HWC[None] for s in samples]))  # type: ignore[index]
-        references_BCRHW = encode_latents(pipe.vae, _signed(reference_BFHWC).to(device))
-    # The guidance scale is state of the pipeline in diffusers; __call__ sets it the same way.
-    pipe._guidance_scale = float(sampling.guidance_scale if guidance is None else guidance)
-    context, negative = _contexts(pipe, samples, source_BFHWC, sampling.fps)
-    tensors = pipe.to_denoiser(context, negative, source_BCTHW, references_BCRHW)
-    return EncodedSamples(samples, tensors, tuple(source_BCTHW.shape))
+    scale = Guidance(float(sampling.guidance_scale if guidance is None else guidance))
+    contexts = pipe.encode_instruction(batch, sampling.fps, unconditional=scale.branches == 2)
+    pictures = pipe.encode_pictures(batch)
+    conditions = Conditions(contexts.positive, contexts.negative, pictures.source, pictures.references)
+    return EncodedSamples(samples, conditions, pictures.source, scale)
 
 
 @torch.no_grad()
 def edit_encoded(pipe: InstructXPipeline, encoded: EncodedSamples, steps: int, seed: int = 0) -> list[np.ndarray]:
     """Edited frames of each sample, uint8 (F, H, W, 3). Raises InputError for non-finite model output."""
-    noise = _noise(encoded.shape, encoded.samples, seed).to(pipe._execution_device)
+    generators = [noise_generator(sample, seed) for sample in encoded.samples]
+    noise_BCTHW = pipe.prepare_latents(encoded.source_BCTHW, generators)
     try:
-        latents = pipe.denoise(noise, encoded.tensors, steps)
+        latents_BCTHW = pipe.denoise(noise_BCTHW, encoded.conditions, steps, encoded.guidance)
+        video_BFCHW = pipe.decode(latents_BCTHW, "pt")
     except FloatingPointError as error:
         raise InputError(f"{error}; the weights may hold NaN: check the checkpoint") from None
-    video_BFCHW = pipe.decode(latents, "pt")
-    return list((video_BFCHW.float() * 255.0).round().to(torch.uint8).permute(0, 1, 3, 4, 2).cpu().numpy())
+    return list(to_uint8(video_BFCHW.permute(0, 1, 3, 4, 2)).cpu().numpy())
 
 
 def edit_samples(
-    pipe: InstructXPipeline, samples: Sequence[Sample], steps: int | None = None, guidance: float | None = None,
+    pipe: InstructXPipeline,
+    samples: Sequence[Sample],
+    steps: int | None = None,
+    guidance: float | None = None,
     seed: int = 0,
-) -> list[np.ndarray]:  # fmt: skip
+) -> list[np.ndarray]:
     """Edited frames of each sample, uint8 (F, H, W, 3). All samples must share modality and having a reference.
 
     steps and guidance default to the model's. Raises InputError for a mixed batch or non-finite model output.
     """
     encoded = encode_samples(pipe, samples, guidance)
     return edit_encoded(pipe, encoded, pipe.instructx_config.sampling.num_steps if steps is None else steps, seed)
-
-
-def _signed(frames_BFHWC: Tensor) -> Tensor:
-    return (frames_BFHWC.float() / 127.5 - 1.0).permute(0, 4, 1, 2, 3).contiguous()
-
-
-def _contexts(pipe: Any, samples: Sequence[Sample], source_BFHWC: Tensor, fps: float) -> tuple[Tensor, Tensor | None]:
-    from ..encoder.model import drop_instruction, prepare_inputs
-
-    config = pipe.instructx_config
-    references = None
-    if samples[0].reference_HWC is not None:
-        references = [[torch.from_numpy(s.reference_HWC)] for s in samples]
-    inputs = prepare_inputs(
-        pipe.tokenizer, config, [s.instruction for s in samples], list(source_BFHWC), references, fps
-    )  # fmt: skip
-    device, dtype = pipe._execution_device, pipe.encoder.dtype
-    context = pipe.encoder(inputs.to(device, dtype))
-    if not pipe.do_classifier_free_guidance:
-        return context, None
-    return context, pipe.encoder(drop_instruction(pipe.tokenizer, config, inputs).to(device, dtype))

@@ -8,7 +8,6 @@ Legend: F frames, H W pixels.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import logging
 import os
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..digests import pipeline_digest
 from ..errors import InputError
 from ..media.outputs import atomic_path
 from ..shapes import REFERENCE_TASKS, TASKS, RegionScore, Sample, Score, score
@@ -112,16 +112,8 @@ def _from_line(line: dict[str, Any]) -> tuple[Key, Score]:
 
 
 def fingerprint(pipe: InstructXPipeline) -> str:
-    """Hash of configuration and weights, so that a resumed run cannot mix two models."""
-    digest = hashlib.sha256(pipe.instructx_config.to_json().encode())
-    for module in (pipe.vae, pipe.transformer, pipe.encoder):
-        for name, tensor in sorted(module.state_dict().items()):
-            # Two sums a tensor: cheap, and no weight change leaves all of them equal in practice.
-            flat = tensor.detach().double().flatten()
-            digest.update(
-                f"{name}{tuple(tensor.shape)}{flat.sum().item():.12e}{flat.square().sum().item():.12e}".encode()
-            )
-    return f"{pipe.instructx_config.name}-{digest.hexdigest()[:12]}"
+    """Name and digest of configuration and weights, so that a resumed run cannot mix two models."""
+    return f"{pipe.instructx_config.name}-{pipeline_digest(pipe)[:12]}"
 
 
 def _settings_header(settings: EvalSettings, model: str) -> dict[str, Any]:
@@ -215,9 +207,13 @@ def sheet_row(sample: Sample, frames: Any, value: Score, numbers: bool = True) -
     """A row for draw_sheet; numbers: with the errors and their limits."""
     return SheetRow(
         title=f"[{sample.task}] {sample.instruction}",
-        source_FHWC=sample.source_FHWC, edited_FHWC=frames, target_FHWC=sample.target_FHWC,
-        reference_HWC=sample.reference_HWC, success=value.success, detail=f"({describe(value)})" if numbers else "",
-    )  # fmt: skip
+        source_FHWC=sample.source_FHWC,
+        edited_FHWC=frames,
+        target_FHWC=sample.target_FHWC,
+        reference_HWC=sample.reference_HWC,
+        success=value.success,
+        detail=f"({describe(value)})" if numbers else "",
+    )
 
 
 def worst_failures(pipe: InstructXPipeline, result: EvalResult, count: int = 24) -> Image.Image | None:

@@ -79,17 +79,18 @@ def to_uint8(frames_FHWC: Tensor) -> Tensor:
 
 
 def to_signed(frames_FHWC: Tensor, rounding: str = "none") -> Tensor:
-    """(F, H, W, 3) uint8 or float [0,1] -> (1, 3, F, H, W) float32 in [-1, 1], what the VAE takes.
+    """(F, H, W, 3) or a batch of it, uint8 or float [0,1] -> (B, 3, F, H, W) float32 in [-1, 1], what the VAE takes.
 
     rounding "bfloat16" computes in that type, for parity with Kiwi-Edit (config.instruction.pixel_rounding).
     """
     if rounding == "bfloat16":
-        signed_FHWC = (to_uint8(frames_FHWC).bfloat16() * (2 / 255) - 1).float()
+        signed = (to_uint8(frames_FHWC).bfloat16() * (2 / 255) - 1).float()
     elif frames_FHWC.dtype == torch.uint8:
-        signed_FHWC = frames_FHWC.float() / 127.5 - 1.0
+        signed = frames_FHWC.float() / 127.5 - 1.0
     else:
-        signed_FHWC = frames_FHWC.float() * 2.0 - 1.0
-    return rearrange(signed_FHWC, "f h w c -> 1 c f h w").contiguous()
+        signed = frames_FHWC.float() * 2.0 - 1.0
+    signed_BFHWC = signed[None] if signed.ndim == 4 else signed
+    return rearrange(signed_BFHWC, "b f h w c -> b c f h w").contiguous()
 
 
 def pad_reference(picture_HWC: Tensor, height: int, width: int) -> Tensor:

@@ -2,11 +2,13 @@
 
 Between scheduler and DiT in every step: the pinned frames are the clean latent, noised to the level of the step along
 one path, x_sigma = (1 - sigma) x0 + sigma eps; at the end they are x0. The other frames see them through attention.
-Windows of a long edit need it (long_video): the model would edit the edited frame it is handed a second time.
+Windows of a long edit need it (editing/windows): the model would edit the edited frame it is handed a second time.
 Legend: B batch, C channels, T latent frames, P the first of them, H W.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,18 +16,25 @@ from torch import Tensor
 from ..errors import InputError
 
 
-def check_pinned(source_BCTHW: Tensor, count: int) -> Tensor | None:
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """The first P latent frames: what they are in the end, and the noise that they started from."""
+
+    clean_BCPHW: Tensor
+    noise_BCPHW: Tensor
+
+
+def pin_source(source_BCTHW: Tensor, noise_BCTHW: Tensor, count: int) -> Pinned | None:
     """The first `count` latent frames of the source, None for 0. Raises InputError unless a frame is left to sample."""
     frames = source_BCTHW.shape[2]
     if not 0 <= count < frames:
         raise InputError(f"pinned is {count}; of {frames} latent frames 0 to {frames - 1} can be pinned")
-    return source_BCTHW[:, :, :count].float() if count else None
+    return Pinned(source_BCTHW[:, :, :count].float(), noise_BCTHW[:, :, :count]) if count else None
 
 
-def pin(latents_BCTHW: Tensor, clean_BCPHW: Tensor | None, noise_BCTHW: Tensor, sigma: Tensor | float) -> Tensor:
+def pin(latents_BCTHW: Tensor, pinned: Pinned | None, sigma: Tensor | float) -> Tensor:
     """The latents with their first P frames at noise level sigma in [0, 1]; unchanged where nothing is pinned."""
-    if clean_BCPHW is None:
+    if pinned is None:
         return latents_BCTHW
-    count = clean_BCPHW.shape[2]
-    held_BCPHW = (1.0 - sigma) * clean_BCPHW + sigma * noise_BCTHW[:, :, :count]
-    return torch.cat((held_BCPHW.to(latents_BCTHW), latents_BCTHW[:, :, count:]), dim=2)
+    first_BCPHW = (1.0 - sigma) * pinned.clean_BCPHW + sigma * pinned.noise_BCPHW
+    return torch.cat((first_BCPHW.to(latents_BCTHW), latents_BCTHW[:, :, first_BCPHW.shape[2] :]), dim=2)

@@ -8,7 +8,9 @@ The paper gives no sampler; shift 5 and 50 steps are Wan's and Kiwi-Edit's.
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
 
 import torch
 from diffusers.schedulers import FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
@@ -20,25 +22,55 @@ from .sigmas import flow_sigmas
 from .sigmas import shift_sigmas as shift_sigmas  # part of this module's interface
 
 
-def build_scheduler(config: InstructXConfig, kind: str = "euler") -> Any:
+class FlowScheduler(Protocol):
+    """What the loop uses of a scheduler of diffusers. order: evaluations of the model a step."""
+
+    order: int
+    timesteps: Tensor
+
+    @property
+    def config(self) -> Mapping[str, Any]: ...
+
+    def set_timesteps(self, *args: Any, **kwargs: Any) -> None: ...
+
+    def step(self, model_output: Tensor, timestep: Tensor, sample: Tensor, *, return_dict: bool) -> tuple[Tensor]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One evaluation of the model: number `step` of `count`, at noise level sigma (0-d, fp32).
+
+    timestep: as the scheduler numbers it. following: the noise level after it. ends_step: a scheduler of second order
+    takes two levels a step.
+    """
+
+    step: int
+    count: int
+    timestep: Tensor
+    sigma: Tensor
+    following: Tensor | float
+    ends_step: bool
+
+
+def build_scheduler(config: InstructXConfig, kind: str = "euler") -> FlowScheduler:
     """A flow-matching scheduler of diffusers with the config's shift; kind is "euler" or "unipc"."""
     shift = config.sampling.shift
     if kind == "euler":
-        return FlowMatchEulerDiscreteScheduler(shift=shift)
+        return cast(FlowScheduler, FlowMatchEulerDiscreteScheduler(shift=shift))
     if kind == "unipc":
-        return UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift)
+        made = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift)
+        return cast(FlowScheduler, made)
     raise InputError(f"unknown scheduler {kind!r}; use euler or unipc, or set pipe.scheduler to one of diffusers'")
 
 
-def start(scheduler: Any, num_steps: int, device: torch.device | str, sigma_min: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Set the scheduler's steps. Returns (its timesteps, sigma of each as fp32), both (N,), on `device`.
+def start(scheduler: FlowScheduler, num_steps: int, device: torch.device | str, sigma_min: float = 0.0) -> list[Level]:
+    """Set the scheduler's steps; the levels that they go through, on `device`.
 
     A scheduler that takes a list of sigmas gets ours (it applies its own shift); another one keeps its own rule.
     Raises InputError for a scheduler that is not flow matching (no sigmas in [0, 1]).
     """
     sigmas_N = flow_sigmas(num_steps, sigma_min)
-    config = scheduler.config
-    flow = getattr(config, "use_flow_sigmas", None)
+    flow = getattr(scheduler.config, "use_flow_sigmas", None)
     if flow is False:
         raise InputError(
             f"{type(scheduler).__name__} is not set up for flow matching; pass use_flow_sigmas=True and "
@@ -61,4 +93,21 @@ def start(scheduler: Any, num_steps: int, device: torch.device | str, sigma_min:
         )
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(0)
-    return timesteps_N, sigmas[: len(timesteps_N)].to(device=device, dtype=torch.float32)
+    return _levels(timesteps_N, sigmas.to(device=device, dtype=torch.float32), num_steps, scheduler.order)
+
+
+def _levels(timesteps_N: Tensor, sigmas: Tensor, num_steps: int, order: int) -> list[Level]:
+    count = len(timesteps_N)
+    levels = sigmas.unbind()
+    extra = count - num_steps * order  # levels before the first whole step, which a scheduler of second order may have
+    return [
+        Level(
+            step=i,
+            count=count,
+            timestep=timesteps_N[i],
+            sigma=levels[i],
+            following=levels[i + 1] if i + 1 < count else 0.0,
+            ends_step=i == count - 1 or (i + 1 > extra and (i + 1) % order == 0),
+        )
+        for i in range(count)
+    ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from diffusers.models.attention_dispatch import dispatch_attention_fn
@@ -19,6 +19,10 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..kernels import MODES, NormRope, Session
+
+if TYPE_CHECKING:
+    from diffusers.models.attention_dispatch import AttentionBackendName
+    from diffusers.models.transformers.transformer_wan import WanAttention
 
 logger = logging.getLogger("instructx")
 
@@ -32,7 +36,7 @@ class InstructXAttnProcessor(WanAttnProcessor):
 
     def __call__(
         self,
-        attn: Any,
+        attn: WanAttention,
         hidden_states: Tensor,
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
@@ -58,13 +62,17 @@ class InstructXAttnProcessor(WanAttnProcessor):
             return _dispatch(getattr(self, "_attention_backend", None), q_BSHD, k_BSHD, v_BSHD)
 
         out_BSHD = self.session.attend_projected(
-            q.unflatten(2, heads), k.unflatten(2, heads), v_BSHD,
-            _pending(attn, rotary_emb, q.device), finish, stock,
-        )  # fmt: skip
+            q.unflatten(2, heads),
+            k.unflatten(2, heads),
+            v_BSHD,
+            _pending(attn, rotary_emb, q.device),
+            finish,
+            stock,
+        )
         return attn.to_out[1](attn.to_out[0](out_BSHD.flatten(2).type_as(q)))
 
 
-def _dispatch(backend: Any, q_BSHD: Tensor, k_BSHD: Tensor, v_BSHD: Tensor) -> Tensor:
+def _dispatch(backend: AttentionBackendName | None, q_BSHD: Tensor, k_BSHD: Tensor, v_BSHD: Tensor) -> Tensor:
     """Attention by the user's diffusers backend; None is the default one."""
     return dispatch_attention_fn(q_BSHD, k_BSHD, v_BSHD, attn_mask=None, backend=backend)
 
@@ -79,7 +87,7 @@ def _rotate(x_BSHD: Tensor, rotary_emb: tuple[Tensor, Tensor]) -> Tensor:
     return out
 
 
-def _pending(attn: Any, rotary_emb: tuple[Tensor, Tensor], device: torch.device) -> NormRope | None:
+def _pending(attn: WanAttention, rotary_emb: tuple[Tensor, Tensor], device: torch.device) -> NormRope | None:
     """Both norms and RoPE as a kernel reads them; None where it may not: weights elsewhere, or a wrapped module."""
     norm_q, norm_k = attn.norm_q, attn.norm_k
     if type(norm_q) is not nn.RMSNorm or type(norm_k) is not nn.RMSNorm or norm_q.eps is None:

@@ -1,6 +1,6 @@
 """What stays the same in every step of one edit is computed once: embedded source and references, keys and values.
 
-Between pipeline.denoise and the DiT. A value belongs to the very tensor it was made of (same object, not written to
+Between sampling/denoise.py and the DiT. A value belongs to the very tensor it was made of (same object, not written to
 since), so a callback that replaces or changes a tensor is followed. Results are equal bit for bit: the same operations
 on the same inputs, fewer times. Compiled models compute everything in each step: a graph cannot look into this store.
 Legend: B batch, L context tokens, N heads, D head dim.
@@ -8,14 +8,21 @@ Legend: B batch, L context tokens, N heads, D head dim.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.transformers.transformer_wan import WanAttnProcessor
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from diffusers.models.transformers.transformer_wan import WanAttention
+
+    from ..denoiser import InstructXTransformer3DModel
+
+Value = TypeVar("Value")
 
 # Keys and values cost L / (6 x tokens) of a block's linear layers: kept where that is 1 % or more, because they take
 # memory (Wan 14B, 512 queries: 419 MB).
@@ -26,9 +33,9 @@ class Constants:
     """Values by name and by the tensor they were made of; two a name, for the two branches of guidance."""
 
     def __init__(self) -> None:
-        self._kept: dict[Any, list[tuple[Tensor, int, Any]]] = {}
+        self._kept: dict[Hashable, list[tuple[Tensor, int, Any]]] = {}  # name -> (made of, its version, value)
 
-    def get(self, name: Any, source: Tensor, make: Callable[[], Any]) -> Any:
+    def get(self, name: Hashable, source: Tensor, make: Callable[[], Value]) -> Value:
         """make(), or what it gave before for this very `source`, unless that was written to since."""
         version = 0 if source.is_inference() else source._version
         kept = self._kept.setdefault(name, [])
@@ -50,7 +57,7 @@ class ContextAttnProcessor(WanAttnProcessor):
 
     def __call__(
         self,
-        attn: Any,
+        attn: WanAttention,
         hidden_states: Tensor,
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
@@ -82,7 +89,7 @@ def is_compiled(model: nn.Module) -> bool:
 
 
 @contextmanager
-def constants_of(model: Any) -> Iterator[Constants | None]:
+def constants_of(model: InstructXTransformer3DModel) -> Iterator[Constants | None]:
     """Inside, `model` computes constants once. Its weights must not change meanwhile. None where that cannot be done.
 
     Cross-attention with a processor of somebody else, fused projections or hooks on its projections stays as it is.

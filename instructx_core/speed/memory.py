@@ -14,12 +14,13 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
+from ..config import VaeConfig
 from ..errors import InputError
-from .tiling import SIZES, Tiling, plan_tiling
+from .tiling import SIZES, Tiling, VideoShape, plan_tiling
 
 logger = logging.getLogger("instructx")
 
@@ -65,15 +66,17 @@ class MemoryPlan:
         self.tile = Tiling() if mode == "on" else mode
 
     @contextlib.contextmanager
-    def vae(self, pipe: Any, frames: int, height: int, width: int) -> Iterator[Tiling | None]:
-        """Gives the tiling for frames of height x width pixels; the block is what the VAE does with them."""
-        self._frame, self._in_vae = (height, width), True
+    def vae(
+        self, config: VaeConfig, dtype: torch.dtype, shape: VideoShape, device: torch.device
+    ) -> Iterator[Tiling | None]:
+        """Gives the tiling for frames of this shape; the block is what the VAE does with them."""
+        self._frame, self._in_vae = (shape.height, shape.width), True
         tiling = self.tile if isinstance(self.tile, Tiling) else None
         if self.tile == "auto":
-            config = pipe.instructx_config.vae
-            tiling, reason = plan_tiling(pipe.vae, config, frames, height, width, pipe._execution_device)
-            if tiling is not None:
-                self.say(reason)
+            plan = plan_tiling(config, dtype, shape, device)
+            if plan is not None:
+                tiling = plan.tiling
+                self.say(plan.reason)
         yield tiling
         self._in_vae = False  # left as it is by an error: then the VAE was at fault
 

@@ -1,22 +1,29 @@
 """Caches of diffusers that leave out blocks in steps that change little: one argument away, always in a clean state.
 
-Around pipeline.denoise. first-block: when the first block changes its tokens as before, the others' change is taken
-over. mag: as many steps as measured magnitudes allow; the first edit with a number of steps measures them and runs in
-full. taylorseer: every few steps, in between a Taylor series. All change the picture (docs/speed.md has success rates).
+Around the steps (pipeline.denoise). first-block: when the first block changes its tokens as before, the others' change
+is taken over. mag: as many steps as measured magnitudes allow; the first edit with a number of steps measures them and
+runs in full. taylorseer: every few steps, in between a Taylor series. All change the picture (docs/speed.md).
 Legend: B batch, L tokens, D width.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import InputError
+
+if TYPE_CHECKING:
+    from diffusers import FirstBlockCacheConfig, MagCacheConfig, TaylorSeerCacheConfig, WanTransformer3DModel
+
+    CacheConfig = FirstBlockCacheConfig | MagCacheConfig | TaylorSeerCacheConfig
 
 KINDS = ("first-block", "mag", "taylorseer")
 # How much a step may differ and still be skipped. Defaults of diffusers; intervals for taylorseer.
@@ -46,7 +53,7 @@ class StepCache:
             raise InputError(f"cache threshold of {kind} is {threshold:g}; it must be {rule}")
         return cls(kind, threshold)
 
-    def config(self, steps: int, dtype: torch.dtype) -> Any:
+    def config(self, steps: int, dtype: torch.dtype) -> CacheConfig:
         """The config of diffusers for a run of `steps`. Raises InputError where this diffusers has no such cache."""
         import diffusers
 
@@ -66,7 +73,7 @@ class StepCache:
         return made(cache_interval=int(self.threshold), use_lite_mode=True, taylor_factors_dtype=dtype)
 
     @contextmanager
-    def around(self, model: Any, steps: int, branches: int = 1) -> Iterator[None]:
+    def around(self, model: WanTransformer3DModel, steps: int, branches: int = 1) -> Iterator[None]:
         """One denoising loop of `steps` steps with the cache on, empty at the start and gone at the end.
 
         branches: forwards a step, 2 with guidance. A loop that was cut short measures nothing.
@@ -85,7 +92,7 @@ class StepCache:
 
 
 @contextmanager
-def record_magnitudes(model: Any, branches: int = 1) -> Iterator[list[float]]:
+def record_magnitudes(model: WanTransformer3DModel, branches: int = 1) -> Iterator[list[float]]:
     """What MagCache needs of a model: by how much all blocks together change the tokens, each step over the one before.
 
     mean over tokens of |residual_t| / |residual_(t-1)|, 1 for the first step. With guidance, of the first branch.
@@ -95,10 +102,10 @@ def record_magnitudes(model: Any, branches: int = 1) -> Iterator[list[float]]:
     norms: dict[int, Tensor] = {}
     calls = 0
 
-    def enter(_module: Any, args: tuple[Tensor, ...]) -> None:
+    def enter(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
         start[:] = args[:1]
 
-    def leave(_module: Any, _args: Any, output: Tensor) -> None:
+    def leave(_module: nn.Module, _args: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal calls
         before_BLD = start.pop()
         if calls % branches == 0:
@@ -113,3 +120,17 @@ def record_magnitudes(model: Any, branches: int = 1) -> Iterator[list[float]]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+@functools.cache
+def _knows_steps(model: type) -> bool:
+    return len(inspect.signature(model.cache_context).parameters) > 2
+
+
+def branch_context(model: WanTransformer3DModel, branch: str, **where: Any) -> AbstractContextManager[None]:
+    """diffusers' cache_context: which branch of guidance the forward in the block is, "cond" or "uncond".
+
+    where: step_index, sigma and num_inference_steps, which older releases do not take.
+    """
+    known = _knows_steps(type(getattr(model, "_orig_mod", model)))
+    return model.cache_context(branch, **where) if known else model.cache_context(branch)

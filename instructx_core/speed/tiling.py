@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -74,14 +74,27 @@ def _ramps(spans: list[Span], scale: int) -> list[Tensor]:
     return ramps
 
 
-def _run_tiles(
-    run: Callable[[Tensor], Tensor], source: Tensor, cells: tuple[int, int], cell: int, tiling: Tiling,
-    device: torch.device, decode: bool,
-) -> Tensor:  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """Cells down and across, positions a cell of what is read and of what is written; tiles counted in cells."""
+
+    cells: tuple[int, int]
+    into: int
+    out: int
+    size: int
+    overlap: int
+
+    @classmethod
+    def of(cls, cells: tuple[int, int], cell: int, tiling: Tiling, decode: bool) -> _Grid:
+        """cell: its pixels."""
+        into, out = (1, cell) if decode else (cell, 1)
+        return cls(cells, into, out, tiling.size // cell, math.ceil(tiling.overlap / cell))
+
+
+def _run_tiles(run: Callable[[Tensor], Tensor], source: Tensor, grid: _Grid, device: torch.device) -> Tensor:
     """Cuts `source` on the grid of cells, runs each tile, adds it to a canvas on the CPU under its weights (fp32)."""
-    into, out = (1, cell) if decode else (cell, 1)  # positions a cell of what is read and of what is written
-    size, overlap = tiling.size // cell, math.ceil(tiling.overlap / cell)
-    rows, columns = (tile_spans(length, size, overlap) for length in cells)
+    into, out = grid.into, grid.out
+    rows, columns = (tile_spans(length, grid.size, grid.overlap) for length in grid.cells)
     weights = [_ramps(rows, out), _ramps(columns, out)]
     canvas: Tensor | None = None
     for (top, bottom), down in zip(rows, weights[0], strict=True):
@@ -89,7 +102,7 @@ def _run_tiles(
             tile = source[..., top * into : bottom * into, left * into : right * into]
             made = run(tile.to(device)).float().cpu() * (down[:, None] * across)
             if canvas is None:
-                canvas = made.new_zeros(*made.shape[:3], cells[0] * out, cells[1] * out)
+                canvas = made.new_zeros(*made.shape[:3], grid.cells[0] * out, grid.cells[1] * out)
             canvas[..., top * out : bottom * out, left * out : right * out] += made
     assert canvas is not None
     return canvas
@@ -104,7 +117,8 @@ def encode_tiled(vae: AutoencoderKLWan, video_BCFHW: Tensor, tiling: Tiling, dev
     def run(tile: Tensor) -> Tensor:
         return vae.encode(tile.to(vae.dtype)).latent_dist.mode()
 
-    return _run_tiles(run, video_BCFHW, (height // cell, width // cell), cell, tiling, device, decode=False)
+    grid = _Grid.of((height // cell, width // cell), cell, tiling, decode=False)
+    return _run_tiles(run, video_BCFHW, grid, device)
 
 
 @torch.no_grad()
@@ -115,19 +129,30 @@ def decode_tiled(vae: AutoencoderKLWan, latent_BCTHW: Tensor, tiling: Tiling, de
     def run(tile: Tensor) -> Tensor:
         return vae.decode(tile.to(vae.dtype), return_dict=False)[0]
 
-    cell = int(vae.config.scale_factor_spatial)
-    return _run_tiles(run, latent_BCTHW, (height, width), cell, tiling, device, decode=True)
+    grid = _Grid.of((height, width), int(vae.config.scale_factor_spatial), tiling, decode=True)
+    return _run_tiles(run, latent_BCTHW, grid, device)
 
 
-def vae_bytes(config: VaeConfig, frames: int, height: int, width: int, dtype: torch.dtype) -> int:
-    """Peak memory of the VAE without its weights, for one clip of F frames: decoding, which needs more than encoding.
+class VideoShape(NamedTuple):
+    """Of pixels that the VAE takes or gives."""
 
-    The widest layers hold 4 frames at a time whatever F is; only the finished frames, counted twice, grow with it.
+    batch: int
+    frames: int
+    height: int
+    width: int
+
+
+def vae_bytes(config: VaeConfig, shape: VideoShape, dtype: torch.dtype) -> int:
+    """Peak memory of the VAE without its weights: decoding, which needs more than encoding.
+
+    The widest layers hold 4 frames of each clip at a time whatever F is; only the finished frames, counted twice, grow
+    with it.
     """
-    inner = height * width / (config.patch_size or 1) ** 2
+    inner = shape.height * shape.width / (config.patch_size or 1) ** 2
     values = _VALUES[config.is_residual] * (config.decoder_base_dim or config.base_dim) * inner
-    values *= 1.0 if frames > 1 else 0.35  # one frame: a chunk of 1 instead of 4 (measured 0.34, 0.27)
-    return int((values * _WORKSPACE + 6 * frames * height * width) * dtype.itemsize)
+    values *= 1.0 if shape.frames > 1 else 0.35  # one frame: a chunk of 1 instead of 4 (measured 0.34, 0.27)
+    each = values * _WORKSPACE + 6 * shape.frames * shape.height * shape.width
+    return int(shape.batch * each * dtype.itemsize)
 
 
 def free_bytes(device: torch.device) -> int | None:
@@ -142,22 +167,29 @@ def free_bytes(device: torch.device) -> int | None:
     return None if available is None else int(available.split()[1]) * 1024
 
 
-def plan_tiling(
-    vae: Any, config: VaeConfig, frames: int, height: int, width: int, device: torch.device
-) -> tuple[Tiling | None, str]:
-    """(tiling or None, reason): whole frames where they fit into four fifths of the free memory, else tiles.
+@dataclass(frozen=True, slots=True)
+class TilePlan:
+    """The tiles to use, and why, for a report."""
 
-    The largest tile that fits; the smallest when none fits by this count, which has a margin.
+    tiling: Tiling
+    reason: str
+
+
+def plan_tiling(config: VaeConfig, dtype: torch.dtype, shape: VideoShape, device: torch.device) -> TilePlan | None:
+    """None where whole frames fit into four fifths of the free memory, else the largest tiles that fit.
+
+    The smallest when none fits by this count, which has a margin.
     """
     free = free_bytes(device)
-    need = vae_bytes(config, frames, height, width, vae.dtype)
+    need = vae_bytes(config, shape, dtype)
     if free is None or need <= 0.8 * free:
-        return None, ""
+        return None
     chosen = SIZES[-1]
     for size in SIZES:
-        if vae_bytes(config, frames, min(size, height), min(size, width), vae.dtype) <= 0.8 * free:
+        tile = shape._replace(height=min(size, shape.height), width=min(size, shape.width))
+        if vae_bytes(config, tile, dtype) <= 0.8 * free:
             chosen = size
             break
     tiling = Tiling(chosen, min(OVERLAP, chosen // 4))
     reason = f"whole frames need about {need / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free"
-    return tiling, f"{tiling.describe(height, width)} ({reason})"
+    return TilePlan(tiling, f"{tiling.describe(shape.height, shape.width)} ({reason})")

@@ -12,7 +12,7 @@ import torch
 
 from instructx_core.errors import InputError
 from instructx_core.evaluation import shapes as evaluation
-from instructx_core.evaluation.batch import edit_samples, group_samples
+from instructx_core.evaluation.batch import edit_samples, group_samples, noise_generator
 from instructx_core.evaluation.shapes import EvalSettings, fingerprint, run_benchmark, worst_failures
 from instructx_core.evaluation.sheet import SheetRow, draw_sheet, side_by_side
 from instructx_core.shapes import TASKS, sample
@@ -32,14 +32,11 @@ def test_batch_equals_single(random_pipe: Any) -> None:
 def test_equals_the_pipeline(random_pipe: Any) -> None:
     """The batched path is the same computation as one call of the pipeline, for a clip with a reference."""
     shown = sample("test", 0, "video", "reference_add")
-    from instructx_core.evaluation.batch import _noise
-
     (batched,) = edit_samples(random_pipe, [shown], steps=2)
-    latent = (1, 16, 5, 8, 8)
     fps = random_pipe.instructx_config.sampling.fps
     result = random_pipe(
         shown.source_FHWC, shown.instruction, reference=torch.from_numpy(shown.reference_HWC.copy()), fps=fps,
-        num_inference_steps=2, latents=_noise(latent, [shown], 0), output_type="pt",
+        num_inference_steps=2, generator=noise_generator(shown, 0), output_type="pt",
     )  # fmt: skip
     single = (result.frames[0] * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     assert np.abs(single.astype(int) - batched).max() <= 1

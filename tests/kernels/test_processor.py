@@ -15,6 +15,9 @@ from instructx_core.errors import InputError
 from instructx_core.kernels import int8, sdpa
 from instructx_core.kernels.operands import Inputs, NormRope
 from instructx_core.kernels.select import Plan
+from instructx_core.sampling import guidance
+from instructx_core.sampling.guidance import Conditions, Guidance
+from instructx_core.sampling.schedule import Level
 from instructx_core.speed.attention import InstructXAttnProcessor, session_of, use_attention
 
 
@@ -156,20 +159,24 @@ def test_a_step_that_is_not_finite_is_repeated_exactly(
         latents = torch.zeros(1, pipe.transformer.config.in_channels, 1, 4, 4)
         calls = []
 
-        def velocity(latents: Tensor, *rest: Any) -> Tensor:
+        def ask(step: int) -> Tensor:
+            level = Level(step, 6, torch.tensor(500.0), torch.tensor(0.5), 0.0, True)
+            return guidance.predict(pipe.transformer, latents, level, Conditions(latents), Guidance())
+
+        def velocity(_model: Any, latents: Tensor, *rest: Any) -> Tensor:
             calls.append(session.demoted)
             session.count(Plan("int8", "test"), torch.device("cpu"))
             return latents + (0.0 if session.demoted else float("nan"))
 
-        monkeypatch.setattr(pipe, "_velocity", velocity)
+        monkeypatch.setattr(guidance, "guided_velocity", velocity)
         with caplog.at_level(logging.WARNING, "instructx"):
             for step in (3, 4):
-                assert torch.isfinite(pipe.predict(latents, torch.tensor(0.5), step, {})).all()
+                assert torch.isfinite(ask(step)).all()
         reason = "output not finite with int8 attention at step 3"
         assert calls == [None, reason, reason]
         assert [r.message for r in caplog.records] == [f"attention of tiny: {reason}; the step is repeated exactly"]
-        monkeypatch.setattr(pipe, "_velocity", lambda latents, *rest: latents * float("nan"))
+        monkeypatch.setattr(guidance, "guided_velocity", lambda _model, latents, *rest: latents * float("nan"))
         with pytest.raises(FloatingPointError, match="not finite at step 5"):
-            pipe.predict(latents, torch.tensor(0.5), 5, {})
+            ask(5)
     finally:
         pipe.use_attention("off")

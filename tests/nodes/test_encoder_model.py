@@ -52,11 +52,12 @@ def context(pack: Callable[[str], ModuleType], loaded: Any, **what: int) -> Tens
 def test_context_is_the_pipelines(
     pack: Callable[[str], ModuleType], load: Callable[[], Any], random_checkpoint: Path, what: dict[str, int]
 ) -> None:
+    from instructx_core.sampling.batch import edit_batch
     from instructx_core.weights import load_pipeline
 
     pipe = load_pipeline(random_checkpoint)
     pictures = [frames(1, (40, 30), seed=9)[0] for _ in range(what.get("references", 0))]
-    want, _ = pipe.encode_instruction(frames(what["count"]), INSTRUCTION, pictures, 16.0)
+    want = pipe.encode_instruction(edit_batch(frames(what["count"]), INSTRUCTION, pictures), 16.0).positive
     have = context(pack, load(), **what)
     assert have.dtype == torch.float32
     torch.testing.assert_close(have, want.float(), rtol=0, atol=1e-6)

@@ -8,7 +8,8 @@ from diffusers import FlowMatchHeunDiscreteScheduler
 from tiny import clip, pipeline
 
 from instructx_core.errors import InputError
-from instructx_core.sampling.pinning import pin
+from instructx_core.sampling.batch import edit_batch
+from instructx_core.sampling.pinning import Pinned, pin
 from instructx_core.sampling.schedule import build_scheduler
 
 STEPS = 4
@@ -29,11 +30,11 @@ def test_the_path_of_a_pinned_frame():
     generator = torch.Generator().manual_seed(0)
     latents, clean, noise = (torch.randn(1, 2, t, 3, 3, generator=generator) for t in (4, 2, 4))
     for sigma in (0.0, 0.3, 1.0):
-        out = pin(latents, clean, noise, torch.tensor(sigma))
+        out = pin(latents, Pinned(clean, noise[:, :, :2]), torch.tensor(sigma))
         torch.testing.assert_close(out[:, :, :2], clean + sigma * (noise[:, :, :2] - clean))
         assert torch.equal(out[:, :, 2:], latents[:, :, 2:])
-    assert torch.equal(pin(latents, clean, noise, 0.0)[:, :, :2], clean), "no rounding at the end"
-    assert pin(latents, None, noise, 0.5) is latents
+    assert torch.equal(pin(latents, Pinned(clean, noise[:, :, :2]), 0.0)[:, :, :2], clean), "no rounding at the end"
+    assert pin(latents, None, 0.5) is latents
 
 
 @pytest.mark.parametrize("pinned", [1, 2])
@@ -55,7 +56,7 @@ def test_in_every_step_of_every_scheduler(pipe, scheduler, options, pinned):
     finally:
         hook.remove()
         pipe.scheduler = before
-    source, _ = pipe.encode_pictures(clip(9), [])
+    source = pipe.encode_pictures(edit_batch(clip(9))).source
     noise = torch.randn(source.shape, generator=torch.Generator().manual_seed(3))
     branches = 2 if "guidance_scale" in options else 1
     assert len(seen) == 2 * branches * (2 * STEPS - 1 if scheduler == "heun" else STEPS)

@@ -16,9 +16,19 @@ from instructx_core.config import kiwi_5b, paper_14b
 from instructx_core.errors import InputError
 from instructx_core.media.files import read_image
 from instructx_core.media.pixels import to_signed
+from instructx_core.sampling.batch import edit_batch
 from instructx_core.speed import tiling
 from instructx_core.speed.memory import MemoryPlan
-from instructx_core.speed.tiling import Tiling, decode_tiled, encode_tiled, plan_tiling, tile_spans, vae_bytes
+from instructx_core.speed.tiling import (
+    TilePlan,
+    Tiling,
+    VideoShape,
+    decode_tiled,
+    encode_tiled,
+    plan_tiling,
+    tile_spans,
+    vae_bytes,
+)
 from instructx_core.vae import build_vae
 from instructx_core.weights import load_pipeline
 
@@ -137,7 +147,7 @@ def test_the_count_of_bytes_is_the_models(monkeypatch: pytest.MonkeyPatch) -> No
             latent = torch.empty(1, config.z_dim, (frames - 1) // 4 + 1, 256 // cell, 256 // cell)
         with torch.no_grad(), Live() as live:
             vae.decode(latent)
-        counted = vae_bytes(config, frames, 256, 256, torch.float32)
+        counted = vae_bytes(config, VideoShape(1, frames, 256, 256), torch.float32)
         assert live.peak < counted < 1.6 * live.peak, (config, frames)
 
 
@@ -145,16 +155,17 @@ def test_automatic_plan(random_pipe: Any, monkeypatch: pytest.MonkeyPatch) -> No
     config = random_pipe.instructx_config.vae
     assert tiling.free_bytes(torch.device("meta")) is None
 
-    def plan(free: int | None, side: int = 1088) -> tuple[Tiling | None, str]:
+    def plan(free: int | None, side: int = 1088) -> TilePlan | None:
         monkeypatch.setattr(tiling, "free_bytes", lambda device: free)
-        return plan_tiling(random_pipe.vae, config, 17, side, side, CPU)
+        return plan_tiling(config, torch.float32, VideoShape(1, 17, side, side), CPU)
 
-    need = vae_bytes(config, 17, 1088, 1088, torch.float32)
-    assert plan(None) == (None, "") and plan(2 * need) == (None, "")
-    medium, reason = plan(need)
-    assert medium is not None and medium.size == 768 and "GiB" in reason and "4 tiles" in reason
-    smallest, _ = plan(1)
-    assert smallest == Tiling(256, 64)
+    shape = VideoShape(1, 17, 1088, 1088)
+    need = vae_bytes(config, shape, torch.float32)
+    assert vae_bytes(config, shape._replace(batch=3), torch.float32) == pytest.approx(3 * need)
+    assert plan(None) is None and plan(2 * need) is None
+    medium, smallest = plan(need), plan(1)
+    assert medium is not None and medium.tiling.size == 768 and "GiB" in medium.reason and "4 tiles" in medium.reason
+    assert smallest is not None and smallest.tiling == Tiling(256, 64)
 
 
 def test_options() -> None:
@@ -167,14 +178,15 @@ def test_options() -> None:
 def test_pipeline_works_in_tiles(random_pipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """encode_pictures and decode give the VAE one tile at a time and put the frames together again."""
     source, vae, seen = tiny.clip(5, 48, 80), random_pipe.vae, list[int]()
-    whole_latent, whole_references = random_pipe.encode_pictures(source, [source[0]])
-    whole = random_pipe.decode(whole_latent, "pt")
+    batch = edit_batch(source, reference=source[0])
+    pictures = random_pipe.encode_pictures(batch)
+    whole = random_pipe.decode(pictures.source, "pt")
     encode, decode = vae.encode, vae.decode
     monkeypatch.setattr(vae, "encode", lambda x: seen.append(x.shape[-1]) or encode(x))
     monkeypatch.setattr(vae, "decode", lambda z, **options: seen.append(8 * z.shape[-1]) or decode(z, **options))
     monkeypatch.setattr(random_pipe, "memory", MemoryPlan(tile=Tiling(64, 32)))
-    latent, references = random_pipe.encode_pictures(source, [source[0]])
-    tiled = random_pipe.decode(whole_latent, "pt")
+    again = random_pipe.encode_pictures(batch)
+    tiled = random_pipe.decode(pictures.source, "pt")
     assert seen == [56, 56] * 3
-    assert latent.shape == whole_latent.shape and references.shape == whole_references.shape
+    assert again.source.shape == pictures.source.shape and again.references.shape == pictures.references.shape
     assert tiled.shape == whole.shape and (tiled - whole).abs().mean() < 0.05

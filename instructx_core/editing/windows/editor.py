@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..look import Look
-from ..piece import Contexts, Piece, edit_piece
+from ..piece import Piece, edit_piece
 from ..progress import Progress
 from ..settings import Sampling
 from .options import FIRST, Windowing
@@ -22,6 +22,7 @@ from .plan import SMOOTH, Window, window_seed
 
 if TYPE_CHECKING:
     from ...pipeline import InstructXPipeline
+    from ...sampling.encode import Contexts
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,7 +25,9 @@ from torch import Tensor
 
 from ...errors import InputError
 from ...media.outputs import atomic_path
-from ..piece import Contexts
+
+if TYPE_CHECKING:
+    from ...sampling.encode import Contexts
 
 METADATA_KEY = "instructx_windows"
 
@@ -85,8 +87,10 @@ class WindowStore:
 
     def save(self, saved: Saved) -> None:
         """Replaces the state, once the parts it counts are written."""
-        contexts = dict(zip(("context", "negative"), saved.contexts or (), strict=False))
-        tensors = {name: part.cpu().contiguous() for name, part in contexts.items() if part is not None}
+        tensors: dict[str, Tensor] = {}
+        if saved.contexts is not None:
+            parts = {"context": saved.contexts.positive, "negative": saved.contexts.negative}
+            tensors = {name: part.cpu().contiguous() for name, part in parts.items() if part is not None}
         if saved.tail_OHWC is not None:
             tensors["tail"] = torch.from_numpy(saved.tail_OHWC)
         stored = {"request": self.request, "done": saved.done, "joins": saved.joins}
@@ -99,6 +103,8 @@ class WindowStore:
 
 
 def _saved(stored: dict[str, Any], tensors: dict[str, Tensor]) -> Saved:
+    from ...sampling.encode import Contexts  # with all of diffusers: not before a model is loaded
+
     context = tensors.get("context")
     return Saved(
         done=int(stored["done"]),

@@ -8,6 +8,7 @@ rotated int8 and the like) is refused by name: those files run in ComfyUI with i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 
 import torch
@@ -89,14 +90,8 @@ class DequantisedSource(SourceView):
         return weight.to(dtype or torch.float32)
 
     def _scale(self, key: str, weight: Tensor) -> Tensor:
-        """The scale of a weight, fp32: one for the tensor, or one a row. Raises InputError on anything else."""
-        name = self._scales[key]
-        scale = self._source.get(name, weight.device, torch.float32)
-        if scale.numel() not in (1, len(weight)):
-            raise InputError(
-                f"{self.path.name}: {name} has the shape {tuple(scale.shape)} for a weight of {tuple(weight.shape)}; "
-                "only one scale a tensor or row can be read, use the fp8_scaled or bf16 file"
-            )
+        """The scale of a weight, fp32: one for the tensor, or one a row."""
+        scale = self._source.get(self._scales[key], weight.device, torch.float32)
         return scale.reshape(-1, *(1,) * (weight.ndim - 1)) if scale.numel() > 1 else scale.reshape(())
 
 
@@ -108,7 +103,7 @@ def _needs_scale(source: TensorSource, key: str, models: tuple[str, ...], declar
 
 
 def _pair(source: TensorSource) -> dict[str, str]:
-    """Weight -> its scale. Raises InputError when a scale has no weight, or the weight is not quantised."""
+    """Weight -> its scale. Raises InputError when a scale has no quantised weight, or is more than one a row."""
     keys, scales = set(source.keys()), {}
     for key in source.keys():
         if not key.endswith(SCALES):
@@ -117,6 +112,12 @@ def _pair(source: TensorSource) -> dict[str, str]:
         if weight not in keys or not is_packed(source.dtype(weight)) or weight in scales:
             raise InputError(
                 f"{source.path.name}: {key} scales no quantised weight; the file was converted wrongly, use another one"
+            )
+        scale_shape, shape = source.shape(key), source.shape(weight)
+        if math.prod(scale_shape) not in (1, *shape[:1]):
+            raise InputError(
+                f"{source.path.name}: {key} has the shape {scale_shape} for a weight of {shape}; only one scale a "
+                "tensor or row can be read, use the fp8_scaled or bf16 file"
             )
         scales[weight] = key
     return scales

@@ -270,9 +270,9 @@ def test_one_context_for_all_windows(
     asked: list[int] = []
     encode = random_pipe.encode_instruction
 
-    def counted(frames_FHWC: Any, *arguments: Any, **options: Any) -> Any:
-        asked.append(len(frames_FHWC))
-        return encode(frames_FHWC, *arguments, **options)
+    def counted(batch: Any, *arguments: Any, **options: Any) -> Any:
+        asked.append(batch.clips_BFHWC.shape[1])
+        return encode(batch, *arguments, **options)
 
     monkeypatch.setattr(random_pipe, "encode_instruction", counted)
     edit(random_pipe, clip, tmp_path / "each.mp4", guidance=2.0)

@@ -7,11 +7,14 @@ import json
 import pytest
 import torch
 from safetensors.torch import save_file
+from small import PACKED, packed
 
 from instructx_core.errors import InputError
 from instructx_core.formats.containers.opening import open_source
 from instructx_core.formats.containers.quantisation import numbers
 from instructx_core.formats.containers.quantised import dequantised
+from instructx_core.formats.layouts.weight_file import open_weights
+from instructx_core.formats.telling.identify import identify_file
 
 E4M3, E5M2 = torch.float8_e4m3fn, torch.float8_e5m2
 
@@ -89,11 +92,12 @@ def test_a_marker_speaks_for_its_own_model_only(tmp_path, layer):
         read(tmp_path / "x.safetensors", text | {"text.m.weight": stored})
 
 
-def test_what_cannot_be_read_is_refused_by_name(tmp_path, layer):
+def foreign(layer):
+    """(tensors, what the refusal says; None for what can be read)"""
     stored, scale = layer
     one = {"l.weight": stored, "l.weight_scale": scale}
     whole = {"l.weight": torch.ones(6, 8, dtype=torch.int8), "l.weight_scale": scale}
-    cases = [
+    return [
         (one | {"l.comfy_quant": note(format="nvfp4")}, "nvfp4"),
         (one | {"l.weight_scale_2": scale}, "nvfp4"),
         (one | {"l.comfy_quant": note(format="mxfp8")}, "mxfp8"),
@@ -115,10 +119,69 @@ def test_what_cannot_be_read_is_refused_by_name(tmp_path, layer):
         (one | {"l.scale_weight": scale}, "scales no quantised weight"),
         (one | {"l.weight_scale": torch.ones(3)}, "one scale a tensor or row"),
     ]
-    for tensors, says in cases:
+
+
+def test_what_cannot_be_read_is_refused_by_name(tmp_path, layer):
+    for tensors, says in foreign(layer):
         if says is None:
             read(tmp_path / "x.safetensors", tensors)
             continue
         with pytest.raises(InputError, match=says) as error:
             read(tmp_path / "x.safetensors", tensors)
         assert "\n" not in str(error.value)
+
+
+def test_inspect_calls_readable_what_can_be_read(tmp_path, layer):
+    """By construction: what a file is called, whether it is called readable, and what happens when it is read."""
+    stored, scale = layer
+    marked = {"scaled_fp8": torch.empty(0, dtype=E4M3)}
+    fine = [
+        ({"l.weight": torch.ones(6, 8)}, None),
+        ({"l.weight": torch.ones(6, 8)} | marked, None),
+        ({"l.weight": stored}, "fp8"),
+        ({"l.weight": stored.float().to(E5M2), "l.scale_weight": scale} | marked, "fp8_scaled"),
+        ({"l.weight": stored, "l.weight_scale": scale, "l.comfy_quant": note(format="float8_e4m3fn")}, "fp8_scaled"),
+        ({"l.weight": torch.ones(6, 8, dtype=torch.int8), "l.weight_scale": scale}, "int8"),
+        (
+            {
+                "l.weight": torch.ones(6, 8, dtype=torch.int8),
+                "l.weight_scale": torch.ones(6, 1),
+                "l.comfy_quant": note(format="int8_tensorwise"),
+            },
+            "int8",
+        ),
+    ]
+    bad = [(tensors, says) for tensors, says in foreign(layer) if says not in (None, "unreadably")]
+    for readable, cases in ((True, fine), (False, bad)):
+        for tensors, name in cases:
+            path = tmp_path / "x.safetensors"
+            save_file({key: value.clone() for key, value in tensors.items()}, str(path))
+            with open_weights(path) as file:
+                identity = identify_file(file)
+                assert identity.readable == file.readable == readable, (tensors.keys(), name)
+                if readable:
+                    assert (identity.values["quantisation"], file.numbers.quantisation) == (name, name)
+                    assert all(file.plain.get(key).isfinite().all() for key in file.plain.keys())
+                else:
+                    with pytest.raises(InputError, match=name):
+                        dequantised(file.source)
+
+
+def test_inspect_refuses_a_description_that_cannot_be_read(tmp_path, layer):
+    tensors = {"l.weight": layer[0], "l.comfy_quant": torch.zeros(3, dtype=torch.uint8)}
+    save_file(tensors, str(tmp_path / "x.safetensors"))
+    with open_weights(tmp_path / "x.safetensors") as file, pytest.raises(InputError, match="unreadably"):
+        identify_file(file)
+
+
+@pytest.mark.parametrize("kind", PACKED)
+def test_inspect_calls_readable_every_kind_that_artists_have(tmp_path, kind):
+    if kind[0] == "Q":
+        pytest.importorskip("gguf")
+    tensors = {f"blocks.{n}.ffn.0.weight": torch.randn(8, 256) for n in range(2)} | {"blocks.0.norm": torch.ones(4)}
+    path, values = packed(tmp_path / "x", kind, tensors)
+    with open_weights(path) as file:
+        assert identify_file(file).readable and set(file.plain.keys()) == set(values)
+        title = {"int8": "int8", "fp8": "fp8", "Q": "GGUF"}.get(kind if kind[0] != "Q" else "Q", "fp8_scaled")
+        assert file.numbers.quantisation == identify_file(file).values["quantisation"] == title
+        assert str(file.numbers).startswith(title) and file.numbers.counted.startswith(title)

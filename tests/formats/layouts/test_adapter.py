@@ -9,7 +9,8 @@ import pytest
 import torch
 from kiwi_files import adapter, config, dit_state, folder, pipe, qwen_folder, training_file, vae_state
 from safetensors import safe_open
-from small import save
+from small import packed, save
+from sparse import sparse_file
 from tiny import clip
 
 from instructx_core.config import LORA_TARGETS, LoraConfig
@@ -116,3 +117,26 @@ def test_parts_of_a_folder_can_be_replaced(tmp_path, base) -> None:
     assert files.denoiser == root / "transformer" and files.tokenizer == root / "processor"
     loaded = load_pipeline(root, vae=base["vae"])
     assert torch.equal(edit(loaded), edit(load_pipeline(root)))
+
+
+@pytest.mark.parametrize("name", ["my edits, epoch 3", "wan2.1_14b_832x480_81f", "tiny"])
+@pytest.mark.parametrize(
+    ("size", "usual"), [("5B", (1280, 704, 121, 24.0)), ("14B", (832, 480, 81, 16.0))], ids=["5B", "14B"]
+)
+def test_what_a_kiwi_file_is_decides_at_which_size_it_is_run(tmp_path, load_helper, name, size, usual) -> None:
+    """Names and shapes of the public files, under any name."""
+    real = load_helper("instructx_test_real", "formats/real.py")
+    entries = {key: value for key, value in real.kiwi_training(2, size).items() if "layers." not in key}
+    made = load_adapter(sparse_file(tmp_path / f"{name}.safetensors", entries)).config
+    sampling = made.sampling
+    assert (sampling.width, sampling.height, sampling.frames, sampling.fps) == usual
+    assert made.name == name and made.trained_on == ""
+
+
+@pytest.mark.parametrize("kind", ["fp8_scaled old", "int8"])
+def test_a_kiwi_adapter_on_a_quantised_dit(tmp_path, base, kind) -> None:
+    """Its sizes come from the DiT without the scales that stand beside its weights."""
+    training = training_file(tmp_path / "stage3.safetensors", CONFIG, dit=False)
+    dit, _ = packed(tmp_path / "packed", kind, dit_state(CONFIG))
+    loaded = load_pipeline(training, **{**base, "denoiser": dit})
+    assert dataclasses.replace(loaded.instructx_config, name=CONFIG.name) == CONFIG
