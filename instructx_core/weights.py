@@ -22,7 +22,7 @@ from .encoder.tokenizer import backend, load_tokenizer
 from .errors import InputError
 from .formats.containers.strict import check_names
 from .formats.containers.writing import whole_folder, write_tensors
-from .formats.layouts.adapter import open_model, read_adapter
+from .formats.layouts.adapter import read_adapter
 from .formats.layouts.dit import read_dit
 from .formats.layouts.encoder import read_encoder
 from .formats.layouts.files import CheckpointFiles, PartPaths, files_of, find_files
@@ -32,6 +32,7 @@ from .formats.layouts.kiwi_config import Position
 from .formats.layouts.kiwi_names import held_dit
 from .formats.layouts.lora import apply_lora
 from .formats.layouts.modules import EMBEDDERS, empty_parameters
+from .formats.layouts.open_model import open_model
 from .formats.layouts.qwen_names import mllm_to_original
 from .formats.layouts.report import LoadReport
 from .formats.layouts.vae import read_vae

@@ -12,15 +12,23 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
-from .load_encoder import encoder_choices, encoder_files, find_tokenizer, torch_dtype
 from .parts import host, host_model
+from .parts.encoder_files import (
+    ENCODERS,
+    encoder_choices,
+    encoder_files,
+    file_dates,
+    find_tokenizer,
+    safetensors,
+    torch_dtype,
+)
 from .parts.schema import Encoder, make, schema, weight_inputs
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-FILES, FOLDERS, ENCODERS = "checkpoints", "diffusers", "text_encoders"
-OWN = "from the checkpoint"
+FILES, FOLDERS = "checkpoints", "diffusers"  # of the host's model folders
+FROM_CHECKPOINT = "from the checkpoint"
 POSITIONS = ("auto", "last", "first")
 
 
@@ -44,8 +52,8 @@ class InstructXLoadCheckpoint(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "encoder",
-                    options=[OWN, *encoder_choices()],
-                    default=OWN,
+                    options=[FROM_CHECKPOINT, *encoder_choices()],
+                    default=FROM_CHECKPOINT,
                     tooltip="A diffusers folder brings its Qwen2.5-VL. A training file does not: choose Qwen2.5-VL-3B "
                     "with its vision tower, from models/text_encoders.",
                 ),
@@ -72,7 +80,7 @@ class InstructXLoadCheckpoint(io.ComfyNode):
     def execute(
         cls,
         checkpoint: str,
-        encoder: str = OWN,
+        encoder: str = FROM_CHECKPOINT,
         reference_position: str = "auto",
         dtype: str = "auto",
         device: str = "auto",
@@ -91,21 +99,22 @@ class InstructXLoadCheckpoint(io.ComfyNode):
         return io.NodeOutput(model, loaded, ui={"text": str(adapter.report).splitlines()})
 
     @classmethod
-    def fingerprint_inputs(cls, checkpoint: str, encoder: str = OWN, **_: Any) -> list[tuple[str, int, int]]:
+    def fingerprint_inputs(
+        cls, checkpoint: str, encoder: str = FROM_CHECKPOINT, **_: Any
+    ) -> list[tuple[str, int, int]]:
         """Changes when a file is replaced, so that the host loads it anew; an absent file is reported by execute."""
         try:
             path = checkpoint_path(checkpoint)
-            given = [] if encoder == OWN else encoder_files(host.model_path(ENCODERS, encoder))
+            given = [] if encoder == FROM_CHECKPOINT else encoder_files(host.model_path(ENCODERS, encoder))
         except ValueError:
             return []
         files = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
-        return [(str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in [*files, *given]]
+        return file_dates([*files, *given])
 
 
 def checkpoint_choices() -> list[str]:
     """Names for the list: safetensors files of models/checkpoints, and folders of models/diffusers with an MLLM."""
-    files = [name for name in host.model_files(FILES) if name.endswith(".safetensors")]
-    return [*host.model_folders(FOLDERS, "mllm_encoder"), *files]
+    return [*host.model_folders(FOLDERS, "mllm_encoder"), *safetensors(FILES)]
 
 
 def checkpoint_path(name: str) -> Path:
@@ -118,7 +127,7 @@ def encoder_of(path: Path, choice: str) -> list[Path]:
     from ..instructx_core.errors import InputError
     from ..instructx_core.formats.layouts.kiwi_folder import is_kiwi_folder, kiwi_folder
 
-    if choice != OWN:
+    if choice != FROM_CHECKPOINT:
         return encoder_files(host.model_path(ENCODERS, choice))
     if is_kiwi_folder(path):
         return [kiwi_folder(path).text_encoder]

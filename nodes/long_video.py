@@ -9,32 +9,17 @@ Legend: F frames, H W pixels, 3 RGB; frames are uint8, IMAGE is float [0,1] (F, 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import fields
 from fractions import Fraction
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
 from comfy_api.latest import io
-from torch import Tensor
 
-from ..instructx_core.editing.windows import (
-    FADE,
-    JOINS,
-    SECONDS,
-    SMOOTH,
-    Window,
-    WindowResult,
-    edit_windows,
-    plan_windows,
-    window_seed,
-)
+from ..instructx_core.editing.windows import JOINS, SECONDS, SMOOTH, Window, plan_windows
 from .connector import InstructXConnector
-from .parts.clip_files import Source, finish, new_folder, open_source, save_unfinished, write_part
+from .parts.clip_files import Source, finish, new_folder, open_source, save_unfinished
 from .parts.fitting import PAD
-from .parts.host import progress_bar
-from .parts.host_model import interruption, window_callback
+from .parts.host_model import interruption
 from .parts.schema import (
     encoder_input,
     instruction_input,
@@ -45,38 +30,17 @@ from .parts.schema import (
     size_rule_input,
     vae_input,
 )
+from .parts.settings import PreparedEdit, SamplingSettings
+from .parts.window_run import FIRST, Steps, Unfinished, WindowRun, WindowSettings
 from .query_embeddings import InstructXQueryEmbeddings
-from .sampler import sample
 from .source_reference import InstructXSourceReference
 
 if TYPE_CHECKING:
-    import numpy as np
+    from torch import Tensor
 
 logger = logging.getLogger("instructx")
-CONTEXTS = ("window", "first")
-PREVIEW = 512  # pixels, longest side of the preview of a finished window
-
-
-@dataclass(eq=False)
-class Unfinished:
-    """Windows that a cancelled run left: its inputs, the files, and the tail that the next window starts from."""
-
-    inputs: tuple[Any, ...]
-    folder: Path
-    parts: list[Path] = field(default_factory=list)
-    lengths: list[int] = field(default_factory=list)
-    tail_OHWC: np.ndarray | None = None
-    conditioning: tuple[Any, Any] | None = None
-    joins: list[float] = field(default_factory=list)
-
-    def is_of(self, inputs: tuple[Any, ...]) -> bool:
-        """True for the same objects on the wires and the same values: the host hands over what it has cached."""
-        plain = (str, int, float, bool, type(None))
-        return all(
-            a == b if isinstance(a, plain) and type(a) is type(b) else a is b
-            for a, b in zip(self.inputs, inputs, strict=True)
-        )
-
+CONTEXTS = ("window", FIRST)
+Settings = TypeVar("Settings", SamplingSettings, WindowSettings)
 
 _unfinished: dict[str, Unfinished] = {}  # by the node's id in the graph
 
@@ -102,35 +66,32 @@ class InstructXLongVideo(io.ComfyNode):
         cls, model: Any, vae: Any, encoder: Any, source: Any, instruction: str, **options: Any
     ) -> io.NodeOutput:
         references = {name: options.pop(name) for name in list(options) if name.startswith("reference_")}
+        sampling, settings = _chosen(SamplingSettings, options), _chosen(WindowSettings, options)
+        multiple = vae.spacial_compression_encode() * encoder.config.denoiser.patch_size[1]
+        clip = open_source(source, multiple, settings.resize)
+        stride = int(vae.temporal_compression_decode() or 1)
+        windows = plan_windows(clip.frames, settings.window, settings.overlap, stride, settings.joins)
         inputs = (model, vae, encoder, source, instruction, *options.values(), *references.values())
         key = str(getattr(cls.hidden, "unique_id", ""))
-        multiple = vae.spacial_compression_encode() * encoder.config.denoiser.patch_size[1]
-        clip = open_source(source, multiple, options["resize"])
-        stride = int(vae.temporal_compression_decode() or 1)
-        windows = plan_windows(clip.frames, options["window"], options["overlap"], stride, options["joins"])
         work = _unfinished.get(key)
         if work is None or not work.is_of(inputs):
             work = _unfinished[key] = Unfinished(inputs, new_folder())
-        job = _Job(model, vae, encoder, instruction, options, references, clip, work, len(windows))
         report = [describe(windows, clip, len(work.parts))]
         logger.info("InstructX: %s", report[0])
-        interrupted = interruption()
-        try:
-            job.run(windows)
-        except interrupted:
-            if work.parts:
-                kept = save_unfinished(work.parts, work.lengths, clip)
-                logger.warning(
-                    "InstructX: %d of %d windows are finished and kept (%s); run the graph again to go on",
-                    len(work.parts), len(windows), kept,
-                )  # fmt: skip
-            raise
+        steps = _steps(model, vae, encoder, instruction, references, float(clip.fps), settings.resize)
+        run_or_keep(WindowRun(steps, vae, clip, windows, sampling, settings, work))
         video = finish(work.parts, work.lengths, clip)
         del _unfinished[key]
         if len(windows) > 1:
             mean = sum(work.joins[1:]) / (len(windows) - 1)
             report.append(f"where windows meet, they differ by {mean:.1f} of 255")
         return io.NodeOutput(video, ui={"text": report})
+
+
+def _chosen(settings: type[Settings], options: dict[str, Any]) -> Settings:
+    """A settings object of the node's inputs of the same names; what is no input keeps its default."""
+    names = [field.name for field in fields(settings)]
+    return settings(**{name: options[name] for name in names if name in options})
 
 
 def _wires() -> list[Any]:
@@ -192,91 +153,44 @@ def _windows() -> list[Any]:
     ]
 
 
-@dataclass(eq=False)
-class _Job:
-    """One run of the node: everything that a window needs."""
+def _steps(
+    model: Any,
+    vae: Any,
+    encoder: Any,
+    instruction: str,
+    references: dict[str, Tensor | None],
+    fps: float,
+    resize: str,
+) -> Steps:
+    """The nodes of the chain with everything but the frames given."""
 
-    model: Any
-    vae: Any
-    encoder: Any
-    instruction: str
-    options: dict[str, Any]
-    references: dict[str, Tensor | None]
-    clip: Source
-    work: Unfinished
-    windows: int
+    def conditioning(frames_FHWC: Tensor, drop_instruction: bool) -> Any:
+        queries = InstructXQueryEmbeddings.execute(
+            encoder, instruction, frames_FHWC, "video", drop_instruction, fps, **references
+        ).args[0]
+        return InstructXConnector.execute(queries).args[0]
 
-    def run(self, windows: tuple[Window, ...]) -> None:
-        """The windows that are not finished yet; each is on disk before the next one begins."""
-        done, steps = len(self.work.parts), self.options["steps"]
-        self.bar = progress_bar(len(windows) * steps)
-        frames = self.clip.read(windows[done].first_source) if done < len(windows) else iter(())
-        results: Iterator[WindowResult] = edit_windows(
-            frames, windows, self.edit, match_colour=self.options["match_colour"],
-            fade=FADE if self.options["joins"] == SMOOTH else 0, done=done, tail_OHWC=self.work.tail_OHWC,
-        )  # fmt: skip
-        for result in results:
-            part = write_part(self.work.folder, result, self.clip)
-            self.work.parts.append(part)
-            self.work.lengths.append(len(result.new_FHWC))
-            self.work.tail_OHWC = result.tail_OHWC
-            self.work.joins.append(result.join)
-            number = result.window.index + 1
-            self.bar.update_absolute(number * steps, len(windows) * steps, picture(result))
-            logger.info("InstructX: window %d of %d done, join %.1f of 255", number, len(windows), result.join)
-
-    def edit(self, given_FHWC: np.ndarray, window: Window) -> np.ndarray:
-        """One window through the pack's own nodes, uint8 in and out."""
-        options, frames_FHWC = self.options, torch.from_numpy(given_FHWC).float() / 255.0
-        positive, negative = self.conditioning(frames_FHWC)
-        *parts, latent = InstructXSourceReference.execute(
-            self.model, positive, self.vae, frames_FHWC, options["resize"], PAD, negative, **self.references
-        ).args
-        if options["joins"] == SMOOTH:
-            latent = pinned(latent, window.pinned(int(self.vae.temporal_compression_decode() or 1)))
-        callback = window_callback(
-            self.model, self.bar, window.index * options["steps"], self.windows * options["steps"]
+    def prepare(frames_FHWC: Tensor, positive: Any, negative: Any) -> PreparedEdit:
+        return PreparedEdit(
+            *InstructXSourceReference.execute(
+                model, positive, vae, frames_FHWC, resize, PAD, negative, **references
+            ).args
         )
-        image, _ = sample(
-            *parts, latent, self.vae, seed=window_seed(options["seed"], window.index), steps=options["steps"],
-            cfg=options["cfg"], shift=options["shift"], sampler_name=options["sampler_name"],
-            scheduler=options["scheduler"], denoise=1.0, callback=callback,
-        )  # fmt: skip
-        return (image * 255.0).round().clamp(0, 255).to("cpu", torch.uint8).numpy()
 
-    def conditioning(self, frames_FHWC: Tensor) -> tuple[Any, Any]:
-        """(positive, negative or None) for these frames, or those of the first window where all share them."""
-        shared = self.options["context"] == CONTEXTS[1]
-        if shared and self.work.conditioning is not None:
-            return self.work.conditioning
-        fps = float(self.clip.fps)
-
-        def encode(drop: bool) -> Any:
-            queries = InstructXQueryEmbeddings.execute(
-                self.encoder, self.instruction, frames_FHWC, "video", drop, fps, **self.references
-            ).args[0]
-            return InstructXConnector.execute(queries).args[0]
-
-        made = encode(False), encode(True) if self.options["cfg"] != 1.0 else None
-        if shared:
-            self.work.conditioning = made
-        return made
+    return Steps(conditioning, prepare)
 
 
-def pinned(latent: dict[str, Any], count: int) -> dict[str, Any]:
-    """A LATENT whose first `count` frames the host's sampler keeps as they are, by its noise mask."""
-    if not count:
-        return latent
-    mask_BCTHW = torch.ones_like(latent["samples"][:1, :1])
-    mask_BCTHW[:, :, :count] = 0.0
-    return {**latent, "noise_mask": mask_BCTHW}
-
-
-def picture(result: WindowResult) -> tuple[str, Any, int]:
-    """The last frame of a finished window as the host's preview."""
-    from PIL import Image
-
-    return "JPEG", Image.fromarray(result.new_FHWC[-1]), PREVIEW
+def run_or_keep(run: WindowRun) -> None:
+    """Edits the windows that are left. After Cancel what is finished is one clip in the host's output folder."""
+    interrupted = interruption()
+    try:
+        run.run()
+    except interrupted:
+        if run.work.parts:
+            kept = save_unfinished(run.work.parts, run.work.lengths, run.clip)
+            done = f"{len(run.work.parts)} of {len(run.windows)} windows are finished and kept ({kept})"
+            logger.warning("InstructX: %s; run the graph again to go on", done)
+        raise
 
 
 def describe(windows: tuple[Window, ...], clip: Source, done: int) -> str:

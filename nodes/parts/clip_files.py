@@ -62,15 +62,21 @@ def open_source(video: Any, multiple: int, resize: str) -> Source:
     if path is not None:
         scan = scan_clip(path)
         return Source(
-            scan.frames, scan.fps, lambda start: clip_frames(scan, fit, start), audio=scan.audio,
+            frames=scan.frames,
+            fps=scan.fps,
+            read=lambda start: clip_frames(scan, fit, start),
+            audio=scan.audio,
             pixel_aspect=scan.pixel_aspect,
-        )  # fmt: skip
+        )
     parts = video.get_components()
     frames_FHWC = to_uint8(parts.images, "source")
     return Source(
-        len(frames_FHWC), Fraction(parts.frame_rate),
-        lambda start: (fit(frame_HWC.numpy()) for frame_HWC in frames_FHWC[start:]), sound=parts.audio, in_memory=True,
-    )  # fmt: skip
+        frames=len(frames_FHWC),
+        fps=Fraction(parts.frame_rate),
+        read=lambda start: (fit(frame_HWC.numpy()) for frame_HWC in frames_FHWC[start:]),
+        sound=parts.audio,
+        in_memory=True,
+    )
 
 
 def _whole_file(video: Any) -> Path | None:

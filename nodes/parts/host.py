@@ -5,11 +5,14 @@ Everything is imported inside the functions, so that a renamed symbol breaks the
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 SHIPPED = Path(__file__).resolve().parents[2] / "instructx_core" / "assets" / "tiny"
+# By model folder, its .gguf files: the roots, all folders that were walked with their dates, the names found.
+_gguf_lists: dict[str, tuple[list[str], dict[str, float], list[str]]] = {}
 
 
 def register_shipped_models() -> None:
@@ -31,12 +34,26 @@ def model_files(folder: str) -> list[str]:
 
 
 def gguf_files(folder: str) -> list[str]:
-    """Names of the .gguf files in a model folder, which the host's own list leaves out, sorted."""
+    """Names of the .gguf files in a model folder, which the host's own list leaves out, sorted.
+
+    As the host does with its list, the folders are walked again only when one of them has changed.
+    """
     import folder_paths
 
     roots = [root for root in folder_paths.get_folder_paths(folder) if Path(root).is_dir()]
-    found = {name for root in roots for name in folder_paths.recursive_search(root, [".git"])[0]}
-    return sorted(name for name in found if name.lower().endswith(".gguf"))
+    if folder in _gguf_lists:
+        known_roots, dates, names = _gguf_lists[folder]
+        if known_roots == roots and all(_date(path) == date for path, date in dates.items()):
+            return names
+    walked = [folder_paths.recursive_search(root, [".git"]) for root in roots]
+    dates = {path: date for _, folders in walked for path, date in folders.items()}
+    names = sorted({name for files, _ in walked for name in files if name.lower().endswith(".gguf")})
+    _gguf_lists[folder] = roots, dates, names
+    return names
+
+
+def _date(path: str) -> float | None:
+    return os.path.getmtime(path) if os.path.isdir(path) else None
 
 
 def model_folders(folder: str, holding: str) -> list[str]:

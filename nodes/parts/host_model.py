@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .settings import PreparedEdit, SamplingSettings
+
 
 def wrapper_kinds() -> Any:
     """Names of the places where a model can be wrapped: .DIFFUSION_MODEL, .PREPARE_SAMPLING."""
@@ -80,11 +82,19 @@ def with_shift(model: Any, shift: float) -> Any:
     return ModelSamplingSD3().patch(model, shift)[0]
 
 
-def scheduled_sigmas(model: Any, steps: int, sampler: str, scheduler: str, denoise: float) -> Tensor:
+def scheduled_sigmas(model: Any, settings: SamplingSettings) -> Tensor:
     """(N + 1,) noise levels of one of the host's schedulers, exactly those of its KSampler."""
     from comfy.samplers import KSampler
 
-    return KSampler(model, steps, model.load_device, sampler, scheduler, denoise, model.model_options).sigmas
+    return KSampler(
+        model,
+        settings.steps,
+        model.load_device,
+        settings.sampler_name,
+        settings.scheduler,
+        settings.denoise,
+        model.model_options,
+    ).sigmas
 
 
 def draw_noise(model: Any, latent: dict[str, Any], seed: int) -> tuple[Tensor, Tensor]:
@@ -96,19 +106,32 @@ def draw_noise(model: Any, latent: dict[str, Any], seed: int) -> tuple[Tensor, T
 
 
 def run_sampler(
-    model: Any, noise: Tensor, cfg: float, sampler: str, sigmas: Tensor, positive: Any, negative: Any, start: Tensor,
-    noise_mask: Tensor | None, seed: int, callback: Callable[..., None] | None = None,
-) -> Tensor:  # fmt: skip
+    edit: PreparedEdit,
+    noise: Tensor,
+    start: Tensor,
+    sigmas: Tensor,
+    settings: SamplingSettings,
+    callback: Callable[..., None] | None = None,
+) -> Tensor:
     """The host's sampling loop, with its progress bar, latent preview and interrupt; or with another `callback`."""
     import latent_preview
     from comfy import sample, utils
     from comfy.samplers import sampler_object
 
-    callback = callback or latent_preview.prepare_callback(model, len(sigmas) - 1)
     return sample.sample_custom(
-        model, noise, cfg, sampler_object(sampler), sigmas, positive, negative, start, noise_mask=noise_mask,
-        callback=callback, disable_pbar=not utils.PROGRESS_BAR_ENABLED, seed=seed,
-    )  # fmt: skip
+        edit.model,
+        noise,
+        settings.cfg,
+        sampler_object(settings.sampler_name),
+        sigmas,
+        edit.positive,
+        edit.negative,
+        start,
+        noise_mask=edit.latent.get("noise_mask"),
+        callback=callback or latent_preview.prepare_callback(edit.model, len(sigmas) - 1),
+        disable_pbar=not utils.PROGRESS_BAR_ENABLED,
+        seed=settings.seed,
+    )
 
 
 def window_callback(model: Any, bar: Any, before: int, total: int) -> Callable[..., None]:

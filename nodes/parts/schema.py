@@ -52,10 +52,8 @@ def source_input(tooltip: str, **keywords: Any) -> Any:
 def reference_inputs() -> list[Any]:
     """reference_1 ... reference_4: optional IMAGE inputs; each may hold a batch, and sizes may differ between them."""
     tooltip = "A picture the instruction refers to, any size; a batch counts as several."
-    return [
-        io.Image.Input(f"reference_{number}", optional=True, tooltip=tooltip)
-        for number in range(1, MAX_REFERENCES + 1)
-    ]  # fmt: skip
+    names = [f"reference_{number}" for number in range(1, MAX_REFERENCES + 1)]
+    return [io.Image.Input(name, optional=True, tooltip=tooltip) for name in names]
 
 
 def vae_input() -> Any:

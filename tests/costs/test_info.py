@@ -9,7 +9,8 @@ from tiny import small_config
 from torch._subclasses.fake_tensor import FakeTensor
 
 from instructx_core.config import kiwi_5b, paper_14b, tiny
-from instructx_core.costs.info import describe, lora_parameters, measure
+from instructx_core.costs.info import describe
+from instructx_core.costs.measure import lora_parameters, measure
 from instructx_core.encoder.vision import vision_plan
 from instructx_core.errors import InputError
 from instructx_core.geometry import mllm_grid
@@ -49,7 +50,7 @@ def test_vae_costs_extrapolate_exactly():
     import torch
 
     from instructx_core.costs.count import cost_of
-    from instructx_core.costs.info import _vae_costs
+    from instructx_core.costs.measure import _vae_costs
     from instructx_core.vae import build_vae
 
     with torch.device("meta"):

@@ -30,18 +30,24 @@ def vaes(comfy: Any, shipped: Any) -> tuple[Any, Any]:
 @pytest.mark.parametrize(("height", "width", "frames"), [(64, 64, 1), (61, 91, 1), (91, 50, 1), (48, 67, 6)])
 @pytest.mark.parametrize("rule", ["crop", "pad"])
 def test_in_place(
-    pack: Callable[[str], ModuleType], load_helper: Callable[[str, str], ModuleType], vaes: Any, height: int,
-    width: int, frames: int, rule: str,
-) -> None:  # fmt: skip
+    pack: Callable[[str], ModuleType],
+    load_helper: Callable[[str, str], ModuleType],
+    vaes: Any,
+    height: int,
+    width: int,
+    frames: int,
+    rule: str,
+) -> None:
     registration = load_helper("instructx_test_registration", "support/registration.py")
-    fitting, source, sampler = (pack(f"nodes.{name}") for name in ("fitting", "source_reference", "sampler"))
+    names = ("parts.fitting", "source_reference", "parts.sampling")
+    fitting, source, sampling = (pack(f"nodes.{name}") for name in names)
     host, own = vaes
     picture = registration.blobs(height, width)
     clip = torch.from_numpy(np.stack([picture] * frames)).float() / 255
     with torch.inference_mode():
         fitted = fitting.fit_source(clip, 16, 4, rule, "pad")
         latent, _ = source.encode(host, fitted, [])
-        result = sampler.decode(host, latent, fitted.keep)
+        result = sampling.decode(host, latent, fitted.keep)
         signed = fitted.frames_FHWC.permute(3, 0, 1, 2)[None] * 2 - 1
         through = own.decode(own.encode(signed).latent_dist.mode()).sample[0].permute(1, 2, 3, 0) / 2 + 0.5
     if rule == "pad":

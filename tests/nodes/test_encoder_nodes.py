@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from fractions import Fraction
@@ -167,7 +168,7 @@ def test_shards_are_one_choice(pack: Callable[[str], ModuleType], load: Callable
         save_file({key: tensors[key] for key in part}, str(folder / f"model-0000{number}-of-00002.safetensors"))
     shutil.copy(models / "tokenizer.json", folder)
     folder_paths.filename_list_cache.clear()
-    assert pack("nodes.load_encoder").encoder_choices() == [NAME, "qwen"]
+    assert pack("nodes.parts.encoder_files").encoder_choices() == [NAME, "qwen"]
     whole, sharded = load().patcher.model_state_dict(), load(encoder="qwen").patcher.model_state_dict()
     assert all(torch.equal(whole[key], sharded[key]) for key in whole)
     (folder / "model-00002-of-00002.safetensors").unlink()
@@ -189,8 +190,8 @@ def test_a_gguf_of_llama_cpp_and_its_tower_are_one_choice(
         small.write_gguf(
             folder / name, {k: ("F32", v.float().numpy()) for k, v in part.items()}, architecture="qwen2vl"
         )
-    node = pack("nodes.load_encoder")
-    assert node.encoder_choices() == [NAME, "qwen.gguf"], "the tower is no choice of its own"
+    node, choices = pack("nodes.load_encoder"), pack("nodes.parts.encoder_files").encoder_choices
+    assert choices() == [NAME, "qwen.gguf"], "the tower is no choice of its own"
     whole = load().patcher.model_state_dict()
     packed = load(encoder="qwen.gguf").patcher.model_state_dict()
     assert whole.keys() == packed.keys() and all(torch.equal(whole[key], packed[key]) for key in whole)
@@ -200,6 +201,26 @@ def test_a_gguf_of_llama_cpp_and_its_tower_are_one_choice(
     (folder / "mmproj-qwen.gguf").unlink()
     with pytest.raises(ValueError, match="put the mmproj file of the same model into its folder"):
         load(encoder="qwen.gguf")
+
+
+def test_list_of_gguf_files_is_kept_until_a_folder_changes(
+    pack: Callable[[str], ModuleType], models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import folder_paths
+
+    walk, walked = folder_paths.recursive_search, []
+    monkeypatch.setattr(folder_paths, "recursive_search", lambda *given: walked.append(given[0]) or walk(*given))
+    folder, names = models / "text_encoders", pack("nodes.parts.host").gguf_files
+    (folder / "deep").mkdir()
+    assert names("text_encoders") == names("text_encoders") == []
+    assert walked == [str(folder)], "walked once"
+    for number, path in enumerate((folder / "a.gguf", folder / "deep" / "b.gguf"), start=1):
+        path.touch()
+        os.utime(path.parent, (number, number))  # two changes within one tick of the clock would look like none
+        assert len(names("text_encoders")) == number
+    (folder / "deep" / "b.gguf").unlink()
+    (folder / "deep").rmdir()
+    assert names("text_encoders") == ["a.gguf"]
 
 
 def test_comfyui_gguf_reads_the_same_from_these_files(

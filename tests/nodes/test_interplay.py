@@ -7,6 +7,7 @@ Tolerance: see test_model_patch.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -134,12 +135,17 @@ def test_zeroed_conditioning_keeps_the_source(
 
 @pytest.mark.parametrize("schedule", ["standard_static", "standard_uniform", "looped_uniform"])
 def test_context_windows_show_the_same_frames_of_the_source(
-    dit: ModuleType, patching: ModuleType, case: Any, conditioning: Any, schedule: str, monkeypatch: pytest.MonkeyPatch
+    dit: ModuleType,
+    pack: Callable[[str], ModuleType],
+    case: Any,
+    conditioning: Any,
+    schedule: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Frame t of noise and source hold the number t: in every window they agree, whichever host cuts them."""
     from comfy import context_windows, sample
 
-    model = patching.patch_model(case.load(), case.adapter)
+    model = pack("nodes.parts.model_patch").patch_model(case.load(), case.adapter)
     model.model_options["context_handler"] = context_windows.IndexListContextHandler(
         context_schedule=context_windows.get_matching_context_schedule(schedule),
         fuse_method=context_windows.get_matching_fuse_method("pyramid"),
@@ -154,7 +160,7 @@ def test_context_windows_show_the_same_frames_of_the_source(
     def record(x: Tensor, source: Tensor, references: Tensor) -> None:
         seen.append((x[0, 0, :, 0, 0].tolist(), source[0, 0, :, 0, 0].tolist(), references.shape[2]))
 
-    monkeypatch.setattr(patching, "check_grids", record)
+    monkeypatch.setattr(pack("nodes.parts.denoiser_patch"), "check_grids", record)
     positive = conditioning(model, given)
     zero = torch.zeros(1, 16, 9, 8, 6)
     sample.sample(

@@ -30,6 +30,11 @@ def module(pack: Callable[[str], ModuleType]) -> ModuleType:
 
 
 @pytest.fixture(scope="module")
+def runs(pack: Callable[[str], ModuleType]) -> ModuleType:
+    return pack("nodes.parts.window_run")
+
+
+@pytest.fixture(scope="module")
 def loaded(comfy: Any, pack: Callable[[str], ModuleType], shipped: Any) -> Any:
     """(MODEL, VAE, encoder) by the pack's and the host's loaders."""
     from comfy import sd, utils
@@ -83,7 +88,7 @@ def test_schema(module: ModuleType) -> None:
 
 
 def test_file_in_file_out(
-    module: ModuleType, loaded: Any, video: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    module: ModuleType, runs: ModuleType, loaded: Any, video: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Exactly as many frames, the same rate; progress over all windows with a preview after each; nothing left over."""
     told: list[tuple[int, int, bool]] = []
@@ -92,7 +97,7 @@ def test_file_in_file_out(
         def update_absolute(self, value: int, total: int, preview: Any = None) -> None:
             told.append((value, total, preview is not None and preview[1].size == (64, 64)))
 
-    monkeypatch.setattr(module, "progress_bar", lambda total: Bar())
+    monkeypatch.setattr(runs, "progress_bar", lambda total: Bar())
     output = run(module, loaded, video)
     parts = output.args[0].get_components()
     assert parts.images.shape == (22, 64, 64, 3) and parts.frame_rate == Fraction(24000, 1001)
@@ -103,18 +108,18 @@ def test_file_in_file_out(
 
 
 def test_each_window_starts_from_the_edited_tail(
-    module: ModuleType, loaded: Any, video: Any, monkeypatch: pytest.MonkeyPatch
+    module: ModuleType, runs: ModuleType, loaded: Any, video: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[np.ndarray] = []
     made: list[np.ndarray] = []
-    edit = module._Job.edit
+    edit = runs.WindowRun.edit
 
     def watched(self: Any, given_FHWC: np.ndarray, window: Any) -> np.ndarray:
         given.append(given_FHWC.copy())
         made.append(edit(self, given_FHWC, window))
         return made[-1]
 
-    monkeypatch.setattr(module._Job, "edit", watched)
+    monkeypatch.setattr(runs.WindowRun, "edit", watched)
     run(module, loaded, video, joins="plain")
     assert [len(clip) for clip in given] == [9, 9, 6]
     assert (given[1][0] == made[0][-1]).all() and (given[2][0] == made[1][-1]).all()
@@ -126,19 +131,21 @@ def test_each_window_starts_from_the_edited_tail(
     assert (given[1][0] == made[0][-2]).all() and (given[1][1] == source[-1]).all()
 
 
-def test_the_head_stays_as_it_is(module: ModuleType, loaded: Any, video: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_head_stays_as_it_is(
+    module: ModuleType, runs: ModuleType, loaded: Any, video: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """smooth: the sampled latent of the shared frame is its own encoding; plain: the model edits it again."""
     found: dict[str, list[float]] = {}
-    sample = module.sample
+    sample = runs.sample
 
-    def watched(*parts: Any, **options: Any) -> Any:
-        image, sampled = sample(*parts, **options)
-        source = parts[3]["samples"]
+    def watched(edit: Any, *others: Any) -> Any:
+        image, sampled = sample(edit, *others)
+        source = edit.latent["samples"]
         found.setdefault(joins, []).append(float((sampled - source)[:, :, 0].abs().max()))
         assert (sampled - source)[:, :, 1:].abs().max() > 0.1, "the frames behind it are edited"
         return image, sampled
 
-    monkeypatch.setattr(module, "sample", watched)
+    monkeypatch.setattr(runs, "sample", watched)
     clips = {}
     for joins in module.JOINS:
         clips[joins] = frames_of(run(module, loaded, video, joins=joins))
@@ -169,7 +176,13 @@ def test_same_as_the_library(
 
 @pytest.mark.parametrize("context", ["window", "first"])
 def test_cancel_keeps_finished_windows(
-    module: ModuleType, loaded: Any, video: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, context: str
+    module: ModuleType,
+    runs: ModuleType,
+    loaded: Any,
+    video: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    context: str,
 ) -> None:
     """Cancelled in window 3: windows 1 and 2 are saved as a clip; the same graph goes on and ends the same."""
     from comfy.model_management import InterruptProcessingException
@@ -177,8 +190,8 @@ def test_cancel_keeps_finished_windows(
     from instructx_core.media.files import read_media
 
     whole = frames_of(run(module, loaded, video, context=context))
-    edit = module._Job.edit
-    monkeypatch.setattr(module._Job, "edit", _stop_at(edit, 2, InterruptProcessingException))
+    edit = runs.WindowRun.edit
+    monkeypatch.setattr(runs.WindowRun, "edit", _stop_at(edit, 2, InterruptProcessingException))
     with pytest.raises(InterruptProcessingException):
         run(module, loaded, video, context=context)
     (saved,) = (tmp_path / "output" / "InstructX_unfinished").iterdir()
@@ -189,7 +202,7 @@ def test_cancel_keeps_finished_windows(
         again.append(window.index)
         return edit(self, given_FHWC, window)
 
-    monkeypatch.setattr(module._Job, "edit", counted)
+    monkeypatch.setattr(runs.WindowRun, "edit", counted)
     output = run(module, loaded, video, context=context)
     assert again == [2] and "2 of them are finished already" in output.ui["text"][0]
     assert (frames_of(output) == whole).all()
@@ -208,15 +221,15 @@ def _stop_at(edit: Any, index: int, error: type[BaseException]) -> Any:
 
 
 def test_other_settings_begin_anew(
-    module: ModuleType, loaded: Any, video: Any, monkeypatch: pytest.MonkeyPatch
+    module: ModuleType, runs: ModuleType, loaded: Any, video: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from comfy.model_management import InterruptProcessingException
 
-    edit = module._Job.edit
-    monkeypatch.setattr(module._Job, "edit", _stop_at(edit, 1, InterruptProcessingException))
+    edit = runs.WindowRun.edit
+    monkeypatch.setattr(runs.WindowRun, "edit", _stop_at(edit, 1, InterruptProcessingException))
     with pytest.raises(InterruptProcessingException):
         run(module, loaded, video)
-    monkeypatch.setattr(module._Job, "edit", edit)
+    monkeypatch.setattr(runs.WindowRun, "edit", edit)
     output = run(module, loaded, video, seed=4)
     assert "finished already" not in output.ui["text"][0]
 

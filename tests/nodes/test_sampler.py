@@ -56,16 +56,17 @@ def test_schema(node: ModuleType) -> None:
     assert scheduler.options[0] == "instructx" and {"simple", "normal", "beta"} <= set(scheduler.options)
 
 
-def test_own_schedule_is_the_pipelines(node: ModuleType) -> None:
+def test_own_schedule_is_the_pipelines(pack: Callable[[str], ModuleType]) -> None:
     from instructx_core.config import tiny
     from instructx_core.sampling.schedule import build_scheduler, start
 
+    own_sigmas = pack("nodes.parts.sampling").own_sigmas
     config = tiny()
     scheduler = build_scheduler(config)
     start(scheduler, 7, "cpu")
-    got = node.own_sigmas(7, config.sampling.shift, 1.0)
+    got = own_sigmas(7, config.sampling.shift, 1.0)
     assert torch.allclose(got, scheduler.sigmas, atol=1e-7)
-    assert torch.allclose(node.own_sigmas(3, 3.0, 0.5), node.own_sigmas(6, 3.0, 1.0)[-4:])
+    assert torch.allclose(own_sigmas(3, 3.0, 0.5), own_sigmas(6, 3.0, 1.0)[-4:])
 
 
 def test_padding_is_cut_off(node: ModuleType, vae: Any, prepared: Any) -> None:

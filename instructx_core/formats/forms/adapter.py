@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ..containers.tensor_source import TORCH_DTYPES
 from ..containers.writing import Piece
-from ..layouts.adapter import open_model, read_adapter
+from ..layouts.adapter import read_adapter
+from ..layouts.open_model import open_model
 from ..layouts.weight_file import config_metadata
 from .pieces import write
 from .request import Request

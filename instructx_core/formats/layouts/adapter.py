@@ -23,8 +23,8 @@ from .dit import dit_config, dit_file
 from .dit_sizes import Shapes
 from .kiwi import KiwiParts, complete, read_folder, read_training_file
 from .kiwi_config import DIFFUSERS_SIGMA_MIN, KiwiSettings, Position, infer_config, reference_position
-from .kiwi_folder import KiwiFolder, is_kiwi_folder, kiwi_folder
 from .kiwi_names import held_dit, is_training_file
+from .open_model import OpenFolder, OpenModel, open_model
 from .qwen_config import infer_mllm
 from .report import LoadReport
 from .vae import vae_config
@@ -45,25 +45,6 @@ class Adapter:
         write_tensors(Path(path), self.tensors, config_metadata(self.config), dtype)
 
 
-@dataclass(frozen=True)
-class OpenFolder:
-    """A Kiwi-Edit diffusers folder. adapter: (prefix of its tensors, file) of what is beside Qwen, Wan and the VAE."""
-
-    path: Path
-    folder: KiwiFolder
-    adapter: tuple[tuple[str, WeightFile], ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class OpenModel:
-    """The opened files of a model: the adapter, and the others as far as they are known."""
-
-    adapter: WeightFile | OpenFolder
-    text_encoder: WeightFile | None
-    denoiser: WeightFile | None
-    vae: WeightFile | None
-
-
 def load_adapter(
     path: str | Path,
     *,
@@ -76,32 +57,6 @@ def load_adapter(
     with OpenFiles() as opened:
         model = open_model(opened, path, text_encoder=text_encoder, denoiser=denoiser, vae=vae)
         return read_adapter(model, reference_position)
-
-
-def open_model(
-    opened: OpenFiles,
-    adapter: str | Path,
-    *,
-    text_encoder: Paths | None = None,
-    denoiser: str | Path | None = None,
-    vae: str | Path | None = None,
-) -> OpenModel:
-    """Open what is given; a Kiwi-Edit folder also gives the parts that are not."""
-    path = Path(adapter)
-    made: WeightFile | OpenFolder
-    if is_kiwi_folder(path):
-        folder = kiwi_folder(path)
-        made = OpenFolder(path, folder, tuple((prefix, opened.open(file)) for prefix, file in folder.adapter))
-        denoiser, vae = denoiser or folder.transformer, vae or folder.vae
-        text_encoder = text_encoder or folder.text_encoder
-    else:
-        made = opened.open(path)
-    return OpenModel(
-        adapter=made,
-        text_encoder=None if text_encoder is None else opened.open(text_encoder),
-        denoiser=None if denoiser is None else opened.open(denoiser),
-        vae=None if vae is None else opened.open(vae),
-    )
 
 
 def read_adapter(model: OpenModel, position: Position | None = None) -> Adapter:

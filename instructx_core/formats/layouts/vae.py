@@ -7,7 +7,7 @@ come from the shapes; another VAE is refused by name.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import nn
@@ -26,7 +26,7 @@ _WRAPPERS = ("first_stage_model.", "vae.", "model.")
 _ENTRY = ("encoder.conv1.weight", "encoder.conv_in.weight")
 _DECODER = ("decoder.conv1.weight", "decoder.conv_in.weight")
 _EXIT = ("decoder.head.2.weight", "decoder.conv_out.weight")
-_WIDE = re.compile(r"encoder\.downsamples\.\d+\.downsamples\.|encoder\.down_blocks\.\d+\.(resnets|downsampler)\.")
+_NESTED = re.compile(r"encoder\.downsamples\.\d+\.downsamples\.|encoder\.down_blocks\.\d+\.(resnets|downsampler)\.")
 
 
 def vae_tensors(source: TensorSource) -> dict[str, str]:
@@ -42,11 +42,16 @@ def vae_tensors(source: TensorSource) -> dict[str, str]:
     )
 
 
+def is_wan22_vae(names: Iterable[str]) -> bool:
+    """Whether these are bare names of Wan2.2's VAE: blocks nested by level, where Wan2.1's are numbered flat."""
+    return any(_NESTED.match(name) for name in names)
+
+
 def vae_config(source: TensorSource) -> VaeConfig:
     """The VaeConfig of a file, from its shapes: widths, channels and the family. Raises InputError for no Wan VAE."""
     names = vae_tensors(source)
     shapes = {name: source.shape(key) for name, key in names.items()}
-    nested = any(_WIDE.match(name) for name in shapes)
+    nested = is_wan22_vae(shapes)
     entry, decoder, out = (_shape(source, shapes, places) for places in (_ENTRY, _DECODER, _EXIT))
     mult = VaeConfig().dim_mult
     decoder_dim = decoder[0] // mult[-1]

@@ -18,9 +18,9 @@ from ..layouts.kiwi_folder import KIWI_ENCODER, is_kiwi_folder
 from ..layouts.llama_cpp import is_projector_alone
 from ..layouts.public_models import FOREIGN
 from ..layouts.weight_file import OpenFiles, WeightFile
-from .identify_base import NO_TEXT, projector, qwen, wan_dit, wan_vae
-from .identify_extra import adapter, kiwi_training, lora
-from .identity import Header, Identity, say
+from .added_weights import adapter, kiwi_training, lora
+from .base_models import NO_TEXT, projector, qwen, wan_dit, wan_vae
+from .identity import Header, Identity, listed
 
 KINDS: tuple[Callable[[Header], Identity | None], ...] = (adapter, kiwi_training, lora, wan_dit, wan_vae, qwen)
 
@@ -94,7 +94,7 @@ def _kiwi_folder(root: Path, opened: OpenFiles) -> Identity:
         named = ((name, f"{name}_queries") for name in ("image", "video", "ref"))
         queries = {name: shapes[key][0] for name, key in named if len(shapes.get(key, ())) == 2}
         dim = (shapes.get("connector.2.weight") or (0,))[0]
-    facts["queries"] = say(queries) or "missing"
+    facts["queries"] = listed(queries) or "missing"
     takers = (
         "node Load Checkpoint (InstructX), folder in models/diffusers",
         f"instructx convert {root.name} OUT.safetensors --to adapter | original",

@@ -82,6 +82,6 @@ def _size(count: int) -> str:
     return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count} bytes"
 
 
-def say(values: Mapping[str, object]) -> str:
+def listed(values: Mapping[str, object]) -> str:
     """ "image 256, video 512"."""
     return ", ".join(f"{name} {value}" for name, value in values.items())

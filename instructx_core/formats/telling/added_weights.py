@@ -9,11 +9,12 @@ import re
 from collections import Counter
 
 from ..layouts.dit_sizes import Shapes, bare_dit, dit_sizes, dit_title
+from ..layouts.kiwi_config import reference_position
 from ..layouts.kiwi_names import wan_name
 from ..layouts.modules import EMBEDDERS
 from ..layouts.public_models import DIT_SIZES, qwen_size, vae_for
-from .identify_base import ENCODER_BESIDE
-from .identity import Header, Identity, say
+from .base_models import ENCODER_BESIDE
+from .identity import Header, Identity, listed
 
 DISTILLED = re.compile(r"distill|lightx2v|lightning|causvid|accvid|fastwan|turbo|dmd", re.I)
 _DOWN = re.compile(r"[._]lora_(A|down)\.(default\.)?weight$|\.lora\.down\.weight$")
@@ -26,7 +27,7 @@ def ranks(shapes: Shapes) -> Counter[int]:
     return Counter(min(shape[:2]) for key, shape in shapes.items() if _DOWN.search(key) and len(shape) >= 2)
 
 
-def say_lora(shapes: Shapes) -> str:
+def lora_text(shapes: Shapes) -> str:
     """ "rank 64 on 144 layers"."""
     found = ranks(shapes)
     return f"rank {', '.join(map(str, sorted(found)))} on {sum(found.values())} layers" if found else "none"
@@ -51,9 +52,9 @@ def adapter(header: Header) -> Identity | None:
     own = [name for name in EMBEDDERS if f"{name}.weight" in header.shapes]
     facts = (
         *(header.config_fact or (("config", "none: it is not complete, save it again"),)),
-        ("queries", say(queries)),
+        ("queries", listed(queries)),
         ("connector", f"{width} -> {dim}"),
-        ("MLLM LoRA", say_lora(header.shapes)),
+        ("MLLM LoRA", lora_text(header.shapes)),
         ("embedders", ", ".join(own) or "none of its own"),
     )
     channels = header.shapes.get("source_embedder.weight", (0, None))[1]
@@ -79,16 +80,16 @@ def kiwi_training(header: Header) -> Identity | None:
     held = "lora" if ranks(dit) else "full" if dit else "none"
     stage = 3 if "reference" in queries else 2 if "vae_condition.patch_embedding.weight" in shapes else 1
     holds = {
-        "lora": f"a LoRA of the DiT, {say_lora(dit)}",
+        "lora": f"a LoRA of the DiT, {lora_text(dit)}",
         "full": f"the whole Wan DiT {dit_title(dit_sizes(dit))}",
         "none": "no DiT: the one it was trained on is unchanged",
     }
-    first = "pad_first" in header.path.name
+    first = reference_position(None, header.path.stem)[0] == "first"
     facts = (
         ("holds", f"{holds[held]} ({len(dit)} tensors)"),
         ("numbers", header.numbers),
-        ("queries", say(queries)),
-        ("MLLM LoRA", say_lora({key: shape for key, shape in shapes.items() if key.startswith("mllm.model.")})),
+        ("queries", listed(queries)),
+        ("MLLM LoRA", lora_text({key: shape for key, shape in shapes.items() if key.startswith("mllm.model.")})),
         ("reference", "first, by the file name" if first else "last: the file name does not say pad_first"),
     )
     given = (shape[1] for key, shape in shapes.items() if key.endswith("patch_embedding.weight") and len(shape) > 1)
@@ -123,7 +124,7 @@ def lora(header: Header) -> Identity | None:
         return None
     shapes = {bare_dit(key): shape for key, shape in header.shapes.items()}
     naming = _naming(header.shapes)
-    facts = (("naming", naming), ("numbers", header.numbers), ("LoRA", say_lora(shapes)), *header.config_fact)
+    facts = (("naming", naming), ("numbers", header.numbers), ("LoRA", lora_text(shapes)), *header.config_fact)
     if not any(_DIT_LAYER.search(key) for key in shapes):
         what = (
             "Qwen or another language model" if any(_MLLM_LAYER.search(key) for key in shapes) else "an unknown model"

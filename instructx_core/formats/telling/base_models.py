@@ -9,7 +9,8 @@ import re
 
 from ..layouts.dit_sizes import FIRST, bare_dit, dit_sizes, dit_title, dit_variant, layer_count
 from ..layouts.public_models import QWEN_SIZES, qwen_size, vae_for
-from .identity import Header, Identity, say
+from ..layouts.vae import is_wan22_vae
+from .identity import Header, Identity, listed
 
 NO_TEXT = "no T5: the connector takes the place of text prompts"
 ENCODER_BESIDE = "Qwen2.5-VL-3B with its vision tower (models/text_encoders)"
@@ -26,7 +27,7 @@ def wan_dit(header: Header) -> Identity | None:
     facts = (
         ("layout", f"{layout} names"),
         ("numbers", header.numbers),
-        ("sizes", say(sizes)),
+        ("sizes", listed(sizes)),
         *header.config_fact,
     )
     values = {"layout": layout, **sizes}
@@ -58,8 +59,7 @@ def wan_vae(header: Header) -> Identity | None:
         return None
     first = shapes.get("decoder.conv1.weight" if original else "decoder.conv_in.weight", ())
     channels = first[1] if len(first) > 1 else 0
-    nested = r"decoder\.upsamples\.\d+\.upsamples\.|decoder\.up_blocks\.\d+\.upsampler\."
-    version = "2.2" if any(re.match(nested, key) for key in shapes) else "2.1"
+    version = "2.2" if is_wan22_vae(shapes) else "2.1"
     layout = "original" if original else "diffusers"
     cells = f"{channels} channels, 1/{16 if version == '2.2' else 8} of the size, 1/4 of the frames"
     facts = (("layout", f"{layout} names"), ("numbers", header.numbers), ("latent", cells), *header.config_fact)

@@ -1,0 +1,63 @@
+"""Sampling by the host's own loop, with its schedules or the checkpoint's, decoded and cut to the source's size.
+
+Sampler runs it once, Long Video once a window. "instructx" are the noise levels of instructx_core's pipeline, so that a
+seed gives the same picture there.
+Legend: B batch, F frames, H W pixels, C channels, T latent frames, N steps.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...instructx_core.errors import InputError
+from ...instructx_core.sampling.sigmas import flow_sigmas, shift_sigmas
+from .fitting import cut_back
+from .host_model import draw_noise, interruptible, run_sampler, scheduled_sigmas, with_shift
+from .keys import KEY, SOURCE_NODE
+from .model_patch import is_patched
+from .schema import OWN_SCHEDULE
+from .settings import PreparedEdit, SamplingSettings
+
+
+def sample(
+    edit: PreparedEdit, vae: Any, settings: SamplingSettings, callback: Callable[..., None] | None = None
+) -> tuple[Tensor, Tensor]:
+    """(IMAGE without padding, sampled latent). callback: the host's, instead of its own progress and preview.
+
+    Raises InputError for a model that is not patched, or another VAE.
+    """
+    if not is_patched(edit.model):
+        raise InputError(f"MODEL is not patched; take MODEL, positive, negative and LATENT from {SOURCE_NODE}")
+    shifted = with_shift(edit.model, settings.shift)
+    noise_BCTHW, start_BCTHW = draw_noise(shifted, edit.latent, settings.seed)
+    if vae.latent_channels != start_BCTHW.shape[1]:
+        raise InputError(
+            f"VAE has {vae.latent_channels} channels, the latent {start_BCTHW.shape[1]}; use the VAE that "
+            f"{SOURCE_NODE} has"
+        )
+    if settings.scheduler == OWN_SCHEDULE:
+        sigmas_N = own_sigmas(settings.steps, settings.shift, settings.denoise)
+    else:
+        sigmas_N = scheduled_sigmas(shifted, settings)
+    edit = dataclasses.replace(edit, model=shifted)
+    sampled_BCTHW = run_sampler(edit, noise_BCTHW, start_BCTHW, sigmas_N, settings, callback)
+    return decode(vae, sampled_BCTHW, edit.latent.get(KEY)), sampled_BCTHW
+
+
+def own_sigmas(steps: int, shift: float, denoise: float) -> Tensor:
+    """(N + 1,) noise levels of instructx_core's pipeline; below denoise 1 the last N of a longer list, as KSampler."""
+    total = steps if denoise > 0.9999 else int(steps / denoise)
+    sigmas_N = torch.from_numpy(shift_sigmas(flow_sigmas(total), shift))
+    return torch.cat((sigmas_N, sigmas_N.new_zeros(1)))[-(steps + 1) :]
+
+
+def decode(vae: Any, latent_BCTHW: Tensor, keep: tuple[int, int, int] | None) -> Tensor:
+    """Latents -> IMAGE batch (B * frames, H, W, 3) in [0, 1], without padding."""
+    with interruptible(vae):
+        frames = vae.decode(latent_BCTHW)
+    return cut_back(frames if frames.ndim == 5 else frames[:, None], keep)

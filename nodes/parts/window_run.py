@@ -1,0 +1,157 @@
+"""One run of Long Video: window after window through the pack's own nodes, kept on disk; what Cancel left is resumed.
+
+Between the node and the host's sampler: frames of the clip -> conditioning, latents, sampling -> a file a window. The
+plan of the windows, the hand-over and the joins are the library's (editing/windows, paper A.5).
+Legend: F frames, H W pixels, 3 RGB; frames are uint8, IMAGE is float [0,1] (F, H, W, 3).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ...instructx_core.editing.windows import FADE, SMOOTH, Window, WindowResult, edit_windows, window_seed
+from .clip_files import Source, write_part
+from .host import progress_bar
+from .host_model import window_callback
+from .sampling import sample
+from .settings import PreparedEdit, SamplingSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from torch import Tensor
+
+logger = logging.getLogger("instructx")
+FIRST = "first"  # context: the encoder sees the frames of the first window, for all windows
+PREVIEW = 512  # pixels, longest side of the preview of a finished window
+
+
+@dataclass(frozen=True)
+class WindowSettings:
+    """The values of Long Video's inputs about windows. resize: the rule of sizes, as in Source and Reference."""
+
+    window: int
+    overlap: int
+    resize: str
+    context: str
+    match_colour: bool
+    joins: str
+
+
+@dataclass(eq=False)
+class Unfinished:
+    """Windows that a cancelled run left: its inputs, the files, and the tail that the next window starts from."""
+
+    inputs: tuple[Any, ...]
+    folder: Path
+    parts: list[Path] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
+    tail_OHWC: np.ndarray | None = None
+    conditioning: tuple[Any, Any] | None = None
+    joins: list[float] = field(default_factory=list)
+
+    def is_of(self, inputs: tuple[Any, ...]) -> bool:
+        """True for the same objects on the wires and the same values: the host hands over what it has cached."""
+        plain = (str, int, float, bool, type(None))
+        return all(
+            a == b if isinstance(a, plain) and type(a) is type(b) else a is b
+            for a, b in zip(self.inputs, inputs, strict=True)
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """The pack's nodes that a window goes through.
+
+    conditioning(frames, drop_instruction) -> CONDITIONING. prepare(frames, positive, negative) -> PreparedEdit.
+    """
+
+    conditioning: Callable[[Tensor, bool], Any]
+    prepare: Callable[[Tensor, Any, Any], PreparedEdit]
+
+
+@dataclass(eq=False)
+class WindowRun:
+    """One run of the node: everything that a window needs."""
+
+    steps: Steps
+    vae: Any
+    clip: Source
+    windows: tuple[Window, ...]
+    sampling: SamplingSettings
+    settings: WindowSettings
+    work: Unfinished
+    bar: Any = None
+
+    def run(self) -> None:
+        """The windows that are not finished yet; each is on disk before the next one begins."""
+        done, steps, count = len(self.work.parts), self.sampling.steps, len(self.windows)
+        self.bar = progress_bar(count * steps)
+        frames = self.clip.read(self.windows[done].first_source) if done < count else iter(())
+        results = edit_windows(
+            frames,
+            self.windows,
+            self.edit,
+            match_colour=self.settings.match_colour,
+            fade=FADE if self.settings.joins == SMOOTH else 0,
+            done=done,
+            tail_OHWC=self.work.tail_OHWC,
+        )
+        for result in results:
+            self.work.parts.append(write_part(self.work.folder, result, self.clip))
+            self.work.lengths.append(len(result.new_FHWC))
+            self.work.tail_OHWC = result.tail_OHWC
+            self.work.joins.append(result.join)
+            number = result.window.index + 1
+            self.bar.update_absolute(number * steps, count * steps, picture(result))
+            logger.info("InstructX: window %d of %d done, join %.1f of 255", number, count, result.join)
+
+    def edit(self, given_FHWC: np.ndarray, window: Window) -> np.ndarray:
+        """One window through the pack's own nodes, uint8 in and out."""
+        frames_FHWC = torch.from_numpy(given_FHWC).float() / 255.0
+        edit = self.steps.prepare(frames_FHWC, *self.conditioning(frames_FHWC))
+        if self.settings.joins == SMOOTH:
+            kept = window.pinned(int(self.vae.temporal_compression_decode() or 1))
+            edit = dataclasses.replace(edit, latent=pinned(edit.latent, kept))
+        seeded = dataclasses.replace(self.sampling, seed=window_seed(self.sampling.seed, window.index))
+        steps = self.sampling.steps
+        callback = window_callback(edit.model, self.bar, window.index * steps, len(self.windows) * steps)
+        image, _ = sample(edit, self.vae, seeded, callback)
+        return (image * 255.0).round().clamp(0, 255).to("cpu", torch.uint8).numpy()
+
+    def conditioning(self, frames_FHWC: Tensor) -> tuple[Any, Any]:
+        """(positive, negative or None) for these frames, or those of the first window where all share them."""
+        shared = self.settings.context == FIRST
+        if shared and self.work.conditioning is not None:
+            return self.work.conditioning
+        guided = self.sampling.cfg != 1.0
+        made = (
+            self.steps.conditioning(frames_FHWC, False),
+            self.steps.conditioning(frames_FHWC, True) if guided else None,
+        )
+        if shared:
+            self.work.conditioning = made
+        return made
+
+
+def pinned(latent: dict[str, Any], count: int) -> dict[str, Any]:
+    """A LATENT whose first `count` frames the host's sampler keeps as they are, by its noise mask."""
+    if not count:
+        return latent
+    mask_BCTHW = torch.ones_like(latent["samples"][:1, :1])
+    mask_BCTHW[:, :, :count] = 0.0
+    return {**latent, "noise_mask": mask_BCTHW}
+
+
+def picture(result: WindowResult) -> tuple[str, Any, int]:
+    """The last frame of a finished window as the host's preview."""
+    from PIL import Image
+
+    return "JPEG", Image.fromarray(result.new_FHWC[-1]), PREVIEW
