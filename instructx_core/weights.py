@@ -242,12 +242,9 @@ def read_pipeline(
     config, reports = adapter.config, [adapter.report.log()]
     transformer, report = _denoiser(dit, config, adapter.tensors, target)
     reports.append(report)
-    if (
-        isinstance(model.adapter, WeightFile)
-        and model.adapter is not dit
-        and dit_inside(model.adapter.source) == "lora"
-    ):
-        reports.append(apply_lora(transformer, model.adapter).log())
+    file = model.adapter
+    if isinstance(file, WeightFile) and file is not dit and dit_inside(file.source) == "lora":
+        reports.append(apply_lora(transformer, file).log())
     vae, report = _vae(vae_file, config, target)
     reports.append(report)
     encoder, report = _encoder(qwen, config, adapter.tensors, target)
