@@ -81,10 +81,10 @@ def memory(folder: Path, lengths: list[int], steps: int, window: int, side: int)
             done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **env})
             return json.loads(done.stdout)
 
-        told, mapped = run(), run(**MAPPED)
-        kept = scan_clip(output).frames == len(frames)
-        found["lengths"][name] = {"frames": len(frames), "frames_kept": kept, **told, "mapped": mapped}
-        sys.stderr.write(f"{name}: {told['peak_mib']} MiB, {told['seconds'][-1]} s; mapped {mapped['peak_mib']} MiB\n")
+        heap, mapped = run(), run(**MAPPED)
+        whole = scan_clip(output).frames == len(frames)
+        found["lengths"][name] = {"frames": len(frames), "frames_kept": whole, **heap, "mapped": mapped}
+        sys.stderr.write(f"{name}: {heap['peak_mib']} MiB, {heap['seconds'][-1]} s; mapped {mapped['peak_mib']} MiB\n")
     return found
 
 

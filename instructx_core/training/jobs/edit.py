@@ -25,6 +25,7 @@ from ...data.source import EditSource
 from ...encoder.inputs import inputs_of_pictures
 from ...encoder.pictures import pictures_of_grids
 from ...errors import InputError
+from ...sampling.guidance import Conditions
 from ...vae import decode_latents
 from .. import rng
 from ..parts import load_parts
@@ -33,7 +34,7 @@ from ..recipes.edit import EditRecipe
 from ..tokenizer import run_tokenizer
 from ..trainable import select, summary
 from .drawing import draw_batch
-from .flow import Velocity, euler, flow_loss, validation_loss
+from .flow import flow_loss, model_velocity, sample_latents, validation_loss
 from .job import GlobalBatch
 
 logger = logging.getLogger("instructx")
@@ -133,8 +134,8 @@ class EditJob:
             reference_vision=pool.take("reference_vision", indices) if bucket.reference else None,
         )
 
-    def velocity(self, batch: EditBatch) -> Velocity:
-        """The model with this batch's conditions: encodes once, then (noisy, timestep) -> velocity."""
+    def conditions(self, batch: EditBatch) -> Conditions:
+        """What the DiT is given: the instruction is encoded, with the features of what the MLLM sees."""
         bucket = batch.bucket
         source_grid = self.encoder.grid_of(bucket.frames, bucket.height, bucket.width, bucket.modality)
         reference_grid = self.encoder.grid_of(1, bucket.height, bucket.width, "reference")
@@ -143,18 +144,7 @@ class EditJob:
         pictures = pictures_of_grids(self.config, bucket.frames, source_grid, references, fps)
         inputs = inputs_of_pictures(self.tokenizer, self.config, batch.texts, pictures, allow_empty=True)
         context_BLD = self.encoder(inputs, batch.vision, batch.reference_vision)
-
-        def velocity(noisy_BCTHW: Tensor, timestep_B: Tensor) -> Tensor:
-            return self.denoiser(
-                noisy_BCTHW,
-                timestep_B,
-                context_BLD,
-                source=batch.source,
-                references=batch.reference,
-                return_dict=False,
-            )[0]
-
-        return velocity
+        return Conditions(context_BLD, source=batch.source, references=batch.reference)
 
     def loss(self, step: int, batch: GlobalBatch, positions: range) -> Tensor:
         recipe, bucket = self.recipe, batch.bucket
@@ -163,13 +153,14 @@ class EditJob:
         indices = rows[rng.draw_indices(recipe.seed, step, batch.size, len(rows))][part]
         dropped = rng.philox(recipe.seed, step, rng.DROPOUT).random(batch.size)[part] < recipe.instruction_dropout
         drawn = self.batch(self.pools[bucket], bucket, indices, dropped)
-        return flow_loss(recipe, step, batch.size, positions, drawn.target, self.velocity(drawn))
+        velocity = model_velocity(self.denoiser, self.conditions(drawn))
+        return flow_loss(recipe, step, batch.size, positions, drawn.target, velocity)
 
     # --- looking at it ---
 
-    def edit(self, batch: EditBatch) -> np.ndarray:
+    def edit(self, batch: EditBatch, conditions: Conditions) -> np.ndarray:
         """Edited frames (N,F,H,W,3) uint8."""
-        latents = euler(self.velocity(batch), tuple(batch.target.shape), self.config.sampling.shift)
+        latents = sample_latents(self.denoiser, conditions, tuple(batch.target.shape), self.config)
         return to_uint8(decode_latents(self.vae, latents).permute(0, 2, 3, 4, 1))
 
     def _samples(self, bucket: Bucket, count: int) -> list[EditSample]:
@@ -182,8 +173,11 @@ class EditJob:
         for bucket, pool in self.validation.items():
             name = bucket.modality + (" reference" if bucket.reference else "")
             batch = self.batch(pool, bucket, np.arange(len(pool)))
-            found.setdefault(f"{name} loss", []).append(validation_loss(batch.target, self.velocity(batch)))
-            for sample, frames_FHWC in zip(self._samples(bucket, len(pool)), self.edit(batch), strict=True):
+            conditions = self.conditions(batch)
+            loss = validation_loss(batch.target, model_velocity(self.denoiser, conditions))
+            found.setdefault(f"{name} loss", []).append(loss)
+            edited = self.edit(batch, conditions)
+            for sample, frames_FHWC in zip(self._samples(bucket, len(pool)), edited, strict=True):
                 if sample.judge is None:
                     continue
                 failed = float(not sample.judge(frames_FHWC))
@@ -198,7 +192,8 @@ class EditJob:
         rows = []
         for bucket, pool in self.validation.items():
             count, middle = min(SHOWN, len(pool)), bucket.frames // 2
-            edited = self.edit(self.batch(pool, bucket, np.arange(count)))
+            batch = self.batch(pool, bucket, np.arange(count))
+            edited = self.edit(batch, self.conditions(batch))
             samples = self._samples(bucket, count)
             rows.append([sample.source_FHWC[middle] for sample in samples])
             rows.append([frames[middle] for frames in edited])

@@ -1,4 +1,4 @@
-"""What the two jobs share that train a DiT: the loss of a batch, the validation grid and a plain Euler loop.
+"""What the two jobs share that train a DiT: the loss of a batch, the validation grid, and samples to look at.
 
 Legend: B batch, C channels, T latent frames, H W latent cells.
 """
@@ -6,12 +6,15 @@ Legend: B batch, C channels, T latent frames, H W latent cells.
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from ...sampling.schedule import flow_sigmas, shift_sigmas
+from ...config import InstructXConfig
+from ...denoiser import InstructXTransformer3DModel
+from ...sampling.denoise import denoise
+from ...sampling.guidance import Conditions
+from ...sampling.schedule import build_scheduler, start
 from .. import rng
 from ..objective import draw_sigma, loss_weight, noisy_latent, velocity_loss, velocity_target
 from ..recipes.flow import FlowRecipe
@@ -34,6 +37,23 @@ def flow_loss(
     return velocity_loss(predicted, velocity_target(clean_BCTHW, noise), loss_weight(sigma_B, recipe.weighting))
 
 
+def model_velocity(model: InstructXTransformer3DModel, conditions: Conditions) -> Velocity:
+    """The model under these conditions: (noisy, timestep) -> velocity."""
+
+    def velocity(noisy_BCTHW: Tensor, timestep_B: Tensor) -> Tensor:
+        return model(
+            noisy_BCTHW,
+            timestep_B,
+            conditions.context,
+            source=conditions.source,
+            references=conditions.references,
+            text=conditions.text,
+            return_dict=False,
+        )[0]
+
+    return velocity
+
+
 def validation_loss(clean_BCTHW: Tensor, velocity: Velocity) -> float:
     """Mean squared velocity error over eight fixed sigmas and fixed noise: comparable between runs and designs."""
     count = len(clean_BCTHW)
@@ -46,10 +66,11 @@ def validation_loss(clean_BCTHW: Tensor, velocity: Velocity) -> float:
     return total / len(VALIDATION_SIGMAS)
 
 
-def euler(velocity: Velocity, shape: tuple[int, ...], shift: float, steps: int = SAMPLE_STEPS) -> Tensor:
-    """A batch of clean latents from fixed noise; sample b's noise doesn't depend on the batch."""
-    x = rng.draw_noise(0, 1, range(shape[0]), shape[1:])
-    sigmas = [*shift_sigmas(flow_sigmas(steps), shift).tolist(), 0.0]
-    for sigma, following in pairwise(sigmas):
-        x = x + velocity(x, torch.full((shape[0],), sigma * 1000)) * (following - sigma)
-    return x
+def sample_latents(
+    model: InstructXTransformer3DModel, conditions: Conditions, shape: tuple[int, ...], config: InstructXConfig
+) -> Tensor:
+    """A batch of clean latents from fixed noise, without guidance; sample b's noise doesn't depend on the batch."""
+    scheduler = build_scheduler(config)
+    noise_BCTHW = rng.draw_noise(0, 1, range(shape[0]), shape[1:]).to(conditions.context.device)
+    levels = start(scheduler, SAMPLE_STEPS, noise_BCTHW.device)
+    return denoise(model, scheduler, noise_BCTHW, conditions, levels)

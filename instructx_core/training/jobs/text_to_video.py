@@ -19,6 +19,7 @@ from ...data.cache import Pool, Selection, scene_pool, select_samples
 from ...data.source import PretrainingSource
 from ...denoiser import build_denoiser
 from ...errors import InputError
+from ...sampling.guidance import Conditions
 from ...vae import build_vae, decode_latents, speed_up_single_frames
 from .. import rng
 from ..pictures import save_grid, to_uint8
@@ -27,7 +28,7 @@ from ..start import final_weights, load_into
 from ..text_encoder import TextEncoder, tokenize
 from ..tokenizer import run_tokenizer
 from .drawing import draw_batch
-from .flow import Velocity, euler, flow_loss, validation_loss
+from .flow import flow_loss, model_velocity, sample_latents, validation_loss
 from .job import GlobalBatch
 
 VALIDATION = {("image", False): 64, ("video", False): 16}
@@ -65,18 +66,13 @@ class TextToVideoJob:
     def global_batch(self, step: int) -> GlobalBatch:
         return draw_batch(self.recipe, step, tuple(self.pools))
 
-    def _velocity(self, texts: list[str]) -> Velocity:
-        features_BLD = self.text_encoder(*tokenize(self.tokenizer, texts))
-
-        def velocity(noisy_BCTHW: Tensor, timestep_B: Tensor) -> Tensor:
-            return self.denoiser(noisy_BCTHW, timestep_B, features_BLD, text=True, return_dict=False)[0]
-
-        return velocity
+    def _conditions(self, texts: list[str]) -> Conditions:
+        return Conditions(self.text_encoder(*tokenize(self.tokenizer, texts)), text=True)
 
     def loss(self, step: int, batch: GlobalBatch, positions: range) -> Tensor:
         pool: Pool = self.pools[batch.bucket]
         indices = rng.draw_indices(self.recipe.seed, step, batch.size, len(pool))[positions.start : positions.stop]
-        velocity = self._velocity([pool.texts[i] for i in indices])
+        velocity = model_velocity(self.denoiser, self._conditions([pool.texts[i] for i in indices]))
         return flow_loss(self.recipe, step, batch.size, positions, pool.take("target", indices), velocity)
 
     @torch.no_grad()
@@ -84,7 +80,8 @@ class TextToVideoJob:
         """Velocity loss by modality, the mean of its sizes."""
         losses: dict[str, list[float]] = {}
         for bucket, pool in self.validation.items():
-            loss = validation_loss(pool.take("target", np.arange(len(pool))), self._velocity(pool.texts))
+            velocity = model_velocity(self.denoiser, self._conditions(pool.texts))
+            loss = validation_loss(pool.take("target", np.arange(len(pool))), velocity)
             losses.setdefault(bucket.modality, []).append(loss)
         return {modality: sum(values) / len(values) for modality, values in losses.items()}
 
@@ -95,7 +92,8 @@ class TextToVideoJob:
         for bucket, pool in self.validation.items():
             count = min(SHOWN[bucket.modality], len(pool))
             clean = pool.take("target", np.arange(count))
-            made = euler(self._velocity(pool.texts[:count]), tuple(clean.shape), self.config.sampling.shift)
+            conditions = self._conditions(pool.texts[:count])
+            made = sample_latents(self.denoiser, conditions, tuple(clean.shape), self.config)
             for latents in (clean, made):
                 frames = to_uint8(decode_latents(self.vae, latents).permute(0, 2, 3, 4, 1))
                 frames = frames.reshape(-1, *frames.shape[2:])

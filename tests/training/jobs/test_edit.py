@@ -13,6 +13,7 @@ from instructx_core.data.bucket import Bucket
 from instructx_core.data.cache import Selection
 from instructx_core.data.world import ShapesWorld
 from instructx_core.errors import InputError
+from instructx_core.training.jobs import edit
 from instructx_core.training.jobs.edit import EditJob, pool_rows
 from instructx_core.weights import SHIPPED
 
@@ -43,8 +44,9 @@ def test_a_recipe_without_any_sample_is_refused(tmp_path: Path) -> None:
             EditJob(nano_stage2(**values), nano(), WORLD, tmp_path)
 
 
-def test_a_kind_that_the_pool_lacks_is_not_drawn(tmp_path: Path) -> None:
-    """Four numbers of images hold four of nine kinds, two of clips two: the buckets without `tone` are left out."""
+def test_a_kind_that_the_pool_lacks_is_not_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One clip is of one kind: the bucket without the wanted one is left out, and the other one of clips drawn."""
+    monkeypatch.setattr(edit, "VALIDATION", dict.fromkeys(edit.VALIDATION, 1))
     (tmp_path / "tokenizer.json").write_bytes(TOKENIZER.read_bytes())
     wanted = WORLD.task("train", 1, IMAGES)
     job = EditJob(nano_stage2(tasks=(wanted,), video_pool=1, video_probability=1.0), nano(), WORLD, tmp_path)
