@@ -15,9 +15,12 @@ from ..errors import InputError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "preset", choices=list(PRESETS), nargs="?", default="kiwi_5b",
+        "preset",
+        choices=list(PRESETS),
+        nargs="?",
+        default="kiwi_5b",
         help="which model (default: kiwi_5b, the one with public weights)",
-    )  # fmt: skip
+    )
     parser.add_argument("--clip", help="WIDTHxHEIGHTxFRAMES, e.g. 832x480x81 (default: the model's usual clip)")
     parser.add_argument("--gpu", help="card, e.g. 3060, 4060ti, 4090, h100: floor in seconds and memory plans for it")
     parser.add_argument("--vram", type=float, help="memory of a card in GiB: which plan fits")

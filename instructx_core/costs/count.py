@@ -32,7 +32,7 @@ class Cost:
     peak: int
 
 
-class _Alive(TorchDispatchMode):
+class _LiveBytes(TorchDispatchMode):
     """Follows the storages made inside. A view or an in-place result has the storage of its input."""
 
     def __init__(self) -> None:
@@ -41,19 +41,19 @@ class _Alive(TorchDispatchMode):
         self._known: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = {id(value.untyped_storage()) for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)}
+        inputs = {id(value.untyped_storage()) for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)}
         out = func(*args, **(kwargs or {}))
         for value in tree_leaves(out):
             if isinstance(value, Tensor):
                 storage = value.untyped_storage()
-                if id(storage) not in given and id(storage) not in self._known:
+                if id(storage) not in inputs and id(storage) not in self._known:
                     self._known.add(id(storage))
                     self.now += storage.nbytes()
-                    weakref.finalize(storage, self._gone, id(storage), storage.nbytes())
+                    weakref.finalize(storage, self._freed, id(storage), storage.nbytes())
         self.peak = max(self.peak, self.now)
         return out
 
-    def _gone(self, key: int, size: int) -> None:
+    def _freed(self, key: int, size: int) -> None:
         self._known.discard(key)
         self.now -= size
 
@@ -66,10 +66,10 @@ _ATTENTION = {
 
 def cost_of(call: Callable[[], Any]) -> Cost:
     """Run `call` without gradients and count; what it returns is dropped only after the count."""
-    with FlopCounterMode(display=False, custom_mapping=_ATTENTION) as counter, _Alive() as alive, torch.no_grad():
-        kept = call()
-        peak = alive.peak
-    del kept
+    with FlopCounterMode(display=False, custom_mapping=_ATTENTION) as counter, _LiveBytes() as living, torch.no_grad():
+        result = call()
+        peak = living.peak
+    del result
     return Cost(flops=counter.get_total_flops(), peak=peak)
 
 

@@ -1,6 +1,6 @@
 """The floor of an edit on one card: seconds that no program can beat, and the plans that fit into its memory.
 
-facts (info.measure) + card (cards.py) -> stages, plans -> text of `instructx info --gpu`. A stage takes at least its
+facts (measure.py) + card (cards.py) -> stages, plans -> text of `instructx info --gpu`. A stage takes at least its
 FLOPs at the card's bf16 peak, and at least the time to read its weights once from the card's memory. Memory is weights
 (bf16) plus what the stage needs at its peak, which was counted tensor by tensor (count.py).
 """
