@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..formats.layouts.folders import PARTS
-from .speed import add_speed_arguments, apply_speed, loading_device
+from .speed import SpeedOptions, add_speed_arguments
 
 if TYPE_CHECKING:
+    import torch
+
     from ..pipeline import InstructXPipeline
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -68,40 +71,77 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--seed", type=int, default=0, help="seed of the noise (default: 0)")
 
 
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """Which model, of which files, and how it runs: the options as typed values. model: None is the shipped one."""
+
+    model: Path | None
+    parts: dict[str, Path]
+    loras: tuple[tuple[Path, float], ...]  # with their strengths
+    lora_layers: str
+    device: torch.device
+    dtype: torch.dtype
+    attention: str
+    tile: str
+    scheduler: str
+    speed: SpeedOptions
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> ModelOptions:
+        """Raises InputError for anything that is wrong without reading a weight."""
+        if args.model is not None and not args.model.exists():
+            raise InputError(f"{args.model}: no such checkpoint folder; check the path")
+        import torch
+
+        device = pick_device(args.device)
+        usual = torch.float32 if device.type == "cpu" else torch.bfloat16
+        return cls(
+            model=args.model,
+            parts=parse_parts(args.part),
+            loras=tuple(map(parse_lora, args.lora)),
+            lora_layers=args.lora_layers,
+            device=device,
+            dtype=getattr(torch, args.dtype) if args.dtype else usual,
+            attention=args.attention,
+            tile=args.tile,
+            scheduler=args.scheduler,
+            speed=SpeedOptions.of(args),
+        )
+
+
 def load(args: argparse.Namespace) -> InstructXPipeline:
     """The pipeline that the arguments ask for, ready to run. Raises InputError for a bad folder or device."""
-    if args.model is not None and not args.model.exists():
-        raise InputError(f"{args.model}: no such checkpoint folder; check the path")
-    import torch
+    return load_model(ModelOptions.of(args))
 
+
+def load_model(options: ModelOptions) -> InstructXPipeline:
+    """Reads the weights and applies every option, here and nowhere else. Raises InputError for unreadable files."""
     from ..weights import SHIPPED, load_pipeline
 
-    if args.model is None and not SHIPPED.exists():
+    if options.model is None and not SHIPPED.exists():
         raise InputError(f"this installation has no shipped model ({SHIPPED}); reinstall instructx or give --model")
     from diffusers.utils import logging as diffusers_logging
 
     from ..sampling.schedule import build_scheduler
 
     diffusers_logging.set_verbosity_error()
-    device = pick_device(args.device)
-    usual = torch.float32 if device.type == "cpu" else torch.bfloat16
-    dtype = getattr(torch, args.dtype) if args.dtype else usual
-    pipe: Any = load_pipeline(args.model, dtype, loading_device(args, device), **parse_parts(args.part))
-    if args.model is not None or args.part:  # what each file is, with its licence; the shipped model needs no words
+    loading = options.speed.loading_device(options.device)
+    pipe = load_pipeline(options.model, options.dtype, loading, **options.parts)
+    if options.model is not None or options.parts:  # each file with its licence; the shipped model needs no words
         print(*pipe.load_reports, sep="\n", file=sys.stderr)
-    for path, strength in map(parse_lora, args.lora):
-        print(pipe.load_dit_lora(path, strength, args.lora_layers), file=sys.stderr)
-    pipe.scheduler = build_scheduler(pipe.instructx_config, args.scheduler)
+    for path, strength in options.loras:
+        print(pipe.load_dit_lora(path, strength, options.lora_layers), file=sys.stderr)
+    pipe.scheduler = build_scheduler(pipe.instructx_config, options.scheduler)
     pipe.set_progress_bar_config(disable=True)
-    pipe.use_attention(args.attention)
-    pipe.memory.set_tile(args.tile)
-    apply_speed(pipe, args, device)
+    pipe.use_attention(options.attention)
+    pipe.memory.set_tile(options.tile)
+    options.speed.apply(pipe, options.device)
     return pipe
 
 
-def parse_parts(given: list[str]) -> dict[str, Any]:
+def parse_parts(given: list[str]) -> dict[str, Path]:
     """["vae=x.safetensors"] -> {"vae": path}. Raises InputError for anything but NAME=FILE, and for two of one."""
-    parts: dict[str, Any] = {}
+    parts: dict[str, Path] = {}
     for text in given:
         name, equals, path = text.partition("=")
         if not equals or not path or name not in PARTS or name in parts:
@@ -121,7 +161,7 @@ def parse_lora(text: str) -> tuple[Path, float]:
         raise InputError(f"--lora {text!r}: {match[2]!r} is no strength; write FILE:0.7") from None
 
 
-def pick_device(name: str | None) -> Any:
+def pick_device(name: str | None) -> torch.device:
     """The torch device of a name, or the fastest there is (under torchrun this process's card).
 
     Raises InputError for one that cannot be used.

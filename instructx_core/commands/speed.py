@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..pipeline import InstructXPipeline
+    from ..speed.step_cache import StepCache
 
 # What --jobs has to know: these change pixels.
 CHANGES_PIXELS = ("cache", "fp8")
@@ -35,31 +42,51 @@ def add_speed_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def speed_lines(pipe: Any, args: argparse.Namespace) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class SpeedOptions:
+    """These options as the pipeline takes them."""
+
+    cache: StepCache | None
+    reuse: Path | None
+    offload: str
+    fp8: bool
+    compile: bool
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> SpeedOptions:
+        """Raises InputError for a cache that there is not."""
+        from ..speed.step_cache import StepCache
+
+        cache = StepCache.parse(args.cache) if args.cache else None
+        return cls(cache, args.reuse, args.offload, args.fp8, args.compile)
+
+    def loading_device(self, device: torch.device) -> torch.device:
+        """Where the weights are read to: with offload, the CPU. Raises InputError for what `device` cannot do."""
+        import torch
+
+        from ..speed.placement import check_offload
+
+        check_offload(self.offload, device)
+        return device if self.offload == "none" else torch.device("cpu")
+
+    def apply(self, pipe: InstructXPipeline, device: torch.device) -> None:
+        """Raises InputError for a folder that cannot be made."""
+        if self.cache is not None:
+            pipe.enable_cache(self.cache)
+        if self.reuse is not None:
+            pipe.enable_reuse(self.reuse)
+        if self.offload != "none" or self.fp8:
+            pipe.place(self.offload, device, self.fp8)
+        if self.compile:
+            pipe.transformer.compile_repeated_blocks(fullgraph=True)
+
+
+def speed_lines(pipe: InstructXPipeline, args: argparse.Namespace) -> list[str]:
     """What of it was on, for a report; nothing where nothing was."""
     cache, reuse = pipe.step_cache, pipe.reuse
-    said = [] if cache is None else [f"cache {cache.kind} {cache.threshold:g}"]
+    parts = [] if cache is None else [f"cache {cache.kind} {cache.threshold:g}"]
     if reuse is not None:
-        said.append(f"reuse {reuse.folder} ({reuse.hits} found, {reuse.misses} made)")
-    said += [f"offload {args.offload}"] if args.offload != "none" else []
-    said += [name for name in ("fp8", "compile") if getattr(args, name)]
-    return [f"speed     {', '.join(said)}"] if said else []
-
-
-def loading_device(args: argparse.Namespace, device: Any) -> Any:
-    """Where the weights are read to: with offload, the CPU."""
-    import torch
-
-    return device if args.offload == "none" else torch.device("cpu")
-
-
-def apply_speed(pipe: Any, args: argparse.Namespace, device: Any) -> None:
-    """Raises InputError for what is unknown or impossible on this machine."""
-    if args.cache:
-        pipe.enable_cache(args.cache)
-    if args.reuse:
-        pipe.enable_reuse(args.reuse)
-    if args.offload != "none" or args.fp8:
-        pipe.place(args.offload, device, args.fp8)
-    if args.compile:
-        pipe.transformer.compile_repeated_blocks(fullgraph=True)
+        parts.append(f"reuse {reuse.folder} ({reuse.hits} found, {reuse.misses} made)")
+    parts += [f"offload {args.offload}"] if args.offload != "none" else []
+    parts += [name for name in ("fp8", "compile") if getattr(args, name)]
+    return [f"speed     {', '.join(parts)}"] if parts else []
