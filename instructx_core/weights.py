@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
-from .config import InstructXConfig
+from .config import EMBEDDERS, InstructXConfig
 from .denoiser import InstructXTransformer3DModel, build_denoiser
 from .encoder.model import InstructXEncoder, build_encoder
 from .encoder.tokenizer import backend, load_tokenizer
@@ -31,7 +31,7 @@ from .formats.layouts.keymaps import dit_to_original, vae_to_original
 from .formats.layouts.kiwi_config import Position
 from .formats.layouts.kiwi_names import dit_inside
 from .formats.layouts.lora import apply_lora
-from .formats.layouts.modules import EMBEDDERS, empty_parameters
+from .formats.layouts.modules import empty_parameters
 from .formats.layouts.open_model import open_model
 from .formats.layouts.qwen_names import mllm_to_original
 from .formats.layouts.report import LoadReport

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 
+from ...config import EMBEDDERS
 from ..layouts.dit_sizes import Shapes, bare_dit, dit_sizes, dit_title
 from ..layouts.kiwi_config import reference_position
 from ..layouts.kiwi_names import wan_name
-from ..layouts.modules import EMBEDDERS
 from ..layouts.public_models import DIT_SIZES, qwen_size, vae_for
 from .base_models import ENCODER_BESIDE
 from .identity import Header, Identity, listed
