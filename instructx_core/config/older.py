@@ -1,6 +1,6 @@
 """Configs saved before a field was there, completed by what the model is.
 
-Until 0.x the usual size (width, height, frames) was no field; a file of that time says nothing of it. Its model tells:
+The first files say nothing of their model's usual size (width, height, frames). What the model is tells it:
 48 latent channels are Wan2.2-TI2V-5B, an MLLM that sees frames of 56x56 pixels belongs to the procedural world
 `shapes`, and all else was made for Wan2.1, which is the default. Standard library only.
 """

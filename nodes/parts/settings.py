@@ -1,4 +1,4 @@
-"""What the sampling inputs of a node say, and what they are said about: one object each, for Sampler and Long Video.
+"""The values of the sampling inputs, and the edit that they are for: one object each, for Sampler and Long Video.
 
 schema.py has the inputs themselves; sampling.py runs them.
 """
