@@ -85,16 +85,19 @@ class InstructXLoadCheckpoint(io.ComfyNode):
         dtype: str = "auto",
         device: str = "auto",
     ) -> io.NodeOutput:
-        from ..instructx_core.formats.layouts.adapter import load_adapter
+        from ..instructx_core.formats.layouts.adapter import read_adapter
+        from ..instructx_core.formats.layouts.open_model import open_model
+        from ..instructx_core.formats.layouts.weight_file import OpenFiles
         from .parts.encoder_model import load
 
         path = checkpoint_path(checkpoint)
         files = encoder_of(path, encoder)
         devices = host.encoder_devices(device)
         position: Any = None if reference_position == "auto" else reference_position
-        adapter = load_adapter(path, text_encoder=files, reference_position=position)
-        tokenizer = find_tokenizer(files, adapter.config.mllm.vocab_size, path)
-        loaded = load(files, adapter, tokenizer, torch_dtype(dtype, devices[0]), devices)
+        with OpenFiles() as opened:
+            adapter = read_adapter(open_model(opened, path, text_encoder=files), position)
+            tokenizer = find_tokenizer(files, adapter.config.mllm.vocab_size, path)
+            loaded = load(opened.open(files), adapter, tokenizer, torch_dtype(dtype, devices[0]), devices)
         model = host_model.load_denoiser(functools.partial(denoiser_state, path))
         return io.NodeOutput(model, loaded, ui={"text": str(adapter.report).splitlines()})
 

@@ -61,14 +61,17 @@ class InstructXLoadEncoder(io.ComfyNode):
 
     @classmethod
     def execute(cls, encoder: str, adapter: str, dtype: str = "auto", device: str = "auto") -> io.NodeOutput:
-        from ..instructx_core.formats.layouts.adapter import load_adapter
+        from ..instructx_core.formats.layouts.adapter import read_adapter
+        from ..instructx_core.formats.layouts.open_model import open_model
+        from ..instructx_core.formats.layouts.weight_file import OpenFiles
         from .parts.encoder_model import load
 
         files = encoder_files(host.model_path(ENCODERS, encoder))
         devices = host.encoder_devices(device)
-        loaded = load_adapter(host.model_path(ADAPTERS, adapter), text_encoder=files)
-        tokenizer = find_tokenizer(files, loaded.config.mllm.vocab_size)
-        return io.NodeOutput(load(files, loaded, tokenizer, torch_dtype(dtype, devices[0]), devices))
+        with OpenFiles() as opened:
+            stored = read_adapter(open_model(opened, host.model_path(ADAPTERS, adapter), text_encoder=files))
+            tokenizer = find_tokenizer(files, stored.config.mllm.vocab_size)
+            return io.NodeOutput(load(opened.open(files), stored, tokenizer, torch_dtype(dtype, devices[0]), devices))
 
     @classmethod
     def fingerprint_inputs(cls, encoder: str, adapter: str, **_: Any) -> list[FileDate]:

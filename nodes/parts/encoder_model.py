@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ...instructx_core.config import InstructXConfig
     from ...instructx_core.encoder.inputs import EncoderInputs
     from ...instructx_core.formats.layouts.adapter import Adapter as StoredAdapter
+    from ...instructx_core.formats.layouts.weight_file import WeightFile
 
 logger = logging.getLogger("instructx")
 
@@ -84,22 +85,20 @@ def check_transformers() -> None:
 
 
 def load(
-    files: Sequence[Path], stored: StoredAdapter, tokenizer_file: Path, dtype: torch.dtype, devices: tuple[Any, Any]
+    qwen: WeightFile, stored: StoredAdapter, tokenizer_file: Path, dtype: torch.dtype, devices: tuple[Any, Any]
 ) -> LoadedEncoder:
-    """Read the encoder of an adapter. devices: (load, offload). Raises InputError when they do not fit."""
+    """Read the encoder of an adapter from Qwen's file. devices: (load, offload). Raises InputError where they differ."""
     from ...instructx_core.encoder.forward import PlainEncoder
     from ...instructx_core.encoder.tokenizer import load_tokenizer
     from ...instructx_core.formats.layouts.encoder import read_encoder
     from ...instructx_core.formats.layouts.modules import empty_parameters
-    from ...instructx_core.formats.layouts.weight_file import open_weights
 
     check_transformers()
     adapter = adapter_of_file(stored)
     stored.report.log()
     with empty_parameters():
         encoder = PlainEncoder(stored.config)
-    with open_weights(files) as file:
-        read_encoder(encoder, file, stored.config, stored.tensors, dtype, devices[1]).log()
+    read_encoder(encoder, qwen, stored.config, stored.tensors, dtype, devices[1]).log()
     module = EncoderModule(castable(encoder.eval().requires_grad_(False)))
     tokenizer = load_tokenizer(tokenizer_file)
     return LoadedEncoder(host.new_patcher(module, *devices), stored.config, tokenizer, adapter, dtype)
