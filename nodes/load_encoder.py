@@ -6,6 +6,7 @@ into its weights here, and the DiT's own embedders, which travel on to Source an
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from comfy_api.latest import io
@@ -61,17 +62,12 @@ class InstructXLoadEncoder(io.ComfyNode):
 
     @classmethod
     def execute(cls, encoder: str, adapter: str, dtype: str = "auto", device: str = "auto") -> io.NodeOutput:
-        from ..instructx_core.formats.layouts.adapter import read_adapter
-        from ..instructx_core.formats.layouts.open_model import open_model
-        from ..instructx_core.formats.layouts.weight_file import OpenFiles
-        from .parts.encoder_model import load
+        from .parts.encoder_model import load_files
 
         files = encoder_files(host.model_path(ENCODERS, encoder))
         devices = host.encoder_devices(device)
-        with OpenFiles() as opened:
-            stored = read_adapter(open_model(opened, host.model_path(ADAPTERS, adapter), text_encoder=files))
-            tokenizer = find_tokenizer(files, stored.config.mllm.vocab_size)
-            return io.NodeOutput(load(opened.open(files), stored, tokenizer, torch_dtype(dtype, devices[0]), devices))
+        path, number = host.model_path(ADAPTERS, adapter), torch_dtype(dtype, devices[0])
+        return io.NodeOutput(load_files(path, files, partial(find_tokenizer, files), number, devices)[0])
 
     @classmethod
     def fingerprint_inputs(cls, encoder: str, adapter: str, **_: Any) -> list[FileDate]:
