@@ -71,7 +71,7 @@ def conditions_of(pipe: Any, batch: Any) -> Any:
 
 
 def ours(args: argparse.Namespace, folder: Path) -> Calls:
-    from instructx_core.editing.one import to_uint8_frames
+    from instructx_core.editing.fit import to_uint8_frames
     from instructx_core.media.files import read_media, write_video
     from instructx_core.sampling.batch import edit_batch
 

@@ -111,16 +111,17 @@ def window_editor(pipe: Any, instruction: str, steps: int) -> Callable[[np.ndarr
     """edit(frames, seed, pinned) of one window."""
     from fractions import Fraction
 
-    from instructx_core.editing.one import run_clip
-    from instructx_core.media.base import Media
+    from instructx_core.editing.piece import Piece, edit_piece
+    from instructx_core.editing.settings import Sampling
 
     made: dict[tuple[bytes, int, int], np.ndarray] = {}  # the methods have windows in common
 
     def edit(frames_FHWC: np.ndarray, seed: int, pinned: int) -> np.ndarray:
         key = (frames_FHWC.tobytes(), seed, pinned)
         if key not in made:
-            media = Media(Path("clip"), frames_FHWC, (64, 64), is_video=True, fps=Fraction(FPS))
-            made[key] = run_clip(pipe, media, instruction, [], steps, None, seed, None, pinned=pinned)[0]
+            piece = Piece(frames_FHWC, Fraction(FPS), instruction, pinned=pinned)
+            guidance = float(pipe.instructx_config.sampling.guidance_scale)
+            made[key] = edit_piece(pipe, piece, Sampling(steps, guidance, seed), lambda step, total: None)
         return made[key]
 
     return edit

@@ -37,7 +37,7 @@ def peak_mib() -> float:
 def edit_one(source: Path, output: Path, steps: int, window: int, side: int) -> dict[str, Any]:
     """One long edit in this process: peak memory and seconds after every window."""
     from instructx_core import edit_file, load_pipeline
-    from instructx_core.editing.windows.job import WindowOptions
+    from instructx_core.editing.windows.options import WindowOptions
 
     pipe = load_pipeline()
     pipe.set_progress_bar_config(disable=True)

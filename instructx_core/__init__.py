@@ -18,7 +18,7 @@ from .version import __version__
 if TYPE_CHECKING:
     from .config import InstructXConfig, preset
     from .editing.edit import edit_file
-    from .editing.one import EditReport
+    from .editing.report import EditReport
     from .errors import InputError
     from .pipeline import InstructXPipeline
     from .weights import load_pipeline
@@ -30,7 +30,7 @@ _HOME = {
     "InstructXPipeline": "pipeline",
     "load_pipeline": "weights",
     "edit_file": "editing.edit",
-    "EditReport": "editing.one",
+    "EditReport": "editing.report",
 }
 
 __all__ = [

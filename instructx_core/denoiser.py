@@ -143,8 +143,8 @@ class InstructXTransformer3DModel(WanTransformer3DModel):
         )
         dim = num_attention_heads * attention_head_dim
         self.rope = CachedRotaryPosEmbed(attention_head_dim, patch_size, rope_max_seq_len)
-        own = {"source_embedder": source_embedding, "reference_embedder": reference_embedding}
-        for name, mode in own.items():
+        embedders = {"source_embedder": source_embedding, "reference_embedder": reference_embedding}
+        for name, mode in embedders.items():
             setattr(self, name, cond.latent_embedder(in_channels, dim, patch_size) if mode == "own" else None)
 
     def forward(
@@ -212,11 +212,11 @@ class InstructXTransformer3DModel(WanTransformer3DModel):
         self, noisy_BCTHW: Tensor, timestep_B: Tensor, source_BCTHW: Tensor | None, references_BCRHW: Tensor | None
     ) -> Tensor:
         """Tokens (B, L, D) of the noisy latent with its source, and of the references."""
-        own = self.source_embedder
+        source = self.source_embedder
         reference = self.patch_embedding if self.reference_embedder is None else self.reference_embedder
         embedders = cond.Embedders(
             noisy=self.patch_embedding,
-            source=None if own is None else lambda latent: self._embed_once("source", own, latent),
+            source=None if source is None else lambda latent: self._embed_once("source", source, latent),
             reference=lambda latent: self._embed_once("references", reference, latent),
         )
         config = self.config

@@ -11,16 +11,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .errors import InputError
-
-if TYPE_CHECKING:
-    from .pipeline import InstructXPipeline
 
 _BLOCK = 1 << 20
 _WHOLE = 1 << 30  # bytes up to which a model's file is read whole to identify it
@@ -96,7 +92,7 @@ def _bit_sums(weight: Tensor) -> Tensor:
     return torch.cat([sums, bits[length * _SUMS :].long()])
 
 
-def pipeline_digest(pipe: InstructXPipeline) -> str:
-    """Of a pipeline's configuration and of the weights of its VAE, DiT and encoder."""
-    states = [module.state_dict() for module in (pipe.vae, pipe.transformer, pipe.encoder)]
-    return hashlib.sha256((pipe.instructx_config.to_json() + weights_digest(*states)).encode()).hexdigest()
+def model_digest(settings: str, *modules: nn.Module) -> str:
+    """Of the weights of modules, in their order, and of the settings that they run with, e.g. a config's JSON."""
+    states = [module.state_dict() for module in modules]
+    return hashlib.sha256((settings + weights_digest(*states)).encode()).hexdigest()

@@ -220,7 +220,7 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin):
             it has alone. Its result is then the same up to the rounding of larger matrix products.
         height, width: a check of the source's size. sigma_min: last noise level before the shift; default the config's.
         latents: initial noise (B, C, T, h, w). pinned: so many latent frames at the start stay the source's own; the
-            rest follows them (pinning.py). context, negative_context: (B, L, D), instead of the instruction.
+            rest follows them (sampling/pinning.py). context, negative_context: (B, L, D), instead of the instruction.
         output_type: one of OUTPUT_TYPES. callback_on_step_end(pipe, step, timestep, tensors) may return changed ones.
         Raises InputError on unusable input, FloatingPointError when a step is not finite.
         """

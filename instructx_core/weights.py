@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
-from .config import InstructXConfig
+from .config import EMBEDDERS, InstructXConfig
 from .denoiser import InstructXTransformer3DModel, build_denoiser
 from .encoder.model import InstructXEncoder, build_encoder
 from .encoder.tokenizer import backend, load_tokenizer
@@ -26,12 +26,12 @@ from .formats.layouts.adapter import read_adapter
 from .formats.layouts.dit import read_dit
 from .formats.layouts.encoder import read_encoder
 from .formats.layouts.files import CheckpointFiles, PartPaths, files_of, find_files
-from .formats.layouts.folders import FOLDERS, TOKENIZER_FILE
+from .formats.layouts.folders import FOLDERS, SHIPPED, TOKENIZER_FILE
 from .formats.layouts.keymaps import dit_to_original, vae_to_original
 from .formats.layouts.kiwi_config import Position
-from .formats.layouts.kiwi_names import held_dit
+from .formats.layouts.kiwi_names import dit_inside
 from .formats.layouts.lora import apply_lora
-from .formats.layouts.modules import EMBEDDERS, empty_parameters
+from .formats.layouts.modules import empty_parameters
 from .formats.layouts.open_model import open_model
 from .formats.layouts.qwen_names import mllm_to_original
 from .formats.layouts.report import LoadReport
@@ -45,8 +45,6 @@ if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan
     from transformers import PreTrainedTokenizerBase
     from typing_extensions import Unpack
-
-SHIPPED = Path(__file__).parent / "assets" / "tiny"
 
 
 # --- save ----------------------------------------------------------------------------------------------------------
@@ -242,8 +240,9 @@ def read_pipeline(
     config, reports = adapter.config, [adapter.report.log()]
     transformer, report = _denoiser(dit, config, adapter.tensors, target)
     reports.append(report)
-    if isinstance(model.adapter, WeightFile) and model.adapter is not dit and held_dit(model.adapter.source) == "lora":
-        reports.append(apply_lora(transformer, model.adapter).log())
+    file = model.adapter
+    if isinstance(file, WeightFile) and file is not dit and dit_inside(file.source) == "lora":
+        reports.append(apply_lora(transformer, file).log())
     vae, report = _vae(vae_file, config, target)
     reports.append(report)
     encoder, report = _encoder(qwen, config, adapter.tensors, target)

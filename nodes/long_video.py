@@ -9,13 +9,13 @@ Legend: F frames, H W pixels, 3 RGB; frames are uint8, IMAGE is float [0,1] (F, 
 from __future__ import annotations
 
 import logging
-from dataclasses import fields
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
 from ..instructx_core.editing.windows import JOINS, SECONDS, SMOOTH, Window, plan_windows
+from ..instructx_core.editing.windows.options import CONTEXTS, WINDOW, WindowOptions
 from .connector import InstructXConnector
 from .parts.clip_files import Source, finish, new_folder, open_source, save_unfinished
 from .parts.fitting import PAD
@@ -31,7 +31,7 @@ from .parts.schema import (
     vae_input,
 )
 from .parts.settings import PreparedEdit, SamplingSettings
-from .parts.window_run import FIRST, Steps, Unfinished, WindowRun, WindowSettings
+from .parts.window_run import Steps, Unfinished, WindowRun
 from .query_embeddings import InstructXQueryEmbeddings
 from .source_reference import InstructXSourceReference
 
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 logger = logging.getLogger("instructx")
-CONTEXTS = ("window", FIRST)
-Settings = TypeVar("Settings", SamplingSettings, WindowSettings)
 
 _unfinished: dict[str, Unfinished] = {}  # by the node's id in the graph
 
@@ -66,11 +64,11 @@ class InstructXLongVideo(io.ComfyNode):
         cls, model: Any, vae: Any, encoder: Any, source: Any, instruction: str, **options: Any
     ) -> io.NodeOutput:
         references = {name: options.pop(name) for name in list(options) if name.startswith("reference_")}
-        sampling, settings = _chosen(SamplingSettings, options), _chosen(WindowSettings, options)
+        sampling, windowing, resize = _sampling(options), _windowing(options), options["resize"]
         multiple = vae.spacial_compression_encode() * encoder.config.denoiser.patch_size[1]
-        clip = open_source(source, multiple, settings.resize)
+        clip = open_source(source, multiple, resize)
         stride = int(vae.temporal_compression_decode() or 1)
-        windows = plan_windows(clip.frames, settings.window, settings.overlap, stride, settings.joins)
+        windows = plan_windows(clip.frames, options["window"], windowing.overlap, stride, windowing.joins)
         inputs = (model, vae, encoder, source, instruction, *options.values(), *references.values())
         key = str(getattr(cls.hidden, "unique_id", ""))
         work = _unfinished.get(key)
@@ -78,8 +76,8 @@ class InstructXLongVideo(io.ComfyNode):
             work = _unfinished[key] = Unfinished(inputs, new_folder())
         report = [describe(windows, clip, len(work.parts))]
         logger.info("InstructX: %s", report[0])
-        steps = _steps(model, vae, encoder, instruction, references, float(clip.fps), settings.resize)
-        run_or_keep(WindowRun(steps, vae, clip, windows, sampling, settings, work))
+        steps = _steps(model, vae, encoder, instruction, references, float(clip.fps), resize)
+        run_or_keep(WindowRun(steps, vae, clip, windows, sampling, windowing, work))
         video = finish(work.parts, work.lengths, clip)
         del _unfinished[key]
         if len(windows) > 1:
@@ -88,10 +86,14 @@ class InstructXLongVideo(io.ComfyNode):
         return io.NodeOutput(video, ui={"text": report})
 
 
-def _chosen(settings: type[Settings], options: dict[str, Any]) -> Settings:
-    """A settings object of the node's inputs of the same names; what is no input keeps its default."""
-    names = [field.name for field in fields(settings)]
-    return settings(**{name: options[name] for name in names if name in options})
+def _sampling(options: dict[str, Any]) -> SamplingSettings:
+    names = ("seed", "steps", "cfg", "shift", "sampler_name", "scheduler")
+    return SamplingSettings(**{name: options[name] for name in names})
+
+
+def _windowing(options: dict[str, Any]) -> WindowOptions:
+    names = ("overlap", "context", "match_colour", "joins")
+    return WindowOptions(frames=options["window"], **{name: options[name] for name in names})
 
 
 def _wires() -> list[Any]:
@@ -129,7 +131,7 @@ def _windows() -> list[Any]:
             io.Combo,
             "context",
             options=list(CONTEXTS),
-            default=CONTEXTS[0],
+            default=WINDOW,
             advanced=True,
             tooltip="What the encoder sees. window: each window's own frames. first: those of the first window, for "
             "all windows.",

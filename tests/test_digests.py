@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from instructx_core import digests
-from instructx_core.digests import file_digest, model_files_digest, picture_digest, pipeline_digest, weights_digest
+from instructx_core.digests import file_digest, model_digest, model_files_digest, picture_digest, weights_digest
 from instructx_core.errors import InputError
 
 
@@ -48,18 +48,20 @@ def test_meta_weights_count_by_shape() -> None:
     assert shape != weights_digest({"w": torch.empty(4, 3, device="meta")})
 
 
-def test_a_pipeline_is_its_configuration_and_weights(random_pipe: Any) -> None:
-    before = pipeline_digest(random_pipe)
+def test_a_model_is_its_settings_and_weights(random_pipe: Any) -> None:
+    modules = (random_pipe.vae, random_pipe.encoder)
+    before = model_digest("settings", *modules)
+    assert model_digest("others", *modules) != before != model_digest("settings", *reversed(modules))
     weight = next(random_pipe.encoder.connector.parameters())
     kept = weight.detach().clone()
     try:
         with torch.no_grad():
             weight.view(-1)[-1] += 1e-3
-        assert pipeline_digest(random_pipe) != before
+        assert model_digest("settings", *modules) != before
     finally:
         with torch.no_grad():
             weight.copy_(kept)
-    assert pipeline_digest(random_pipe) == before
+    assert model_digest("settings", *modules) == before
 
 
 def test_files_count_by_content_not_by_name(tmp_path: Path) -> None:

@@ -65,11 +65,6 @@ ROOMS = {
     "nodes": PIPELINE | {"editing", "shapes", "nodes/parts"},
 }
 
-# Files that still import what their room may not. This table only ever shrinks.
-KNOWN_VIOLATIONS = {
-    ("instructx_core/digests.py", "pipeline"),
-}
-
 HOST = ("comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "nodes", "server")
 OUTSIDE = ("benchmarks", "scripts", "tests")
 STANDARD_LIBRARY_ONLY = ("version", "errors", "config", "geometry")
@@ -92,10 +87,6 @@ def violations(source: Source) -> list[str]:
     return found
 
 
-def known(name: str, line: str) -> bool:
-    return any(Path(name).match(file) and f" must not import {room} (" in line for file, room in KNOWN_VIOLATIONS)
-
-
 def test_every_room_is_listed() -> None:
     rooms = {source.room for source in SOURCES.values()}
     assert not rooms - ROOMS.keys(), "a room without an entry in ROOMS: say there what it may import"
@@ -113,7 +104,7 @@ def test_rooms_go_one_way() -> None:
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_import_direction(name: str) -> None:
-    found = [line for line in violations(SOURCES[name]) if not known(name, line)]
+    found = violations(SOURCES[name])
     assert not found, "\n".join(found)
 
 

@@ -16,7 +16,8 @@ from tiny import clip, own_config, own_memory, pipeline, small_config
 from instructx_core.config import paper_14b
 from instructx_core.costs.count import fake_tensors
 from instructx_core.denoiser import build_denoiser
-from instructx_core.encoder.model import EncoderInputs, build_encoder
+from instructx_core.encoder.inputs import EncoderInputs
+from instructx_core.encoder.model import build_encoder
 from instructx_core.errors import InputError
 from instructx_core.media.pixels import as_frames, as_references, pad_reference, to_signed, to_uint8
 from instructx_core.pipeline import InstructXPipeline

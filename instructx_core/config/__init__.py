@@ -5,6 +5,7 @@ field was there. Standard library only: everything else stands on this room.
 """
 
 from .model import (
+    EMBEDDERS,
     LORA_TARGETS,
     SYSTEM_PROMPT,
     DenoiserConfig,
@@ -19,6 +20,7 @@ from .model import (
 from .presets import PRESETS, kiwi_5b, paper_14b, preset, tiny, with_parity
 
 __all__ = [
+    "EMBEDDERS",
     "LORA_TARGETS",
     "PRESETS",
     "SYSTEM_PROMPT",

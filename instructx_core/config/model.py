@@ -15,6 +15,7 @@ from typing import Literal
 from .older import add_usual_size
 from .reading import LARGEST, build
 
+EMBEDDERS = ("source_embedder", "reference_embedder")  # modules of the DiT; an adapter carries those of its own
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 SYSTEM_PROMPT = (

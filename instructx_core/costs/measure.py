@@ -15,7 +15,8 @@ from torch import nn
 
 from ..config import InstructXConfig
 from ..denoiser import build_denoiser
-from ..encoder.model import EncoderInputs, build_encoder
+from ..encoder.inputs import EncoderInputs
+from ..encoder.model import build_encoder
 from ..geometry import dit_tokens, latent_frames, latent_size, mllm_grid
 from ..vae import build_vae
 from .count import Cost, cost_of, fake_tensors

@@ -17,7 +17,6 @@ from PIL import Image, ImageFilter
 
 from ..errors import InputError
 from ..geometry import FitBox
-from ..media.base import Media
 from ..media.files import read_image
 
 AUTO = "auto"
@@ -32,34 +31,35 @@ class KeepOutside:
     mask: Path | None = None
     feather: int = FEATHER
 
-    def check(self, media: Media) -> None:
-        """Raises InputError for a mask or a feather that cannot be used, or a clip whose size H.264 cannot hold."""
-        height, width = media.size
+    def __post_init__(self) -> None:
         if self.feather < 0:
             raise InputError(f"feather is {self.feather} pixels; it must be 0 or more")
-        if media.is_video and (height % 2 or width % 2):
-            raise InputError(
-                f"{media.path}: {width}x{height} cannot be written at its own size, H.264 needs even sides; leave "
-                "--keep-outside out or crop the clip by one pixel"
-            )
-        if self.mask is not None:
-            read_mask(self.mask, media.size)
 
 
-def read_mask(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """Weights (H, W) in 0..255 of a mask picture: white is where the edit may show, gray is mixed.
+@dataclass(frozen=True, slots=True, eq=False)
+class PasteMask:
+    """KeepOutside with its picture read. weight_HW: where the edit may show, 0..255; None: found by difference."""
 
-    Raises InputError when it cannot be read, is not of the source's size (H, W), or allows no pixel.
+    keep: KeepOutside
+    weight_HW: np.ndarray | None = None
+
+
+def read_paste_mask(keep: KeepOutside, size: tuple[int, int]) -> PasteMask:
+    """Of a mask picture, white is where the edit may show, gray is mixed. size: (H, W) of the source.
+
+    Raises InputError when it cannot be read, is not of the source's size, or allows no pixel.
     """
-    mask_HW = np.array(Image.fromarray(read_image(path)).convert("L"))
+    if keep.mask is None:
+        return PasteMask(keep)
+    mask_HW = np.array(Image.fromarray(read_image(keep.mask)).convert("L"))
     if mask_HW.shape != size:
         raise InputError(
-            f"{path}: the mask is {mask_HW.shape[1]}x{mask_HW.shape[0]}, the source {size[1]}x{size[0]}; give a mask "
-            "of the source's size"
+            f"{keep.mask}: the mask is {mask_HW.shape[1]}x{mask_HW.shape[0]}, the source {size[1]}x{size[0]}; give a "
+            "mask of the source's size"
         )
     if not mask_HW.any():
-        raise InputError(f"{path}: the mask is black everywhere, so nothing may change; paint white where it may")
-    return mask_HW
+        raise InputError(f"{keep.mask}: the mask is black everywhere, so nothing may change; paint white where it may")
+    return PasteMask(keep, mask_HW)
 
 
 def difference_mask(source_FHWC: np.ndarray, edited_FHWC: np.ndarray) -> Iterator[np.ndarray]:
@@ -104,28 +104,28 @@ def feathered(mask_HW: np.ndarray, feather: int) -> np.ndarray:
 
 
 def paste_back(
-    original_FHWC: np.ndarray, source_FHWC: np.ndarray, edited_FHWC: np.ndarray, box: FitBox, keep: KeepOutside
+    original_FHWC: np.ndarray, source_FHWC: np.ndarray, edited_FHWC: np.ndarray, box: FitBox, mask: PasteMask
 ) -> tuple[np.ndarray, str]:
     """(full-size frames uint8 (F, H, W, 3), a note on what was kept).
 
     original_FHWC: the untouched source. source_FHWC, edited_FHWC: what the model saw and made, (F, h, w, 3).
-    Raises InputError for a wrong mask, or one that feathering leaves empty.
+    Raises InputError for a mask that feathering leaves empty.
     """
     result_FHWC = np.empty_like(original_FHWC)
     changed = 0
-    for index, weight_HW in enumerate(_weights(source_FHWC, edited_FHWC, box, keep)):
+    for index, weight_HW in enumerate(_weights(source_FHWC, edited_FHWC, box, mask)):
         result_FHWC[index] = _mixed(original_FHWC[index], edited_FHWC[index], weight_HW, box)
         changed += int((weight_HW > 0).sum())
     kept = 100 * (1 - changed / original_FHWC[..., 0].size)
-    kind = "the difference" if keep.mask is None else str(keep.mask)
+    kind = "the difference" if mask.keep.mask is None else str(mask.keep.mask)
     return result_FHWC, f"laid over the source at its full size by {kind}: {kept:.1f} % of the pixels are the source's"
 
 
 def pasted_frames(
-    originals: Iterable[np.ndarray], source_FHWC: np.ndarray, edited_FHWC: np.ndarray, box: FitBox, keep: KeepOutside
+    originals: Iterable[np.ndarray], source_FHWC: np.ndarray, edited_FHWC: np.ndarray, box: FitBox, mask: PasteMask
 ) -> Iterator[np.ndarray]:
     """paste_back as a stream, (H, W, 3) by (H, W, 3): of the full size one frame lies in memory."""
-    weights = _weights(source_FHWC, edited_FHWC, box, keep)
+    weights = _weights(source_FHWC, edited_FHWC, box, mask)
     for original_HWC, edited_HWC, weight_HW in zip(originals, edited_FHWC, weights, strict=True):
         yield _mixed(original_HWC, edited_HWC, weight_HW, box)
 
@@ -136,18 +136,18 @@ def _mixed(original_HWC: np.ndarray, edited_hwC: np.ndarray, weight_HW: np.ndarr
     return np.rint(original_HWC * (1 - share) + large_HWC * share).astype(np.uint8)
 
 
-def _weights(source_FHWC: np.ndarray, edited_FHWC: np.ndarray, box: FitBox, keep: KeepOutside) -> Iterator[np.ndarray]:
+def _weights(source_FHWC: np.ndarray, edited_FHWC: np.ndarray, box: FitBox, mask: PasteMask) -> Iterator[np.ndarray]:
     """Weights (H, W) in 0..255 of every frame, on the source's grid."""
-    if keep.mask is None:
+    feather = mask.keep.feather
+    if mask.weight_HW is None:
         for mask_hw in difference_mask(source_FHWC, edited_FHWC):
-            yield feathered(to_source(mask_hw, box, Image.Resampling.NEAREST), keep.feather)
+            yield feathered(to_source(mask_hw, box, Image.Resampling.NEAREST), feather)
         return
     area_HW = to_source(np.full((box.height, box.width), 255, np.uint8), box, Image.Resampling.NEAREST)
-    mask_HW = read_mask(keep.mask, (box.source_height, box.source_width))
-    weight_HW = feathered(np.minimum(mask_HW, area_HW), keep.feather)
+    weight_HW = feathered(np.minimum(mask.weight_HW, area_HW), feather)
     if not weight_HW.any():
         raise InputError(
-            f"{keep.mask}: nothing of the mask is left inside of the edited area with a feather of {keep.feather} "
+            f"{mask.keep.mask}: nothing of the mask is left inside of the edited area with a feather of {feather} "
             "pixels; use a larger mask or a smaller --feather"
         )
     yield from [weight_HW] * len(edited_FHWC)

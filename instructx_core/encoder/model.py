@@ -16,11 +16,8 @@ from torch import Tensor
 from ..config import InstructXConfig, LoraConfig
 from ..geometry import mllm_grid
 from .forward import EncoderForward
-from .inputs import EncoderInputs, drop_instruction, prepare_inputs
 from .positions import Grid
 from .qwen import inject_lora, merge_lora
-
-__all__ = ["EncoderInputs", "InstructXEncoder", "build_encoder", "drop_instruction", "prepare_inputs"]
 
 
 class InstructXEncoder(EncoderForward, ModelMixin, ConfigMixin):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..digests import pipeline_digest
+from ..digests import model_digest
 from ..errors import InputError
 from ..media.outputs import atomic_path
 from ..shapes import REFERENCE_TASKS, TASKS, RegionScore, Sample, Score, score
@@ -113,7 +113,8 @@ def _from_line(line: dict[str, Any]) -> tuple[Key, Score]:
 
 def fingerprint(pipe: InstructXPipeline) -> str:
     """Name and digest of configuration and weights, so that a resumed run cannot mix two models."""
-    return f"{pipe.instructx_config.name}-{pipeline_digest(pipe)[:12]}"
+    digest = model_digest(pipe.instructx_config.to_json(), pipe.vae, pipe.transformer, pipe.encoder)
+    return f"{pipe.instructx_config.name}-{digest[:12]}"
 
 
 def _settings_header(settings: EvalSettings, model: str) -> dict[str, Any]:

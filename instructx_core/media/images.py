@@ -19,7 +19,27 @@ from .outputs import atomic_path, output_kind
 JPEG_QUALITY = 95
 
 
+class OpenImage:
+    """A picture that is open and not decoded yet. Closed at the end of a `with` block."""
+
+    is_video = False
+
+    def __init__(self, path: Path, image: Image.Image) -> None:
+        self.path, self.image = path, image
+
+    def __enter__(self) -> OpenImage:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.image.close()
+
+    def read(self, transform: Transform | None = None) -> Media:
+        """Decode it. Arguments and errors as media.files.read_media."""
+        return decode_image(self.path, self.image, transform)
+
+
 def refuse_heif(path: Path) -> None:
+    """Raises InputError for a phone's photo that Pillow cannot read."""
     with path.open("rb") as file:
         head = file.read(12)
     if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"):
@@ -27,6 +47,7 @@ def refuse_heif(path: Path) -> None:
 
 
 def decode_image(path: Path, image: Image.Image, transform: Transform | None) -> Media:
+    """An opened picture as upright sRGB. Arguments and errors as media.files.read_media."""
     notes: list[str] = []
     if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # MPO: a phone's JPEG with a preview behind it
         raise InputError(
@@ -46,9 +67,7 @@ def decode_image(path: Path, image: Image.Image, transform: Transform | None) ->
     if transform is not None:
         frame_HWC = transform(frame_HWC)
         alpha_HW = alpha_HW if alpha_HW is None else transform(np.repeat(alpha_HW[..., None], 3, axis=-1))[..., 0]
-    return Media(
-        path=path, frames_FHWC=frame_HWC[None], size=size, is_video=False, alpha_HW=alpha_HW, notes=tuple(notes)
-    )  # fmt: skip
+    return Media(path, frame_HWC[None], size, is_video=False, alpha_HW=alpha_HW, notes=tuple(notes))
 
 
 def _alpha_of(image: Image.Image) -> np.ndarray | None:

@@ -68,8 +68,8 @@ def _give_up(handle: IO[bytes] | None, path: Path, lock: Path) -> None:
     """Removes the lock file, while it is still locked, unless another process has it."""
     if handle is None and not os.path.exists(lock):
         return
-    with handle or _open_lock(path, lock) as held:  # no handle: the interrupt came just after the file was made
-        if _lock(held.fileno(), lock):
+    with handle or _open_lock(path, lock) as locked:  # no handle: the interrupt came just after the file was made
+        if _lock(locked.fileno(), lock):
             lock.unlink(missing_ok=True)
 
 

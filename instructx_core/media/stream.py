@@ -1,36 +1,37 @@
-"""Clips as streams: frame by frame in, parts joined out, so that memory does not grow with the clip's length.
+"""Clips as streams: what a clip is, and its frames one by one, so that memory does not grow with the clip's length.
 
-Part of the media step, for edits in windows (long_video). `scan_clip` decodes once without keeping anything: length,
-frame rate and damage are known before hours of sampling. `clip_frames` decodes again, one frame at a time. Finished
-parts are H.264 files of their own; `join_clips` copies their packets into one file, so nothing is encoded twice.
+Reading of clips comes together here. An open clip is scanned: decoded once, not converted, so that length, frame rate
+and damage are known before hours of sampling. `clip_frames` gives the pictures: of a short clip from the frames that
+the scan kept, of a long one by decoding again.
 Legend: F frames, H W pixels, 3 RGB; times in seconds, fps in Hz.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 
 from ..errors import InputError
-from .base import AudioSource, Transform
-from .encode import Sound, new_container
-from .outputs import atomic_path
-from .video import Look, check_end, constant_rate, decoded, find_audio, first_video_stream, open_container
+from .base import AudioSource, Media, Transform
+from .container import decoded, first_video_stream, open_container
+from .sound import find_audio
+from .timing import check_end, constant_rate
+from .video import FrameReader
 
-REORDER = 2  # frames by which H.264 with B-frames decodes ahead of what it shows
+KEPT_BYTES = 256 << 20  # of decoded frames, in the clip's own pixel format: 81 frames of 1080p
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClipScan:
     """A clip without its pixels. picked: number of the decoded frame behind each frame of the clip (constant rate).
 
-    size: (H, W), upright. fps, audio, pixel_aspect, notes: as in media.Media.
+    size, rotation, color, fps, audio, pixel_aspect, notes: as in media.Media. kept: every decoded frame as PyAV gives
+    it, where all of them take no more than KEPT_BYTES; else none.
     """
 
     path: Path
@@ -40,25 +41,70 @@ class ClipScan:
     audio: AudioSource | None
     pixel_aspect: Fraction
     notes: tuple[str, ...]
+    rotation: int = 0
+    color: str = ""
+    kept: tuple[Any, ...] = field(default=(), repr=False)
 
     @property
     def frames(self) -> int:
         return len(self.picked)
 
 
-def scan_clip(path: str | Path, partial: bool = False) -> ClipScan:
-    """Decode a clip once and keep only what it says about itself. Arguments and errors as media.read_media."""
-    path = Path(path)
-    look, times = Look(path, partial), list[float]()
-    with open_container(path) as container:
-        stream = first_video_stream(path, container)
-        for frame, time in decoded(look, container, stream):
-            look.check(frame)
+class OpenClip:
+    """A clip that is open and not decoded yet. Closed at the end of a `with` block."""
+
+    is_video = True
+
+    def __init__(self, path: Path) -> None:
+        """Raises InputError for a file that cannot be read or has no pictures."""
+        self.path, self.container = path, open_container(path)
+        try:
+            self.stream = first_video_stream(path, self.container)
+        except InputError:
+            self.container.close()
+            raise
+
+    def __enter__(self) -> OpenClip:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.container.close()
+
+    def scan(self, partial: bool = False, max_frames: int | None = None) -> ClipScan:
+        """Decode it, once. Arguments and errors as media.files.read_media."""
+        path, reader, times = self.path, FrameReader(self.path), list[float]()
+        kept, size = list[Any](), 0
+        for frame, time in decoded(path, self.container, reader.notes if partial else None):
+            if len(times) == max_frames:
+                raise InputError(f"{path}: has more than {max_frames} frames; cut it to {max_frames} or fewer")
+            reader.check(frame)
             times.append(time)
-        picked, fps = constant_rate(times, stream, look.notes)
-        check_end(look, container, stream, len(picked) / fps)
-        audio, aspect = find_audio(path, container, times[0]), look.pixel_aspect(stream)
-    return ClipScan(path, look.size, fps, picked, audio, aspect, tuple(look.notes))
+            size += sum(plane.buffer_size for plane in frame.planes)
+            if size <= KEPT_BYTES:
+                kept.append(frame)
+            else:
+                kept.clear()
+        picked, fps = constant_rate(times, self.stream, reader.notes)
+        check_end(path, self.container, len(picked) / fps, partial, reader.notes)
+        audio, aspect = find_audio(path, self.container, times[0]), reader.pixel_aspect(self.stream)
+        return ClipScan(
+            path=path,
+            size=reader.size,
+            fps=fps,
+            picked=picked,
+            audio=audio,
+            pixel_aspect=aspect,
+            notes=tuple(reader.notes),
+            rotation=reader.rotation,
+            color=reader.colour,
+            kept=tuple(kept),
+        )
+
+
+def scan_clip(path: str | Path, partial: bool = False) -> ClipScan:
+    """Decode a clip once and keep only what it says about itself. Arguments and errors as media.files.read_media."""
+    with OpenClip(Path(path)) as clip:
+        return clip.scan(partial)
 
 
 def clip_frames(scan: ClipScan, transform: Transform | None = None, start: int = 0) -> Iterator[np.ndarray]:
@@ -66,69 +112,46 @@ def clip_frames(scan: ClipScan, transform: Transform | None = None, start: int =
 
     Only one lies in memory. Frames before `start` are decoded, which the format needs, but not converted.
     """
-    look, position = Look(scan.path), start
+    reader, position = FrameReader(scan.path), start
+    for number, frame in enumerate(_decoded_frames(scan)):
+        colour = reader.check(frame)
+        picture = None
+        while position < scan.frames and scan.picked[position] == number:
+            if picture is None:
+                picture = reader.upright(frame, colour)
+                picture = picture if transform is None else transform(picture)
+            position += 1
+            yield picture
+        if position == scan.frames:
+            return
+
+
+def _decoded_frames(scan: ClipScan) -> Iterator[Any]:
+    if scan.kept:
+        yield from scan.kept
+        return
     with open_container(scan.path) as container:
-        frames = decoded(look, container, first_video_stream(scan.path, container))
-        for number, (frame, _) in enumerate(frames):
-            matrix = look.check(frame)
-            picture = None
-            while position < scan.frames and scan.picked[position] == number:
-                if picture is None:
-                    picture = look.upright(frame, *matrix)
-                    picture = picture if transform is None else transform(picture)
-                position += 1
-                yield picture
-            if position == scan.frames:
-                return
+        for frame, _ in decoded(scan.path, container):
+            yield frame
 
 
-def join_clips(
-    path: str | Path, parts: Sequence[Path], lengths: Sequence[int], fps: Fraction, audio: AudioSource | None = None
-) -> tuple[str, ...]:
-    """Put clips that write_frames made (same size, rate and settings, no sound) one after the other, atomically.
-
-    lengths: frames of each part. audio: as in write_frames. Returns notes on the audio. Raises InputError when the file
-    cannot be written, or a part does not hold its number of frames.
-    """
-    path, rate = Path(path), Fraction(fps).limit_denominator(1001)
-    notes: list[str] = []
-    with atomic_path(path) as temporary:
-        try:
-            _join(temporary, path.suffix.lower(), parts, lengths, rate, audio, notes)
-        except av.error.FFmpegError as error:
-            raise InputError(f"{path}: cannot be written ({error.strerror}); check free space and the folder") from None
-    return tuple(notes)
-
-
-def _join(
-    temporary: Path, suffix: str, parts: Sequence[Path], lengths: Sequence[int], rate: Fraction,
-    audio: AudioSource | None, notes: list[str],
-) -> None:  # fmt: skip
-    total = sum(lengths)
-    with new_container(temporary, suffix) as out:
-        with open_container(parts[0]) as first:
-            target: Any = out.add_stream_from_template(first.streams.video[0])
-        target.time_base = 1 / rate
-        sound = Sound(out, suffix, audio, float(total / rate), notes)
-        written = 0
-        for part, length in zip(parts, lengths, strict=True):
-            if _copy(part, out, target, rate, written) != length:
-                raise InputError(f"{part}: does not hold its {length} frames; delete it and run the edit again")
-            written += length
-            sound.mux_until(float(written / rate))
-        sound.finish()
-
-
-def _copy(part: Path, out: Any, target: Any, rate: Fraction, offset: int) -> int:
-    """Copies the packets of one part, its frames numbered from `offset`; how many there were."""
-    count = 0
-    with open_container(part) as container:
-        for packet in container.demux(container.streams.video[0]):
-            if packet.pts is None:
-                continue  # the empty packet that ends a stream
-            packet.pts = offset + round(packet.pts * packet.time_base * rate)
-            packet.dts = offset + count - REORDER  # even steps: each part would start its own delay anew
-            packet.duration, packet.time_base, packet.stream = 1, 1 / rate, target
-            out.mux(packet)
-            count += 1
-    return count
+def whole_clip(scan: ClipScan, transform: Transform | None = None) -> Media:
+    """All frames of a scanned clip in memory."""
+    pictures = clip_frames(scan, transform)
+    first_HWC = next(pictures)
+    frames_FHWC = np.empty((scan.frames, *first_HWC.shape), np.uint8)
+    frames_FHWC[0] = first_HWC
+    for index, picture_HWC in enumerate(pictures, start=1):
+        frames_FHWC[index] = picture_HWC
+    return Media(
+        path=scan.path,
+        frames_FHWC=frames_FHWC,
+        size=scan.size,
+        is_video=True,
+        fps=scan.fps,
+        audio=scan.audio,
+        rotation=scan.rotation,
+        pixel_aspect=scan.pixel_aspect,
+        color=scan.color,
+        notes=scan.notes,
+    )

@@ -15,7 +15,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ..config import InstructXConfig
-from ..encoder.model import InstructXEncoder, drop_instruction, prepare_inputs
+from ..encoder.inputs import drop_instruction, prepare_inputs
+from ..encoder.model import InstructXEncoder
 from ..latents import normalise_latents
 from ..media.pixels import pad_reference, to_signed, to_uint8
 from ..speed.memory import MemoryPlan

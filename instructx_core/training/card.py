@@ -138,8 +138,8 @@ Batches are images, clips; minutes are those of training steps, without renderin
 {runs}
 
 Source and reference latents have embedders of their own; docs/training.md compares that with adding the source to the
-noisy latent before the shared embedding. It also says where runs of the shipped model were resumed with another number
-of steps, so that their learning rate is not one straight line, and which of its recipes are no longer kept.
+noisy latent before the shared embedding. It also has the settings of every run of the shipped model, those that are
+recipes no longer too, and says which were resumed with another number of steps.
 """
 
 

@@ -6,9 +6,12 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 MEAN_OF = 50  # training steps
 Curves = dict[str, list[tuple[int, float]]]
@@ -60,7 +63,7 @@ def running_mean(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
     return list(zip(steps[width - 1 :], np.convolve(values, np.ones(width) / width, "valid"), strict=True))
 
 
-def _draw(axes: Any, curves: Curves, scale: str) -> None:
+def _draw(axes: Axes, curves: Curves, scale: str) -> None:
     for number, (name, points) in enumerate(curves.items()):
         style = "-" if number < 10 else "--"  # the colours repeat after ten
         axes.plot(*np.array(points).T, style, marker="." if len(points) < 50 else "", label=name)

@@ -6,12 +6,12 @@ design (a) of the study, "diffusion only". Legend: B batch, L tokens, D 4096.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from ..encoder.tokenizer import encode_plain
+from ..errors import InputError
 
 TEXT_LENGTH = 48  # tokens; Wan pads to 512
 WIDTH = 128
@@ -41,12 +41,12 @@ class TextEncoder(nn.Module):
         return self.widen(hidden_BLD) * mask_BL.unsqueeze(-1)
 
 
-def tokenize(tokenizer: Any, texts: list[str], length: int = TEXT_LENGTH) -> tuple[Tensor, Tensor]:
-    """ids_BL and mask_BL (bool), padded to `length`. Raises ValueError for a longer text."""
+def tokenize(tokenizer: Tokenizer, texts: list[str], length: int = TEXT_LENGTH) -> tuple[Tensor, Tensor]:
+    """ids_BL and mask_BL (bool), padded to `length`. Raises InputError for a longer text."""
     rows = [encode_plain(tokenizer, text) for text in texts]
     longest = max(map(len, rows))
     if longest > length:
-        raise ValueError(f"a caption has {longest} tokens; TEXT_LENGTH is {length}: raise it")
+        raise InputError(f"a caption has {longest} tokens, at most {length} are read; give shorter captions")
     ids_BL = torch.tensor([row + [0] * (length - len(row)) for row in rows])
     lengths_B = torch.tensor([len(row) for row in rows])
     return ids_BL, torch.arange(length)[None] < lengths_B[:, None]

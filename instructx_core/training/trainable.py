@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from ..config import EMBEDDERS
 from ..denoiser import InstructXTransformer3DModel
 from ..encoder.model import InstructXEncoder
 from ..errors import InputError
@@ -24,9 +25,9 @@ def groups(encoder: InstructXEncoder, denoiser: InstructXTransformer3DModel) -> 
     found["connector"] = _named(encoder.connector, "encoder.connector") | _named(
         encoder.reference_connector, "encoder.reference_connector"
     )
-    for name in ("source_embedder", "reference_embedder"):
+    for name in EMBEDDERS:
         found[name] = _named(getattr(denoiser, name), f"denoiser.{name}")
-    apart = ("denoiser.source_embedder.", "denoiser.reference_embedder.", "denoiser.condition_embedder.text_embedder.")
+    apart = (*(f"denoiser.{name}." for name in EMBEDDERS), "denoiser.condition_embedder.text_embedder.")
     found["denoiser"] = {n: p for n, p in _named(denoiser, "denoiser").items() if not n.startswith(apart)}
     return found
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ...instructx_core.config import EMBEDDERS
 from ...instructx_core.errors import InputError
-from ...instructx_core.formats.layouts.modules import EMBEDDERS
 
 if TYPE_CHECKING:
     from torch import Tensor

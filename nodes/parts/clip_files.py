@@ -107,7 +107,7 @@ def write_part(folder: Path, result: WindowResult, clip: Source) -> Path:
 
 
 def _join(path: Path, parts: Sequence[Path], lengths: Sequence[int], clip: Source) -> Path:
-    from ...instructx_core.media.stream import join_clips
+    from ...instructx_core.media.join import join_clips
 
     join_clips(path, parts, lengths, clip.fps, clip.audio)
     return path

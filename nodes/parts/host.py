@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-SHIPPED = Path(__file__).resolve().parents[2] / "instructx_core" / "assets" / "tiny"
 # By model folder, its .gguf files: the roots, all folders that were walked with their dates, the names found.
 _gguf_lists: dict[str, tuple[list[str], dict[str, float], list[str]]] = {}
 
@@ -19,7 +18,7 @@ def register_shipped_models() -> None:
     """Adds the shipped tiny model to the host's model folders, after the artist's own."""
     import folder_paths
 
-    from ...instructx_core.formats.layouts.folders import MODEL_FOLDERS
+    from ...instructx_core.formats.layouts.folders import MODEL_FOLDERS, SHIPPED
 
     for folder in MODEL_FOLDERS:
         if (SHIPPED / folder).is_dir():

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ...instructx_core.editing.windows import FADE, SMOOTH, Window, WindowResult, edit_windows, window_seed
+from ...instructx_core.editing.windows.options import FIRST, WindowOptions
 from .clip_files import Source, write_part
 from .host import progress_bar
 from .host_model import window_callback
@@ -29,20 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 logger = logging.getLogger("instructx")
-FIRST = "first"  # context: the encoder sees the frames of the first window, for all windows
 PREVIEW = 512  # pixels, longest side of the preview of a finished window
-
-
-@dataclass(frozen=True)
-class WindowSettings:
-    """The values of Long Video's inputs about windows. resize: the rule of sizes, as in Source and Reference."""
-
-    window: int
-    overlap: int
-    resize: str
-    context: str
-    match_colour: bool
-    joins: str
 
 
 @dataclass(eq=False)
@@ -86,7 +74,7 @@ class WindowRun:
     clip: Source
     windows: tuple[Window, ...]
     sampling: SamplingSettings
-    settings: WindowSettings
+    options: WindowOptions
     work: Unfinished
     bar: Any = None
 
@@ -99,8 +87,8 @@ class WindowRun:
             frames,
             self.windows,
             self.edit,
-            match_colour=self.settings.match_colour,
-            fade=FADE if self.settings.joins == SMOOTH else 0,
+            match_colour=self.options.match_colour,
+            fade=FADE if self.options.joins == SMOOTH else 0,
             done=done,
             tail_OHWC=self.work.tail_OHWC,
         )
@@ -117,7 +105,7 @@ class WindowRun:
         """One window through the pack's own nodes, uint8 in and out."""
         frames_FHWC = torch.from_numpy(given_FHWC).float() / 255.0
         edit = self.steps.prepare(frames_FHWC, *self.conditioning(frames_FHWC))
-        if self.settings.joins == SMOOTH:
+        if self.options.joins == SMOOTH:
             kept = window.pinned(int(self.vae.temporal_compression_decode() or 1))
             edit = dataclasses.replace(edit, latent=pinned(edit.latent, kept))
         seeded = dataclasses.replace(self.sampling, seed=window_seed(self.sampling.seed, window.index))
@@ -128,7 +116,7 @@ class WindowRun:
 
     def conditioning(self, frames_FHWC: Tensor) -> tuple[Any, Any]:
         """(positive, negative or None) for these frames, or those of the first window where all share them."""
-        shared = self.settings.context == FIRST
+        shared = self.options.context == FIRST
         if shared and self.work.conditioning is not None:
             return self.work.conditioning
         guided = self.sampling.cfg != 1.0

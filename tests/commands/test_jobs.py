@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from instructx_core.cli import main
-from instructx_core.media.files import read_image
+from instructx_core.media.files import read_image, read_media, write_video
 
 
 @pytest.fixture
@@ -83,13 +84,34 @@ def test_finished_jobs_are_skipped_by_content(
     assert "2 done" in run([{**line, "instruction": "other"} for line in lines])[1]
 
 
+def test_every_option_of_the_command_line_is_one_of_a_job(run: Callable[..., Any], tmp_path: Path) -> None:
+    """Windows, their colours and a restart too; a switch of the list's line wins over the command line's."""
+    write_video(tmp_path / "in.mp4", np.zeros((9, 32, 48, 3), np.uint8), 8)
+    options = {"window": "5", "overlap": 1, "joins": "plain", "context": "first", "restart": True, "partial": True}
+    lines = [
+        job("in.mp4", "a.mp4", match_colour=True, guidance=1.5, keep_outside="auto", feather=2, **options),
+        job("in.mp4", "b.mp4", match_colour=False),
+    ]
+    code, text = run(lines, "--match-colour")
+    assert code == 0 and "2 done" in text, text
+    assert len(read_media(tmp_path / "a.mp4").frames_FHWC) == 9 == len(read_media(tmp_path / "b.mp4").frames_FHWC)
+    assert "2 skipped" in run([{**lines[0], "restart": False}, lines[1]], "--match-colour")[1]
+    assert "1 done, 1 skipped" in run([{**lines[0], "match_colour": False}, lines[1]], "--match-colour")[1]
+
+
+def test_a_job_with_a_wrong_file_loads_no_model(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("instructx_core.commands.edit.load", lambda args: pytest.fail("nothing to run"))
+    code, text = run([job(output="a.mp4"), job(keep_outside="blue.png", output="c.png", size="8x")])
+    assert code == 1 and "source is an image" in text and "'8x' is not a size" in text
+
+
 def test_a_changed_file_of_the_model_is_noticed(
     run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A LoRA, a part or a training file with other bytes under the same name, also past the first and last MiB."""
     monkeypatch.setattr("instructx_core.commands.edit.load", lambda args: "a pipeline")
     monkeypatch.setattr(
-        "instructx_core.editing.edit.edit_file", lambda *_, output, **__: output.write_bytes(b"picture")
+        "instructx_core.editing.jobs.edit", lambda pipe, look: look.request.output.write_bytes(b"picture")
     )
     files = {name: tmp_path / f"{name}.safetensors" for name in ("lora", "vae", "kiwi", "index")}
     for file in files.values():
@@ -125,16 +147,16 @@ def test_a_torn_journal_line_runs_that_job_again(run: Callable[..., Any], tmp_pa
 
 
 def test_interrupt_tells_what_is_done(run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from instructx_core.editing import edit
+    from instructx_core.editing import jobs
 
-    original = edit.edit_file
+    original = jobs.edit
 
-    def second_interrupts(pipe: Any, source: Path, *arguments: Any, **options: Any) -> Any:
-        if source.name == "blue.png":
+    def second_interrupts(pipe: Any, look: Any) -> Any:
+        if look.request.source.name == "blue.png":
             raise KeyboardInterrupt
-        return original(pipe, source, *arguments, **options)
+        return original(pipe, look)
 
-    monkeypatch.setattr(edit, "edit_file", second_interrupts)
+    monkeypatch.setattr(jobs, "edit", second_interrupts)
     lines = [job(output="a.png"), job(source="blue.png", output="b.png")]
     code, text = run(lines)
     assert code == 130 and "1 jobs: 1 done, 0 skipped, 0 failed" in text
@@ -143,16 +165,16 @@ def test_interrupt_tells_what_is_done(run: Callable[..., Any], tmp_path: Path, m
 
 
 def test_a_device_error_fails_one_job(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    from instructx_core.editing import edit
+    from instructx_core.editing import jobs
 
-    original = edit.edit_file
+    original = jobs.edit
 
-    def broken(pipe: Any, source: Path, *arguments: Any, **options: Any) -> Any:
-        if source.name == "red.png":
+    def broken(pipe: Any, look: Any) -> Any:
+        if look.request.source.name == "red.png":
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
-        return original(pipe, source, *arguments, **options)
+        return original(pipe, look)
 
-    monkeypatch.setattr(edit, "edit_file", broken)
+    monkeypatch.setattr(jobs, "edit", broken)
     code, text = run([job(output="a.png"), job(source="blue.png", output="b.png")])
     assert code == 1 and "1 done, 0 skipped, 1 failed" in text and "RuntimeError: CUDA error" in text
 

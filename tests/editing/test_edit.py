@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from instructx_core.editing.edit import edit_file
-from instructx_core.editing.one import apply_box, pad_clip
+from instructx_core.editing.fit import apply_box, pad_clip
 from instructx_core.errors import InputError
 from instructx_core.geometry import fit_size
 from instructx_core.media.files import read_image, read_media, write_image, write_video

@@ -9,11 +9,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from instructx_core.editing.one import apply_box
-from instructx_core.editing.paste import KeepOutside, feathered, paste_back, pasted_frames, to_source
+from instructx_core.editing.fit import apply_box
+from instructx_core.editing.paste import (
+    KeepOutside,
+    PasteMask,
+    feathered,
+    paste_back,
+    pasted_frames,
+    read_paste_mask,
+    to_source,
+)
 from instructx_core.errors import InputError
 from instructx_core.geometry import fit_size
-from instructx_core.media.base import Media
 
 RNG = np.random.default_rng(0)
 
@@ -45,7 +52,9 @@ def test_exact_outside_of_a_mask_file(tmp_path: Path, size: tuple[int, int]) -> 
     mask[20:60, 10:50] = 255
     Image.fromarray(mask).save(tmp_path / "mask.png")
     edited = 255 - source
-    (result,), note = paste_back(original[None], source[None], edited[None], box, KeepOutside(tmp_path / "mask.png", 3))
+    (result,), note = paste_back(
+        original[None], source[None], edited[None], box, read_paste_mask(KeepOutside(tmp_path / "mask.png", 3), size)
+    )
     assert result.shape == original.shape
     assert (result[mask == 0] == original[mask == 0]).all() and "% of the pixels are the source's" in note
     middle = (slice(30, 50), slice(20, 40))
@@ -59,7 +68,7 @@ def test_automatic_mask_finds_the_edit() -> None:
     source = np.stack([apply_box(frame, box) for frame in original])
     edited = np.clip(source.astype(int) + RNG.integers(-9, 10, source.shape), 0, 255).astype(np.uint8)  # the VAE's loss
     edited[1, 16:32, 16:32] = (255, 0, 0)
-    result, _ = paste_back(original, source, edited, box, KeepOutside(feather=2))
+    result, _ = paste_back(original, source, edited, box, PasteMask(KeepOutside(feather=2)))
     changed = (result != original).any(-1)
     top, left, bottom, _ = box.source_box
     scale = (bottom - top) / box.height
@@ -68,7 +77,7 @@ def test_automatic_mask_finds_the_edit() -> None:
     assert not changed[:, ~reach].any()
     centre = result[1, int(top + 24 * scale), int(left + 24 * scale)]
     assert np.abs(centre.astype(int) - (255, 0, 0)).max() <= 2
-    untouched, note = paste_back(original, source, source, box, KeepOutside())
+    untouched, note = paste_back(original, source, source, box, PasteMask(KeepOutside()))
     assert (untouched == original).all() and "100.0 %" in note
 
 
@@ -96,7 +105,6 @@ def test_wrong_masks(tmp_path: Path) -> None:
     box = fit_size(64, 64, 16)
     line = np.zeros((64, 64), np.uint8)
     line[30:34] = 255
-    media = Media(tmp_path, original[None], (64, 64), is_video=False)
     for name, mask, words in (
         ("small.png", np.full((32, 64), 255, np.uint8), "64x32, the source 64x64"),
         ("black.png", np.zeros((64, 64), np.uint8), "black everywhere"),
@@ -105,12 +113,10 @@ def test_wrong_masks(tmp_path: Path) -> None:
         Image.fromarray(mask).save(tmp_path / name)
         keep = KeepOutside(tmp_path / name)
         with pytest.raises(InputError, match=words):
-            keep.check(media)
-            paste_back(original[None], original[None], original[None], box, keep)
+            mask = read_paste_mask(keep, (64, 64))
+            paste_back(original[None], original[None], original[None], box, mask)
     with pytest.raises(InputError, match="feather is -1"):
-        KeepOutside(feather=-1).check(media)
-    with pytest.raises(InputError, match=r"63x64 .* even sides"):
-        KeepOutside().check(Media(tmp_path, original[None], (64, 63), is_video=True))
+        KeepOutside(feather=-1)
 
 
 def test_a_stream_is_pasted_one_frame_at_a_time() -> None:
@@ -126,6 +132,6 @@ def test_a_stream_is_pasted_one_frame_at_a_time() -> None:
             drawn.append(index)
             yield frame
 
-    for index, frame in enumerate(pasted_frames(one_by_one(), source, edited, box, KeepOutside())):
+    for index, frame in enumerate(pasted_frames(one_by_one(), source, edited, box, PasteMask(KeepOutside()))):
         assert drawn == list(range(index + 1)), "the next full-size frame is not asked for before this one is out"
-        assert np.array_equal(frame, paste_back(original, source, edited, box, KeepOutside())[0][index])
+        assert np.array_equal(frame, paste_back(original, source, edited, box, PasteMask(KeepOutside()))[0][index])

@@ -13,7 +13,7 @@ from PIL import Image, ImageCms
 
 from instructx_core.errors import InputError
 from instructx_core.media.base import Transform
-from instructx_core.media.encode import write_frames
+from instructx_core.media.encode import ClipFormat, write_frames
 from instructx_core.media.files import read_image, read_media, write_image, write_video
 
 COLORS = [(0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255),
@@ -250,9 +250,9 @@ def test_streamed_frames_are_counted(tmp_path: Path, count: int, size: tuple[int
     path = tmp_path / "out.mp4"
     frames = np.zeros((4, 16, 32, 3), np.uint8)
     with pytest.raises(ValueError, match="frame"):
-        write_frames(path, iter(frames), count, size, 8)
+        write_frames(path, iter(frames), count, ClipFormat(size, 8))
     assert not list(tmp_path.iterdir()), "nothing that looks whole is left"
-    write_frames(path, iter(frames), 4, (16, 32), 8)
+    write_frames(path, iter(frames), 4, ClipFormat((16, 32), 8))
     assert read_media(path).frames_FHWC.shape == (4, 16, 32, 3)
 
 

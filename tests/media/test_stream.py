@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from instructx_core.errors import InputError
+from instructx_core.media import stream
 from instructx_core.media.files import read_media, write_video
-from instructx_core.media.stream import clip_frames, join_clips, scan_clip
+from instructx_core.media.join import join_clips
+from instructx_core.media.stream import clip_frames, scan_clip
 
 
 def moving(count: int, height: int = 48, width: int = 64) -> np.ndarray:
@@ -20,11 +22,17 @@ def moving(count: int, height: int = 48, width: int = 64) -> np.ndarray:
     return np.stack([np.stack([x * 3 + 5 * i, y * 4, x + y + 7 * i], -1) % 256 for i in range(count)]).astype(np.uint8)
 
 
+@pytest.mark.parametrize("kept", [True, False])
 @pytest.mark.parametrize("start", [0, 7, 22])
-def test_stream_equals_the_whole_clip(tmp_path: Path, start: int) -> None:
+def test_stream_equals_the_whole_clip(tmp_path: Path, start: int, kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the scan kept the decoded frames or not."""
     path = tmp_path / "clip.mp4"
     write_video(path, moving(23), Fraction(24000, 1001))
-    scan, media = scan_clip(path), read_media(path)
+    media = read_media(path)
+    size = sum(plane.buffer_size for frame in scan_clip(path).kept for plane in frame.planes)
+    monkeypatch.setattr(stream, "KEPT_BYTES", size if kept else size - 1)
+    scan = scan_clip(path)
+    assert len(scan.kept) == (23 if kept else 0)
     assert (scan.frames, scan.fps, scan.size) == (23, media.fps, media.size)
     assert (scan.audio, scan.notes, scan.pixel_aspect) == (media.audio, media.notes, media.pixel_aspect)
     frames = list(clip_frames(scan, start=start))
@@ -63,7 +71,7 @@ def test_joined_parts_show_what_the_parts_show(bunny: Path, tmp_path: Path, suff
         seen.append(read_media(parts[-1]).frames_FHWC)
         start += length
     output = tmp_path / f"all{suffix}"
-    notes = join_clips(output, parts, lengths, rate, read_media(bunny, first_only=True).audio)
+    notes = join_clips(output, parts, lengths, rate, scan_clip(bunny).audio)
     back = read_media(output)
     assert notes and back.audio is not None
     assert back.fps == rate and (back.frames_FHWC == np.concatenate(seen)).all()

@@ -17,10 +17,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from instructx_core.config import EMBEDDERS
 from instructx_core.errors import InputError
 from instructx_core.formats.layouts.dit import read_dit
 from instructx_core.formats.layouts.keymaps import dit_to_original, vae_to_original
-from instructx_core.formats.layouts.modules import EMBEDDERS, empty_parameters
+from instructx_core.formats.layouts.modules import empty_parameters
 from instructx_core.formats.layouts.weight_file import open_weights
 
 pytestmark = pytest.mark.comfyui

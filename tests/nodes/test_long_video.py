@@ -160,7 +160,7 @@ def test_same_as_the_library(
 ) -> None:
     """Same seed, same windows: the same clip up to rounding, which 8-bit hand-over and H.264 make larger (0.15)."""
     from instructx_core.editing.edit import edit_file
-    from instructx_core.editing.windows.job import WindowOptions
+    from instructx_core.editing.windows.options import WindowOptions
     from instructx_core.media.files import read_media
     from instructx_core.weights import load_pipeline
 

@@ -31,7 +31,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
 import tiny  # noqa: E402
 
-from instructx_core.editing import edit  # noqa: E402
+from instructx_core.editing import edit, one  # noqa: E402
 from instructx_core.errors import InputError  # noqa: E402
 from instructx_core.media.files import write_image, write_video  # noqa: E402
 
@@ -127,13 +127,13 @@ def killed(place: Place, seeds: int) -> dict[str, Any]:
     """SIGKILL and SIGINT at random points of an edit; every second one while the file is written."""
     seen = {"old": 0, "new": 0, "broken": 0, "litter after SIGINT": 0, "codes": []}
     writing, waiting = os.pipe()
-    original = edit._write
+    original = one.write_like
 
     def announced(*arguments: Any) -> Any:
         os.write(waiting, b"w")
         return original(*arguments)
 
-    edit._write = announced
+    one.write_like = announced
     started = time.perf_counter()
     spent = place.edit("clip.mp4").seconds["write"]
     total = time.perf_counter() - started
@@ -158,7 +158,7 @@ def killed(place: Place, seeds: int) -> dict[str, Any]:
         except BlockingIOError:
             pass
         os.set_blocking(writing, True)
-    edit._write = original
+    one.write_like = original
     place.edit("clip.mp4")
     return {**seen, "end": place.state("clip.mp4"), "litter at the end": place.litter()}
 

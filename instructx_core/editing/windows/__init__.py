@@ -2,8 +2,9 @@
 
     plan (which frames) -> hand-over (edited tail replaces the next head) -> one edit a window -> colour -> file
 
-`plan`, `handover` are numpy only and shared with the ComfyUI node; `state` keeps finished windows on disk; `job` goes
-from file to file with constant memory. Docs: docs/long-video.md.
+`plan`, `options`, `handover` are numpy only and shared with the ComfyUI node. `edit` goes from file to file with
+constant memory: `feed` reads the source, `editor` edits one window, `state` keeps the finished ones. More in
+docs/long-video.md.
 """
 
 from __future__ import annotations

@@ -23,12 +23,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ...digests import pipeline_digest
 from ...errors import InputError
 from ...media.outputs import atomic_path
 
 if TYPE_CHECKING:
-    from ...pipeline import InstructXPipeline
+    from ...sampling.encode import Contexts
 
 METADATA_KEY = "instructx_windows"
 
@@ -39,11 +38,11 @@ class Saved:
 
     done: int = 0
     tail_OHWC: np.ndarray | None = None
-    contexts: tuple[Tensor, Tensor | None] | None = None
+    contexts: Contexts | None = None
     joins: tuple[tuple[float, float, float, float], ...] = ()
 
 
-class Windows:
+class WindowStore:
     """The folder of one long edit. request: everything that decides the result, by name, as JSON values."""
 
     def __init__(self, output: Path, request: Mapping[str, Any]) -> None:
@@ -70,9 +69,9 @@ class Windows:
             return Saved()
         try:
             with safe_open(self.state, framework="pt") as file:
-                told = json.loads(file.metadata()[METADATA_KEY])
+                stored = json.loads(file.metadata()[METADATA_KEY])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}
-            saved, request = _saved(told, tensors), told["request"]
+            saved, request = _saved(stored, tensors), stored["request"]
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{self.state}: cannot be read ({error}); delete the folder or restart the edit") from None
         differ = sorted(name for name in {*request, *self.request} if request.get(name) != self.request.get(name))
@@ -88,30 +87,28 @@ class Windows:
 
     def save(self, saved: Saved) -> None:
         """Replaces the state, once the parts it counts are written."""
-        contexts = dict(zip(("context", "negative"), saved.contexts or (), strict=False))
-        tensors = {name: part.cpu().contiguous() for name, part in contexts.items() if part is not None}
+        tensors: dict[str, Tensor] = {}
+        if saved.contexts is not None:
+            parts = {"context": saved.contexts.positive, "negative": saved.contexts.negative}
+            tensors = {name: part.cpu().contiguous() for name, part in parts.items() if part is not None}
         if saved.tail_OHWC is not None:
             tensors["tail"] = torch.from_numpy(saved.tail_OHWC)
-        told = {"request": self.request, "done": saved.done, "joins": saved.joins}
+        stored = {"request": self.request, "done": saved.done, "joins": saved.joins}
         with atomic_path(self.state) as temporary:
-            save_file(tensors, temporary, {METADATA_KEY: json.dumps(told)})
+            save_file(tensors, temporary, {METADATA_KEY: json.dumps(stored)})
 
     def remove(self) -> None:
         """Deletes the folder and everything in it."""
         shutil.rmtree(self.folder, ignore_errors=not self.folder.exists())
 
 
-def _saved(told: dict[str, Any], tensors: dict[str, Tensor]) -> Saved:
+def _saved(stored: dict[str, Any], tensors: dict[str, Tensor]) -> Saved:
+    from ...sampling.encode import Contexts  # with all of diffusers: not before a model is loaded
+
     context = tensors.get("context")
     return Saved(
-        int(told["done"]), tensors["tail"].numpy() if "tail" in tensors else None,
-        None if context is None else (context, tensors.get("negative")),
-        tuple((a, r, g, b) for a, r, g, b in told["joins"]),
-    )  # fmt: skip
-
-
-def edit_digest(pipe: InstructXPipeline) -> str:
-    """Identifies what edits a window: weights, configuration and scheduler."""
-    # Names with an underscore are notes of diffusers, one of them in the order of a set: another in every process.
-    scheduler = {name: value for name, value in pipe.scheduler.config.items() if not name.startswith("_")}
-    return pipeline_digest(pipe) + json.dumps(scheduler, sort_keys=True, default=str)
+        done=int(stored["done"]),
+        tail_OHWC=tensors["tail"].numpy() if "tail" in tensors else None,
+        contexts=None if context is None else Contexts(context, tensors.get("negative")),
+        joins=tuple((a, r, g, b) for a, r, g, b in stored["joins"]),
+    )

@@ -23,7 +23,7 @@ from .dit import dit_config, dit_file
 from .dit_sizes import Shapes
 from .kiwi import KiwiParts, complete, read_folder, read_training_file
 from .kiwi_config import DIFFUSERS_SIGMA_MIN, KiwiSettings, Position, infer_config, reference_position
-from .kiwi_names import held_dit, is_training_file
+from .kiwi_names import dit_inside, is_training_file
 from .open_model import OpenFolder, OpenModel, open_model
 from .qwen_config import infer_mllm
 from .report import LoadReport
@@ -125,7 +125,7 @@ def _mllm_sizes(model: OpenModel) -> MllmConfig:
 def _denoiser_sizes(model: OpenModel, shapes: Shapes) -> DenoiserConfig:
     """From the DiT: the one given, the one inside the file, else the public one of the connector's width."""
     file, adapter = model.denoiser, model.adapter
-    if file is None and isinstance(adapter, WeightFile) and held_dit(adapter.source) == "whole":
+    if file is None and isinstance(adapter, WeightFile) and dit_inside(adapter.source) == "whole":
         file = adapter
     if file is not None:
         return dit_config(file.once(dit_file).plain)

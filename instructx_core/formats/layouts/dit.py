@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...config import DenoiserConfig, InstructXConfig
+from ...config import EMBEDDERS, DenoiserConfig, InstructXConfig
 from ...errors import InputError
 from ..containers.strict import check_names, name_all, read_weight
 from ..containers.tensor_source import TensorSource
@@ -23,7 +23,6 @@ from .dit_sizes import FIRST, HEAD_DIM, Shapes, bare_dit, dit_sizes, dit_title, 
 from .keymaps import dit_to_diffusers, dit_to_original, is_diffusers_dit
 from .kiwi_folder import is_kiwi_folder
 from .kiwi_names import dit_part, is_training_file
-from .modules import EMBEDDERS
 from .public_models import WAN_LICENCE
 from .report import LoadReport
 from .weight_file import OpenFiles, WeightFile

@@ -14,12 +14,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from ...config import InstructXConfig
+from ...config import EMBEDDERS, InstructXConfig
 from ...errors import InputError, some
 from ..containers.strict import read_weight
 from ..containers.tensor_source import TensorSource
 from .mllm_lora import LoraLayer, lora_layers
-from .modules import EMBEDDERS, assign_tensors
+from .modules import assign_tensors
 from .public_models import QWEN_LICENCE, QWEN_SIZES
 from .qwen_config import check_encoder
 from .qwen_names import mllm_from_original, mllm_to_original

@@ -11,7 +11,7 @@ from ...errors import InputError
 from ..containers.opening import SUFFIXES
 from .folders import FOLDERS, PARTS, TOKENIZER_FILE
 from .kiwi_folder import is_kiwi_folder, kiwi_folder
-from .kiwi_names import held_dit
+from .kiwi_names import dit_inside
 from .llama_cpp import is_projector
 from .weight_file import OpenFiles
 
@@ -88,7 +88,7 @@ def files_of(source: str | Path | None, name: str | None, given: PartPaths, open
 
 def _holds_dit(adapter: Path, opened: OpenFiles) -> bool:
     """Whether it is a Kiwi-Edit training file with the whole DiT in it."""
-    return not adapter.is_dir() and held_dit(opened.open(adapter).source) == "whole"
+    return not adapter.is_dir() and dit_inside(opened.open(adapter).source) == "whole"
 
 
 def _of_kiwi(root: Path) -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""The folder of one model in ComfyUI's layout: which part lies where. Imports nothing, so that anyone may ask.
+"""The folder of one model in ComfyUI's layout: which part lies where. Imports no other file, so that anyone may ask.
 
 <folder>/diffusion_models/X.safetensors  the DiT, original Wan names: any Wan loader takes it
          vae/X.safetensors               the VAE, original Wan names
@@ -9,6 +9,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+SHIPPED = Path(__file__).resolve().parents[2] / "assets" / "tiny"  # the tiny model that comes with the package
 FOLDERS = {
     "denoiser": "diffusion_models",
     "vae": "vae",

@@ -17,12 +17,12 @@ from ...config import InstructXConfig
 from ...errors import InputError, some
 from ..containers.strict import name_all, read_weight
 from .kiwi_config import REFERENCE_PARTS
-from .kiwi_names import adapter_name, held_dit, is_training_file
+from .kiwi_names import adapter_name, dit_inside, is_training_file
 from .public_models import KIWI_LICENCE
 from .report import LoadReport
 from .weight_file import WeightFile
 
-_HELD = {"whole": "with the whole DiT", "lora": "with a LoRA of the DiT", None: "without a DiT"}
+_DIT_INSIDE = {"whole": "with the whole DiT", "lora": "with a LoRA of the DiT", None: "without a DiT"}
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def read_training_file(file: WeightFile) -> KiwiParts:
     source = file.plain
     names = name_all(source, source.keys(), adapter_name)
     tensors = {name: read_weight(source, key) for name, key in names.items()}
-    kind = f"Kiwi-Edit training file {_HELD[held_dit(source)]}, {file.numbers}"
+    kind = f"Kiwi-Edit training file {_DIT_INSIDE[dit_inside(source)]}, {file.numbers}"
     return KiwiParts(tensors, _report(file.files, kind, tensors, tuple(names.values())))
 
 

@@ -58,7 +58,7 @@ def dit_part(source: TensorSource, lora: bool = False) -> TensorSource:
     return RenamedSource(source, {name: key for name, key in names.items() if (".lora_" in name) is lora})
 
 
-def held_dit(source: TensorSource) -> Literal["whole", "lora"] | None:
+def dit_inside(source: TensorSource) -> Literal["whole", "lora"] | None:
     """What of a DiT a Kiwi-Edit training file holds; None for nothing, and for any other file."""
     if not is_training_file(source):
         return None

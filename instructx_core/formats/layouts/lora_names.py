@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from ...config import EMBEDDERS
 from ...errors import InputError, some
 from ..containers.tensor_source import TensorSource
 from .dit_sizes import Shapes
 from .keymaps import dit_to_original
-from .modules import EMBEDDERS
 
 Layers = Literal["all", "self"]  # self: self-attention and FFN only
 LAYERS = get_args(Layers)

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 
 from ..containers.strict import check_names
 
-EMBEDDERS = ("source_embedder", "reference_embedder")  # modules of the DiT that lie in the adapter, where it has them
-
 
 @contextmanager
 def empty_parameters() -> Iterator[None]:

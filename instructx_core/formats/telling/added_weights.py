@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 
+from ...config import EMBEDDERS
 from ..layouts.dit_sizes import Shapes, bare_dit, dit_sizes, dit_title
 from ..layouts.kiwi_config import reference_position
 from ..layouts.kiwi_names import wan_name
-from ..layouts.modules import EMBEDDERS
 from ..layouts.public_models import DIT_SIZES, qwen_size, vae_for
 from .base_models import ENCODER_BESIDE
 from .identity import Header, Identity, listed
@@ -77,7 +77,7 @@ def kiwi_training(header: Header) -> Identity | None:
         return None
     width, dim = _connector(shapes, r"mllm\.connec?tor\.([02])\.weight")
     dit = {name: shape for key, shape in shapes.items() if (name := wan_name(key)) is not None}
-    held = "lora" if ranks(dit) else "full" if dit else "none"
+    included = "lora" if ranks(dit) else "full" if dit else "none"
     stage = 3 if "reference" in queries else 2 if "vae_condition.patch_embedding.weight" in shapes else 1
     holds = {
         "lora": f"a LoRA of the DiT, {lora_text(dit)}",
@@ -86,7 +86,7 @@ def kiwi_training(header: Header) -> Identity | None:
     }
     first = reference_position(None, header.path.stem)[0] == "first"
     facts = (
-        ("holds", f"{holds[held]} ({len(dit)} tensors)"),
+        ("holds", f"{holds[included]} ({len(dit)} tensors)"),
         ("numbers", header.numbers),
         ("queries", listed(queries)),
         ("MLLM LoRA", lora_text({key: shape for key, shape in shapes.items() if key.startswith("mllm.model.")})),
@@ -94,17 +94,17 @@ def kiwi_training(header: Header) -> Identity | None:
     )
     given = (shape[1] for key, shape in shapes.items() if key.endswith("patch_embedding.weight") and len(shape) > 1)
     channels = next(given, 48 if dim == 3072 else 16)
-    needs = (ENCODER_BESIDE, vae_for(channels)) + ((f"the Wan DiT of width {dim}",) if held != "full" else ())
+    needs = (ENCODER_BESIDE, vae_for(channels)) + ((f"the Wan DiT of width {dim}",) if included != "full" else ())
     values = {"stage": stage, "queries": queries, "dim": dim, "hidden_size": width, "channels": channels}
-    values |= {"dit": held, "reference_first": first}
+    values |= {"dit": included, "reference_first": first}
     title = f"Kiwi-Edit training file, stage {stage}"
-    return header.identity("kiwi-training", title, facts, needs, _kiwi_takers(header.path.name, held), values)
+    return header.identity("kiwi-training", title, facts, needs, _kiwi_takers(header.path.name, included), values)
 
 
-def _kiwi_takers(name: str, held: str) -> tuple[str, ...]:
+def _kiwi_takers(name: str, included: str) -> tuple[str, ...]:
     """With a DiT of its own it is a checkpoint; without, an adapter for the Wan that it was trained on."""
     command = f"instructx edit --model {name} --part NAME=FILE for what it needs"
-    if held == "full":
+    if included == "full":
         return (
             "node Load Checkpoint (InstructX), file in models/checkpoints",
             command,
@@ -113,7 +113,7 @@ def _kiwi_takers(name: str, held: str) -> tuple[str, ...]:
     merge = f"instructx convert DIT OUT.safetensors --to merged --lora {name}, for Load Diffusion Model"
     return (
         "node Load Encoder (InstructX), as the adapter, file in models/model_patches",
-        *((merge,) if held == "lora" else ()),
+        *((merge,) if included == "lora" else ()),
         command,
     )
 

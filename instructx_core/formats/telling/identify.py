@@ -71,9 +71,9 @@ def _folder(root: Path, opened: OpenFiles) -> Identity | None:
     """A folder that is more than one model's shards; None for those."""
     if is_kiwi_folder(root):
         return _kiwi_folder(root, opened)
-    held = [name for name in MODEL_FOLDERS if (root / name).is_dir()]
-    if "model_patches" in held or len(held) > 1:
-        return _models_folder(root, held)
+    present = [name for name in MODEL_FOLDERS if (root / name).is_dir()]
+    if "model_patches" in present or len(present) > 1:
+        return _models_folder(root, present)
     if (root / "model_index.json").is_file():
         parts = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and any(entry.glob("*.safetensors*")))
         facts = (("parts", ", ".join(parts) or "none"),)
@@ -86,8 +86,8 @@ def _kiwi_folder(root: Path, opened: OpenFiles) -> Identity:
     """The parts one by one: a folder of another author may lack some."""
     facts = {}
     for part in ("transformer", "vae", "source_embedder", "ref_embedder"):
-        held = (root / part).is_dir() and any((root / part).glob("*.safetensors"))
-        facts[part] = identify(root / part, opened).title if held else "missing"
+        present = (root / part).is_dir() and any((root / part).glob("*.safetensors"))
+        facts[part] = identify(root / part, opened).title if present else "missing"
     queries, dim = {}, 0
     if (root / KIWI_ENCODER).is_file():
         shapes = Header(opened.open(root / KIWI_ENCODER)).shapes
@@ -105,9 +105,9 @@ def _kiwi_folder(root: Path, opened: OpenFiles) -> Identity:
     )
 
 
-def _models_folder(root: Path, held: list[str]) -> Identity:
+def _models_folder(root: Path, present: list[str]) -> Identity:
     counted = {}
-    for name in held:
+    for name in present:
         files = [p for p in (root / name).rglob("*") if p.suffix in SUFFIXES and p.is_file()]
         counted[name] = len(files)
     facts = tuple((name, f"{count} files" if count != 1 else "1 file") for name, count in counted.items())

@@ -40,8 +40,8 @@ class Identity:
 
     def as_json(self) -> dict[str, Any]:
         """The same for programs."""
-        said = {"path": str(self.path), "kind": self.kind, "title": self.title, "facts": dict(self.facts)}
-        return said | {"needs": list(self.needs), "taken_by": list(self.taken_by), **self.values}
+        named = {"path": str(self.path), "kind": self.kind, "title": self.title, "facts": dict(self.facts)}
+        return named | {"needs": list(self.needs), "taken_by": list(self.taken_by), **self.values}
 
 
 class Header:

@@ -90,8 +90,8 @@ def candidates(root: Path) -> Iterator[Path]:
         return
     for place in PLACES:
         for entry in sorted((root / place).iterdir()) if (root / place).is_dir() else ():
-            held = entry.is_dir() and (any(entry.glob("*.safetensors*")) or (entry / "mllm_encoder").is_dir())
-            if held or (entry.suffix in SUFFIXES and entry.is_file()):
+            is_folder = entry.is_dir() and (any(entry.glob("*.safetensors*")) or (entry / "mllm_encoder").is_dir())
+            if is_folder or (entry.suffix in SUFFIXES and entry.is_file()):
                 yield entry
 
 

@@ -6,11 +6,11 @@ import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from ...config import EMBEDDERS
 from .flow import FlowRecipe
 
 # Groups of trainable tensors. A stage names groups; trainable.py says which tensors a group holds.
 ALIGNMENT = ("queries.image", "lora", "connector")
-EMBEDDERS = ("source_embedder", "reference_embedder")
 EVERYTHING = ("queries.image", "queries.video", "lora", "connector", "denoiser", *EMBEDDERS)
 
 

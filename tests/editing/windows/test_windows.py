@@ -15,16 +15,17 @@ import torch
 
 from instructx_core.cli import main
 from instructx_core.editing.edit import edit_file
-from instructx_core.editing.one import run_clip
 from instructx_core.editing.paste import KeepOutside
+from instructx_core.editing.piece import Piece, edit_piece
+from instructx_core.editing.settings import Sampling
 from instructx_core.editing.windows import WindowResult
-from instructx_core.editing.windows import job as job_module
+from instructx_core.editing.windows import edit as edit_module
 from instructx_core.editing.windows.handover import fade_out
-from instructx_core.editing.windows.job import WindowOptions
+from instructx_core.editing.windows.options import WindowOptions
 from instructx_core.errors import InputError
-from instructx_core.media.base import Media
 from instructx_core.media.encode import write_frames
 from instructx_core.media.files import read_media, write_image, write_video
+from instructx_core.media.stream import scan_clip
 
 NINE = WindowOptions(frames=9)
 
@@ -57,7 +58,7 @@ def edit(pipe: Any, clip: Path, output: Path, **options: Any) -> Any:
 
 
 def test_length_rate_and_sound_stay(random_pipe: Any, bunny: Path, tmp_path: Path) -> None:
-    sound = read_media(bunny, first_only=True).audio
+    sound = scan_clip(bunny).audio
     source, output = tmp_path / "clip.mp4", tmp_path / "out.mp4"
     write_video(source, moving(22), Fraction(24000, 1001), audio=sound)
     steps: list[tuple[int, int]] = []
@@ -85,9 +86,10 @@ def test_each_window_is_an_edit_of_its_own_with_the_edited_head(
     for result in results:
         window = result.window
         given = np.concatenate([head[: window.handed], source[window.first_source : window.stop]])
-        media = Media(clip, given, (32, 32), is_video=True, fps=Fraction(24000, 1001))
         pinned = window.handed if joins == "smooth" else 0
-        alone, _, _ = run_clip(random_pipe, media, "make it dark", [], 2, None, 5, None, pinned=pinned)
+        piece = Piece(given, Fraction(24000, 1001), "make it dark", pinned=pinned)
+        guidance = random_pipe.instructx_config.sampling.guidance_scale
+        alone = edit_piece(random_pipe, piece, Sampling(2, guidance, 5), lambda step, steps: None)
         if pinned:
             alone = fade_out(alone, head)
         assert (alone[len(head) :] == result.new_FHWC).all()
@@ -113,17 +115,17 @@ import os, signal, sys
 from pathlib import Path
 from instructx_core.editing.edit import edit_file
 from instructx_core.editing.windows import state
-from instructx_core.editing.windows.job import WindowOptions
+from instructx_core.editing.windows.options import WindowOptions
 from instructx_core.weights import load_pipeline
 
 source, output, model, place = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4]
 die = lambda: os.kill(os.getpid(), signal.SIGKILL)
 if place == "before the state is saved":
-    save, count = state.Windows.save, []
-    state.Windows.save = lambda self, saved: die() if saved.done == 2 else save(self, saved)
+    save, count = state.WindowStore.save, []
+    state.WindowStore.save = lambda self, saved: die() if saved.done == 2 else save(self, saved)
 if place == "while joining":
-    from instructx_core.editing.windows import job
-    job.join_clips = lambda *_: die()
+    from instructx_core.editing.windows import edit
+    edit.join_clips = lambda *_: die()
 pipe = load_pipeline(model, device="cpu")
 pipe.set_progress_bar_config(disable=True)
 edit_file(
@@ -231,7 +233,7 @@ def test_nothing_changes_outside_of_the_mask(random_pipe: Any, tmp_path: Path, m
         written.append(np.stack(list(frames)))
         return write_frames(path, written[-1], *arguments, **options)
 
-    monkeypatch.setattr(job_module, "write_frames", watched)
+    monkeypatch.setattr(edit_module, "write_frames", watched)
     with pytest.raises(Stop):
         edit(random_pipe, source, output, keep_outside=keep, max_pixels=32 * 32, on_window=stop_after_one)
     report = edit(random_pipe, source, output, keep_outside=keep, max_pixels=32 * 32)

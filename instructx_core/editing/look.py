@@ -1,0 +1,83 @@
+"""A look at the files of a request, without a model: source, references and mask are opened and decoded once.
+
+Between the request and its settings. What is wrong with a file is said here, before a model is loaded, which takes
+minutes; what was decoded is handed on. A picture is decoded, a clip scanned: its length and its damage are known.
+Legend: H W pixels, C = 3 (RGB).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from ..media.base import Media
+from ..media.files import open_media, read_image
+from ..media.images import OpenImage
+from ..media.outputs import output_kind
+from ..media.stream import ClipScan
+from .paste import PasteMask, read_paste_mask
+from .request import EditRequest
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """A request and what its files hold. mask: where the edit is laid over its source. seconds: how long it took."""
+
+    request: EditRequest
+    source: Media | ClipScan
+    references: tuple[np.ndarray, ...]
+    mask: PasteMask | None
+    seconds: float
+
+    @property
+    def modality(self) -> str:
+        """ "image" or "video"."""
+        return "video" if isinstance(self.source, ClipScan) else "image"
+
+    @property
+    def frames(self) -> int:
+        """Of the result, as of the source."""
+        return self.source.frames if isinstance(self.source, ClipScan) else 1
+
+
+def look_at(request: EditRequest) -> Look:
+    """Opens and checks every file of a request. Raises InputError for anything wrong with one, or with the output."""
+    start = time.perf_counter()
+    source = _look_at_source(request)
+    mask = None
+    if request.keep_outside is not None:
+        if isinstance(source, ClipScan):
+            _check_even(request.source, source.size)
+        mask = read_paste_mask(request.keep_outside, source.size)
+    references = tuple(read_image(path) for path in request.references)
+    return Look(request, source, references, mask, time.perf_counter() - start)
+
+
+def _look_at_source(request: EditRequest) -> Media | ClipScan:
+    with open_media(request.source) as opened:
+        _check_kind(opened.is_video, request.output)
+        if isinstance(opened, OpenImage):
+            return opened.read()
+        return opened.scan(request.partial, request.max_frames)
+
+
+def _check_kind(is_video: bool, output: Path) -> None:
+    """Raises InputError when an image would become a video or the other way round."""
+    kind = output_kind(output)
+    if is_video and kind == "image":
+        raise InputError(f"{output}: the source is a video and the output an image; use .mp4, .mov or .mkv")
+    if not is_video and kind == "video":
+        raise InputError(f"{output}: the source is an image and the output a video; use .png or .jpg")
+
+
+def _check_even(path: Path, size: tuple[int, int]) -> None:
+    height, width = size
+    if height % 2 or width % 2:
+        raise InputError(
+            f"{path}: {width}x{height} cannot be written at its own size, H.264 needs even sides; leave "
+            "--keep-outside out or crop the clip by one pixel"
+        )

@@ -1,0 +1,61 @@
+"""Every number of one edit, none of them open: the one place where the model's defaults enter.
+
+Between the look at the files and the edit: request and what its files hold, and the model's configuration -> settings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..config import InstructXConfig
+from ..errors import InputError
+from ..geometry import FitBox, fit_size
+from ..media.stream import ClipScan
+from .look import Look
+from .windows.options import Windowing, WindowOptions, cut_into_windows
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the model is run: steps, guidance scale (1 is off), seed of the noise."""
+
+    steps: int
+    guidance: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an edit is run with. box: what of a frame the model sees. windowing: None, in one piece."""
+
+    sampling: Sampling
+    box: FitBox
+    windowing: Windowing | None
+
+
+def settle(look: Look, config: InstructXConfig) -> Settings:
+    """The request's numbers, and the model's own where it leaves them open. Raises InputError for what does not fit."""
+    request, usual = look.request, config.sampling
+    steps = usual.num_steps if request.steps is None else request.steps
+    guidance = usual.guidance_scale if request.guidance is None else request.guidance
+    return Settings(
+        sampling=Sampling(steps, float(guidance), request.seed),
+        box=fit_size(*look.source.size, config.size_multiple, request.max_pixels or usual.area),
+        windowing=_windowing(look, config),
+    )
+
+
+def _windowing(look: Look, config: InstructXConfig) -> Windowing | None:
+    """A clip's windows, where it is longer than the model's usual length or its request asks for them."""
+    request, clip, longest = look.request, look.source, config.sampling.frames
+    if not isinstance(clip, ClipScan):
+        return None
+    if request.max_frames is not None:
+        if clip.frames > request.max_frames:
+            raise InputError(
+                f"{clip.path}: has more than {request.max_frames} frames; cut it to {request.max_frames} or fewer"
+            )
+        return None
+    if request.windows is None and clip.frames <= longest:
+        return None
+    return cut_into_windows(clip, request.windows or WindowOptions(), longest, config.vae.scale_factor_temporal)

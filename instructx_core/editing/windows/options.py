@@ -1,0 +1,70 @@
+"""How a long clip is cut into windows and how they are joined: what the user chooses, and the windows that it gives.
+
+Part of an edit's request. Settings are made of it once the clip was scanned and the model is known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ...errors import InputError
+from .plan import JOINS, SMOOTH, Window, check_window, plan_windows, window_frames
+
+if TYPE_CHECKING:
+    from ...media.stream import ClipScan
+
+NO_RESULT = "no result"  # metadata of a field that does not change what an edit makes
+CONTEXTS = WINDOW, FIRST = ("window", "first")
+
+
+@dataclass(frozen=True, slots=True)
+class WindowOptions:
+    """How a long clip is edited.
+
+    frames: length of a window, 4n+1; or seconds; neither: 5 seconds, at most the model's length. overlap: frames handed
+    over from one to the next. context: "window", the MLLM sees each window's frames, or "first", it sees those of the
+    first window and all windows follow what it said there. match_colour: correct colour drift (handover.Colour).
+    joins: "smooth", the frame handed over is not edited again, and the step that shows in the frame behind it, which
+    both windows edit, fades out; or "plain", as in the paper.
+    restart: throw away finished windows of an earlier run.
+    """
+
+    frames: int | None = None
+    seconds: float | None = None
+    overlap: int = 1
+    context: str = WINDOW
+    match_colour: bool = False
+    joins: str = SMOOTH
+    restart: bool = field(default=False, metadata={NO_RESULT: True})
+
+    def __post_init__(self) -> None:
+        if self.context not in CONTEXTS:
+            raise InputError(f"context is {self.context!r}; use one of {', '.join(CONTEXTS)}")
+        if self.joins not in JOINS:
+            raise InputError(f"joins is {self.joins!r}; use one of {', '.join(JOINS)}")
+        if self.frames is not None and self.seconds is not None:
+            raise InputError(f"a window of {self.frames} frames and {self.seconds:g} s; give one of the two")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Windowing:
+    """A clip cut into windows of at most `size` frames."""
+
+    clip: ClipScan
+    options: WindowOptions
+    size: int
+    windows: tuple[Window, ...]
+
+
+def cut_into_windows(clip: ClipScan, options: WindowOptions, longest: int, stride: int) -> Windowing:
+    """longest: frames, the model's own length. stride: frames of a latent frame.
+
+    Raises InputError for options that do not fit the clip or each other.
+    """
+    if options.seconds is not None:
+        size = window_frames(clip.fps, max(clip.frames, stride + 1), options.seconds, stride)
+    else:
+        size = options.frames or window_frames(clip.fps, longest, stride=stride)
+    check_window(size, options.overlap, stride)
+    return Windowing(clip, options, size, plan_windows(clip.frames, size, options.overlap, stride, options.joins))

@@ -1,0 +1,64 @@
+"""The inside of a clip's file through PyAV: opened without looking anywhere else, its picture stream, its frames.
+
+First part of reading a clip: container -> video (pixels), timing (rate and length), sound.
+Legend: times in seconds.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+
+from ..errors import InputError
+
+# Playlists and network protocols are shut out: a media file must never make the program open something else.
+_OPEN_OPTIONS = {
+    "protocol_whitelist": "file",
+    "format_whitelist": "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,mxf,h264,hevc,ivf,m4v",
+}
+
+
+def open_container(path: Path) -> Any:
+    """Raises InputError for a file that FFmpeg does not know."""
+    try:
+        return av.open("file:" + os.path.abspath(path), options=dict(_OPEN_OPTIONS))
+    except (av.error.FFmpegError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"{path}: cannot be read as an image or a video ({reason}); give a PNG, JPEG, MP4, MOV, MKV or WebM file"
+        ) from None
+
+
+def first_video_stream(path: Path, container: Any) -> Any:
+    """Raises InputError for a file without pictures."""
+    if not container.streams.video:
+        raise InputError(f"{path}: has no video stream (audio only?); give an image or a video")
+    stream = container.streams.video[0]
+    stream.thread_type = "AUTO"
+    return stream
+
+
+def decoded(path: Path, container: Any, notes: list[str] | None = None) -> Iterator[tuple[Any, float]]:
+    """(frame as PyAV gives it, its time or NaN) of the first video stream.
+
+    notes: where it is given, a damaged file is read up to the damage, which is noted there. Raises InputError where the
+    file is damaged or empty.
+    """
+    count = 0
+    try:
+        for frame in container.decode(first_video_stream(path, container)):
+            yield frame, float(frame.time) if frame.time is not None else float("nan")
+            count += 1
+    except av.error.FFmpegError as error:
+        if notes is None or not count:
+            raise InputError(
+                f"{path}: damaged at frame {count} ({error.strerror}); export it again, or use --partial to edit "
+                "the frames before"
+            ) from None
+        notes.append(f"damaged at frame {count} ({error.strerror}): only the frames before are used")
+    if not count:
+        raise InputError(f"{path}: holds no decodable video frame (0 frames); export the clip again")
