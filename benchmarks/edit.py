@@ -64,10 +64,7 @@ def load(args: argparse.Namespace) -> Any:
 
 
 def conditions_of(pipe: Any, batch: Any) -> Any:
-    from instructx_core.sampling.guidance import Conditions
-
-    pictures = pipe.encode_pictures(batch)
-    return Conditions(pipe.encode_instruction(batch, 8.0).positive, None, pictures.source, pictures.references)
+    return pipe.conditions(pipe.encode_instruction(batch, 8.0), pipe.encode_pictures(batch))
 
 
 def ours(args: argparse.Namespace, folder: Path) -> Calls:
