@@ -33,6 +33,7 @@ sys.path.insert(0, str(ROOT))
 
 import results  # noqa: E402
 import torch  # noqa: E402
+from process import clear_peak, peak_resident, resident  # noqa: E402
 
 STAGES = ("read", "MLLM", "VAE encode", "steps", "VAE decode", "write")
 PEERS = ("ours", "stock", "kiwi")
@@ -64,10 +65,7 @@ def load(args: argparse.Namespace) -> Any:
 
 
 def conditions_of(pipe: Any, batch: Any) -> Any:
-    from instructx_core.sampling.guidance import Conditions
-
-    pictures = pipe.encode_pictures(batch)
-    return Conditions(pipe.encode_instruction(batch, 8.0).positive, None, pictures.source, pictures.references)
+    return pipe.conditions(pipe.encode_instruction(batch, 8.0), pipe.encode_pictures(batch))
 
 
 def ours(args: argparse.Namespace, folder: Path) -> Calls:
@@ -229,11 +227,6 @@ def hoisting(args: argparse.Namespace, _folder: Path) -> Calls:
     return calls
 
 
-def resident(field: str) -> int:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
-    return 1024 * int(line.split()[1])
-
-
 def measure(args: argparse.Namespace) -> dict[str, list[float]]:
     """{stage: [bytes, seconds of each round ...]} of one peer, in this process."""
     with tempfile.TemporaryDirectory() as folder:
@@ -242,10 +235,10 @@ def measure(args: argparse.Namespace) -> dict[str, list[float]]:
         found = {}
         for name, call in calls.items():
             ctypes.CDLL(None).malloc_trim(0)  # what earlier stages freed goes back, so that this one's need shows
-            Path("/proc/self/clear_refs").write_text("5")  # Linux: the high-water mark starts anew
-            before, seconds = resident("VmRSS"), []
+            clear_peak()
+            before, seconds = resident(), []
             call()  # warm-up
-            most = max(resident("VmHWM") - before, 0)
+            most = max(peak_resident() - before, 0)
             for _ in range(args.rounds):
                 start = time.process_time()
                 call()

@@ -26,6 +26,7 @@ import numpy as np  # noqa: E402
 import results  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
+from process import MIB, clear_peak, peak_resident, resident  # noqa: E402
 
 from instructx_core.speed.tiling import OVERLAP, Tiling, decode_tiled, encode_tiled, tile_spans  # noqa: E402
 
@@ -60,12 +61,6 @@ def clip(args: argparse.Namespace) -> torch.Tensor:
     return to_signed(torch.from_numpy(np.stack(scaled)))
 
 
-def status(field: str) -> float:
-    """A line of this process's memory, MiB."""
-    text = Path("/proc/self/status").read_text()
-    return int(next(line for line in text.splitlines() if line.startswith(field)).split()[1]) / 1024
-
-
 @torch.no_grad()
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """One way, in this process; leaves its latent and pixels in the folder. args.only: tile size, 0 for whole."""
@@ -76,10 +71,10 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {}
 
     def timed(name: str, call: Any) -> torch.Tensor:
-        Path("/proc/self/clear_refs").write_text("5")  # Linux: the high-water mark starts anew
-        before, start = status("VmRSS"), time.process_time()
+        clear_peak()
+        before, start = resident(), time.process_time()
         made = call()
-        found[name] = {"seconds": time.process_time() - start, "mib": status("VmHWM") - before}
+        found[name] = {"seconds": time.process_time() - start, "mib": (peak_resident() - before) / MIB}
         return made
 
     def encode() -> torch.Tensor:

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import results
 import torch
+from process import peak_resident, resident
 
 from instructx_core.config import InstructXConfig, paper_14b
 from instructx_core.denoiser import build_denoiser
@@ -140,27 +141,21 @@ def write(folder: Path, kind: str, size: Size) -> Path:
     return path
 
 
-def memory(name: str) -> int:
-    """VmRSS or VmHWM (the peak) of this process in bytes; Linux only."""
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return 1024 * int(next(line for line in lines if line.startswith(name)).split()[1])
-
-
 def measure(path: Path, kind: str, size: Size) -> dict[str, Any]:
     """One load or conversion in this process."""
     build_denoiser(Size(128, 1).config())  # imports and first allocations are no part of the load
-    before, start = memory("VmRSS"), time.perf_counter()
+    before, start = resident(), time.perf_counter()
     if kind == CONVERT:
         convert(path, path.parent / "converted.safetensors", "fp8")
-        resident = max(2 * math.prod(shape) for shape in shapes_of(size).values())
+        loaded = max(2 * math.prod(shape) for shape in shapes_of(size).values())
     else:
         model = load_denoiser(path, size.config())
-        resident = sum(p.numel() * p.element_size() for p in model.parameters())
+        loaded = sum(p.numel() * p.element_size() for p in model.parameters())
     seconds = time.perf_counter() - start
     files = path.iterdir() if path.is_dir() else [path]
     stored = sum(file.stat().st_size for file in files)
-    peak = memory("VmHWM") - before
-    return {"kind": kind, "file": stored, "resident": resident, "peak": peak, "seconds": seconds}
+    peak = peak_resident() - before
+    return {"kind": kind, "file": stored, "resident": loaded, "peak": peak, "seconds": seconds}
 
 
 def main() -> int:

@@ -23,15 +23,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import results  # noqa: E402
+from process import MIB, peak_resident  # noqa: E402
 
 FPS, SIZE, STEPS = 16, 17, 4
 MAPPED = {"MALLOC_MMAP_THRESHOLD_": str(1 << 16)}  # bytes from which glibc maps a block by itself
-
-
-def peak_mib() -> float:
-    """Largest resident set of this process so far, MiB."""
-    text = Path("/proc/self/status").read_text()
-    return int(next(line for line in text.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
 
 
 def edit_one(source: Path, output: Path, steps: int, window: int, side: int) -> dict[str, Any]:
@@ -44,7 +39,7 @@ def edit_one(source: Path, output: Path, steps: int, window: int, side: int) -> 
     start, peaks, seconds = time.perf_counter(), [], []
 
     def note(*_: Any) -> None:
-        peaks.append(round(peak_mib(), 1))
+        peaks.append(round(peak_resident() / MIB, 1))
         seconds.append(round(time.perf_counter() - start, 2))
 
     options = WindowOptions(frames=window)
@@ -58,7 +53,7 @@ def edit_one(source: Path, output: Path, steps: int, window: int, side: int) -> 
         max_pixels=side * side,
         on_window=note,
     )
-    return {"peaks_mib": peaks, "seconds": seconds, "peak_mib": round(peak_mib(), 1)}
+    return {"peaks_mib": peaks, "seconds": seconds, "peak_mib": round(peak_resident() / MIB, 1)}
 
 
 def memory(folder: Path, lengths: list[int], steps: int, window: int, side: int) -> dict[str, Any]:

@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import results
 import torch
+from process import peak_resident, resident
 from torch import Tensor
 
 GOAL = 1.05
@@ -124,14 +125,9 @@ def peak_of(args: argparse.Namespace) -> int:
         loop()
         return torch.cuda.max_memory_allocated() - before
     Path("/proc/self/clear_refs").write_text("5")  # Linux: the high-water mark starts anew
-    before = resident("VmRSS")
+    before = resident()
     loop()
-    return resident("VmHWM") - before
-
-
-def resident(field: str) -> int:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
-    return 1024 * int(line.split()[1])
+    return peak_resident() - before
 
 
 def child_peak(name: str) -> int:

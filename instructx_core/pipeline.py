@@ -11,7 +11,7 @@ Legend: B batch, F pixel frames, T latent frames, R references, C channels, H W,
 import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, Union
@@ -232,13 +232,9 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin):
         self.check_inputs(instruction, context, output_type, names)
         batch = edit_batch(source, instruction, reference, None if context is None else len(context))
         check_batch(batch, self.instructx_config, height, width)
-        if context is None:
-            unconditional = self.do_classifier_free_guidance and negative_context is None
-            contexts = self.encode_instruction(batch, sampling.fps if fps is None else fps, unconditional)
-            context, made = contexts.positive, contexts.negative
-            negative_context = made if negative_context is None else negative_context
+        contexts = self._contexts(batch, sampling.fps if fps is None else fps, context, negative_context)
         pictures = self.encode_pictures(batch)
-        conditions = Conditions(context, negative_context, pictures.source, pictures.references)
+        conditions = self.conditions(contexts, pictures)
         noise_BCTHW = self.prepare_latents(pictures.source, generator, latents)
         pins = pin_source(pictures.source, noise_BCTHW, pinned)
         on_step = None if callback_on_step_end is None else self._tells(callback_on_step_end, names)
@@ -246,6 +242,13 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin):
         frames = latents if output_type == "latent" else self.decode(latents, output_type)
         self.maybe_free_model_hooks()
         return InstructXPipelineOutput(frames=frames) if return_dict else (frames,)
+
+    def _contexts(self, batch: EditBatch, fps: float, context: Tensor | None, negative: Tensor | None) -> Contexts:
+        """Those given; what is not given is made of the instructions."""
+        if context is not None:
+            return Contexts(context, negative)
+        made = self.encode_instruction(batch, fps, self.do_classifier_free_guidance and negative is None)
+        return made if negative is None else replace(made, negative=negative)
 
     @torch.no_grad()
     def encode_instruction(self, batch: EditBatch, fps: float, unconditional: bool = False) -> Contexts:
@@ -290,6 +293,11 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin):
         device, config = self._execution_device, self.instructx_config
         return __version__, config.to_json(), weights_key(module), str(module.dtype), device.type
 
+    def conditions(self, contexts: Contexts, pictures: PictureLatents) -> Conditions:
+        """What the DiT is given in every step, on its device and in its number format."""
+        given = Conditions(contexts.positive, contexts.negative, pictures.source, pictures.references)
+        return given.to(self._execution_device, self.transformer.dtype)
+
     def prepare_latents(self, source: Tensor, generator: Generators = None, latents: Tensor | None = None) -> Tensor:
         """Initial noise of the source latents' shape, fp32, drawn on the generator's device."""
         return initial_noise(source, generator, latents)
@@ -305,10 +313,12 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin):
         pinned: Pinned | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        """Noise (B, C, T, h, w), fp32 -> edited latents. Constants are hoisted, and the step cache is on, meanwhile."""
+        """Noise (B, C, T, h, w), fp32 -> edited latents, under `conditions` as self.conditions gives them.
+
+        Constants are hoisted, and the step cache is on, for as long as it runs.
+        """
         guidance.check(conditions)
         model, device = self.transformer, noise.device
-        conditions = conditions.to(self._execution_device, model.dtype)
         sigma_min = self.instructx_config.sampling.sigma_min if sigma_min is None else sigma_min
         levels = start(self.scheduler, num_inference_steps, device, sigma_min)
         self._num_timesteps, self._interrupt = len(levels), False

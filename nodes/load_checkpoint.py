@@ -85,18 +85,16 @@ class InstructXLoadCheckpoint(io.ComfyNode):
         dtype: str = "auto",
         device: str = "auto",
     ) -> io.NodeOutput:
-        from ..instructx_core.formats.layouts.adapter import load_adapter
-        from .parts.encoder_model import load
+        from .parts.encoder_model import load_files
 
         path = checkpoint_path(checkpoint)
         files = encoder_of(path, encoder)
         devices = host.encoder_devices(device)
         position: Any = None if reference_position == "auto" else reference_position
-        adapter = load_adapter(path, text_encoder=files, reference_position=position)
-        tokenizer = find_tokenizer(files, adapter.config.mllm.vocab_size, path)
-        loaded = load(files, adapter, tokenizer, torch_dtype(dtype, devices[0]), devices)
+        tokenizer = functools.partial(find_tokenizer, files, checkpoint=path)
+        loaded, report = load_files(path, files, tokenizer, torch_dtype(dtype, devices[0]), devices, position)
         model = host_model.load_denoiser(functools.partial(denoiser_state, path))
-        return io.NodeOutput(model, loaded, ui={"text": str(adapter.report).splitlines()})
+        return io.NodeOutput(model, loaded, ui={"text": str(report).splitlines()})
 
     @classmethod
     def fingerprint_inputs(

@@ -6,6 +6,7 @@ into its weights here, and the DiT's own embedders, which travel on to Source an
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from comfy_api.latest import io
@@ -61,14 +62,12 @@ class InstructXLoadEncoder(io.ComfyNode):
 
     @classmethod
     def execute(cls, encoder: str, adapter: str, dtype: str = "auto", device: str = "auto") -> io.NodeOutput:
-        from ..instructx_core.formats.layouts.adapter import load_adapter
-        from .parts.encoder_model import load
+        from .parts.encoder_model import load_files
 
         files = encoder_files(host.model_path(ENCODERS, encoder))
         devices = host.encoder_devices(device)
-        loaded = load_adapter(host.model_path(ADAPTERS, adapter), text_encoder=files)
-        tokenizer = find_tokenizer(files, loaded.config.mllm.vocab_size)
-        return io.NodeOutput(load(files, loaded, tokenizer, torch_dtype(dtype, devices[0]), devices))
+        path, number = host.model_path(ADAPTERS, adapter), torch_dtype(dtype, devices[0])
+        return io.NodeOutput(load_files(path, files, partial(find_tokenizer, files), number, devices)[0])
 
     @classmethod
     def fingerprint_inputs(cls, encoder: str, adapter: str, **_: Any) -> list[FileDate]:

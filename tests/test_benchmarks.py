@@ -16,7 +16,7 @@ import pytest
 import torch
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-PARTS = {"results", "comfy_host"}  # what they share
+PARTS = {"results", "comfy_host", "process"}  # what they share
 SMALLEST = {
     "ceiling": "--tasks color --images 1 --clips 1",
     "edit": "--frames 5 --size 32 --rounds 1 --turns 1",

@@ -64,8 +64,7 @@ def encode_samples(pipe: InstructXPipeline, samples: Sequence[Sample], guidance:
     scale = Guidance(float(sampling.guidance_scale if guidance is None else guidance))
     contexts = pipe.encode_instruction(batch, sampling.fps, unconditional=scale.branches == 2)
     pictures = pipe.encode_pictures(batch)
-    conditions = Conditions(contexts.positive, contexts.negative, pictures.source, pictures.references)
-    return EncodedSamples(samples, conditions, pictures.source, scale)
+    return EncodedSamples(samples, pipe.conditions(contexts, pictures), pictures.source, scale)
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from ...instructx_core.config import InstructXConfig
     from ...instructx_core.encoder.inputs import EncoderInputs
     from ...instructx_core.formats.layouts.adapter import Adapter as StoredAdapter
+    from ...instructx_core.formats.layouts.kiwi_config import Position
+    from ...instructx_core.formats.layouts.report import LoadReport
+    from ...instructx_core.formats.layouts.weight_file import WeightFile
 
 logger = logging.getLogger("instructx")
 
@@ -83,23 +86,43 @@ def check_transformers() -> None:
         raise InputError(f"transformers {have} is too old for the encoder; update ComfyUI's Python to {least} or newer")
 
 
+def load_files(
+    adapter: Path,
+    files: Sequence[Path],
+    tokenizer_of: Callable[[int], Path],
+    dtype: torch.dtype,
+    devices: tuple[Any, Any],
+    position: Position | None = None,
+) -> tuple[LoadedEncoder, LoadReport]:
+    """The encoder in Qwen's `files` with an adapter, and what the adapter's file gave. Opens each file once.
+
+    tokenizer_of(size of the vocabulary). position: of references, against what the adapter says. See load.
+    """
+    from ...instructx_core.formats.layouts.adapter import read_adapter
+    from ...instructx_core.formats.layouts.open_model import open_model
+    from ...instructx_core.formats.layouts.weight_file import OpenFiles
+
+    with OpenFiles() as opened:
+        stored = read_adapter(open_model(opened, adapter, text_encoder=files), position)
+        tokenizer = tokenizer_of(stored.config.mllm.vocab_size)
+        return load(opened.open(files), stored, tokenizer, dtype, devices), stored.report
+
+
 def load(
-    files: Sequence[Path], stored: StoredAdapter, tokenizer_file: Path, dtype: torch.dtype, devices: tuple[Any, Any]
+    qwen: WeightFile, stored: StoredAdapter, tokenizer_file: Path, dtype: torch.dtype, devices: tuple[Any, Any]
 ) -> LoadedEncoder:
-    """Read the encoder of an adapter. devices: (load, offload). Raises InputError when they do not fit."""
+    """Read the encoder of an adapter from Qwen's file. devices: (load, offload). InputError when they do not fit."""
     from ...instructx_core.encoder.forward import PlainEncoder
     from ...instructx_core.encoder.tokenizer import load_tokenizer
     from ...instructx_core.formats.layouts.encoder import read_encoder
     from ...instructx_core.formats.layouts.modules import empty_parameters
-    from ...instructx_core.formats.layouts.weight_file import open_weights
 
     check_transformers()
     adapter = adapter_of_file(stored)
     stored.report.log()
     with empty_parameters():
         encoder = PlainEncoder(stored.config)
-    with open_weights(files) as file:
-        read_encoder(encoder, file, stored.config, stored.tensors, dtype, devices[1]).log()
+    read_encoder(encoder, qwen, stored.config, stored.tensors, dtype, devices[1]).log()
     module = EncoderModule(castable(encoder.eval().requires_grad_(False)))
     tokenizer = load_tokenizer(tokenizer_file)
     return LoadedEncoder(host.new_patcher(module, *devices), stored.config, tokenizer, adapter, dtype)

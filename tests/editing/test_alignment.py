@@ -39,8 +39,8 @@ class LosslessVae(torch.nn.Module):
         self.dtype, self.device = torch.float32, torch.device("cpu")
 
     def encode(self, video: Tensor) -> Any:
-        held = torch.cat([video[:, :, :1].expand(-1, -1, 3, -1, -1), video], dim=2)
-        latent = rearrange(held, "b c (t k) (h p) (w q) -> b (c k p q) t h w", k=4, p=8, q=8)
+        longer = torch.cat([video[:, :, :1].expand(-1, -1, 3, -1, -1), video], dim=2)
+        latent = rearrange(longer, "b c (t k) (h p) (w q) -> b (c k p q) t h w", k=4, p=8, q=8)
         return SimpleNamespace(latent_dist=SimpleNamespace(mode=lambda: latent))
 
     def decode(self, latent: Tensor, return_dict: bool = True) -> tuple[Tensor]:
@@ -58,7 +58,8 @@ def identity(random_pipe: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(random_pipe, "vae", LosslessVae())
     monkeypatch.setattr(random_pipe, "memory", MemoryPlan())
     monkeypatch.setattr(
-        random_pipe, "_velocity", lambda x, sigma, step, parts, _: (x - parts["source"].float()) / sigma
+        "instructx_core.sampling.denoise.predict",
+        lambda model, x, level, conditions, guidance: (x - conditions.source.float()) / level.sigma,
     )
     return random_pipe
 

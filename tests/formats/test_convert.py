@@ -227,6 +227,13 @@ def test_lora_of_an_adapter_is_merged_into_qwen(random_checkpoint: Path, tmp_pat
         convert(qwen, tmp_path / "again.safetensors", "merged", Options(lora=bare.path))
 
 
+def test_the_command_explains_every_form() -> None:
+    from instructx_core.commands.convert import FORMS as EXPLAINED
+    from instructx_core.formats.convert import FORMS
+
+    assert list(EXPLAINED) == list(FORMS)
+
+
 # --- refusals ------------------------------------------------------------------------------------------------------
 
 

@@ -21,15 +21,16 @@ def load(pack: Callable[[str], ModuleType], random_checkpoint: Path) -> Callable
     """load() -> a new LoadedEncoder of the random checkpoint, fp32 on the CPU."""
     name = "instructx_tiny.safetensors"
     cpu = torch.device("cpu")
-    files = [random_checkpoint / "text_encoders" / name]
+    qwen = random_checkpoint / "text_encoders" / name
     adapter = random_checkpoint / "model_patches" / name
-    return lambda: pack("nodes.parts.encoder_model").load(
-        files,
-        pack("instructx_core.formats.layouts.adapter").load_adapter(adapter, text_encoder=files),
-        random_checkpoint / "tokenizer.json",
-        torch.float32,
-        (cpu, cpu),
-    )
+
+    def make() -> Any:
+        stored = pack("instructx_core.formats.layouts.adapter").load_adapter(adapter)
+        with pack("instructx_core.formats.layouts.weight_file").open_weights(qwen) as file:
+            tokenizer = random_checkpoint / "tokenizer.json"
+            return pack("nodes.parts.encoder_model").load(file, stored, tokenizer, torch.float32, (cpu, cpu))
+
+    return make
 
 
 def frames(count: int, size: tuple[int, int] = (48, 64), seed: int = 0) -> Tensor:
