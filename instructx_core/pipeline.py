@@ -244,7 +244,12 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin):
         return InstructXPipelineOutput(frames=frames) if return_dict else (frames,)
 
     def _contexts(self, batch: EditBatch, fps: float, context: Tensor | None, negative: Tensor | None) -> Contexts:
-        """Those given; what is not given is made of the instructions."""
+        """Those given; what is not given is made of the instructions. Raises InputError for one of another batch."""
+        for name, part in (("context", context), ("negative_context", negative)):
+            if part is not None and (part.ndim != 3 or len(part) != len(batch)):
+                raise InputError(
+                    f"{name} is {tuple(part.shape)}; it must be (B, L, D) with a row for each of {len(batch)} edits"
+                )
         if context is not None:
             return Contexts(context, negative)
         made = self.encode_instruction(batch, fps, self.do_classifier_free_guidance and negative is None)

@@ -240,6 +240,8 @@ def test_given_context_and_latents(pipe):
     assert torch.equal(edit(pipe, frames, None, context=context, latents=noise), edit(pipe, frames))
     with pytest.raises(InputError, match="negative_context"):
         edit(pipe, frames, None, context=context, guidance_scale=2.0)
+    with pytest.raises(InputError, match="a row for each of 1"):
+        edit(pipe, frames, None, context=context, negative_context=context.repeat(2, 1, 1), guidance_scale=2.0)
     with pytest.raises(InputError, match="latents"):
         edit(pipe, frames, latents=noise[:, :, :1])
 

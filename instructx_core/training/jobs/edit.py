@@ -44,7 +44,7 @@ SHOWN = 9
 
 
 @dataclass(frozen=True, slots=True)
-class EditBatch:
+class EncodedBatch:
     """Rows of a pool. Latents (B,C,T,H,W), vision features (B,S,D); None where the stage doesn't use them."""
 
     bucket: Bucket
@@ -118,13 +118,13 @@ class EditJob:
     def global_batch(self, step: int) -> GlobalBatch:
         return draw_batch(self.recipe, step, tuple(self.pools), self.recipe.reference_probability)
 
-    def batch(self, pool: Pool, bucket: Bucket, indices: np.ndarray, dropped: np.ndarray | None = None) -> EditBatch:
+    def batch(self, pool: Pool, bucket: Bucket, indices: np.ndarray, dropped: np.ndarray | None = None) -> EncodedBatch:
         """`dropped` marks the rows whose instruction is left out (for guidance)."""
         texts = [pool.texts[i] for i in indices]
         if dropped is not None:
             texts = ["" if drop else text for text, drop in zip(texts, dropped, strict=True)]
         latents = self.recipe.source_latents
-        return EditBatch(
+        return EncodedBatch(
             bucket=bucket,
             texts=texts,
             target=pool.take("target", indices),
@@ -134,7 +134,7 @@ class EditJob:
             reference_vision=pool.take("reference_vision", indices) if bucket.reference else None,
         )
 
-    def conditions(self, batch: EditBatch) -> Conditions:
+    def conditions(self, batch: EncodedBatch) -> Conditions:
         """What the DiT is given: the instruction is encoded, with the features of what the MLLM sees."""
         bucket = batch.bucket
         source_grid = self.encoder.grid_of(bucket.frames, bucket.height, bucket.width, bucket.modality)
@@ -158,7 +158,7 @@ class EditJob:
 
     # --- looking at it ---
 
-    def edit(self, batch: EditBatch, conditions: Conditions) -> np.ndarray:
+    def edit(self, batch: EncodedBatch, conditions: Conditions) -> np.ndarray:
         """Edited frames (N,F,H,W,3) uint8."""
         latents = sample_latents(self.denoiser, conditions, tuple(batch.target.shape), self.config)
         return to_uint8(decode_latents(self.vae, latents).permute(0, 2, 3, 4, 1))
