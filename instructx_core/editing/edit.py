@@ -8,10 +8,11 @@ looks first and then calls `edit`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import InputError
 from ..media.outputs import claim_output
 from .look import Look, look_at
 from .one import edit_whole
@@ -45,15 +46,27 @@ def edit_file(
     Raises InputError for anything wrong with input, output path or the model's numbers; then nothing is written.
     """
     request = EditRequest(
-        source=Path(source),
+        source=_path("source", source),
         instruction=instruction,
-        output=Path(output),
-        references=tuple(map(Path, references)),
+        output=_path("output", output),
+        references=_paths(references),
         **options,
     )
     callbacks = {"on_step": progress, "on_window": on_window}
     calls = Progress(**{name: call for name, call in callbacks.items() if call is not None})
     return edit(pipe, look_at(request), calls)
+
+
+def _path(name: str, value: object) -> Path:
+    if not isinstance(value, str | Path):
+        raise InputError(f"{name} is {value!r}, a {type(value).__name__}; give the path of a file")
+    return Path(value)
+
+
+def _paths(references: object) -> tuple[Path, ...]:
+    if not isinstance(references, Iterable) or isinstance(references, str | bytes):
+        raise InputError(f"references is {references!r}, a {type(references).__name__}; give a list of paths")
+    return tuple(_path("a reference", each) for each in references)
 
 
 def edit(pipe: InstructXPipeline, look: Look, progress: Progress = SILENT) -> EditReport:

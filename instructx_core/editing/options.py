@@ -13,9 +13,11 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from types import NoneType
+from typing import Any
 
 from ..errors import InputError
+from .fields import check_type, field_types
 from .paste import AUTO, KeepOutside
 from .request import PLACES, EditRequest
 from .windows.options import WindowOptions
@@ -62,20 +64,14 @@ WRITTEN = {
 def option_types() -> dict[str, tuple[type, ...]]:
     """Every option by the name it is written with -> the types that its value may have."""
     types: dict[str, tuple[type, ...]] = {}
-    for name, hint in get_type_hints(EditRequest).items():
+    for name, own in field_types(EditRequest).items():
         if name in GROUPS:
-            types |= {name: _types(hint) for name, hint in get_type_hints(GROUPS[name]).items()}
+            types |= field_types(GROUPS[name])
         elif name not in PLACES:
-            types[name] = _types(hint)
+            types[name] = own
     for name, form in WRITTEN.items():
         types = {key: value for key, value in types.items() if key not in form.fields} | {name: (str,)}
-    return types
-
-
-def _types(hint: Any) -> tuple[type, ...]:
-    """int | None -> (int,); a whole number may stand for any number."""
-    types = tuple(part for part in get_args(hint) or (hint,) if part is not type(None))
-    return (int, float) if float in types else types
+    return {name: tuple(kind for kind in kinds if kind is not NoneType) for name, kinds in types.items()}
 
 
 def read_request(values: Mapping[str, object], folder: Path = Path()) -> EditRequest:
@@ -128,6 +124,4 @@ def _check_types(plain: Mapping[str, object]) -> None:
     for name, value in plain.items():
         if name not in types:
             raise InputError(f"{name} is no option of a job; use {', '.join(types)}")
-        if not isinstance(value, types[name]) or (isinstance(value, bool) and bool not in types[name]):
-            wanted = " or ".join(kind.__name__ for kind in types[name])
-            raise InputError(f"{name} is {value!r}, a {type(value).__name__}, not {wanted}; see instructx edit --help")
+        check_type(name, value, types[name], "instructx edit --help")

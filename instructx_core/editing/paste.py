@@ -18,6 +18,7 @@ from PIL import Image, ImageFilter
 from ..errors import InputError
 from ..geometry import FitBox
 from ..media.files import read_image
+from .fields import check_fields
 
 AUTO = "auto"
 THRESHOLD = 24  # levels of 255: a smaller difference, after a 3x3 mean, is taken for the loss of the VAE
@@ -32,6 +33,7 @@ class KeepOutside:
     feather: int = FEATHER
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.feather < 0:
             raise InputError(f"feather is {self.feather} pixels; it must be 0 or more")
 

@@ -16,10 +16,10 @@ from typing import TypedDict
 from ..digests import file_digest
 from ..encoder.instruction import check_instruction
 from ..errors import InputError
+from .fields import NO_RESULT, check_fields, check_seed, check_type
 from .paste import KeepOutside
-from .windows.options import NO_RESULT, WindowOptions
+from .windows.options import WindowOptions
 
-MAX_SEED = 2**63
 PLACES = ("source", "instruction", "output", "references")  # what an edit is of; all other fields are options
 
 
@@ -32,7 +32,7 @@ class EditRequest:
     a longer clip. partial: of a damaged or cut off clip, edit what can be read. keep_outside: lay the edit over the
     source at its full size, exact outside of a mask (paste.py). windows: edit the clip in windows; without it that
     happens to clips of more frames than the model was made for.
-    Raises InputError for a value that no file and no model could make right.
+    Raises InputError for a value of another type, and for one that no file and no model could make right.
     """
 
     source: Path
@@ -50,8 +50,10 @@ class EditRequest:
 
     def __post_init__(self) -> None:
         check_instruction(self.instruction)
-        if not 0 <= self.seed < MAX_SEED:
-            raise InputError(f"seed is {self.seed}; it must lie between 0 and 2^63 - 1")
+        check_fields(self)
+        for path in self.references:
+            check_type("a reference", path, (Path,), "EditRequest")
+        check_seed(self.seed)
         if self.steps is not None and self.steps < 1:
             raise InputError(f"steps is {self.steps}; use at least 1")
         if self.max_pixels is not None and self.max_pixels < 1:

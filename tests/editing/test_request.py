@@ -8,6 +8,8 @@ from typing import Any, get_type_hints
 
 import pytest
 
+from instructx_core.editing.edit import edit_file
+from instructx_core.editing.fields import field_types
 from instructx_core.editing.options import option_types, read_request
 from instructx_core.editing.paste import KeepOutside
 from instructx_core.editing.request import PLACES, EditOptions, EditRequest
@@ -46,6 +48,64 @@ def test_wrong_groups() -> None:
         WindowOptions(joins="none")
     with pytest.raises(InputError, match="a window of 9 frames and 5 s; give one of the two"):
         WindowOptions(frames=9, seconds=5)
+
+    for change, message in (
+        ({"frames": 0}, "a window of 0 frames; use at least 1"),
+        ({"seconds": -1.0}, "a window of -1 s; use more than 0"),
+        ({"overlap": 0}, "an overlap of 0 frames; use at least 1"),
+    ):
+        with pytest.raises(InputError, match=message):
+            WindowOptions(**change)
+
+
+GIVEN: dict[type, dict[str, Any]] = {
+    EditRequest: {"source": Path("in.png"), "instruction": "x", "output": Path("out.png")},
+    KeepOutside: {},
+    WindowOptions: {},
+}
+FIELDS = [(kind, field.name) for kind in GIVEN for field in dataclasses.fields(kind)]
+
+
+@pytest.mark.parametrize(("kind", "name"), FIELDS, ids=[f"{kind.__name__}.{name}" for kind, name in FIELDS])
+def test_another_type_is_refused_in_every_field(kind: type, name: str) -> None:
+    """Of any field: a number is no text, a text no number, True no number, and nothing is iterated letter by letter."""
+    taken = field_types(kind)[name]
+    values = ("4", b"4", 4, 1.5, Path("4"), [4], ["4"], {"4": 4}, None, WindowOptions(), KeepOutside())
+    others = [value for value in values if not isinstance(value, taken)]
+    others += [("4",)] + ([] if bool in taken else [True])  # of a tuple of paths each is looked at
+    for value in others:
+        with pytest.raises(InputError, match=rf"\b(instruction|reference|{name})\b.* (is|of type) "):
+            kind(**{**GIVEN[kind], name: value})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 10**400])
+def test_numbers_are_finite(value: float) -> None:
+    for make, name in ((request, "guidance"), (WindowOptions, "seconds")):
+        with pytest.raises(InputError, match=f"{name} is .*, not a finite number; see "):
+            make(**{name: value})
+    with pytest.raises(InputError, match=r"guidance is .*, not a finite number; see instructx edit --help"):
+        read_request({**LINE, "guidance": value})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"references": "a.png"}, "references is 'a.png', a str; give a list of paths"),
+        ({"references": b"a.png"}, "references is b'a.png', a bytes; give a list of paths"),
+        ({"references": Path("a.png")}, "a [A-Za-z]*Path; give a list of paths"),
+        ({"references": [3]}, "a reference is 3, a int; give the path of a file"),
+        ({"source": None}, "source is None, a NoneType; give the path of a file"),
+        ({"output": 3}, "output is 3, a int; give the path of a file"),
+        ({"steps": "4"}, "steps is '4', a str, not int or None; see EditRequest"),
+        ({"seed": 1.5}, "seed is 1.5, a float, not int; see EditRequest"),
+        ({"keep_outside": "auto"}, "keep_outside is 'auto', a str, not KeepOutside or None"),
+        ({"windows": "5s"}, "windows is '5s', a str, not WindowOptions or None"),
+    ],
+)
+def test_edit_file_refuses_other_types(change: dict[str, Any], message: str) -> None:
+    """Before it asks anything of the model or of a file."""
+    with pytest.raises(InputError, match=message):
+        edit_file(None, **{"source": "in.png", "instruction": "x", "output": "out.png", **change})  # type: ignore[arg-type]
 
 
 def test_keywords_of_edit_file_are_the_options() -> None:

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ...errors import InputError
+from ..fields import NO_RESULT, check_fields
 from .plan import JOINS, SMOOTH, Window, check_window, plan_windows, window_frames
 
 if TYPE_CHECKING:
     from ...media.stream import ClipScan
 
-NO_RESULT = "no result"  # metadata of a field that does not change what an edit makes
 CONTEXTS = WINDOW, FIRST = ("window", "first")
 
 
@@ -39,12 +39,19 @@ class WindowOptions:
     restart: bool = field(default=False, metadata={NO_RESULT: True})
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.context not in CONTEXTS:
             raise InputError(f"context is {self.context!r}; use one of {', '.join(CONTEXTS)}")
         if self.joins not in JOINS:
             raise InputError(f"joins is {self.joins!r}; use one of {', '.join(JOINS)}")
         if self.frames is not None and self.seconds is not None:
             raise InputError(f"a window of {self.frames} frames and {self.seconds:g} s; give one of the two")
+        if self.frames is not None and self.frames < 1:
+            raise InputError(f"a window of {self.frames} frames; use at least 1")
+        if self.seconds is not None and self.seconds <= 0:
+            raise InputError(f"a window of {self.seconds:g} s; use more than 0")
+        if self.overlap < 1:
+            raise InputError(f"an overlap of {self.overlap} frames; use at least 1 (the paper's)")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,11 +12,11 @@ from fractions import Fraction
 
 from ...errors import InputError
 from ...geometry import pad_frames
+from ..fields import check_seed
 
 SECONDS = 5  # length of a window where none is given (paper A.5)
 SMOOTH, PLAIN = JOINS = ("smooth", "plain")  # handed over frames are kept and the step is faded out, or paper A.5 as is
 TWICE = 1  # frames that both windows of a smooth join edit
-MAX_SEED = 2**63
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +103,7 @@ def window_seed(seed: int, index: int) -> int:
 
     Equal noise keeps free details (texture, shading) alike from window to window, and a window can be repeated alone.
     """
-    if not 0 <= seed < MAX_SEED:
-        raise InputError(f"seed is {seed}; it must lie between 0 and 2^63 - 1")
+    check_seed(seed)
     if index < 0:
         raise InputError(f"window {index} does not exist; windows count from 0")
     return seed
