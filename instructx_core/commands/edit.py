@@ -12,9 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..editing.fields import NO_RESULT
 from ..errors import InputError
-from .model import ProgressLine, add_model_arguments, add_sampling_arguments, load, parse_lora, parse_parts
-from .speed import CHANGES_PIXELS, speed_lines
+from .model import ModelOptions, ProgressLine, add_model_arguments, add_sampling_arguments, load
+from .speed import speed_lines
 
 if TYPE_CHECKING:
     from ..editing.request import EditRequest
@@ -51,6 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_window_arguments(parser: argparse.ArgumentParser) -> None:
+    from ..editing.windows.options import CONTEXTS
+    from ..editing.windows.plan import JOINS
+
     group = parser.add_argument_group(
         "long clips",
         "A clip of more frames than the model was made for (tiny 17, paper_14b 81, kiwi_5b 121) is edited in windows: "
@@ -59,11 +63,11 @@ def add_window_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--window", metavar="5s|FRAMES", help="length of a window (default: 5s, at most the model's)")
     group.add_argument("--overlap", type=int, help="frames handed over to the next window (default: 1)")
     group.add_argument(
-        "--context", choices=["window", "first"], help="whose frames the encoder sees: of each window, or of the first"
+        "--context", choices=CONTEXTS, help="whose frames the encoder sees: of each window, or of the first"
     )
     group.add_argument(
         "--joins",
-        choices=["smooth", "plain"],
+        choices=JOINS,
         help="smooth: the frame handed over is not edited again, and the step to the next window fades out (default); "
         "plain: as in the paper",
     )
@@ -96,7 +100,7 @@ def given_options(args: argparse.Namespace) -> dict[str, object]:
     """The options of an edit that were given, as a line of a list holds them."""
     from ..editing.options import option_types
 
-    values = {name: getattr(args, name) for name in option_types()}
+    values = {name: vars(args).get(name) for name in option_types()}  # a test demands a flag of each
     return {name: value for name, value in values.items() if value is not None and value is not False}
 
 
@@ -109,6 +113,7 @@ def run_one(args: argparse.Namespace) -> int:
     from ..editing.look import look_at
     from ..editing.options import read_request
     from ..editing.progress import SILENT, Progress
+    from ..editing.settings import one_piece
     from ..speed.parallel import place_of
 
     missing = [f"--{name}" for name in ("input", "instruction", "output") if getattr(args, name) is None]
@@ -124,9 +129,9 @@ def run_one(args: argparse.Namespace) -> int:
     if not args.split:
         report = edit(pipe, look, Progress(line, partial(tell_window, line)))
     else:
-        one_piece = request.max_frames or pipe.instructx_config.sampling.frames
         with pipe.split(request.output) as output:
-            request = dataclasses.replace(request, output=output, max_frames=one_piece)
+            longest = one_piece(request, pipe.instructx_config)
+            request = dataclasses.replace(request, output=output, max_frames=longest)
             progress = Progress(line) if place_of().rank == 0 else SILENT
             report = edit(pipe, dataclasses.replace(look, request=request), progress)
     if not args.split or place_of().rank == 0:
@@ -170,7 +175,7 @@ def run_list(args: argparse.Namespace) -> int:
     if args.split:
         raise InputError("--split with --jobs; under torchrun --jobs gives each process clips of its own: leave it out")
     jobs = share(read_jobs(args.jobs, given_options(args)), place_of())  # under torchrun, this process's part
-    journal, model, outcomes = Journal(args.jobs), key_of_model(args), list[Outcome]()
+    journal, model, outcomes = Journal(args.jobs), key_of_model(ModelOptions.of(args)), list[Outcome]()
     try:
         for outcome in run_jobs(jobs, journal, model, lambda: load(args)):
             outcomes.append(outcome)
@@ -180,13 +185,26 @@ def run_list(args: argparse.Namespace) -> int:
     return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0
 
 
-def key_of_model(args: argparse.Namespace) -> str:
+def key_of_model(options: ModelOptions) -> str:
     """Changes with every option and every byte of a file that changes what the model makes."""
     from ..editing.jobs import model_key
     from ..weights import SHIPPED
 
-    changing = ("dtype", "attention", "scheduler", "lora_layers", *CHANGES_PIXELS)
-    loras, parts = [parse_lora(text) for text in args.lora], parse_parts(args.part)
-    settings = {name: getattr(args, name) for name in changing}
-    settings |= {"parts": list(parts), "strengths": [strength for _, strength in loras]}
-    return model_key([args.model or SHIPPED, *parts.values(), *(path for path, _ in loras)], settings)
+    files: list[Path] = []
+    settings = _settings(dataclasses.replace(options, model=options.model or SHIPPED), files)
+    return model_key(files, settings)
+
+
+def _settings(value: Any, files: list[Path]) -> Any:
+    """As JSON takes it, without fields marked NO_RESULT. Paths are put into `files`, to be told by their content."""
+    if dataclasses.is_dataclass(value):
+        fields = (f for f in dataclasses.fields(value) if not f.metadata.get(NO_RESULT))
+        return {f.name: _settings(getattr(value, f.name), files) for f in fields}
+    if isinstance(value, dict):
+        return [(str(name), _settings(value[name], files)) for name in sorted(value)]
+    if isinstance(value, tuple | list):
+        return [_settings(each, files) for each in value]
+    if isinstance(value, Path):
+        files.append(value)
+        return "file"
+    return value

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..editing.fields import NO_RESULT
 from ..errors import InputError
 from ..formats.layouts.folders import PARTS
 from .speed import SpeedOptions, add_speed_arguments
@@ -73,13 +74,15 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
-    """Which model, of which files, and how it runs: the options as typed values. model: None is the shipped one."""
+    """Which model, of which files, and how it runs: the options as typed values. model: None is the shipped one.
+
+    What does not change the result, but for rounding, is marked so; all else decides whether a job is done anew."""
 
     model: Path | None
     parts: dict[str, Path]
     loras: tuple[tuple[Path, float], ...]  # with their strengths
     lora_layers: str
-    device: torch.device
+    device: torch.device = field(metadata={NO_RESULT: True})
     dtype: torch.dtype
     attention: str
     tile: str

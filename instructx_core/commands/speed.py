@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ..editing.fields import NO_RESULT
 
 if TYPE_CHECKING:
     import torch
 
     from ..pipeline import InstructXPipeline
     from ..speed.step_cache import StepCache
-
-# What --jobs has to know: these change pixels.
-CHANGES_PIXELS = ("cache", "fp8")
 
 
 def add_speed_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,13 +43,13 @@ def add_speed_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True, slots=True)
 class SpeedOptions:
-    """These options as the pipeline takes them."""
+    """These options as the pipeline takes them. What does not change the result, but for rounding, is marked so."""
 
     cache: StepCache | None
-    reuse: Path | None
-    offload: str
+    reuse: Path | None = field(metadata={NO_RESULT: True})
+    offload: str = field(metadata={NO_RESULT: True})
     fp8: bool
-    compile: bool
+    compile: bool = field(metadata={NO_RESULT: True})
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> SpeedOptions:

@@ -76,6 +76,7 @@ def edit(pipe: InstructXPipeline, look: Look, progress: Progress = SILENT) -> Ed
     clip whose request asks for them. Raises InputError as edit_file.
     """
     settings = settle(look, pipe.instructx_config)
+    pipe.memory.notes.clear()  # of an earlier edit; a report tells of its own
     with claim_output(look.request.output):
         if settings.windowing is None:
             return edit_whole(pipe, look, settings, progress)

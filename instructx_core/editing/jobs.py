@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..digests import model_files_digest
+from ..digests import file_digest, model_files_digest
 from ..errors import InputError
 from ..version import __version__
 from .edit import edit
@@ -130,12 +130,13 @@ def run_jobs(
             continue
         request, output, start = job.request, str(job.request.output), time.perf_counter()
         try:
-            key = request.content_key(model)
+            source = file_digest(request.source)  # read once, for the journal and for finished windows
+            key = request.content_key(model, source)
             if journal.holds(request.output, key):
                 message = "finished before with the same content; not run again"
                 yield Outcome(job.line, output, "skipped", message=message)
                 continue
-            look = look_at(request)
+            look = look_at(request, source)
         except FAILURES as error:
             yield Outcome(job.line, output, "failed", time.perf_counter() - start, _reason(job, error))
             continue

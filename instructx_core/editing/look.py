@@ -25,13 +25,15 @@ from .request import EditRequest
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Look:
-    """A request and what its files hold. mask: where the edit is laid over its source. seconds: how long it took."""
+    """A request and what its files hold. mask: where the edit is laid over its source. seconds: how long it took.
+    source_digest: of the source's file, where whoever looked knows it."""
 
     request: EditRequest
     source: Media | ClipScan
     references: tuple[np.ndarray, ...]
     mask: PasteMask | None
     seconds: float
+    source_digest: str | None = None
 
     @property
     def modality(self) -> str:
@@ -44,7 +46,7 @@ class Look:
         return self.source.frames if isinstance(self.source, ClipScan) else 1
 
 
-def look_at(request: EditRequest) -> Look:
+def look_at(request: EditRequest, source_digest: str | None = None) -> Look:
     """Opens and checks every file of a request. Raises InputError for anything wrong with one, or with the output."""
     start = time.perf_counter()
     source = _look_at_source(request)
@@ -54,7 +56,7 @@ def look_at(request: EditRequest) -> Look:
             _check_even(request.source, source.size)
         mask = read_paste_mask(request.keep_outside, source.size)
     references = tuple(read_image(path) for path in request.references)
-    return Look(request, source, references, mask, time.perf_counter() - start)
+    return Look(request, source, references, mask, time.perf_counter() - start, source_digest)
 
 
 def _look_at_source(request: EditRequest) -> Media | ClipScan:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from types import MappingProxyType
+from typing import Any, TypedDict
 
 from ..digests import file_digest
 from ..encoder.instruction import check_instruction
@@ -20,6 +22,7 @@ from .fields import NO_RESULT, check_fields, check_seed, check_type
 from .paste import KeepOutside
 from .windows.options import WindowOptions
 
+NOTHING: Mapping[str, object] = MappingProxyType({})
 PLACES = ("source", "instruction", "output", "references")  # what an edit is of; all other fields are options
 
 
@@ -63,13 +66,15 @@ class EditRequest:
         if self.windows is not None and self.max_frames is not None:
             raise InputError("windows and max_frames are both given; max_frames edits in one piece: give one of them")
 
-    def content_key(self, model: str) -> str:
+    def content_key(self, model: str, source_digest: str | None = None) -> str:
         """Changes with the bytes of any input file, with any option and with the model; not with names and dates.
 
-        model: identifies it (jobs.model_key). Raises InputError for a file that cannot be read.
+        model: identifies it (jobs.model_key). source_digest: of the source's file, where it is known. Raises
+        InputError for a file that cannot be read.
         """
-        options = {f.name: _content(getattr(self, f.name)) for f in dataclasses.fields(self) if f.name not in PLACES}
-        files = map(_content, (self.source, *self.references))
+        options = contents(self, dict.fromkeys(PLACES))
+        options = {name: value for name, value in options.items() if name not in PLACES}
+        files = [source_digest or file_digest(self.source), *map(_content, self.references)]
         parts = [model, self.instruction, self.output.suffix, *files, options]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -87,9 +92,15 @@ class EditOptions(TypedDict, total=False):
     windows: WindowOptions | None
 
 
+def contents(
+    options: EditRequest | KeepOutside | WindowOptions, known: Mapping[str, object] = NOTHING
+) -> dict[str, Any]:
+    """Every field that changes the result, as JSON takes it: of a file its digest. known: what stands for some."""
+    fields = (f for f in dataclasses.fields(options) if not f.metadata.get(NO_RESULT))
+    return {f.name: known[f.name] if f.name in known else _content(getattr(options, f.name)) for f in fields}
+
+
 def _content(value: object) -> object:
-    """As JSON takes it; of a file its digest, of a group of options those that change the result."""
     if isinstance(value, KeepOutside | WindowOptions):
-        fields = (f for f in dataclasses.fields(value) if not f.metadata.get(NO_RESULT))
-        return {f.name: _content(getattr(value, f.name)) for f in fields}
+        return contents(value)
     return file_digest(value) if isinstance(value, Path) else value

@@ -1,6 +1,8 @@
-"""Every number of one edit, none of them open: the one place where the model's defaults enter.
+"""Every number of one edit, none of them open: where the model's steps, guidance, size and length enter.
 
 Between the look at the files and the edit: request and what its files hold, and the model's configuration -> settings.
+The rest of the model's numbers is the pipeline's (schedule, fps that a still picture stands for); a clip that several
+processes share is kept to `one_piece` frames before it comes here.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from ..errors import InputError
 from ..geometry import FitBox, fit_size
 from ..media.stream import ClipScan
 from .look import Look
+from .request import EditRequest
 from .windows.options import Windowing, WindowOptions, cut_into_windows
 
 
@@ -43,6 +46,11 @@ def settle(look: Look, config: InstructXConfig) -> Settings:
         box=fit_size(*look.source.size, config.size_multiple, request.max_pixels or usual.area),
         windowing=_windowing(look, config),
     )
+
+
+def one_piece(request: EditRequest, config: InstructXConfig) -> int:
+    """Frames that are edited at once at most, where no windows are to be."""
+    return request.max_frames or config.sampling.frames
 
 
 def _windowing(look: Look, config: InstructXConfig) -> Windowing | None:

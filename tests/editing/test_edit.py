@@ -129,3 +129,22 @@ def test_nan_weights_are_an_input_error_and_keep_the_old_file(random_pipe: Any, 
         with torch.no_grad():
             weight.copy_(saved)
     assert output.read_bytes() == before
+
+
+def test_a_report_tells_of_its_own_edit(random_pipe: Any, photo: Path, tmp_path: Path) -> None:
+    """What memory made of an earlier edit stands in that edit's report only; what holds for both is said in both."""
+    memory, run = random_pipe.memory, random_pipe.within_memory
+    once, both = "tried again in tiles", "the VAE runs in tiles"
+
+    def tells(stage: str, sampled: Any) -> Any:
+        memory.say(both)
+        return run(stage, sampled)
+
+    memory.say(once)
+    random_pipe.within_memory = tells
+    try:
+        reports = [edit_file(random_pipe, photo, "x", output=tmp_path / "out.png", steps=1) for _ in range(2)]
+    finally:
+        del random_pipe.within_memory
+        memory.notes.clear()
+    assert [(once in report.notes, report.notes.count(both)) for report in reports] == [(False, 1), (False, 1)]

@@ -68,7 +68,7 @@ def edit_in_windows(
     notes += [*about_joins(saved.joins, windowing.options.match_colour), *pipe.memory.notes]
     notes += remarks(pipe.instructx_config, look)
     store.remove()
-    seconds = {"edit": edited - started, "write": time.perf_counter() - edited}
+    seconds = {"read": look.seconds, "edit": edited - started, "write": time.perf_counter() - edited}
     return make_report(look, settings, clip.frames, notes, seconds)
 
 
