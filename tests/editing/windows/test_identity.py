@@ -54,7 +54,7 @@ def changes(folder: Path) -> dict[type, dict[str, dict[str, Any]]]:
             "source": {"source": folder / "other.mp4"},
             "instruction": {"instruction": "y"},
             "references": {"references": (folder / "cup.png",)},
-            "steps": {"steps": 3},
+            "steps": {"steps": 7},
             "guidance": {"guidance": 2.5},
             "seed": {"seed": 1},
             "max_pixels": {"max_pixels": 16 * 16},

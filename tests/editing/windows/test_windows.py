@@ -67,6 +67,7 @@ def test_length_rate_and_sound_stay(random_pipe: Any, bunny: Path, tmp_path: Pat
     assert (len(back.frames_FHWC), back.fps) == (22, Fraction(24000, 1001)) and back.audio is not None
     assert steps == [(i, 6) for i in range(1, 7)]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["clip.mp4", "out.mp4"], "finished windows are cleared away"
+    assert set(report.seconds) == {"read", "edit", "write"} and report.seconds["read"] > 0
     text = "\n".join(report.lines())
     for words in ("3 windows of 9 frames, 1 handed over", "audio (aac) copied", "joins: windows differ by"):
         assert words in text, text
