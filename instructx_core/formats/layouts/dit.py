@@ -38,11 +38,16 @@ def dit_tensors(source: TensorSource) -> tuple[dict[str, str], tuple[str, ...]]:
     """
     keys = source.keys()
     wrapped = [key for key in keys if bare_dit(key) != key]
-    own = wrapped or keys
-    shapes = {bare_dit(key): source.shape(key) for key in own}
+    kept = wrapped or keys
+    shapes = {bare_dit(key): source.shape(key) for key in kept}
     _refuse_strangers(source, shapes)
-    kept = set(own)
-    return name_all(source, own, denoiser_name), tuple(key for key in keys if key not in kept)
+    ignored = set(keys) - set(kept)
+    return name_all(source, kept, denoiser_name), tuple(key for key in keys if key in ignored)
+
+
+def dit_names(dit: WeightFile) -> tuple[dict[str, str], tuple[str, ...]]:
+    """dit_tensors of a DiT by itself. Ask it `once`."""
+    return dit_tensors(dit.plain)
 
 
 def _refuse_strangers(source: TensorSource, shapes: Shapes) -> None:
@@ -62,12 +67,12 @@ def _refuse_strangers(source: TensorSource, shapes: Shapes) -> None:
         )
 
 
-def dit_config(source: TensorSource) -> DenoiserConfig:
-    """Sizes of the DiT in a file, from its shapes; how source and reference enter stays at the defaults.
+def dit_config(dit: WeightFile) -> DenoiserConfig:
+    """Sizes of a DiT, from its shapes; how source and reference enter stays at the defaults. Ask it `once`.
 
     Raises InputError as dit_tensors does, and when tensors that tell a size are missing.
     """
-    names, _ = dit_tensors(source)
+    source, (names, _) = dit.plain, dit.once(dit_names)
     shapes = {dit_to_original(name): source.shape(key) for name, key in names.items()}
     sizes = dit_sizes(shapes)
     try:
@@ -102,15 +107,14 @@ def read_dit(
     """
     fp32 = set(getattr(module, "_keep_in_fp32_modules", None) or ())
     dit.agree(config, "denoiser")
-    source = dit.plain
-    names, ignored = dit_tensors(source)
-    own = {name: value for name, value in (adapter or {}).items() if name.startswith(EMBEDDERS)}
+    source, (names, ignored) = dit.plain, dit.once(dit_names)
+    embedders = {name: value for name, value in (adapter or {}).items() if name.startswith(EMBEDDERS)}
     want = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     shapes = {name: _unfold(source.shape(key), want.get(name)) for name, key in names.items()}
     _check_sizes(source, shapes, config)
-    have = {**shapes, **{name: tuple(value.shape) for name, value in own.items()}}
+    have = {**shapes, **{name: tuple(value.shape) for name, value in embedders.items()}}
     check_names(source.path.name, _original(have), _original(want))
-    state = {name: value.to(device, torch.float32) for name, value in own.items()}
+    state = {name: value.to(device, torch.float32) for name, value in embedders.items()}
     for name, key in names.items():
         kept = torch.float32 if fp32 & set(name.split(".")) else dtype
         state[name] = read_weight(source, key, device, kept).reshape(shapes[name])
@@ -120,7 +124,7 @@ def read_dit(
 
 def dit_report(dit: WeightFile) -> LoadReport:
     """The report of read_dit, for who reads the tensors another way. Raises InputError as dit_tensors does."""
-    names, ignored = dit_tensors(dit.plain)
+    names, ignored = dit.once(dit_names)
     return _report(dit, {name: dit.source.shape(key) for name, key in names.items()}, names, ignored)
 
 

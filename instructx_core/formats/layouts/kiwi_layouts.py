@@ -13,6 +13,7 @@ from ...errors import InputError
 from .checkpoint_layout import Adapter, CheckpointLayout, OpenModel
 from .dit import dit_config
 from .dit_sizes import Shapes
+from .folders import KIWI_DIT
 from .kiwi import KiwiParts, complete, dit_inside, is_kiwi_training, read_folder, read_training_file
 from .kiwi_config import DIFFUSERS_SIGMA_MIN, KiwiSettings, Position, infer_config, reference_position
 from .kiwi_folder import is_kiwi_folder, kiwi_folder
@@ -46,7 +47,7 @@ def _read_folder(model: OpenModel, position: Position | None) -> Adapter:
 
 
 def _folder_dit(opened: OpenFiles, root: Path) -> WeightFile:
-    return opened.open(root / "transformer")
+    return opened.open(root / KIWI_DIT)
 
 
 KIWI_FOLDER = CheckpointLayout(
@@ -125,7 +126,7 @@ def _mllm_sizes(file: WeightFile | None, config_file: Path | None = None) -> Mll
 def _denoiser_sizes(model: OpenModel, shapes: Shapes) -> DenoiserConfig:
     """From the DiT, given or brought; else the public one of the connector's width."""
     if model.denoiser is not None:
-        return dit_config(model.denoiser.plain)
+        return model.denoiser.once(dit_config)
     width = shapes.get("connector.2.weight", (0,))[0]
     for usual in (kiwi_5b().denoiser, DenoiserConfig()):
         if usual.dim == width:

@@ -14,7 +14,7 @@ from pathlib import Path
 from ...errors import some
 from ..containers.opening import SUFFIXES
 from ..layouts.checkpoints import folder_layout
-from ..layouts.folders import MODEL_FOLDERS
+from ..layouts.folders import KIWI_DIT, KIWI_EMBEDDERS, KIWI_VAE, MODEL_FOLDERS
 from ..layouts.kiwi_folder import KIWI_ENCODER
 from ..layouts.llama_cpp import is_projector_alone
 from ..layouts.public_models import FOREIGN
@@ -87,7 +87,7 @@ def _folder(root: Path, opened: OpenFiles) -> Identity | None:
 def _kiwi_folder(root: Path, opened: OpenFiles) -> Identity:
     """The parts one by one: a folder of another author may lack some."""
     facts = {}
-    for part in ("transformer", "vae", "source_embedder", "ref_embedder"):
+    for part in (KIWI_DIT, KIWI_VAE, *KIWI_EMBEDDERS):
         present = (root / part).is_dir() and any((root / part).glob("*.safetensors"))
         facts[part] = identify(root / part, opened).title if present else "missing"
     queries, dim = {}, 0
