@@ -28,7 +28,9 @@ from .parts.schema import Encoder, make, schema, weight_inputs
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..instructx_core.formats.layouts.report import LoadReport
     from ..instructx_core.formats.layouts.weight_file import OpenFiles
+    from .parts.encoder_model import LoadedEncoder
 
 FROM_CHECKPOINT = "from the checkpoint"
 POSITIONS = ("auto", "last", "first")
@@ -87,23 +89,11 @@ class InstructXLoadCheckpoint(io.ComfyNode):
         dtype: str = "auto",
         device: str = "auto",
     ) -> io.NodeOutput:
-        from ..instructx_core.formats.layouts.adapter import read_adapter
-        from ..instructx_core.formats.layouts.checkpoints import open_model
-        from ..instructx_core.formats.layouts.weight_file import OpenFiles
-        from .parts.encoder_model import load
-
         path = checkpoint_path(checkpoint)
         devices = host.encoder_devices(device)
-        position: Any = None if reference_position == "auto" else reference_position
-        with OpenFiles() as opened:
-            files = encoder_of(opened, path, encoder)
-            adapter = read_adapter(open_model(opened, path, text_encoder=files), position)
-            tokenizer = find_tokenizer(files, adapter.config.mllm.vocab_size, checkpoint=path)
-            loaded = load(opened.open(files), adapter, tokenizer, torch_dtype(dtype, devices[0]), devices)
-            model = host_model.load_denoiser(functools.partial(denoiser_state, opened, path))
-        # What opens the file anew, for a host that reads it again later.
-        model.cached_patcher_init = (host_model.load_denoiser, (functools.partial(reopened_denoiser_state, path),))
-        return io.NodeOutput(model, loaded, ui={"text": str(adapter.report).splitlines()})
+        position = None if reference_position == "auto" else reference_position
+        model, loaded, report = load_parts(path, encoder, position, torch_dtype(dtype, devices[0]), devices)
+        return io.NodeOutput(model, loaded, ui={"text": str(report).splitlines()})
 
     @classmethod
     def fingerprint_inputs(
@@ -127,6 +117,26 @@ def checkpoint_choices() -> list[str]:
 def checkpoint_path(name: str) -> Path:
     """Path of a choice. Raises ValueError where there is none."""
     return host.model_path(CHECKPOINTS if name.endswith(".safetensors") else DIFFUSERS, name)
+
+
+def load_parts(
+    path: Path, encoder: str, position: Any, dtype: Any, devices: tuple[Any, Any]
+) -> tuple[Any, LoadedEncoder, LoadReport]:
+    """The MODEL and the encoder of a checkpoint, and what the adapter in it gave. Opens each file once."""
+    from ..instructx_core.formats.layouts.adapter import read_adapter
+    from ..instructx_core.formats.layouts.checkpoints import open_model
+    from ..instructx_core.formats.layouts.weight_file import OpenFiles
+    from .parts.encoder_model import load
+
+    with OpenFiles() as opened:
+        files = encoder_of(opened, path, encoder)
+        adapter = read_adapter(open_model(opened, path, text_encoder=files), position)
+        tokenizer = find_tokenizer(files, adapter.config.mllm.vocab_size, checkpoint=path)
+        loaded = load(opened.open(files), adapter, tokenizer, dtype, devices)
+        model = host_model.load_denoiser(functools.partial(denoiser_state, opened, path))
+    # What opens the file anew, for a host that reads it again later.
+    model.cached_patcher_init = (host_model.load_denoiser, (functools.partial(reopened_denoiser_state, path),))
+    return model, loaded, adapter.report
 
 
 def encoder_of(opened: OpenFiles, path: Path, choice: str) -> list[Path]:
