@@ -49,7 +49,7 @@ from .speed.constants import constants_of
 from .speed.memory import MemoryPlan, within_memory
 from .speed.parallel import one_clip
 from .speed.placement import check_offload, store_in_fp8, stream_groups
-from .speed.reuse import ENTRIES, Reuse, Tensors, content_key, weights_key
+from .speed.reuse import ENTRIES, Reuse, content_key, weights_key
 from .speed.step_cache import StepCache
 from .version import __version__
 
@@ -261,39 +261,26 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin):
     def encode_instruction(self, batch: EditBatch, fps: float, unconditional: bool = False) -> Contexts:
         """Contexts (B, L, D) of the instructions, and those without instruction (same pictures) when asked for."""
         device, config = self._execution_device, self.instructx_config
-
-        def make() -> Tensors:
-            made = encode_instructions(self.encoder, self.tokenizer, config, batch, fps, device, unconditional)
-            return made.positive, made.negative
-
+        encoder, tokenizer = self.encoder, self.tokenizer
+        make = partial(encode_instructions, encoder, tokenizer, config, batch, fps, device, unconditional)
         if self.reuse is None:
-            positive, negative = make()
-        else:
-            pictures = [list(each) for each in batch.references]
-            parts = (batch.clips_BFHWC, list(batch.instructions), pictures, float(fps), unconditional)
-            key = content_key("instruction", *self._provenance(self.encoder), *parts)
-            positive, negative = self.reuse.get(key, make, device)
-        assert positive is not None
-        return Contexts(positive, negative)
+            return make()
+        pictures = [list(each) for each in batch.references]
+        parts = (batch.clips_BFHWC, list(batch.instructions), pictures, float(fps), unconditional)
+        key = content_key("contexts", *self._provenance(self.encoder), *parts)
+        return self.reuse.get(key, Contexts, make, device)
 
     @torch.no_grad()
     def encode_pictures(self, batch: EditBatch) -> PictureLatents:
         """Latents of the sources (B, C, T, h, w) and of the references (B, C, R, h, w) or None, normalised, fp32."""
         device = self._execution_device
-
-        def make() -> Tensors:
-            made = encode_pictures(self.vae, self.instructx_config, batch, self.memory, device)
-            return made.source, made.references
-
+        make = partial(encode_pictures, self.vae, self.instructx_config, batch, self.memory, device)
         if self.reuse is None:
-            source, references = make()
-        else:
-            pictures = [list(each) for each in batch.references]
-            parts = (repr(self.memory.tile), batch.clips_BFHWC, pictures)
-            key = content_key("pictures", *self._provenance(self.vae), *parts)
-            source, references = self.reuse.get(key, make, device)
-        assert source is not None
-        return PictureLatents(source, references)
+            return make()
+        pictures = [list(each) for each in batch.references]
+        parts = (repr(self.memory.tile), batch.clips_BFHWC, pictures)
+        key = content_key("picture latents", *self._provenance(self.vae), *parts)
+        return self.reuse.get(key, PictureLatents, make, device)
 
     def _provenance(self, module: InstructXEncoder | AutoencoderKLWan) -> tuple[str, ...]:
         """What a kept result depends on beside its inputs."""
