@@ -26,6 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what to train, of those below; export: write the checkpoint folder; card: write its model card",
     )
     parser.add_argument("--output", type=Path, default=Path("runs"), help="folder of all runs (default: runs)")
+    parser.add_argument(
+        "--data", metavar="SPEC", help="data source instead of the recipe's: NAME or NAME:PATH, e.g. shapes"
+    )
     parser.add_argument("--steps", type=int, help="train this many steps instead of the recipe's")
     parser.add_argument("--seed", type=int, help="seed of data, noise and initial weights (default: the recipe's)")
     parser.add_argument("--stop-at", type=int, help="stop after this step; the same command resumes")
@@ -73,7 +76,9 @@ def _train(args: argparse.Namespace) -> None:
     recipe = _recipe(args.recipe, args.source_embedder)
     if args.from_shipped and (recipe.preset != "tiny" or not isinstance(recipe, (EditRecipe, VaeRecipe))):
         raise InputError(f"--from-shipped is for recipes that train that model further; {recipe.name} does not")
-    changes = {"num_steps": args.steps, "seed": args.seed, "requires": (SHIPPED,) if args.from_shipped else None}
+    changes = {"data": args.data, "num_steps": args.steps, "seed": args.seed}
+    if args.from_shipped:
+        changes["requires"] = (SHIPPED,)
     recipe = dataclasses.replace(recipe, **{k: v for k, v in changes.items() if v is not None})
 
     import torch

@@ -24,6 +24,8 @@ class EditRecipe(FlowRecipe):
     reference_probability: float = 0.0  # share of steps with a reference, within a modality; not in paper
     image_reference_pool: int = 0
     video_reference_pool: int = 0
+    image_reference_validation: int = 16
+    video_reference_validation: int = 8
     source_latents: bool = True  # the source enters the DiT (paper: from stage 2 on)
     source_embedder: Literal["preset", "tied", "own"] = "preset"  # overrides the preset: the tied/own comparison
     instruction_dropout: float = 0.1  # instruction dropped, visual tokens kept, for guidance; not in paper
