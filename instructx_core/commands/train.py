@@ -58,23 +58,24 @@ def run(args: argparse.Namespace) -> int:
 def _recipe(name: str, source_embedder: Literal["tied", "own"] | None) -> Recipe:
     """The recipe of that name, with the source embedder of the command line."""
     from ..training.recipes.edit import EditRecipe
-    from ..training.recipes.registry import find_recipe
+    from ..training.recipes.registry import find_recipe, with_source
 
     recipe = find_recipe(name)
     if source_embedder is None:
         return recipe
     if not isinstance(recipe, EditRecipe):
         raise InputError(f"--source-embedder is for recipes of edits; {name} trains {recipe.description}: leave it out")
-    return recipe.with_source(source_embedder)
+    return with_source(recipe, source_embedder)
 
 
 def _train(args: argparse.Namespace) -> None:
     from ..training.recipes.base import SHIPPED
     from ..training.recipes.edit import EditRecipe
     from ..training.recipes.vae import VaeRecipe
+    from ..training.start import trains_shipped
 
     recipe = _recipe(args.recipe, args.source_embedder)
-    if args.from_shipped and (recipe.preset != "tiny" or not isinstance(recipe, (EditRecipe, VaeRecipe))):
+    if args.from_shipped and not (isinstance(recipe, (EditRecipe, VaeRecipe)) and trains_shipped(recipe)):
         raise InputError(f"--from-shipped is for recipes that train that model further; {recipe.name} does not")
     changes = {"data": args.data, "num_steps": args.steps, "seed": args.seed}
     if args.from_shipped:

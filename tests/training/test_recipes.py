@@ -17,11 +17,11 @@ from instructx_core.errors import InputError
 from instructx_core.training.recipes.base import SHIPPED, Recipe
 from instructx_core.training.recipes.edit import EditRecipe
 from instructx_core.training.recipes.mllm import MllmRecipe
-from instructx_core.training.recipes.registry import RECIPES, find_recipe
+from instructx_core.training.recipes.registry import RECIPES, find_recipe, with_source
 from instructx_core.training.recipes.text_to_video import TextToVideoRecipe
 from instructx_core.training.recipes.vae import VaeRecipe
 from instructx_core.training.run import JOBS, train
-from instructx_core.training.start import run_recipe
+from instructx_core.training.start import final_weights, run_recipe, trains_shipped
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from nano import FAST, small_vae
@@ -102,10 +102,24 @@ def test_the_spec_of_the_data_is_kept_and_must_be_the_same(
 def test_the_source_embedder_is_a_choice_of_edits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stage = find_recipe("tiny_stage2")
     assert isinstance(stage, EditRecipe)
-    tied = stage.with_source("tied")
+    tied = with_source(stage, "tied")
     assert (tied.name, tied.source_embedder) == ("tiny_stage2_tied", "tied")
     assert main(["train", "tiny_mllm", "--source-embedder", "tied", "--output", str(tmp_path)]) == 2
     assert "--source-embedder is for recipes of edits" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_a_tied_stage_goes_on_from_tied_ones(tmp_path: Path) -> None:
+    """Stage 1 is given no source, so it is the same for both; the preset's own way needs no run of another name."""
+    last = find_recipe("tiny_stage3")
+    assert isinstance(last, EditRecipe)
+    assert with_source(last, "tied").requires == (*last.requires[:-1], "tiny_stage2_tied")
+    assert with_source(last, "own").requires == last.requires
+    with pytest.raises(InputError, match="run `instructx train tiny_stage2 --source-embedder tied --output"):
+        final_weights(tmp_path, "tiny_stage2_tied")
+
+
+def test_the_model_says_whether_it_is_the_shipped_one() -> None:
+    assert trains_shipped(find_recipe("tiny_stage3")) and not trains_shipped(find_recipe("stage3"))
 
 
 def test_the_document_names_every_recipe() -> None:

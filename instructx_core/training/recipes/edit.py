@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -31,7 +30,3 @@ class EditRecipe(FlowRecipe):
     instruction_dropout: float = 0.1  # instruction dropped, visual tokens kept, for guidance; not in paper
     # edits without a reference are of these kinds only, of one that is named twice twice as many; (): of all kinds
     tasks: tuple[str, ...] = ()
-
-    def with_source(self, embedder: Literal["tied", "own"]) -> EditRecipe:
-        """The same run with this way for the source into the DiT, in a folder of its own."""
-        return dataclasses.replace(self, source_embedder=embedder, name=f"{self.name}_{embedder}")
