@@ -26,7 +26,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -34,6 +34,11 @@ sys.path.insert(0, str(ROOT))
 import results  # noqa: E402
 import torch  # noqa: E402
 from process import clear_peak, peak_resident, resident  # noqa: E402
+
+if TYPE_CHECKING:
+    from instructx_core.pipeline import InstructXPipeline
+    from instructx_core.sampling.batch import EditBatch
+    from instructx_core.sampling.guidance import Conditions
 
 STAGES = ("read", "MLLM", "VAE encode", "steps", "VAE decode", "write")
 PEERS = ("ours", "stock", "kiwi")
@@ -56,15 +61,15 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def load(args: argparse.Namespace) -> Any:
+def load(args: argparse.Namespace) -> InstructXPipeline:
     from instructx_core.weights import load_pipeline
 
-    pipe: Any = load_pipeline(args.model)
+    pipe = load_pipeline(args.model)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
 
-def conditions_of(pipe: Any, batch: Any) -> Any:
+def conditions_of(pipe: InstructXPipeline, batch: EditBatch) -> Conditions:
     return pipe.conditions(pipe.encode_instruction(batch, 8.0), pipe.encode_pictures(batch))
 
 

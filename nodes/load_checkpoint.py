@@ -123,22 +123,26 @@ def checkpoint_path(name: str) -> Path:
 def encoder_of(path: Path, choice: str) -> list[Path]:
     """Qwen's files for a checkpoint. Raises InputError when neither the checkpoint nor the choice names any."""
     from ..instructx_core.errors import InputError
-    from ..instructx_core.formats.layouts.kiwi_folder import is_kiwi_folder, kiwi_folder
+    from ..instructx_core.formats.layouts.checkpoints import checkpoint_files
+    from ..instructx_core.formats.layouts.weight_file import OpenFiles
 
     if choice != FROM_CHECKPOINT:
         return encoder_files(host.model_path(ENCODERS, choice))
-    if is_kiwi_folder(path):
-        return [kiwi_folder(path).text_encoder]
+    with OpenFiles() as opened:
+        brought = checkpoint_files(opened, path).get("text_encoder")
+    if brought is not None:
+        return [brought]
     raise InputError(f"{path.name} is one file and holds no Qwen2.5-VL; choose Qwen2.5-VL-3B under encoder")
 
 
 def denoiser_state(path: Path) -> dict[str, Tensor]:
     """The DiT of a checkpoint in the names of Wan files. Raises InputError when it holds none of its own."""
     from ..instructx_core.formats.forms.pieces import dit_pieces
-    from ..instructx_core.formats.layouts.dit import dit_report, open_kiwi_dit
+    from ..instructx_core.formats.layouts.checkpoints import open_dit
+    from ..instructx_core.formats.layouts.dit import dit_report
     from ..instructx_core.formats.layouts.weight_file import OpenFiles
 
     with OpenFiles() as opened:
-        dit = open_kiwi_dit(opened, path)
+        dit = open_dit(opened, path)
         dit_report(dit).log()
         return {piece.name: piece.read() for piece in dit_pieces(dit)}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,24 +20,9 @@ from ..containers.strict import check_names, name_all, read_weight
 from ..containers.tensor_source import TensorSource
 from .dit_sizes import FIRST, HEAD_DIM, Shapes, bare_dit, dit_sizes, dit_title, dit_variant, is_public
 from .keymaps import dit_to_diffusers, dit_to_original, is_diffusers_dit
-from .kiwi_folder import is_kiwi_folder
-from .kiwi_names import dit_part, is_training_file
 from .public_models import WAN_LICENCE
 from .report import LoadReport
-from .weight_file import OpenFiles, WeightFile
-
-
-def dit_file(file: WeightFile) -> WeightFile:
-    """The DiT by itself: of the one inside, for a Kiwi-Edit training file, else the file as it is. Ask it `once`."""
-    return WeightFile(dit_part(file.source)) if is_training_file(file.source) else file
-
-
-def open_kiwi_dit(opened: OpenFiles, path: Path) -> WeightFile:
-    """The DiT of a Kiwi-Edit file or folder. Raises InputError when a training file holds none of its own."""
-    dit = opened.open(path / "transformer" if is_kiwi_folder(path) else path).once(dit_file)
-    if dit.source.keys():
-        return dit
-    raise InputError(f"{path.name} holds no DiT of its own; use the Wan DiT that it was trained on (instructx inspect)")
+from .weight_file import WeightFile
 
 
 def denoiser_name(key: str) -> str:
@@ -104,7 +88,7 @@ def dit_config(source: TensorSource) -> DenoiserConfig:
 
 def read_dit(
     module: nn.Module,
-    file: WeightFile,
+    dit: WeightFile,
     config: InstructXConfig,
     adapter: Mapping[str, Tensor] | None = None,
     dtype: torch.dtype = torch.bfloat16,
@@ -112,13 +96,12 @@ def read_dit(
 ) -> LoadReport:
     """Weights of a Wan file and, for a profile with own embedders, of an adapter into `module`.
 
-    module: an InstructXTransformer3DModel built under empty_parameters(). file: a DiT, or what holds one (dit_file).
+    module: an InstructXTransformer3DModel built under empty_parameters(). dit: by itself (open_dit of checkpoints.py).
     Norms, modulation and embedders stay fp32, as in diffusers. Raises InputError when the file is no such DiT, or
     tensors do not fit or are not finite.
     """
     fp32 = set(getattr(module, "_keep_in_fp32_modules", None) or ())
-    file.agree(config, "denoiser")
-    dit = file.once(dit_file)
+    dit.agree(config, "denoiser")
     source = dit.plain
     names, ignored = dit_tensors(source)
     own = {name: value for name, value in (adapter or {}).items() if name.startswith(EMBEDDERS)}
@@ -135,9 +118,8 @@ def read_dit(
     return _report(dit, shapes, names, ignored)
 
 
-def dit_report(file: WeightFile) -> LoadReport:
+def dit_report(dit: WeightFile) -> LoadReport:
     """The report of read_dit, for who reads the tensors another way. Raises InputError as dit_tensors does."""
-    dit = file.once(dit_file)
     names, ignored = dit_tensors(dit.plain)
     return _report(dit, {name: dit.source.shape(key) for name, key in names.items()}, names, ignored)
 
