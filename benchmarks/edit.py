@@ -26,7 +26,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -34,6 +34,11 @@ sys.path.insert(0, str(ROOT))
 import results  # noqa: E402
 import torch  # noqa: E402
 from process import clear_peak, peak_resident, resident  # noqa: E402
+
+if TYPE_CHECKING:
+    from instructx_core.pipeline import InstructXPipeline
+    from instructx_core.sampling.batch import EditBatch
+    from instructx_core.sampling.guidance import Conditions
 
 STAGES = ("read", "MLLM", "VAE encode", "steps", "VAE decode", "write")
 PEERS = ("ours", "stock", "kiwi")
@@ -56,15 +61,15 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def load(args: argparse.Namespace) -> Any:
+def load(args: argparse.Namespace) -> InstructXPipeline:
     from instructx_core.weights import load_pipeline
 
-    pipe: Any = load_pipeline(args.model)
+    pipe = load_pipeline(args.model)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
 
-def conditions_of(pipe: Any, batch: Any) -> Any:
+def conditions_of(pipe: InstructXPipeline, batch: EditBatch) -> Conditions:
     return pipe.conditions(pipe.encode_instruction(batch, 8.0), pipe.encode_pictures(batch))
 
 
@@ -135,41 +140,43 @@ def stock(args: argparse.Namespace, _folder: Path) -> Calls:
     }
 
 
-def kiwi(args: argparse.Namespace, _folder: Path) -> Calls:
-    from instructx_core.formats.layouts.keymaps import dit_to_original, vae_to_original
-
+def kiwi_code() -> Any:
+    """The public reference, as scripts/make_golden.py imports it."""
     spec = importlib.util.spec_from_file_location("make_golden", ROOT / "scripts" / "make_golden.py")
     assert spec is not None and spec.loader is not None
     golden = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(golden)
-    reference = golden.reference(Path(os.environ["KIWI_PATH"]))
-    pipe = load(args)
-    config, own = pipe.instructx_config, ("source_", "reference_")
-    dit = config.denoiser
-    size = {
-        "dim": dit.dim,
-        "in_dim": dit.in_channels,
-        "ffn_dim": dit.ffn_dim,
-        "out_dim": dit.out_channels,
-        "text_dim": dit.text_dim,
-        "freq_dim": dit.freq_dim,
-        "eps": dit.eps,
-        "patch_size": dit.patch_size,
-        "num_heads": dit.num_heads,
-        "num_layers": dit.num_layers,
-    }
-    model = reference.dit.WanModel(has_image_input=False, **size).eval()
+    return golden.reference(Path(os.environ["KIWI_PATH"]))
+
+
+def kiwi_models(reference: Any, pipe: Any) -> tuple[Any, Any, Any]:
+    """Its DiT, source embedder and VAE with the weights of ours."""
+    from instructx_core.formats.layouts.keymaps import dit_to_original, vae_to_original
+
+    dit, vae = pipe.instructx_config.denoiser, pipe.instructx_config.vae
+    names = ("dim", "ffn_dim", "text_dim", "freq_dim", "eps", "patch_size", "num_heads", "num_layers")
+    size = {name: getattr(dit, name) for name in names}
+    model = reference.dit.WanModel(has_image_input=False, in_dim=dit.in_channels, out_dim=dit.out_channels, **size)
     state = pipe.transformer.state_dict()
-    model.load_state_dict({dit_to_original(k): v for k, v in state.items() if not k.startswith(own)})
+    wan_state = {key: value for key, value in state.items() if not key.startswith(("source_", "reference_"))}
+    model.eval().load_state_dict({dit_to_original(key): value for key, value in wan_state.items()})
     embedder = reference.dit.ConditionalEmbedder(in_dim=dit.in_channels, dim=dit.dim, patch_size=dit.patch_size)
     for name, value in embedder.state_dict().items():
         value.copy_(state[f"source_embedder.{name.split('.')[-1]}"])
-    vae, t = config.vae, (args.frames - 1) // 4 + 1
-    cell = args.size // vae.scale_factor_spatial
-    noise, context = (
-        torch.randn(1, vae.z_dim, t, cell, cell),
-        torch.randn(1, config.instruction.num_video_queries, dit.dim),
-    )
+    sizes = {"z_dim": vae.z_dim, "dim_mult": list(vae.dim_mult), "num_res_blocks": vae.num_res_blocks}
+    reference.vae.VideoVAE_ = functools.partial(reference.vae.VideoVAE_, dim=vae.base_dim, **sizes)
+    wan = reference.vae.WanVideoVAE(vae.z_dim)
+    wan.model.load_state_dict({vae_to_original(key, vae): value for key, value in pipe.vae.state_dict().items()})
+    return model, embedder, wan
+
+
+def kiwi(args: argparse.Namespace, _folder: Path) -> Calls:
+    reference, pipe = kiwi_code(), load(args)
+    model, embedder, wan = kiwi_models(reference, pipe)
+    config = pipe.instructx_config
+    t, cell = (args.frames - 1) // 4 + 1, args.size // config.vae.scale_factor_spatial
+    noise = torch.randn(1, config.vae.z_dim, t, cell, cell)
+    context = torch.randn(1, config.instruction.num_video_queries, config.denoiser.dim)
 
     @torch.no_grad()
     def steps() -> Any:
@@ -193,10 +200,6 @@ def kiwi(args: argparse.Namespace, _folder: Path) -> Calls:
             latents = schedule.step(velocity, timestep, latents)
         return latents
 
-    sizes = {"z_dim": vae.z_dim, "dim_mult": list(vae.dim_mult), "num_res_blocks": vae.num_res_blocks}
-    reference.vae.VideoVAE_ = functools.partial(reference.vae.VideoVAE_, dim=vae.base_dim, **sizes)
-    wan = reference.vae.WanVideoVAE(vae.z_dim)
-    wan.model.load_state_dict({vae_to_original(k, vae): v for k, v in pipe.vae.state_dict().items()})
     pixels = torch.rand(3, args.frames, args.size, args.size) * 2 - 1
     return {
         "VAE encode": lambda: wan.encode([pixels], "cpu"),

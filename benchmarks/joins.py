@@ -19,12 +19,16 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+
+if TYPE_CHECKING:
+    from instructx_core.pipeline import InstructXPipeline
+    from instructx_core.shapes import Sample
 
 FPS, SIZE, WINDOWS, STEPS = 16, 17, 8, 4
 TASKS = ("color", "swap", "add", "remove", "background", "tone", "style", "hybrid", "segment")  # without references
@@ -34,7 +38,7 @@ QUICK = (OURS, "hand-over, plain joins", "independent, a seed each")  # what the
 FADE = 8  # frames two cross-faded windows share, the habit of published nodes
 
 
-def methods(edit: Callable[..., np.ndarray], clip: Any) -> dict[str, Callable[[], Edited]]:
+def methods(edit: Callable[..., np.ndarray], clip: Sample) -> dict[str, Callable[[], Edited]]:
     """Name -> the long clip edited that way. edit(frames, seed, pinned) edits one window."""
     from instructx_core.editing.windows import FADE as FADED
     from instructx_core.editing.windows import edit_windows, plan_windows
@@ -87,7 +91,7 @@ def borders(spans: Iterable[tuple[int, int]], frames: int) -> set[int]:
     return {edge - 1 for span in spans for edge in span if 0 < edge < frames}
 
 
-def judge(clip: Any, edited_FHWC: np.ndarray, joins: set[int]) -> dict[str, Any]:
+def judge(clip: Sample, edited_FHWC: np.ndarray, joins: set[int]) -> dict[str, Any]:
     """Success of each window; error; mean and largest jump at the joins, mean jump elsewhere; of 255."""
     from instructx_core.shapes import jumps, part, score
 
@@ -107,7 +111,9 @@ def judge(clip: Any, edited_FHWC: np.ndarray, joins: set[int]) -> dict[str, Any]
     return {"success": success, "joins": len(at), **{name: round(float(value), 3) for name, value in found.items()}}
 
 
-def window_editor(pipe: Any, instruction: str, steps: int) -> Callable[[np.ndarray, int, int], np.ndarray]:
+def window_editor(
+    pipe: InstructXPipeline, instruction: str, steps: int
+) -> Callable[[np.ndarray, int, int], np.ndarray]:
     """edit(frames, seed, pinned) of one window."""
     from fractions import Fraction
 
@@ -127,7 +133,7 @@ def window_editor(pipe: Any, instruction: str, steps: int) -> Callable[[np.ndarr
     return edit
 
 
-def find_cases(pipe: Any, steps: int, clips: int, tasks: Sequence[str] = TASKS) -> list[tuple[str, int]]:
+def find_cases(pipe: InstructXPipeline, steps: int, clips: int, tasks: Sequence[str] = TASKS) -> list[tuple[str, int]]:
     """(task, number) of the first test clips of each task whose first window the model gets right."""
     from instructx_core.shapes import sample, score
 

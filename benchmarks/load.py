@@ -35,6 +35,7 @@ from instructx_core.formats.layouts.keymaps import dit_to_diffusers, dit_to_orig
 from instructx_core.weights import load_denoiser
 
 LIMIT = 1.15
+SMALLEST = 100e6  # bytes; of a smaller model the allocator's own pages outweigh the weights
 CONVERT = "convert to fp8"
 KINDS = ("fp32", "bf16", "diffusers shards", CONVERT, "fp8_scaled", "GGUF Q8_0", "GGUF Q4_K")
 Shapes = dict[str, tuple[int, ...]]
@@ -185,7 +186,8 @@ def main() -> int:
         finally:
             shutil.rmtree(folder)
     results.report(args, found, "\n".join(map(line, found)))
-    good = all(result["kind"] == CONVERT or result["peak"] <= LIMIT * result["resident"] for result in found)
+    judged = [result for result in found if result["kind"] != CONVERT and result["resident"] >= SMALLEST]
+    good = all(result["peak"] <= LIMIT * result["resident"] for result in judged)
     return 0 if good else 1
 
 

@@ -14,12 +14,15 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import results
 import torch
+
+if TYPE_CHECKING:
+    from instructx_core.pipeline import InstructXPipeline
 
 STEPS = (2, 4, 6, 8, 12, 20, 30)
 SAMPLERS = ("euler", "unipc")
@@ -63,7 +66,7 @@ def arguments() -> argparse.Namespace:
 class Bench:
     """The samples, encoded; measures one setting of the pipeline after the other."""
 
-    def __init__(self, pipe: Any, images: int, batch_size: int) -> None:
+    def __init__(self, pipe: InstructXPipeline, images: int, batch_size: int) -> None:
         from instructx_core.evaluation.batch import encode_samples, group_samples
         from instructx_core.shapes.benchmark import benchmark_samples
 
@@ -120,7 +123,7 @@ class Bench:
 def run(args: argparse.Namespace) -> list[Row]:
     from instructx_core.weights import load_pipeline
 
-    pipe: Any = load_pipeline(args.model)
+    pipe = load_pipeline(args.model)
     pipe.set_progress_bar_config(disable=True)
     bench = Bench(pipe, args.images, args.batch_size)
     rows = [bench.measure("steps", sampler, steps) for sampler in SAMPLERS for steps in args.steps]

@@ -34,6 +34,8 @@ from .encoder.model import InstructXEncoder
 from .errors import InputError
 from .formats.layouts.lora import LoadsFiles
 from .kernels import Session
+from .sampling.arguments import OUTPUT_TYPES as OUTPUT_TYPES  # part of this module's interface
+from .sampling.arguments import checked
 from .sampling.batch import Clip, EditBatch, check_batch, edit_batch
 from .sampling.decode import decode_video
 from .sampling.denoise import NO_GUIDANCE, OnStep, denoise
@@ -47,12 +49,11 @@ from .speed.constants import constants_of
 from .speed.memory import MemoryPlan, within_memory
 from .speed.parallel import one_clip
 from .speed.placement import check_offload, store_in_fp8, stream_groups
-from .speed.reuse import ENTRIES, Reuse, Tensors, content_key, weights_key
+from .speed.reuse import ENTRIES, Reuse, content_key, weights_key
 from .speed.step_cache import StepCache
 from .version import __version__
 
 Result = TypeVar("Result")
-OUTPUT_TYPES = ("np", "pt", "pil", "latent")
 
 # (pipe, step, timestep, tensors by name) -> tensors to replace
 StepCallback = Callable[["InstructXPipeline", int, Tensor, dict[str, Tensor]], "dict[str, Tensor] | None"]
@@ -186,6 +187,7 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin):
     # --- one edit, or a batch of them ---
 
     @torch.no_grad()
+    @checked
     def __call__(
         self,
         source: Clip | Sequence[Clip],
@@ -229,7 +231,7 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin):
         self._guidance_scale = float(sampling.guidance_scale if guidance_scale is None else guidance_scale)
         guidance = Guidance(self._guidance_scale, attention_kwargs)
         names = tuple(getattr(callback_on_step_end, "tensor_inputs", callback_on_step_end_tensor_inputs))
-        self.check_inputs(instruction, context, output_type, names)
+        self.check_inputs(instruction, context, names)
         batch = edit_batch(source, instruction, reference, None if context is None else len(context))
         check_batch(batch, self.instructx_config, height, width)
         contexts = self._contexts(batch, sampling.fps if fps is None else fps, context, negative_context)
@@ -237,7 +239,7 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin):
         conditions = self.conditions(contexts, pictures)
         noise_BCTHW = self.prepare_latents(pictures.source, generator, latents)
         pins = pin_source(pictures.source, noise_BCTHW, pinned)
-        on_step = None if callback_on_step_end is None else self._tells(callback_on_step_end, names)
+        on_step = None if callback_on_step_end is None else self._step_hook(callback_on_step_end, names)
         latents = self.denoise(noise_BCTHW, conditions, steps, guidance, sigma_min, pins, on_step)
         frames = latents if output_type == "latent" else self.decode(latents, output_type)
         self.maybe_free_model_hooks()
@@ -259,41 +261,28 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin):
     def encode_instruction(self, batch: EditBatch, fps: float, unconditional: bool = False) -> Contexts:
         """Contexts (B, L, D) of the instructions, and those without instruction (same pictures) when asked for."""
         device, config = self._execution_device, self.instructx_config
-
-        def make() -> Tensors:
-            made = encode_instructions(self.encoder, self.tokenizer, config, batch, fps, device, unconditional)
-            return made.positive, made.negative
-
+        encoder, tokenizer = self.encoder, self.tokenizer
+        make = partial(encode_instructions, encoder, tokenizer, config, batch, fps, device, unconditional)
         if self.reuse is None:
-            positive, negative = make()
-        else:
-            pictures = [list(each) for each in batch.references]
-            parts = (batch.clips_BFHWC, list(batch.instructions), pictures, float(fps), unconditional)
-            key = content_key("instruction", *self._made_by(self.encoder), *parts)
-            positive, negative = self.reuse.get(key, make, device)
-        assert positive is not None
-        return Contexts(positive, negative)
+            return make()
+        pictures = [list(each) for each in batch.references]
+        parts = (batch.clips_BFHWC, list(batch.instructions), pictures, float(fps), unconditional)
+        key = content_key("contexts", *self._provenance(self.encoder), *parts)
+        return self.reuse.get(key, Contexts, make, device)
 
     @torch.no_grad()
     def encode_pictures(self, batch: EditBatch) -> PictureLatents:
         """Latents of the sources (B, C, T, h, w) and of the references (B, C, R, h, w) or None, normalised, fp32."""
         device = self._execution_device
-
-        def make() -> Tensors:
-            made = encode_pictures(self.vae, self.instructx_config, batch, self.memory, device)
-            return made.source, made.references
-
+        make = partial(encode_pictures, self.vae, self.instructx_config, batch, self.memory, device)
         if self.reuse is None:
-            source, references = make()
-        else:
-            pictures = [list(each) for each in batch.references]
-            parts = (repr(self.memory.tile), batch.clips_BFHWC, pictures)
-            key = content_key("pictures", *self._made_by(self.vae), *parts)
-            source, references = self.reuse.get(key, make, device)
-        assert source is not None
-        return PictureLatents(source, references)
+            return make()
+        pictures = [list(each) for each in batch.references]
+        parts = (repr(self.memory.tile), batch.clips_BFHWC, pictures)
+        key = content_key("picture latents", *self._provenance(self.vae), *parts)
+        return self.reuse.get(key, PictureLatents, make, device)
 
-    def _made_by(self, module: InstructXEncoder | AutoencoderKLWan) -> tuple[str, ...]:
+    def _provenance(self, module: InstructXEncoder | AutoencoderKLWan) -> tuple[str, ...]:
         """What a kept result depends on beside its inputs."""
         device, config = self._execution_device, self.instructx_config
         return __version__, config.to_json(), weights_key(module), str(module.dtype), device.type
@@ -345,7 +334,7 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin):
                 update()
         self._current_timestep = None
 
-    def _tells(self, callback: StepCallback, names: Sequence[str]) -> OnStep:
+    def _step_hook(self, callback: StepCallback, names: Sequence[str]) -> OnStep:
         """A callback of diffusers as what the loop calls."""
 
         def on_step(level: Level, latents: Tensor, conditions: Conditions) -> tuple[Tensor, Conditions]:
@@ -366,14 +355,11 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin):
         self,
         instruction: str | Sequence[str] | None,
         context: Tensor | None,
-        output_type: str,
         tensor_inputs: Sequence[str],
     ) -> None:
         """Raises InputError naming value, rule and remedy."""
         if (instruction is None) == (context is None):
             raise InputError("give either an instruction or a context, not both and not neither")
-        if output_type not in OUTPUT_TYPES:
-            raise InputError(f"output_type {output_type!r} is unknown; use one of {', '.join(OUTPUT_TYPES)}")
         unknown = [name for name in tensor_inputs if name not in self._callback_tensor_inputs]
         if unknown:
             allowed = ", ".join(self._callback_tensor_inputs)

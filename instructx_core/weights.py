@@ -23,16 +23,15 @@ from .errors import InputError
 from .formats.containers.strict import check_names
 from .formats.containers.writing import whole_folder, write_tensors
 from .formats.layouts.adapter import read_adapter
+from .formats.layouts.checkpoints import open_dit, open_model
 from .formats.layouts.dit import read_dit
 from .formats.layouts.encoder import read_encoder
 from .formats.layouts.files import CheckpointFiles, PartPaths, files_of, find_files
 from .formats.layouts.folders import FOLDERS, SHIPPED, TOKENIZER_FILE
 from .formats.layouts.keymaps import dit_to_original, vae_to_original
 from .formats.layouts.kiwi_config import Position
-from .formats.layouts.kiwi_names import dit_inside
 from .formats.layouts.lora import apply_lora
 from .formats.layouts.modules import empty_parameters
-from .formats.layouts.open_model import open_model
 from .formats.layouts.qwen_names import mllm_to_original
 from .formats.layouts.report import LoadReport
 from .formats.layouts.vae import read_vae
@@ -121,8 +120,8 @@ def load_denoiser(
 
     Norms, modulation and embedders stay fp32, as in diffusers. Raises InputError when tensors do not fit.
     """
-    with open_weights(path) as file:
-        return _denoiser(file, config, adapter, Target(dtype, device))[0]
+    with OpenFiles() as opened:
+        return _denoiser(open_dit(opened, Path(path)), config, adapter, Target(dtype, device))[0]
 
 
 def load_vae(
@@ -234,15 +233,16 @@ def read_pipeline(
     """The pipeline of these files, which `opened` keeps open while they are read; see load_pipeline."""
     from transformers import PreTrainedTokenizerFast
 
-    dit, vae_file, qwen = (opened.open(path) for path in (files.denoiser, files.vae, files.text_encoder))
+    dit = open_dit(opened, files.denoiser)
+    vae_file, qwen = opened.open(files.vae), opened.open(files.text_encoder)
     model = open_model(opened, files.adapter, text_encoder=files.text_encoder, denoiser=files.denoiser, vae=files.vae)
     adapter = read_adapter(model, position)
     config, reports = adapter.config, [adapter.report.log()]
     transformer, report = _denoiser(dit, config, adapter.tensors, target)
     reports.append(report)
-    file = model.adapter
-    if isinstance(file, WeightFile) and file is not dit and dit_inside(file.source) == "lora":
-        reports.append(apply_lora(transformer, file).log())
+    lora = model.layout.lora(opened, files.adapter)
+    if lora is not None:
+        reports.append(apply_lora(transformer, lora).log())
     vae, report = _vae(vae_file, config, target)
     reports.append(report)
     encoder, report = _encoder(qwen, config, adapter.tensors, target)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
+from ..instructx_core.formats.layouts.folders import CHECKPOINTS, DIFFUSERS, KIWI_MLLM
 from .parts import host, host_model
 from .parts.encoder_files import (
     ENCODERS,
@@ -27,7 +28,10 @@ from .parts.schema import Encoder, make, schema, weight_inputs
 if TYPE_CHECKING:
     from torch import Tensor
 
-FILES, FOLDERS = "checkpoints", "diffusers"  # of the host's model folders
+    from ..instructx_core.formats.layouts.report import LoadReport
+    from ..instructx_core.formats.layouts.weight_file import OpenFiles
+    from .parts.encoder_model import LoadedEncoder
+
 FROM_CHECKPOINT = "from the checkpoint"
 POSITIONS = ("auto", "last", "first")
 
@@ -85,15 +89,10 @@ class InstructXLoadCheckpoint(io.ComfyNode):
         dtype: str = "auto",
         device: str = "auto",
     ) -> io.NodeOutput:
-        from .parts.encoder_model import load_files
-
         path = checkpoint_path(checkpoint)
-        files = encoder_of(path, encoder)
         devices = host.encoder_devices(device)
-        position: Any = None if reference_position == "auto" else reference_position
-        tokenizer = functools.partial(find_tokenizer, files, checkpoint=path)
-        loaded, report = load_files(path, files, tokenizer, torch_dtype(dtype, devices[0]), devices, position)
-        model = host_model.load_denoiser(functools.partial(denoiser_state, path))
+        position = None if reference_position == "auto" else reference_position
+        model, loaded, report = load_parts(path, encoder, position, torch_dtype(dtype, devices[0]), devices)
         return io.NodeOutput(model, loaded, ui={"text": str(report).splitlines()})
 
     @classmethod
@@ -112,33 +111,61 @@ class InstructXLoadCheckpoint(io.ComfyNode):
 
 def checkpoint_choices() -> list[str]:
     """Names for the list: safetensors files of models/checkpoints, and folders of models/diffusers with an MLLM."""
-    return [*host.model_folders(FOLDERS, "mllm_encoder"), *safetensors(FILES)]
+    return [*host.model_folders(DIFFUSERS, KIWI_MLLM), *safetensors(CHECKPOINTS)]
 
 
 def checkpoint_path(name: str) -> Path:
     """Path of a choice. Raises ValueError where there is none."""
-    return host.model_path(FILES if name.endswith(".safetensors") else FOLDERS, name)
+    return host.model_path(CHECKPOINTS if name.endswith(".safetensors") else DIFFUSERS, name)
 
 
-def encoder_of(path: Path, choice: str) -> list[Path]:
+def load_parts(
+    path: Path, encoder: str, position: Any, dtype: Any, devices: tuple[Any, Any]
+) -> tuple[Any, LoadedEncoder, LoadReport]:
+    """The MODEL and the encoder of a checkpoint, and what the adapter in it gave. Opens each file once."""
+    from ..instructx_core.formats.layouts.adapter import read_adapter
+    from ..instructx_core.formats.layouts.checkpoints import open_model
+    from ..instructx_core.formats.layouts.weight_file import OpenFiles
+    from .parts.encoder_model import load
+
+    with OpenFiles() as opened:
+        files = encoder_of(opened, path, encoder)
+        adapter = read_adapter(open_model(opened, path, text_encoder=files), position)
+        tokenizer = find_tokenizer(files, adapter.config.mllm.vocab_size, checkpoint=path)
+        loaded = load(opened.open(files), adapter, tokenizer, dtype, devices)
+        model = host_model.load_denoiser(functools.partial(denoiser_state, opened, path))
+    # What opens the file anew, for a host that reads it again later.
+    model.cached_patcher_init = (host_model.load_denoiser, (functools.partial(reopened_denoiser_state, path),))
+    return model, loaded, adapter.report
+
+
+def encoder_of(opened: OpenFiles, path: Path, choice: str) -> list[Path]:
     """Qwen's files for a checkpoint. Raises InputError when neither the checkpoint nor the choice names any."""
     from ..instructx_core.errors import InputError
-    from ..instructx_core.formats.layouts.kiwi_folder import is_kiwi_folder, kiwi_folder
+    from ..instructx_core.formats.layouts.checkpoints import checkpoint_files
 
     if choice != FROM_CHECKPOINT:
         return encoder_files(host.model_path(ENCODERS, choice))
-    if is_kiwi_folder(path):
-        return [kiwi_folder(path).text_encoder]
+    brought = checkpoint_files(opened, path).get("text_encoder")
+    if brought is not None:
+        return [brought]
     raise InputError(f"{path.name} is one file and holds no Qwen2.5-VL; choose Qwen2.5-VL-3B under encoder")
 
 
-def denoiser_state(path: Path) -> dict[str, Tensor]:
+def denoiser_state(opened: OpenFiles, path: Path) -> dict[str, Tensor]:
     """The DiT of a checkpoint in the names of Wan files. Raises InputError when it holds none of its own."""
     from ..instructx_core.formats.forms.pieces import dit_pieces
-    from ..instructx_core.formats.layouts.dit import dit_report, open_kiwi_dit
+    from ..instructx_core.formats.layouts.checkpoints import open_dit
+    from ..instructx_core.formats.layouts.dit import dit_report
+
+    dit = open_dit(opened, path)
+    dit_report(dit).log()
+    return {piece.name: piece.read() for piece in dit_pieces(dit)}
+
+
+def reopened_denoiser_state(path: Path) -> dict[str, Tensor]:
+    """denoiser_state of a checkpoint that is no longer open."""
     from ..instructx_core.formats.layouts.weight_file import OpenFiles
 
     with OpenFiles() as opened:
-        dit = open_kiwi_dit(opened, path)
-        dit_report(dit).log()
-        return {piece.name: piece.read() for piece in dit_pieces(dit)}
+        return denoiser_state(opened, path)

@@ -43,6 +43,23 @@ def link_record(link: int, origin: tuple[int, int], target: tuple[int, int], kin
     }
 
 
+def opening(graph: Graph, links: int) -> dict[str, Any]:
+    """What a subgraph begins with: its name and its counters."""
+    return {
+        "id": identity(graph.name),
+        "version": 1,
+        "state": {
+            "lastGroupId": 0,
+            "lastNodeId": len(graph.nodes),
+            "lastLinkId": links,
+            "lastRerouteId": 0,
+        },
+        "revision": 0,
+        "config": {},
+        "name": graph.name,
+    }
+
+
 def blueprint(graph: Graph, ends: list[End], results: list[tuple[str, Wire]], description: str) -> dict[str, Any]:
     """The file. results: (name, wire) of the outputs. Raises ValueError for an end that feeds nothing."""
     inner = graph.links()
@@ -68,17 +85,7 @@ def blueprint(graph: Graph, ends: list[End], results: list[tuple[str, Wire]], de
         record["outputs"][wire.slot]["links"].append(len(links))
     right = max(record["pos"][0] for record in records) + 460
     subgraph = {
-        "id": identity(graph.name),
-        "version": 1,
-        "state": {
-            "lastGroupId": 0,
-            "lastNodeId": len(graph.nodes),
-            "lastLinkId": len(links),
-            "lastRerouteId": 0,
-        },
-        "revision": 0,
-        "config": {},
-        "name": graph.name,
+        **opening(graph, len(links)),
         "inputNode": {"id": IN, "bounding": [-280, 90, 160, 40 + 20 * len(ends)]},
         "outputNode": {"id": OUT, "bounding": [right, 90, 120, 40 + 20 * len(results)]},
         "inputs": [
@@ -86,13 +93,8 @@ def blueprint(graph: Graph, ends: list[End], results: list[tuple[str, Wire]], de
             for end in ends
         ],
         "outputs": [
-            {
-                "id": identity(f"{graph.name}/out/{name}"),
-                "name": name,
-                "type": wire.type,
-                "linkIds": [leaving[position]],
-            }
-            for position, (name, wire) in enumerate(results)
+            {"id": identity(f"{graph.name}/out/{name}"), "name": name, "type": wire.type, "linkIds": [link]}
+            for (name, wire), link in zip(results, leaving, strict=True)
         ],
         "widgets": [],
         "nodes": records,

@@ -32,6 +32,7 @@ ROOMS = {
     "kernels": set(),
     "media": {"errors", "geometry"},
     "shapes": {"errors", "geometry"},
+    "world": {"errors"},
     # the model
     "connector": CHOICES | {"kernels"},
     "conditioning": CHOICES | {"kernels"},

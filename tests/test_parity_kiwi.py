@@ -71,14 +71,13 @@ def half(position: str, rounding: str) -> InstructXTransformer3DModel:
 def four_steps(model: Any, with_reference: bool, dtype: torch.dtype = torch.float32) -> tuple[Tensor, list[Tensor]]:
     given = {name: tensor.to(dtype) for name, tensor in case.dit_inputs().items()}
     scheduler = FlowMatchEulerDiscreteScheduler(shift=case.SHIFT)
-    timesteps, sigmas = start(scheduler, case.STEPS, "cpu")
     latents, first, after = given["noise"].float(), None, []
-    for i, t in enumerate(timesteps):
+    for level in start(scheduler, case.STEPS, "cpu"):
         reference = given["reference"] if with_reference else None
-        sigma = 1000 * sigmas[i : i + 1]
-        velocity = model(latents.to(dtype), sigma, given["context"], given["source"], reference).sample.float()
+        timestep_B = 1000 * level.sigma[None]
+        velocity = model(latents.to(dtype), timestep_B, given["context"], given["source"], reference).sample.float()
         first = velocity if first is None else first
-        latents = scheduler.step(velocity, t, latents, return_dict=False)[0]
+        latents = scheduler.step(velocity, level.timestep, latents, return_dict=False)[0]
         after.append(latents)
     assert first is not None
     return first, after
@@ -104,7 +103,8 @@ def test_the_switch_for_the_timestep_is_what_makes_it_equal() -> None:
 @pytest.mark.parametrize("kind", ["diffsynth", "diffusers"])
 def test_sigma_lists_of_both_public_pipelines(steps: int, kind: str) -> None:
     sigma_min = {"diffsynth": 0.0, "diffusers": DIFFUSERS_SIGMA_MIN}[kind]
-    _, sigmas = start(FlowMatchEulerDiscreteScheduler(shift=case.SHIFT), steps, "cpu", sigma_min)
+    levels = start(FlowMatchEulerDiscreteScheduler(shift=case.SHIFT), steps, "cpu", sigma_min)
+    sigmas = torch.stack([level.sigma for level in levels])
     torch.testing.assert_close(sigmas, torch.tensor(DENOISER["sigmas"][f"{kind}_{steps}"]), rtol=1e-6, atol=1e-7)
 
 

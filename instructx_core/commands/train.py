@@ -26,6 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what to train, of those below; export: write the checkpoint folder; card: write its model card",
     )
     parser.add_argument("--output", type=Path, default=Path("runs"), help="folder of all runs (default: runs)")
+    parser.add_argument(
+        "--data", metavar="SPEC", help="data source instead of the recipe's: NAME or NAME:PATH, e.g. shapes"
+    )
     parser.add_argument("--steps", type=int, help="train this many steps instead of the recipe's")
     parser.add_argument("--seed", type=int, help="seed of data, noise and initial weights (default: the recipe's)")
     parser.add_argument("--stop-at", type=int, help="stop after this step; the same command resumes")
@@ -55,25 +58,28 @@ def run(args: argparse.Namespace) -> int:
 def _recipe(name: str, source_embedder: Literal["tied", "own"] | None) -> Recipe:
     """The recipe of that name, with the source embedder of the command line."""
     from ..training.recipes.edit import EditRecipe
-    from ..training.recipes.registry import find_recipe
+    from ..training.recipes.registry import find_recipe, with_source
 
     recipe = find_recipe(name)
     if source_embedder is None:
         return recipe
     if not isinstance(recipe, EditRecipe):
         raise InputError(f"--source-embedder is for recipes of edits; {name} trains {recipe.description}: leave it out")
-    return recipe.with_source(source_embedder)
+    return with_source(recipe, source_embedder)
 
 
 def _train(args: argparse.Namespace) -> None:
     from ..training.recipes.base import SHIPPED
     from ..training.recipes.edit import EditRecipe
     from ..training.recipes.vae import VaeRecipe
+    from ..training.start import trains_shipped
 
     recipe = _recipe(args.recipe, args.source_embedder)
-    if args.from_shipped and (recipe.preset != "tiny" or not isinstance(recipe, (EditRecipe, VaeRecipe))):
+    if args.from_shipped and not (isinstance(recipe, (EditRecipe, VaeRecipe)) and trains_shipped(recipe)):
         raise InputError(f"--from-shipped is for recipes that train that model further; {recipe.name} does not")
-    changes = {"num_steps": args.steps, "seed": args.seed, "requires": (SHIPPED,) if args.from_shipped else None}
+    changes = {"data": args.data, "num_steps": args.steps, "seed": args.seed}
+    if args.from_shipped:
+        changes["requires"] = (SHIPPED,)
     recipe = dataclasses.replace(recipe, **{k: v for k, v in changes.items() if v is not None})
 
     import torch

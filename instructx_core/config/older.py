@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-_WAN22_5B = {"width": 1280, "height": 704, "frames": 121}
-_SHAPES = {"width": 64, "height": 64, "frames": 17}
-_SHAPES_TRAINED_ON = "64x64 pictures and 17-frame clips of coloured shapes"
+from .usual_size import SHAPES, SHAPES_PIXELS, SHAPES_TRAINED_ON, WAN22_5B
 
 
 def add_usual_size(data: Any) -> Any:
@@ -22,8 +20,8 @@ def add_usual_size(data: Any) -> Any:
     sampling, vae, instruction = parts
     if sampling.keys() & {"width", "height", "frames"}:
         return data
-    if instruction.get("max_pixels") == 56 * 56:
-        return {"trained_on": _SHAPES_TRAINED_ON} | data | {"sampling": _SHAPES | sampling}
+    if instruction.get("max_pixels") == SHAPES_PIXELS:
+        return {"trained_on": SHAPES_TRAINED_ON} | data | {"sampling": SHAPES | sampling}
     if vae.get("z_dim") == 48:
-        return data | {"sampling": _WAN22_5B | sampling}
+        return data | {"sampling": WAN22_5B | sampling}
     return data

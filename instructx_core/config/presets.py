@@ -19,6 +19,7 @@ from .model import (
     VaeConfig,
     VisionConfig,
 )
+from .usual_size import SHAPES, SHAPES_PIXELS, SHAPES_TRAINED_ON, WAN22_5B
 
 
 def paper_14b() -> InstructXConfig:
@@ -64,7 +65,7 @@ def kiwi_5b() -> InstructXConfig:
             temporal_downsample=(False, True, True),
             scale_factor_spatial=16,
         ),
-        sampling=SamplingConfig(width=1280, height=704, frames=121, fps=24.0),
+        sampling=SamplingConfig(**WAN22_5B, fps=24.0),
     )
 
 
@@ -97,18 +98,18 @@ def tiny() -> InstructXConfig:
             num_video_queries=32,
             system_prompt="Describe the edit.",
             reference_suffix=" Use the reference.",
-            min_pixels=56 * 56,
-            max_pixels=56 * 56,
-            max_image_pixels=56 * 56,
-            max_reference_pixels=56 * 56,
+            min_pixels=SHAPES_PIXELS,
+            max_pixels=SHAPES_PIXELS,
+            max_image_pixels=SHAPES_PIXELS,
+            max_reference_pixels=SHAPES_PIXELS,
         ),
         denoiser=DenoiserConfig(
             dim=256, ffn_dim=768, num_layers=6, num_heads=2, source_embedder="own", reference_embedder="own"
         ),
         vae=VaeConfig(base_dim=12),
         # More steps succeed less often: docs/speed.md.
-        sampling=SamplingConfig(num_steps=4, shift=3.0, width=64, height=64, frames=17),
-        trained_on="64x64 pictures and 17-frame clips of coloured shapes",
+        sampling=SamplingConfig(num_steps=4, shift=3.0, **SHAPES),
+        trained_on=SHAPES_TRAINED_ON,
     )
 
 

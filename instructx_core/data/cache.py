@@ -8,7 +8,6 @@ that it was encoded with: others never read it.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from ..digests import weights_digest
+from ..digests import model_digest
 from .bucket import Bucket, Kind
 from .encoding import Encoded, encode_edits, encode_scenes
 from .source import EditSource, PretrainingSource
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 
 SHARD = {"image": 500, "video": 50}  # samples a file
 CHUNK = {"image": 50, "video": 4}  # encoded at once
-VERSION = 2  # of this file's output
+VERSION = 3  # of this file's output
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +104,11 @@ def pool_name(content: str, source: EditSource, selection: Selection, mark: str)
 
 def pool_mark(vae: AutoencoderKLWan, encoder: InstructXEncoder | None = None) -> str:
     """Of everything that a pool is computed with. The VAE's decoder is not: it may be trained further."""
-    states, settings = [vae.encoder.state_dict(), vae.quant_conv.state_dict()], ""
+    modules, settings = [vae.encoder, vae.quant_conv], ""
     if encoder is not None:
-        states.append(encoder.mllm.visual.state_dict())
+        modules.append(encoder.mllm.visual)
         settings = json.dumps(dataclasses.asdict(encoder.instructx.instruction))
-    return hashlib.sha256((weights_digest(*states) + settings).encode()).hexdigest()[:12]
+    return model_digest(settings, *modules)[:12]
 
 
 def build_pool(folder: Path, encode: Callable[[range], Encoded], selection: Selection) -> Pool:

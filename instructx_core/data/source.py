@@ -13,11 +13,12 @@ from .bucket import Bucket
 from .samples import EditSample, PictureSample, SceneSample
 
 
+@runtime_checkable
 class EditSource(Protocol):
     """Edit pairs by number. Splits are "train" and "val"; every method raises InputError for one it does not have."""
 
     name: str  # name and version are in the names of cached pools
-    version: str  # changes when the samples of any number do
+    version: str  # changes when the samples of any number do; of files, a digest of what is in them
 
     def buckets(self, split: str) -> tuple[Bucket, ...]:
         """All buckets with samples, in a fixed order."""

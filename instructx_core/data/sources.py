@@ -1,4 +1,7 @@
-"""Every data source by the name that a recipe gives it (Recipe.data). A new source is one line here."""
+"""Every data source by its name. What a recipe or `--data` names is a spec: NAME or NAME:PATH, e.g. of a folder.
+
+A new source is one line here: a function of what comes after the colon, "" for nothing. It refuses what it cannot use.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,14 @@ from collections.abc import Callable
 
 from ..errors import InputError
 from .source import EditSource
-from .world import ShapesWorld
+from .world import open_shapes
 
-SOURCES: dict[str, Callable[[], EditSource]] = {"shapes": ShapesWorld}
+SOURCES: dict[str, Callable[[str], EditSource]] = {"shapes": open_shapes}
 
 
-def open_source(name: str) -> EditSource:
-    """Raises InputError for an unknown name."""
+def open_source(spec: str) -> EditSource:
+    """Raises InputError for an unknown name, and for what comes after it where the source cannot use that."""
+    name, _, rest = spec.partition(":")
     if name not in SOURCES:
-        raise InputError(f"no data source {name!r}; known: {', '.join(SOURCES)}")
-    return SOURCES[name]()
+        raise InputError(f"no data source {name!r}; known: {', '.join(SOURCES)}. Give NAME or NAME:PATH")
+    return SOURCES[name](rest)

@@ -12,6 +12,7 @@ from functools import partial
 import numpy as np
 
 from .. import shapes
+from ..errors import InputError
 from .bucket import Bucket
 from .samples import EditSample, PictureSample, SceneSample
 
@@ -79,6 +80,13 @@ class ShapesWorld:
             generator = np.random.Generator(np.random.Philox(np.random.SeedSequence((number,))))
             for question, answer in shapes.qa_pairs(scene, generator):
                 yield from (question, answer)
+
+
+def open_shapes(rest: str) -> ShapesWorld:
+    """The world of the spec "shapes". Raises InputError when the spec says more."""
+    if rest:
+        raise InputError(f"shapes:{rest}: the world is drawn, not read, and takes no path; give shapes alone")
+    return ShapesWorld()
 
 
 def bucket_tasks(split: str, bucket: Bucket) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -55,20 +55,21 @@ class Piece:
 def edit_piece(pipe: InstructXPipeline, piece: Piece, sampling: Sampling, on_step: OnStep) -> np.ndarray:
     """uint8 (F, H, W, 3) in and out, as many frames as came in. Raises InputError where the numbers are not finite."""
 
-    def on_step_end(_pipe: Any, step: int, _timestep: Tensor, _tensors: dict[str, Any]) -> dict[str, Any]:
+    def on_step_end(
+        _pipe: InstructXPipeline, step: int, _timestep: Tensor, _tensors: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
         on_step(step + 1, sampling.steps)
         return {}
 
-    if piece.contexts is None:
-        prompt: dict[str, Any] = {"instruction": piece.instruction}
-    else:
-        prompt = {"context": piece.contexts.positive, "negative_context": piece.contexts.negative}
+    contexts = piece.contexts
     source_FHWC = pad_clip(piece.frames_FHWC, pipe.instructx_config.vae.scale_factor_temporal)
 
     def sampled() -> Tensor:
-        called: Any = pipe(
+        latents = pipe(
             source_FHWC,
-            **prompt,
+            piece.instruction if contexts is None else None,
+            context=None if contexts is None else contexts.positive,
+            negative_context=None if contexts is None else contexts.negative,
             reference=[torch.from_numpy(picture.copy()) for picture in piece.references] or None,
             num_inference_steps=sampling.steps,
             guidance_scale=sampling.guidance,
@@ -78,8 +79,9 @@ def edit_piece(pipe: InstructXPipeline, piece: Piece, sampling: Sampling, on_ste
             callback_on_step_end=on_step_end,
             output_type="latent",
             return_dict=False,
-        )
-        return called[0]
+        )[0]
+        assert isinstance(latents, Tensor), "output_type"
+        return latents
 
     try:
         latents = pipe.within_memory("sampling", sampled)

@@ -16,6 +16,7 @@ import torch
 
 from ..errors import InputError
 from ..media.pixels import to_uint8
+from ..sampling.arguments import check_argument
 from ..sampling.batch import edit_batch
 from ..sampling.guidance import Conditions, Guidance
 
@@ -55,6 +56,7 @@ class EncodedSamples:
 @torch.no_grad()
 def encode_samples(pipe: InstructXPipeline, samples: Sequence[Sample], guidance: float | None = None) -> EncodedSamples:
     """Context and latents of samples that share modality and having a reference. InputError for a mixed batch."""
+    check_argument("guidance_scale", guidance)
     if len({(s.modality, s.reference_HWC is not None) for s in samples}) != 1:
         raise InputError("samples of one batch must share modality and having a reference; use group_samples")
     batch = edit_batch(
@@ -70,6 +72,7 @@ def encode_samples(pipe: InstructXPipeline, samples: Sequence[Sample], guidance:
 @torch.no_grad()
 def edit_encoded(pipe: InstructXPipeline, encoded: EncodedSamples, steps: int, seed: int = 0) -> list[np.ndarray]:
     """Edited frames of each sample, uint8 (F, H, W, 3). Raises InputError for non-finite model output."""
+    check_argument("num_inference_steps", steps)
     generators = [noise_generator(sample, seed) for sample in encoded.samples]
     noise_BCTHW = pipe.prepare_latents(encoded.source_BCTHW, generators)
     try:

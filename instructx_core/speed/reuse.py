@@ -7,12 +7,13 @@ memory, the last few; and in a folder, if one is given, as one small safetensors
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,7 +26,7 @@ from ..media.outputs import atomic_path
 
 logger = logging.getLogger("instructx")
 
-Tensors = tuple[Tensor | None, ...]
+Result = TypeVar("Result")
 Content: TypeAlias = "Tensor | str | int | float | Sequence[Content] | None"
 ENTRIES = 8  # in memory; a context of 512 tokens and a latent of 5 s at 720p are about 10 MB each
 
@@ -70,8 +71,17 @@ def weights_key(module: nn.Module) -> str:
     return digest
 
 
+def _tensors(made: object) -> dict[str, Tensor]:
+    """The fields of a result that are not None, on the CPU."""
+    named = {field.name: getattr(made, field.name) for field in dataclasses.fields(made)}  # type: ignore[arg-type]
+    return {name: value.detach().cpu() for name, value in named.items() if value is not None}
+
+
 class Reuse:
-    """Results by key. folder: also kept there; created. hits, misses: counted, for reports and tests."""
+    """Results by key: dataclasses of tensors, kept by the names of their fields; a field may be None by default.
+
+    folder: also kept there; created. hits, misses: counted, for reports and tests.
+    """
 
     def __init__(self, folder: str | Path | None = None, entries: int = ENTRIES) -> None:
         if entries < 1:
@@ -79,7 +89,7 @@ class Reuse:
         self.folder = None if folder is None else Path(folder)
         self.entries = entries
         self.hits = self.misses = 0
-        self._kept: OrderedDict[str, Tensors] = OrderedDict()
+        self._kept: OrderedDict[str, dict[str, Tensor]] = OrderedDict()
         if self.folder is not None:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -88,39 +98,39 @@ class Reuse:
                     f"{folder}: cannot be made a folder ({error.strerror}); choose another place"
                 ) from None
 
-    def get(self, key: str, make: Callable[[], Tensors], device: torch.device | str) -> Tensors:
-        """make(), or what it gave for this key before, on `device`."""
-        found = self._kept.get(key) or self._read(key)
+    def get(self, key: str, kind: type[Result], make: Callable[[], Result], device: torch.device | str) -> Result:
+        """make(), or the `kind` that it gave for this key before, on `device`."""
+        found = self._kept.get(key) or self._read(key, kind)
         if found is None:
             self.misses += 1
             made = make()
-            found = tuple(None if value is None else value.detach().cpu() for value in made)
+            found = _tensors(made)
             self._write(key, found)
         else:
             self.hits += 1
-            made = tuple(None if value is None else value.to(device) for value in found)
+            made = kind(**{name: value.to(device) for name, value in found.items()})
         self._kept[key] = found
         self._kept.move_to_end(key)
         while len(self._kept) > self.entries:
             self._kept.popitem(last=False)
         return made
 
-    def _read(self, key: str) -> Tensors | None:
+    def _read(self, key: str, kind: type[Result]) -> dict[str, Tensor] | None:
         path = None if self.folder is None else self.folder / f"{key}.safetensors"
         if path is None or not path.is_file():
             return None
         try:
             with safe_open(path, framework="pt") as file:
-                names = set(file.keys())
-                count = int(file.metadata()["count"])
-                return tuple(file.get_tensor(str(i)) if str(i) in names else None for i in range(count))
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+                found = {name: file.get_tensor(name) for name in file.keys()}
+            kind(**found)  # a file with other names than the fields' is no result of this kind
+            return found
+        except (SafetensorError, OSError, TypeError, ValueError) as error:
             logger.warning("%s is damaged and made again (%s)", path.name, error)
             return None
 
-    def _write(self, key: str, found: Tensors) -> None:
+    def _write(self, key: str, found: dict[str, Tensor]) -> None:
         if self.folder is None:
             return
-        tensors = {str(i): value.contiguous() for i, value in enumerate(found) if value is not None}
+        tensors = {name: value.contiguous() for name, value in found.items()}
         with atomic_path(self.folder / f"{key}.safetensors") as temporary:
-            save_file(tensors, str(temporary), metadata={"count": str(len(found))})
+            save_file(tensors, str(temporary))

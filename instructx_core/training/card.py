@@ -13,7 +13,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ..config import preset
+from ..config import InstructXConfig, preset
 from ..errors import InputError
 from ..weights import SHIPPED as SHIPPED_FOLDER
 from .plots import plot_metrics
@@ -98,18 +98,22 @@ def score_rows(evaluation: dict[str, Any]) -> list[str]:
     return rows
 
 
-def card(past: dict[str, Any], evaluation: dict[str, Any], hardware: str) -> str:
-    """The card's text."""
+def card(past: dict[str, Any], evaluation: dict[str, Any], hardware: str, config: InstructXConfig) -> str:
+    """The card's text; config: of the model."""
     settings = evaluation["settings"]
-    steps = settings["steps"] or preset("tiny").sampling.num_steps
+    steps = settings["steps"] or config.sampling.num_steps
+    rule, dit, usual = config.instruction, config.denoiser, config.sampling
+    layers, blocks = config.mllm.num_layers, f"dim {dit.dim}, {dit.num_layers} blocks"
+    queries = f"{rule.num_image_queries} image and {rule.num_video_queries} video"
+    channels, size = config.vae.base_dim, f"{usual.width}x{usual.height} pixels and {usual.frames}"
     runs = "\n".join(run_row(run) for run in past["runs"])
     plots = "\n".join(f"![Losses and success on the validation split]({plot})" for plot in past["plots"])
     scores = "\n".join(score_rows(evaluation))
     errors = [f"{evaluation[modality]['pixel_error']:.3f}" for modality in ("image", "video")]
     return f"""# The tiny model
 
-InstructX at about ten million parameters: Qwen2.5-VL (4 layers), 16 image and 32 video queries, MLP connector, Wan DiT
-(dim 256, 6 blocks), Wan VAE (12 channels). Trained from scratch on the procedural world `shapes`, 64x64 pixels and 17
+InstructX at about ten million parameters: Qwen2.5-VL ({layers} layers), {queries} queries, MLP connector, Wan DiT
+({blocks}), Wan VAE ({channels} channels). Trained from scratch on the procedural world `shapes`, {size}
 frames: on photos and films its results mean nothing. bf16 safetensors with the config in their metadata, original Wan
 and Qwen names, its own byte-level tokenizer. Apache-2.0.
 
@@ -151,7 +155,8 @@ def write_card(output: Path, evaluation: Path, hardware: str, target: Path, last
     if not evaluation.is_file():
         raise InputError(f"no {evaluation}; write it with `instructx eval shapes --json {evaluation}`")
     past = history(output, last)
-    text = card(past, json.loads(evaluation.read_text()), hardware)
+    config = preset(run_recipe(output, last)["preset"])
+    text = card(past, json.loads(evaluation.read_text()), hardware, config)
     *earlier, newest = past["plots"]
     plot_metrics([output / name / "metrics.jsonl" for name in plotted_runs(output, last)], target / newest)
     for plot in earlier:

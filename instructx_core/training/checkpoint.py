@@ -89,6 +89,7 @@ def load_latest(folder: Path, recipe: dict[str, Any]) -> Checkpoint | None:
     state = json.loads((path / "state.json").read_text())
     different = sorted(k for k in set(recipe) | set(state["recipe"]) if recipe.get(k) != state["recipe"].get(k))
     resumable = {"num_steps", "save_every", "sample_every", "validate_every"}  # these don't change what a step does
+    resumable |= {key for key in different if key.endswith("_validation")}
     if set(different) - resumable:
         raise InputError(
             f"{folder} holds a run with another {', '.join(different)}; use another --output, "

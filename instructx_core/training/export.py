@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from .parts import load_parts
 from .recipes.base import Recipe
 from .recipes.edit import EditRecipe
 from .run import recipe_source
-from .start import started_from
+from .start import run_recipe, started_from
 from .tokenizer import run_tokenizer
 
 logger = logging.getLogger("instructx")
@@ -30,7 +31,8 @@ def trained_pipeline(output: Path, last: Recipe) -> InstructXPipeline:
     if isinstance(last, EditRecipe):
         config = edit_config(last, config)
     parts = load_parts((*started_from(output, last.name), last.name), config, output, last.seed)
-    tokenizer = run_tokenizer(output, config, recipe_source(last))
+    used = dataclasses.replace(last, data=run_recipe(output, last.name).get("data", last.data))  # by --data
+    tokenizer = run_tokenizer(output, config, recipe_source(used))
     return InstructXPipeline(
         vae=parts.vae,
         transformer=parts.denoiser,

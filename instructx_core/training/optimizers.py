@@ -7,6 +7,7 @@ from torch import nn
 
 from .muon import Muon
 from .recipes.base import Recipe
+from .recipes.vae import VaeRecipe
 
 DECAY_SHARE = {"constant": 1e-9, "linear": 1.0, "cooldown": 0.25}  # of the steps, over which the rate falls to zero
 
@@ -25,8 +26,9 @@ def set_learning_rate(optimizers: list[torch.optim.Optimizer], rate: float) -> N
 
 
 def build_optimizers(recipe: Recipe, parameters: list[nn.Parameter]) -> list[torch.optim.Optimizer]:
-    """AdamW, norms and biases not decayed; with recipe.muon_scale, Muon for convolutions at a multiple of the rate."""
-    convolutions = [p for p in parameters if p.ndim >= 4 and min(len(p), p[0].numel()) > 1] if recipe.muon_scale else []
+    """AdamW, norms and biases not decayed; of a VAE, Muon for convolutions at muon_scale times the rate."""
+    scale = recipe.muon_scale if isinstance(recipe, VaeRecipe) else 0.0
+    convolutions = [p for p in parameters if p.ndim >= 4 and min(len(p), p[0].numel()) > 1] if scale else []
     taken = {id(p) for p in convolutions}
     others = [p for p in parameters if id(p) not in taken]
     groups = [
@@ -35,6 +37,6 @@ def build_optimizers(recipe: Recipe, parameters: list[nn.Parameter]) -> list[tor
     ]
     optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=recipe.betas)]
     if convolutions:
-        group = {"params": convolutions, "lr_scale": recipe.muon_scale}
+        group = {"params": convolutions, "lr_scale": scale}
         optimizers.append(Muon([group], lr=recipe.learning_rate))
     return optimizers

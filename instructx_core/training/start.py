@@ -13,8 +13,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from ..config import InstructXConfig, preset
 from ..errors import InputError
-from .recipes.base import SHIPPED
+from .recipes.base import SHIPPED, Recipe
+from .recipes.registry import command_of
 
 
 def final_weights(output: Path, recipe_name: str) -> dict[str, Tensor]:
@@ -26,7 +28,7 @@ def final_weights(output: Path, recipe_name: str) -> dict[str, Tensor]:
         return shipped_weights()
     path = output / recipe_name / "final.safetensors"
     if not path.is_file():
-        raise InputError(f"{path} is missing; run `instructx train {recipe_name} --output {output}` first")
+        raise InputError(f"{path} is missing; run `{command_of(recipe_name)} --output {output}` first")
     try:
         with safe_open(path, "pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}
@@ -38,13 +40,29 @@ def run_recipe(output: Path, recipe_name: str) -> dict[str, Any]:
     """The recipe that a run was started with, as JSON. Raises InputError when there is no such run."""
     path = output / recipe_name / "recipe.json"
     if not path.is_file():
-        raise InputError(f"{path} is missing; run `instructx train {recipe_name} --output {output}` first")
+        raise InputError(f"{path} is missing; run `{command_of(recipe_name)} --output {output}` first")
     return json.loads(path.read_text())
 
 
 def started_from(output: Path, recipe_name: str) -> tuple[str, ...]:
     """What a run required: its recipe's, or SHIPPED. Raises InputError when there is no such run."""
     return tuple(run_recipe(output, recipe_name)["requires"])
+
+
+def trains_shipped(recipe: Recipe) -> bool:
+    """Whether the recipe's model is the one in this package: its parts have the same config."""
+    from ..formats.layouts.files import find_files
+    from ..formats.layouts.folders import SHIPPED as FOLDER
+    from ..formats.layouts.weight_file import open_weights
+
+    with open_weights(find_files(FOLDER).adapter) as file:
+        shipped = file.config
+    return shipped is not None and _parts(shipped) == _parts(preset(recipe.preset))
+
+
+def _parts(config: InstructXConfig) -> tuple[Any, ...]:
+    """Whatever decides which tensors there are, and of which shapes."""
+    return config.mllm, config.lora, config.instruction, config.denoiser, config.vae
 
 
 def shipped_weights() -> dict[str, Tensor]:

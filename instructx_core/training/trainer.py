@@ -115,6 +115,8 @@ class Trainer:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self.resume()
+        if not self.rank:  # not before: a run that is refused leaves the file of the run that is there
+            (self.folder / "recipe.json").write_text(json.dumps(self.recipe.as_json(), indent=1))
         last = min(stop_at or self.recipe.num_steps, self.recipe.num_steps)
         previous = {s: signal.signal(s, self._request_stop) for s in (signal.SIGINT, signal.SIGTERM)}
         bar = tqdm(total=self.recipe.num_steps, initial=self.step, desc=self.recipe.name, disable=bool(self.rank))

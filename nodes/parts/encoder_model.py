@@ -99,7 +99,7 @@ def load_files(
     tokenizer_of(size of the vocabulary). position: of references, against what the adapter says. See load.
     """
     from ...instructx_core.formats.layouts.adapter import read_adapter
-    from ...instructx_core.formats.layouts.open_model import open_model
+    from ...instructx_core.formats.layouts.checkpoints import open_model
     from ...instructx_core.formats.layouts.weight_file import OpenFiles
 
     with OpenFiles() as opened:

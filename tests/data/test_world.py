@@ -20,6 +20,8 @@ def test_it_is_a_source_by_its_name() -> None:
     assert isinstance(world, PretrainingSource) and world.name in SOURCES
     with pytest.raises(InputError, match="'films'; known: shapes"):
         open_source("films")
+    with pytest.raises(InputError, match="takes no path"):
+        open_source("shapes:folder")
 
 
 @pytest.mark.parametrize("bucket", WORLD.buckets("train"), ids=str)

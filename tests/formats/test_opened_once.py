@@ -17,9 +17,12 @@ from small import llama_cpp_pair, packed
 
 from instructx_core.cli import main
 from instructx_core.errors import InputError
+from instructx_core.formats.containers.json_object import read_json
 from instructx_core.formats.containers.tensor_source import FileSource
 from instructx_core.formats.convert import convert
 from instructx_core.formats.forms.request import Options
+from instructx_core.formats.layouts import dit_lora as dit_lora_file
+from instructx_core.formats.layouts import kiwi_folder, qwen_config
 from instructx_core.formats.layouts.adapter import load_adapter
 from instructx_core.formats.telling.verify import verify
 from instructx_core.weights import SHIPPED, load_pipeline
@@ -32,11 +35,12 @@ def small(load_helper: Callable[..., ModuleType], tmp_path_factory: pytest.TempP
 
 
 class Opened:
-    """What was opened: weight files and parsed headers by path, and the handles, to ask whether they are closed."""
+    """What was opened: weight files, parsed headers and JSON configs by path, and handles, to ask if closed."""
 
     def __init__(self) -> None:
         self.files: Counter[Path] = Counter()
         self.headers: Counter[Path] = Counter()
+        self.configs: Counter[Path] = Counter()
         self.handles: list[Any] = []
 
     def check(self, *expected: Path) -> None:
@@ -48,6 +52,7 @@ class Opened:
             if file.suffix in (".safetensors", ".gguf")
         }
         assert self.files == self.headers == Counter(dict.fromkeys(every, 1))
+        assert all(count == 1 for count in self.configs.values()), self.configs
         assert all(handle.closed for handle in self.handles)
 
 
@@ -67,6 +72,12 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[Opened]:
         seen.headers[path] += 1
         parse(source, path, *args)
 
+    def counted_read(file: Path) -> dict[str, Any]:
+        seen.configs[file] += 1
+        return read_json(file)
+
+    for reader in (kiwi_folder, qwen_config, dit_lora_file):
+        monkeypatch.setattr(reader, "read_json", counted_read)
     monkeypatch.setattr(Path, "open", counted_open)
     monkeypatch.setattr(FileSource, "__init__", counted_parse)
     yield seen
@@ -109,6 +120,7 @@ def test_a_kiwi_folder(opened: Opened, small: Small, tmp_path: Path) -> None:
     root = small.kiwi_folder(tmp_path / "kiwi")
     load_pipeline(root)
     opened.check(root)
+    assert any(file.parent.name == "ref_embedder" for file in opened.configs)
 
 
 def test_shards(opened: Opened, small: Small, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from tiny import clip, pipeline
 
 from instructx_core.errors import InputError
 from instructx_core.sampling.batch import edit_batch
-from instructx_core.sampling.pinning import Pinned, pin
+from instructx_core.sampling.pinning import Pinned, pin, pin_source
 from instructx_core.sampling.schedule import build_scheduler
 
 STEPS = 4
@@ -70,6 +70,8 @@ def test_in_every_step_of_every_scheduler(pipe, scheduler, options, pinned):
 
 
 def test_at_least_one_frame_is_sampled(pipe):
-    for pinned in (-1, 3):
-        with pytest.raises(InputError, match=f"pinned is {pinned}; of 3 latent frames 0 to 2"):
+    for pinned, message in ((-1, "pinned is -1, of type int"), (3, "pinned is 3; of 3 latent frames 0 to 2")):
+        with pytest.raises(InputError, match=message):
             edit(pipe, pinned)
+    with pytest.raises(InputError, match="pinned is -1; of 3"):
+        pin_source(torch.zeros(1, 1, 3, 2, 2), torch.zeros(1, 1, 3, 2, 2), -1)

@@ -11,6 +11,7 @@ from tiny import clip, own_config, pipeline, small_config
 from torch import Tensor
 
 from instructx_core.errors import InputError
+from instructx_core.sampling.encode import Contexts, PictureLatents
 from instructx_core.speed.constants import Constants, constants_of
 from instructx_core.speed.reuse import Reuse, content_key, weights_key
 from instructx_core.speed.step_cache import StepCache, record_magnitudes
@@ -108,23 +109,26 @@ def test_another_seed_encodes_nothing_again(tmp_path) -> None:
 
 
 def test_a_damaged_file_is_made_again(tmp_path, caplog: pytest.LogCaptureFixture) -> None:
-    made = (torch.arange(4.0), None)
+    made = Contexts(torch.arange(4.0))
     store = Reuse(tmp_path)
-    store.get("k", lambda: made, "cpu")
+    store.get("k", Contexts, lambda: made, "cpu")
     (path,) = tmp_path.iterdir()
     with safe_open(str(path), "pt") as file:
-        assert file.metadata() == {"count": "2"}
+        assert list(file.keys()) == ["positive"]
     path.write_bytes(path.read_bytes()[:-3])
-    again = Reuse(tmp_path).get("k", lambda: made, "cpu")
-    assert torch.equal(again[0], made[0]) and again[1] is None and "made again" in caplog.text
-    found = Reuse(tmp_path).get("k", lambda: pytest.fail("not found"), "cpu")
-    assert torch.equal(found[0], made[0]) and found[1] is None
+    again = Reuse(tmp_path).get("k", Contexts, lambda: made, "cpu")
+    assert again is made and "made again" in caplog.text
+    found = Reuse(tmp_path).get("k", Contexts, lambda: pytest.fail("not found"), "cpu")
+    assert torch.equal(found.positive, made.positive) and found.negative is None
+    caplog.clear()
+    other = PictureLatents(torch.zeros(1))
+    assert Reuse(tmp_path).get("k", PictureLatents, lambda: other, "cpu") is other and "made again" in caplog.text
 
 
 def test_memory_keeps_the_last_few() -> None:
     store = Reuse(entries=2)
     for key in "aabcab":
-        store.get(key, lambda: (torch.zeros(1),), "cpu")
+        store.get(key, Contexts, lambda: Contexts(torch.zeros(1)), "cpu")
     assert (store.hits, store.misses) == (1, 5)
     with pytest.raises(InputError, match="at least 1"):
         Reuse(entries=0)

@@ -52,7 +52,7 @@ RECIPES = [
 def test_every_job_trains_on_it(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two sizes in one run, five frames, few samples, and nothing that can judge an edit."""
     torch.manual_seed(0)
-    monkeypatch.setitem(SOURCES, "small", lambda: SmallSource(count=8))
+    monkeypatch.setitem(SOURCES, "small", lambda rest: SmallSource(count=8))
     assert isinstance(SmallSource(1), PretrainingSource)
     job = build_job(recipe, small_vae(), tmp_path)
     sizes = {

@@ -57,7 +57,7 @@ MXFP8 = Quantisation("mxfp8", declared="mxfp8")  # known by the type of its scal
 _DECLARED = {row.declared: row for row in (*QUANTISATIONS, MXFP8) if row.declared is not None}
 _MARKED = tuple((row.mark, row) for row in QUANTISATIONS if row.mark is not None)
 # What stands beside a quantised weight: no weight of a model.
-BESIDE = (*SCALES, ".scale_input", ".input_scale", _DECLARATION, ".weight_scale_2", ".pre_quant_scale")
+SIDE_SUFFIXES = (*SCALES, ".scale_input", ".input_scale", _DECLARATION, ".weight_scale_2", ".pre_quant_scale")
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def numbers(source: TensorSource) -> Numbers:
     if not foreign:
         foreign = {row for mark, row in _MARKED if any(key.endswith(mark) for key in source.keys())}
         foreign |= {MXFP8 for key in source.keys() if source.dtype(key) == "F8_E8M0"}
-    counted = Counter(source.dtype(key) for key in source.keys() if not is_beside(key))
+    counted = Counter(source.dtype(key) for key in source.keys() if not is_side_tensor(key))
     types = dict(counted.most_common())
     titles = {row.title for row in (*foreign, *declared.values())}
     return Numbers(
@@ -106,9 +106,9 @@ def numbers(source: TensorSource) -> Numbers:
     )
 
 
-def is_beside(key: str) -> bool:
+def is_side_tensor(key: str) -> bool:
     """Whether a tensor stands beside a quantised weight: a scale, a declaration, a marker."""
-    return key.endswith(BESIDE) or is_marker(key)
+    return key.endswith(SIDE_SUFFIXES) or is_marker(key)
 
 
 def is_marker(key: str) -> bool:

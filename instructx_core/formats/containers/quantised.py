@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...errors import InputError, some
 from .gguf_file import dequantise_blocks
-from .quantisation import BLOCK_TYPE, FP8_TYPES, MARKER, SCALES, Numbers, is_beside, is_marker, is_packed, numbers
+from .quantisation import BLOCK_TYPE, FP8_TYPES, MARKER, SCALES, Numbers, is_marker, is_packed, is_side_tensor, numbers
 from .tensor_source import SourceView, TensorSource
 
 
@@ -28,7 +28,7 @@ def dequantised(source: TensorSource, found: Numbers | None = None) -> TensorSou
     """
     found = found or numbers(source)
     _refuse_foreign(source, found)
-    if not any(is_beside(key) or is_packed(source.dtype(key)) for key in source.keys()):
+    if not any(is_side_tensor(key) or is_packed(source.dtype(key)) for key in source.keys()):
         return source
     return DequantisedSource(source, found.declared)
 
@@ -57,7 +57,7 @@ class DequantisedSource(SourceView):
         super().__init__(source)
         self._scales = _pair(source)
         keys = source.keys()
-        self._keys = [key for key in keys if not is_beside(key)]
+        self._keys = [key for key in keys if not is_side_tensor(key)]
         models = tuple(key.removesuffix(MARKER) for key in keys if is_marker(key))  # a checkpoint may hold several
         needy = (key for key in self._keys if key not in self._scales)
         bare = [key for key in needy if _needs_scale(source, key, models, declared)]

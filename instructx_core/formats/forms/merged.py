@@ -8,10 +8,10 @@ from torch import Tensor
 
 from ...errors import InputError, some
 from ..layouts.adapter import read_adapter
+from ..layouts.checkpoints import open_model
 from ..layouts.dit_lora import DitLora
 from ..layouts.keymaps import dit_to_diffusers, dit_to_original
 from ..layouts.mllm_lora import lora_layers
-from ..layouts.open_model import open_model
 from ..layouts.qwen_config import check_encoder
 from ..layouts.qwen_names import mllm_from_original
 from .pieces import dit_pieces, kept_metadata, plain_pieces, write

@@ -12,6 +12,7 @@ from ..containers.writing import Piece, whole_folder
 from ..layouts.dit import dit_config
 from ..layouts.kiwi_folder import WEIGHTS_FILE
 from ..layouts.vae import vae_config
+from ..layouts.weight_file import WeightFile
 from .pieces import dit_pieces, kept_metadata, vae_pieces, write
 from .request import Request
 
@@ -27,13 +28,13 @@ def to_diffusers(request: Request) -> tuple[str, ...]:
         vae = request.file
         return _folder(request.target, _empty_vae(vae.plain), vae_pieces(vae, diffusers=True))
     dit = request.dit("diffusers")
-    return _folder(request.target, _empty_dit(dit.plain), dit_pieces(dit, diffusers=True))
+    return _folder(request.target, _empty_dit(dit), dit_pieces(dit, diffusers=True))
 
 
-def _empty_dit(source: TensorSource) -> nn.Module:
+def _empty_dit(dit: WeightFile) -> nn.Module:
     from diffusers import WanTransformer3DModel
 
-    config = dit_config(source)
+    config = dit.once(dit_config)
     sizes = ("in_channels", "out_channels", "text_dim", "freq_dim", "ffn_dim", "num_layers", "eps", "patch_size")
     heads = {"num_attention_heads": config.num_heads, "attention_head_dim": config.dim // config.num_heads}
     with torch.device("meta"):

@@ -16,7 +16,7 @@ from ..containers.quantisation import DECLARATIONS
 from ..containers.strict import read_weight
 from ..containers.tensor_source import FLOATS, TORCH_DTYPES
 from ..containers.writing import Piece, new_file, write_pieces
-from ..layouts.dit import dit_config, dit_tensors
+from ..layouts.dit import dit_config, dit_names
 from ..layouts.dit_sizes import Shapes
 from ..layouts.keymaps import dit_to_original, vae_to_diffusers, vae_to_original
 from ..layouts.vae import vae_config, vae_tensors
@@ -55,8 +55,7 @@ def plain_pieces(
 
 def dit_pieces(dit: WeightFile, diffusers: bool = False, change: Change = unchanged) -> list[Piece]:
     """The DiT in original or diffusers names. Flattened tensors of GGUF get their shape back."""
-    found, _ = dit_tensors(dit.plain)
-    config = dit_config(dit.plain)
+    (found, _), config = dit.once(dit_names), dit.once(dit_config)
     names = {name if diffusers else dit_to_original(name): key for name, key in found.items()}
     shapes: dict[str, tuple[int, ...]] = {}
     for name in names:

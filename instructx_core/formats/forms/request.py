@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import InputError
-from ..layouts.dit import dit_file, open_kiwi_dit
+from ..layouts.checkpoints import WITH_DIT, open_dit
 from ..layouts.weight_file import OpenFiles, WeightFile
 
 
@@ -39,10 +39,8 @@ class Request:
 
     def dit(self, to: str) -> WeightFile:
         """The DiT of a Wan file, a Kiwi file or a Kiwi folder. Raises InputError when the source has none."""
-        if self.kind == "wan-dit":
-            return self.file.once(dit_file)
-        if self.kind in ("kiwi-training", "kiwi-folder"):
-            return open_kiwi_dit(self.opened, self.source)
+        if self.kind in ("wan-dit", *WITH_DIT):
+            return open_dit(self.opened, self.source)
         raise self.refused(to, "a Wan DiT or VAE, or a Kiwi file or folder with one")
 
     def refused(self, to: str, takes: str) -> InputError:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,24 +20,9 @@ from ..containers.strict import check_names, name_all, read_weight
 from ..containers.tensor_source import TensorSource
 from .dit_sizes import FIRST, HEAD_DIM, Shapes, bare_dit, dit_sizes, dit_title, dit_variant, is_public
 from .keymaps import dit_to_diffusers, dit_to_original, is_diffusers_dit
-from .kiwi_folder import is_kiwi_folder
-from .kiwi_names import dit_part, is_training_file
 from .public_models import WAN_LICENCE
 from .report import LoadReport
-from .weight_file import OpenFiles, WeightFile
-
-
-def dit_file(file: WeightFile) -> WeightFile:
-    """The DiT by itself: of the one inside, for a Kiwi-Edit training file, else the file as it is. Ask it `once`."""
-    return WeightFile(dit_part(file.source)) if is_training_file(file.source) else file
-
-
-def open_kiwi_dit(opened: OpenFiles, path: Path) -> WeightFile:
-    """The DiT of a Kiwi-Edit file or folder. Raises InputError when a training file holds none of its own."""
-    dit = opened.open(path / "transformer" if is_kiwi_folder(path) else path).once(dit_file)
-    if dit.source.keys():
-        return dit
-    raise InputError(f"{path.name} holds no DiT of its own; use the Wan DiT that it was trained on (instructx inspect)")
+from .weight_file import WeightFile
 
 
 def denoiser_name(key: str) -> str:
@@ -54,11 +38,16 @@ def dit_tensors(source: TensorSource) -> tuple[dict[str, str], tuple[str, ...]]:
     """
     keys = source.keys()
     wrapped = [key for key in keys if bare_dit(key) != key]
-    own = wrapped or keys
-    shapes = {bare_dit(key): source.shape(key) for key in own}
+    kept = wrapped or keys
+    shapes = {bare_dit(key): source.shape(key) for key in kept}
     _refuse_strangers(source, shapes)
-    kept = set(own)
-    return name_all(source, own, denoiser_name), tuple(key for key in keys if key not in kept)
+    ignored = set(keys) - set(kept)
+    return name_all(source, kept, denoiser_name), tuple(key for key in keys if key in ignored)
+
+
+def dit_names(dit: WeightFile) -> tuple[dict[str, str], tuple[str, ...]]:
+    """dit_tensors of a DiT by itself. Ask it `once`."""
+    return dit_tensors(dit.plain)
 
 
 def _refuse_strangers(source: TensorSource, shapes: Shapes) -> None:
@@ -78,12 +67,12 @@ def _refuse_strangers(source: TensorSource, shapes: Shapes) -> None:
         )
 
 
-def dit_config(source: TensorSource) -> DenoiserConfig:
-    """Sizes of the DiT in a file, from its shapes; how source and reference enter stays at the defaults.
+def dit_config(dit: WeightFile) -> DenoiserConfig:
+    """Sizes of a DiT, from its shapes; how source and reference enter stays at the defaults. Ask it `once`.
 
     Raises InputError as dit_tensors does, and when tensors that tell a size are missing.
     """
-    names, _ = dit_tensors(source)
+    source, (names, _) = dit.plain, dit.once(dit_names)
     shapes = {dit_to_original(name): source.shape(key) for name, key in names.items()}
     sizes = dit_sizes(shapes)
     try:
@@ -104,7 +93,7 @@ def dit_config(source: TensorSource) -> DenoiserConfig:
 
 def read_dit(
     module: nn.Module,
-    file: WeightFile,
+    dit: WeightFile,
     config: InstructXConfig,
     adapter: Mapping[str, Tensor] | None = None,
     dtype: torch.dtype = torch.bfloat16,
@@ -112,22 +101,20 @@ def read_dit(
 ) -> LoadReport:
     """Weights of a Wan file and, for a profile with own embedders, of an adapter into `module`.
 
-    module: an InstructXTransformer3DModel built under empty_parameters(). file: a DiT, or what holds one (dit_file).
+    module: an InstructXTransformer3DModel built under empty_parameters(). dit: by itself (open_dit of checkpoints.py).
     Norms, modulation and embedders stay fp32, as in diffusers. Raises InputError when the file is no such DiT, or
     tensors do not fit or are not finite.
     """
     fp32 = set(getattr(module, "_keep_in_fp32_modules", None) or ())
-    file.agree(config, "denoiser")
-    dit = file.once(dit_file)
-    source = dit.plain
-    names, ignored = dit_tensors(source)
-    own = {name: value for name, value in (adapter or {}).items() if name.startswith(EMBEDDERS)}
+    dit.agree(config, "denoiser")
+    source, (names, ignored) = dit.plain, dit.once(dit_names)
+    embedders = {name: value for name, value in (adapter or {}).items() if name.startswith(EMBEDDERS)}
     want = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     shapes = {name: _unfold(source.shape(key), want.get(name)) for name, key in names.items()}
     _check_sizes(source, shapes, config)
-    have = {**shapes, **{name: tuple(value.shape) for name, value in own.items()}}
+    have = {**shapes, **{name: tuple(value.shape) for name, value in embedders.items()}}
     check_names(source.path.name, _original(have), _original(want))
-    state = {name: value.to(device, torch.float32) for name, value in own.items()}
+    state = {name: value.to(device, torch.float32) for name, value in embedders.items()}
     for name, key in names.items():
         kept = torch.float32 if fp32 & set(name.split(".")) else dtype
         state[name] = read_weight(source, key, device, kept).reshape(shapes[name])
@@ -135,10 +122,9 @@ def read_dit(
     return _report(dit, shapes, names, ignored)
 
 
-def dit_report(file: WeightFile) -> LoadReport:
+def dit_report(dit: WeightFile) -> LoadReport:
     """The report of read_dit, for who reads the tensors another way. Raises InputError as dit_tensors does."""
-    dit = file.once(dit_file)
-    names, ignored = dit_tensors(dit.plain)
+    names, ignored = dit.once(dit_names)
     return _report(dit, {name: dit.source.shape(key) for name, key in names.items()}, names, ignored)
 
 

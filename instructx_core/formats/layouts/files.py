@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, TypedDict
 
 from ...errors import InputError
 from ..containers.opening import SUFFIXES
+from .checkpoints import checkpoint_files, folder_layout
 from .folders import FOLDERS, PARTS, TOKENIZER_FILE
-from .kiwi_folder import is_kiwi_folder, kiwi_folder
-from .kiwi_names import dit_inside
 from .llama_cpp import is_projector
 from .weight_file import OpenFiles
 
@@ -70,36 +69,20 @@ def files_of(source: str | Path | None, name: str | None, given: PartPaths, open
         raise InputError(f"{unknown[0]} is no part of a model; the parts are {', '.join(PARTS)}")
     if source is not None:
         root = Path(source)
-        if is_kiwi_folder(root):
-            parts = _of_kiwi(root) | parts
+        if folder_layout(root) is not None:
+            parts = checkpoint_files(opened, root) | parts
         elif root.is_file():
             parts = {"adapter": root} | parts
         else:
             parts = _of_ours(root, name, tuple(parts)) | parts
-    if "denoiser" not in parts and "adapter" in parts and _holds_dit(parts["adapter"], opened):
-        parts["denoiser"] = parts["adapter"]
+    if "denoiser" not in parts and "adapter" in parts:
+        parts = checkpoint_files(opened, parts["adapter"]) | parts
     if "tokenizer" not in parts and "text_encoder" in parts:
-        parts |= _tokenizer_beside(parts["text_encoder"])
+        parts |= _tokenizer_near(parts["text_encoder"])
     missing = [part for part in PARTS if part not in parts]
     if missing:
         raise InputError(f"no {missing[0]} was given; give {missing[0]}=, {_WHAT[missing[0]]}")
     return CheckpointFiles(**parts)
-
-
-def _holds_dit(adapter: Path, opened: OpenFiles) -> bool:
-    """Whether it is a Kiwi-Edit training file with the whole DiT in it."""
-    return not adapter.is_dir() and dit_inside(opened.open(adapter).source) == "whole"
-
-
-def _of_kiwi(root: Path) -> dict[str, Path]:
-    folder = kiwi_folder(root)
-    return {
-        "denoiser": folder.transformer,
-        "vae": folder.vae,
-        "text_encoder": folder.text_encoder,
-        "adapter": root,
-        "tokenizer": folder.tokenizer,
-    }
 
 
 def _of_ours(root: Path, name: str | None, given: tuple[str, ...]) -> dict[str, Path]:
@@ -123,7 +106,7 @@ def _of_ours(root: Path, name: str | None, given: tuple[str, ...]) -> dict[str, 
     return found
 
 
-def _tokenizer_beside(text_encoder: Path) -> dict[str, Path]:
+def _tokenizer_near(text_encoder: Path) -> dict[str, Path]:
     """tokenizer.json, or vocab.json with merges.txt, in the folder of Qwen's weights, as on the model hub."""
     folder = text_encoder if text_encoder.is_dir() else text_encoder.parent
     pair = (folder / "vocab.json", folder / "merges.txt")

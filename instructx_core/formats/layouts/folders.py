@@ -21,3 +21,8 @@ FOLDERS = {
 MODEL_FOLDERS = tuple(FOLDERS.values())
 TOKENIZER_FILE = "tokenizer.json"
 PARTS = (*FOLDERS, "tokenizer")
+# Folders of ComfyUI's with whole checkpoints in them: files, and folders of diffusers.
+CHECKPOINTS, DIFFUSERS = "checkpoints", "diffusers"
+# Folders inside a Kiwi-Edit diffusers folder.
+KIWI_DIT, KIWI_VAE, KIWI_MLLM = "transformer", "vae", "mllm_encoder"
+KIWI_EMBEDDERS = ("source_embedder", "ref_embedder")

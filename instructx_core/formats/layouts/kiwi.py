@@ -9,20 +9,42 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ...config import InstructXConfig
-from ...errors import InputError, some
+from ...errors import some
 from ..containers.strict import name_all, read_weight
 from .kiwi_config import REFERENCE_PARTS
-from .kiwi_names import adapter_name, dit_inside, is_training_file
+from .kiwi_names import adapter_name, dit_part, is_training_file
 from .public_models import KIWI_LICENCE
 from .report import LoadReport
 from .weight_file import WeightFile
 
-_DIT_INSIDE = {"whole": "with the whole DiT", "lora": "with a LoRA of the DiT", None: "without a DiT"}
+_DIT_INSIDE = {"whole": "with the whole DiT", "lora": "with a LoRA of the DiT", "none": "without a DiT"}
+
+
+@dataclass(frozen=True)
+class DitInside:
+    """What of a DiT a training file holds. file: the whole DiT by itself, without tensors unless kind is "whole"."""
+
+    kind: Literal["whole", "lora", "none"]
+    file: WeightFile
+
+
+def is_kiwi_training(file: WeightFile) -> bool:
+    """Whether it is a training file. Ask it `once`."""
+    return is_training_file(file.source)
+
+
+def dit_inside(file: WeightFile) -> DitInside:
+    """What of a DiT a training file holds. Ask it `once`."""
+    whole = WeightFile(dit_part(file.source))
+    if whole.source.keys():
+        return DitInside("whole", whole)
+    return DitInside("lora" if dit_part(file.source, lora=True).keys() else "none", whole)
 
 
 @dataclass(frozen=True)
@@ -38,15 +60,11 @@ class KiwiParts:
 
 
 def read_training_file(file: WeightFile) -> KiwiParts:
-    """The adapter inside a training file. Raises InputError when it is none or damaged."""
-    if not is_training_file(file.source):
-        raise InputError(
-            f"{file.path.name} is no Kiwi-Edit training file (no mllm.*_queries.q); instructx inspect says more"
-        )
+    """The adapter inside a training file. Raises InputError when it is damaged."""
     source = file.plain
     names = name_all(source, source.keys(), adapter_name)
     tensors = {name: read_weight(source, key) for name, key in names.items()}
-    kind = f"Kiwi-Edit training file {_DIT_INSIDE[dit_inside(source)]}, {file.numbers}"
+    kind = f"Kiwi-Edit training file {_DIT_INSIDE[file.once(dit_inside).kind]}, {file.numbers}"
     return KiwiParts(tensors, _report(file.files, kind, tensors, tuple(names.values())))
 
 

@@ -34,6 +34,9 @@ class KiwiSettings:
     sigma_min: float = 0.0
 
 
+_ONLY_THE_NAME = "warning: only the name tells, give reference_position if the file was renamed"
+
+
 def reference_position(first: bool | None, name: str, chosen: Position | None = None) -> tuple[Position, str]:
     """(where reference tokens stand, who says so): `chosen`, a folder's config, the file's name, or the default."""
     if chosen is not None:
@@ -43,8 +46,8 @@ def reference_position(first: bool | None, name: str, chosen: Position | None = 
     if first is not None:
         return ("first" if first else "last"), "by its config"
     if "pad_first" in name:
-        return "first", "by its name"
-    return "last", "the default: neither config nor name says pad_first"
+        return "first", f"by its name; {_ONLY_THE_NAME}"
+    return "last", f"the default: neither config nor name says pad_first; {_ONLY_THE_NAME}"
 
 
 def infer_config(

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from ...errors import InputError
 from ..containers.json_object import read_json
+from .folders import KIWI_DIT, KIWI_EMBEDDERS, KIWI_MLLM, KIWI_VAE
 
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"  # diffusers' name for the weights of a part
-KIWI_ENCODER = f"mllm_encoder/{WEIGHTS_FILE}"  # queries and connector; by it a folder is known
+KIWI_ENCODER = f"{KIWI_MLLM}/{WEIGHTS_FILE}"  # queries and connector; by it a folder is known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,29 +32,29 @@ class KiwiFolder:
 
 def is_kiwi_folder(path: Path) -> bool:
     """Whether a path looks like a Kiwi-Edit diffusers folder."""
-    return (path / "mllm_encoder").is_dir() and (path / "transformer").is_dir()
+    return (path / KIWI_MLLM).is_dir() and (path / KIWI_DIT).is_dir()
 
 
 def kiwi_folder(root: Path) -> KiwiFolder:
     """What lies where. Raises InputError naming what is missing."""
-    mllm = root / "mllm_encoder"
-    own = root / KIWI_ENCODER
+    mllm = root / KIWI_MLLM
+    encoder = root / KIWI_ENCODER
     whole = (mllm / "model.safetensors.index.json", mllm / "model.safetensors")
     qwen = next((file for file in whole if file.is_file()), None)
-    for file, what in ((own, "queries and connector"), (qwen or whole[0], "Qwen2.5-VL's weights")):
+    for file, what in ((encoder, "queries and connector"), (qwen or whole[0], "Qwen2.5-VL's weights")):
         if not file.is_file():
             raise InputError(f"no {file.relative_to(root)} in {root} ({what}); download the whole folder")
-    adapter = [("", own)]
-    for name in ("source_embedder", "ref_embedder"):
+    adapter = [("", encoder)]
+    for name in KIWI_EMBEDDERS:
         file = root / name / WEIGHTS_FILE
         if file.is_file():
             adapter.append((f"{name}.", file))
     assert qwen is not None
     configs = (root / "processor" / "qwen_config.json", mllm / "qwen_config.json")
-    first = _setting(root / "ref_embedder" / "config.json", "ref_pad_first", bool)
+    first = _setting(root / KIWI_EMBEDDERS[1] / "config.json", "ref_pad_first", bool)
     return KiwiFolder(
-        transformer=root / "transformer",
-        vae=root / "vae",
+        transformer=root / KIWI_DIT,
+        vae=root / KIWI_VAE,
         text_encoder=qwen,
         qwen_config=next((file for file in configs if file.is_file()), None),
         tokenizer=next((f for f in (root / "processor", mllm) if (f / "tokenizer.json").is_file()), root / "processor"),

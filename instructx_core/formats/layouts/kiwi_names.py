@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
 
 from ...errors import InputError
 from ..containers.strict import name_all
@@ -56,12 +55,3 @@ def dit_part(source: TensorSource, lora: bool = False) -> TensorSource:
     """The DiT inside a training file, original Wan names: its weights, or (lora) the LoRA halves of it."""
     names = name_all(source, source.keys(), wan_name)
     return RenamedSource(source, {name: key for name, key in names.items() if (".lora_" in name) is lora})
-
-
-def dit_inside(source: TensorSource) -> Literal["whole", "lora"] | None:
-    """What of a DiT a Kiwi-Edit training file holds; None for nothing, and for any other file."""
-    if not is_training_file(source):
-        return None
-    if dit_part(source).keys():
-        return "whole"
-    return "lora" if dit_part(source, lora=True).keys() else None

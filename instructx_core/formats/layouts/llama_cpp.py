@@ -161,8 +161,8 @@ def find_projector(path: Path) -> Path | None:
     """
     found = sorted(file for file in path.parent.glob("*.gguf") if is_projector(file.name))
     if len(found) > 1:
-        own = _QUANTISATION.sub("", path.stem).lower()
-        found = [file for file in found if own in file.stem.lower()] or found
+        model_name = _QUANTISATION.sub("", path.stem).lower()
+        found = [file for file in found if model_name in file.stem.lower()] or found
     if len(found) > 1:
         raise InputError(
             f"{path.name}: several files beside it could be its vision tower ({some([file.name for file in found])}); "

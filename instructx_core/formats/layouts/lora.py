@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -18,9 +18,12 @@ from .dit_lora import DitLora
 from .report import LoadReport
 from .weight_file import WeightFile, open_weights
 
+if TYPE_CHECKING:
+    from ...denoiser import InstructXTransformer3DModel
+
 
 def apply_lora(
-    transformer: nn.Module,
+    transformer: InstructXTransformer3DModel,
     file: WeightFile,
     strength: float = 1.0,
     layers: str = "all",
@@ -67,7 +70,7 @@ def _merge(owned: Mapping[str, nn.Parameter], lora: DitLora, strength: float) ->
         weight.copy_(weight.float().add_(lora.change(name, weight.device), alpha=strength))
 
 
-def _attach(transformer: Any, lora: DitLora, strength: float, name: str) -> None:
+def _attach(transformer: InstructXTransformer3DModel, lora: DitLora, strength: float, name: str) -> None:
     single = lora.only_differences()
     if single:
         raise InputError(
@@ -91,7 +94,7 @@ def _attach(transformer: Any, lora: DitLora, strength: float, name: str) -> None
 class LoadsFiles:
     """What weight files add to a pipeline. Mixed into InstructXPipeline."""
 
-    transformer: nn.Module
+    transformer: InstructXTransformer3DModel
     load_reports: tuple[LoadReport, ...] = ()  # what load_pipeline and load_dit_lora read, in order
 
     def load_dit_lora(

@@ -50,7 +50,7 @@ def lora_layers(adapter: Mapping[str, Tensor], config: InstructXConfig) -> dict[
                 raise InputError(f"{stem}.lora_{half}.weight is {tuple(tensor.shape)}, no matrix; use another adapter")
             halves.append(tensor)
         alpha = adapter.get(f"{stem}.alpha")
-        own = None if alpha is None else float(alpha.float()) / max(halves[0].shape[0], 1)
-        scale = config.lora.alpha / config.lora.rank if own is None else own
+        stored = None if alpha is None else float(alpha.float()) / max(halves[0].shape[0], 1)
+        scale = config.lora.alpha / config.lora.rank if stored is None else stored
         layers[f"{mllm_from_original(stem)}.weight"] = LoraLayer(stem, halves[0], halves[1], scale)
     return layers

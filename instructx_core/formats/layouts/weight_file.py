@@ -119,6 +119,7 @@ class OpenFiles:
 
     def __init__(self) -> None:
         self._files: dict[tuple[Path, ...], WeightFile] = {}
+        self._answers: dict[tuple[Callable[..., Any], Path], Any] = {}
 
     def open(self, path: Paths) -> WeightFile:
         """The opened file; the same one when it is asked for again, or is part of another that is open."""
@@ -128,6 +129,12 @@ class OpenFiles:
             part = next((part for file in self for part in file.source.parts if key == (part.path,)), None)
             self._files[key] = open_weights(key[0] if len(key) == 1 else key) if part is None else WeightFile(part)
         return self._files[key]
+
+    def once(self, question: Callable[[Path], Answer], path: Path) -> Answer:
+        """The answer to a question about a folder, worked out the first time and kept."""
+        if (question, path) not in self._answers:
+            self._answers[question, path] = question(path)
+        return self._answers[question, path]
 
     def __iter__(self) -> Iterator[WeightFile]:
         return iter(tuple(self._files.values()))

@@ -49,13 +49,13 @@ def adapter(header: Header) -> Identity | None:
     width, dim = _connector(header.shapes, r"connector\.([02])\.weight")
     if not queries or not dim:
         return None
-    own = [name for name in EMBEDDERS if f"{name}.weight" in header.shapes]
+    embedders = [name for name in EMBEDDERS if f"{name}.weight" in header.shapes]
     facts = (
         *(header.config_fact or (("config", "none: it is not complete, save it again"),)),
         ("queries", listed(queries)),
         ("connector", f"{width} -> {dim}"),
         ("MLLM LoRA", lora_text(header.shapes)),
-        ("embedders", ", ".join(own) or "none of its own"),
+        ("embedders", ", ".join(embedders) or "none of its own"),
     )
     channels = header.shapes.get("source_embedder.weight", (0, None))[1]
     values = {"dim": dim, "hidden_size": width, "channels": channels, "queries": queries}

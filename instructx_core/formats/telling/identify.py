@@ -13,8 +13,9 @@ from pathlib import Path
 
 from ...errors import some
 from ..containers.opening import SUFFIXES
-from ..layouts.folders import MODEL_FOLDERS
-from ..layouts.kiwi_folder import KIWI_ENCODER, is_kiwi_folder
+from ..layouts.checkpoints import folder_layout
+from ..layouts.folders import KIWI_DIT, KIWI_EMBEDDERS, KIWI_VAE, MODEL_FOLDERS
+from ..layouts.kiwi_folder import KIWI_ENCODER
 from ..layouts.llama_cpp import is_projector_alone
 from ..layouts.public_models import FOREIGN
 from ..layouts.weight_file import OpenFiles, WeightFile
@@ -69,8 +70,9 @@ def _foreign(header: Header) -> Identity:
 
 def _folder(root: Path, opened: OpenFiles) -> Identity | None:
     """A folder that is more than one model's shards; None for those."""
-    if is_kiwi_folder(root):
-        return _kiwi_folder(root, opened)
+    layout = folder_layout(root)
+    if layout is not None:
+        return FOLDERS[layout.kind](root, opened)
     present = [name for name in MODEL_FOLDERS if (root / name).is_dir()]
     if "model_patches" in present or len(present) > 1:
         return _models_folder(root, present)
@@ -85,7 +87,7 @@ def _folder(root: Path, opened: OpenFiles) -> Identity | None:
 def _kiwi_folder(root: Path, opened: OpenFiles) -> Identity:
     """The parts one by one: a folder of another author may lack some."""
     facts = {}
-    for part in ("transformer", "vae", "source_embedder", "ref_embedder"):
+    for part in (KIWI_DIT, KIWI_VAE, *KIWI_EMBEDDERS):
         present = (root / part).is_dir() and any((root / part).glob("*.safetensors"))
         facts[part] = identify(root / part, opened).title if present else "missing"
     queries, dim = {}, 0
@@ -103,6 +105,10 @@ def _kiwi_folder(root: Path, opened: OpenFiles) -> Identity:
     return Identity(
         root, "kiwi-folder", "Kiwi-Edit folder of diffusers", tuple(facts.items()), (NO_TEXT,), takers, values
     )
+
+
+# Kind of a layout whose checkpoints are folders (layouts/checkpoints.py) -> what tells more about one.
+FOLDERS: dict[str, Callable[[Path, OpenFiles], Identity]] = {"kiwi-folder": _kiwi_folder}
 
 
 def _models_folder(root: Path, present: list[str]) -> Identity:

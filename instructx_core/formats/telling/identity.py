@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..containers.quantisation import is_beside
+from ..containers.quantisation import is_side_tensor
 from ..layouts.llama_cpp import LlamaCppSource
 from ..layouts.weight_file import WeightFile
 
@@ -56,7 +56,7 @@ class Header:
         self.path, self.readable = file.path, file.readable
         self.numbers, self.quantisation = file.numbers.counted, file.numbers.quantisation
         self.gguf, self.llama_cpp = source.container == "GGUF", isinstance(source, LlamaCppSource)
-        self.shapes = {key: source.shape(key) for key in source.keys() if not is_beside(key)}
+        self.shapes = {key: source.shape(key) for key in source.keys() if not is_side_tensor(key)}
         self.count, self.bytes = len(source.keys()), sum(path.stat().st_size for path in file.files)
         config = file.config
         self.config_fact: Facts = (("config", f"{config.name} (profile {config.profile})"),) if config else ()

@@ -17,7 +17,7 @@ from ..containers.opening import SUFFIXES
 from ..containers.quantised import dequantised
 from ..containers.strict import is_finite
 from ..containers.tensor_source import TensorSource
-from ..layouts.folders import MODEL_FOLDERS
+from ..layouts.folders import CHECKPOINTS, DIFFUSERS, KIWI_MLLM, MODEL_FOLDERS
 from ..layouts.kiwi_folder import KIWI_ENCODER
 from ..layouts.llama_cpp import is_projector
 from ..layouts.public_models import DIT_TENSORS, KIWI_TENSORS, QWEN_TENSORS, VAE_TENSORS
@@ -27,7 +27,7 @@ from .identity import Identity
 from .model_sets import combine
 
 # Folders in which ComfyUI and we keep models.
-PLACES = (*MODEL_FOLDERS, "unet", "clip", "checkpoints", "diffusers", "loras")
+PLACES = (*MODEL_FOLDERS, "unet", "clip", CHECKPOINTS, DIFFUSERS, "loras")
 # Kinds that something here works with; others are named and left alone.
 USED = ("wan-dit", "wan-vae", "qwen2.5-vl", "qwen-vision", "adapter", "kiwi-training", "kiwi-folder", "dit-lora")
 
@@ -90,7 +90,7 @@ def candidates(root: Path) -> Iterator[Path]:
         return
     for place in PLACES:
         for entry in sorted((root / place).iterdir()) if (root / place).is_dir() else ():
-            is_folder = entry.is_dir() and (any(entry.glob("*.safetensors*")) or (entry / "mllm_encoder").is_dir())
+            is_folder = entry.is_dir() and (any(entry.glob("*.safetensors*")) or (entry / KIWI_MLLM).is_dir())
             if is_folder or (entry.suffix in SUFFIXES and entry.is_file()):
                 yield entry
 

@@ -23,6 +23,11 @@ def first_numbers(source: EditSource, split: str, bucket: Bucket, counts: dict[s
     return np.arange(min(counts[bucket.modality], source.size(split, bucket)))
 
 
+def validation_counts(recipe: Recipe) -> dict[str, int]:
+    """Samples of the validation split by modality."""
+    return {"image": recipe.image_validation, "video": recipe.video_validation}
+
+
 def draw_batch(recipe: Recipe, step: int, buckets: Sequence[Bucket], reference_probability: float = 0.0) -> GlobalBatch:
     """Modality by recipe.video_probability, then whether with a reference, then a size, all where there is a choice."""
     modality = rng.draw_modality(recipe.seed, step, recipe.video_probability)

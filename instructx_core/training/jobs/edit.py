@@ -39,7 +39,6 @@ from .job import GlobalBatch
 
 logger = logging.getLogger("instructx")
 
-VALIDATION: dict[Kind, int] = {("image", False): 54, ("image", True): 16, ("video", False): 14, ("video", True): 6}
 SHOWN = 9
 
 
@@ -85,7 +84,7 @@ class EditJob:
         self.trainable = select(recipe.train, self.encoder, self.denoiser)
         logger.info("%s", summary(self.encoder, self.denoiser, recipe.train))
         self.pools = self._pools(output, [each for each in selections if each.bucket in self.rows])
-        wanted = {kind: VALIDATION[kind] for kind in counts}
+        wanted = {kind: count for kind, count in self._validation_counts().items() if kind in counts}
         self.validation = self._pools(output, select_samples(source, "val", wanted))
 
     def _rows(self, selections: list[Selection]) -> dict[Bucket, np.ndarray]:
@@ -107,6 +106,14 @@ class EditJob:
             ("image", True): self.recipe.image_reference_pool,
             ("video", False): self.recipe.video_pool,
             ("video", True): self.recipe.video_reference_pool,
+        }
+
+    def _validation_counts(self) -> dict[Kind, int]:
+        return {
+            ("image", False): self.recipe.image_validation,
+            ("image", True): self.recipe.image_reference_validation,
+            ("video", False): self.recipe.video_validation,
+            ("video", True): self.recipe.video_reference_validation,
         }
 
     def _pools(self, output: Path, selections: list[Selection]) -> dict[Bucket, Pool]:

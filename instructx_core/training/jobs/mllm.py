@@ -27,11 +27,10 @@ from ..recipes.mllm import MllmRecipe
 from ..start import final_weights, load_into
 from ..tokenizer import run_tokenizer
 from .chat import IGNORE, chat_tokens
-from .drawing import draw_batch, first_numbers, plain_buckets
+from .drawing import draw_batch, first_numbers, plain_buckets, validation_counts
 from .job import GlobalBatch
 
 DESCRIBE_SHARE = 0.5  # of the questions about scenes
-VALIDATION = {"image": 128, "video": 32}
 SHOWN = {"image": 8, "video": 8}
 PARTS = {"whole": "encoder.mllm.", "language_model": "encoder.mllm.language_model."}
 
@@ -109,7 +108,8 @@ class MllmJob:
         """Answer loss, and the share of answers that are wrong in any token; the mean of all sizes."""
         found: dict[str, list[float]] = {}
         for bucket in plain_buckets(self.source, "val"):
-            questions = self.questions("val", first_numbers(self.source, "val", bucket, VALIDATION), bucket)
+            numbers = first_numbers(self.source, "val", bucket, validation_counts(self.recipe))
+            questions = self.questions("val", numbers, bucket)
             logits_BLV, labels_BL = self._logits(questions, bucket)
             right = ((logits_BLV.argmax(-1) == labels_BL) | (labels_BL == IGNORE)).all(1).float().mean().item()
             found.setdefault(f"{bucket.modality} loss", []).append(answer_loss(logits_BLV, labels_BL).item())

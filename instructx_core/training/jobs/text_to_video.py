@@ -31,7 +31,6 @@ from .drawing import draw_batch
 from .flow import flow_loss, model_velocity, sample_latents, validation_loss
 from .job import GlobalBatch
 
-VALIDATION = {("image", False): 64, ("video", False): 16}
 SHOWN = {"image": 8, "video": 1}
 
 
@@ -54,7 +53,8 @@ class TextToVideoJob:
         unused = ("denoiser.source_embedder", "denoiser.reference_embedder", "vae.")
         self.trainable = {n: p for n, p in self.root.named_parameters() if not n.startswith(unused)}
         counts = {("image", False): recipe.image_pool, ("video", False): recipe.video_pool}
-        wanted = {kind: count for kind, count in VALIDATION.items() if counts[kind]}
+        unseen = {("image", False): recipe.image_validation, ("video", False): recipe.video_validation}
+        wanted = {kind: count for kind, count in unseen.items() if counts[kind]}
         self.pools = self._pools(output, source, select_samples(source, "train", counts, recipe.pool_start))
         self.validation = self._pools(output, source, select_samples(source, "val", wanted))
         if not self.pools:

@@ -25,12 +25,11 @@ from ..pictures import save_grid, to_uint8
 from ..recipes.vae import VaeRecipe
 from ..start import final_weights, load_into
 from ..vae_start import start_simple
-from .drawing import draw_batch, first_numbers, plain_buckets
+from .drawing import draw_batch, first_numbers, plain_buckets, validation_counts
 from .job import GlobalBatch
 
 KL_WEIGHT = 1e-5
 STATISTICS_SAMPLES = {"image": 256, "video": 16}
-VALIDATION = {"image": 64, "video": 6}
 SHOWN = {"image": 12, "video": 1}
 PARTS = {"whole": ("vae.",), "decoder": ("vae.decoder.", "vae.post_quant_conv.")}
 
@@ -119,7 +118,8 @@ class VaeJob:
         """Mean absolute error of a round trip, in [0,1] units, on unseen pictures and clips; the mean of all sizes."""
         errors: dict[str, list[float]] = {}
         for bucket in plain_buckets(self.source, "val"):
-            pixels, _ = self.pictures("val", first_numbers(self.source, "val", bucket, VALIDATION), bucket)
+            numbers = first_numbers(self.source, "val", bucket, validation_counts(self.recipe))
+            pixels, _ = self.pictures("val", numbers, bucket)
             error = ((self.round_trip(pixels).clamp(-1, 1) - pixels).abs().mean() / 2).item()
             errors.setdefault(bucket.modality, []).append(error)
         return {modality: sum(values) / len(values) for modality, values in errors.items()}

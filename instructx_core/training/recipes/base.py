@@ -22,7 +22,7 @@ class Recipe:
     name: str
     description: str  # what it trains, for the model card and `instructx train --help`
     preset: str  # config.PRESETS
-    data: str | None = None  # data.sources.SOURCES; None: there is no such source yet
+    data: str | None = None  # spec of a source, NAME or NAME:PATH (data/sources.py); None: `--data` must give it
     requires: tuple[str, ...] = ()  # recipes whose final weights this one starts from, in this order; or SHIPPED
     num_steps: int
     learning_rate: float = 1e-5
@@ -31,7 +31,6 @@ class Recipe:
     warmup_steps: int = 500  # not in paper
     betas: tuple[float, float] = (0.9, 0.95)  # not in paper
     weight_decay: float = 0.01  # not in paper
-    muon_scale: float = 0.0  # convolutions train with Muon at this multiple of learning_rate; 0: with AdamW as the rest
     clip_norm: float = 1.0  # not in paper
     precision: Literal["fp32", "bf16"] = "bf16"  # of the forward pass; weights, gradients and averages are fp32
     ema_decay: float = 0.0  # 0: off; not in paper
@@ -40,6 +39,8 @@ class Recipe:
     micro_image_batch: int = 128
     micro_video_batch: int = 32
     video_probability: float = 0.0  # share of the steps on clips
+    image_validation: int = 64  # samples of the validation split, those with a reference apart
+    video_validation: int = 16
     seed: int = 0
     save_every: int = 500
     validate_every: int = 500

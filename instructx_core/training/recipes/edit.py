@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -24,12 +23,10 @@ class EditRecipe(FlowRecipe):
     reference_probability: float = 0.0  # share of steps with a reference, within a modality; not in paper
     image_reference_pool: int = 0
     video_reference_pool: int = 0
+    image_reference_validation: int = 16
+    video_reference_validation: int = 8
     source_latents: bool = True  # the source enters the DiT (paper: from stage 2 on)
     source_embedder: Literal["preset", "tied", "own"] = "preset"  # overrides the preset: the tied/own comparison
     instruction_dropout: float = 0.1  # instruction dropped, visual tokens kept, for guidance; not in paper
     # edits without a reference are of these kinds only, of one that is named twice twice as many; (): of all kinds
     tasks: tuple[str, ...] = ()
-
-    def with_source(self, embedder: Literal["tied", "own"]) -> EditRecipe:
-        """The same run with this way for the source into the DiT, in a folder of its own."""
-        return dataclasses.replace(self, source_embedder=embedder, name=f"{self.name}_{embedder}")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from typing import Literal
 
+from ...config import preset
 from ...errors import InputError
 from .base import Recipe
+from .edit import EditRecipe
 from .paper import stage1, stage2, stage3
 from .tiny import (
     tiny_decoder,
@@ -43,3 +47,28 @@ def find_recipe(name: str) -> Recipe:
             'model are in docs/training.md, "How the shipped model was made"'
         )
     return RECIPES[name]()
+
+
+def with_source(recipe: EditRecipe, embedder: Literal["tied", "own"]) -> EditRecipe:
+    """The same run with this way for the source into the DiT, in a folder of its own.
+
+    Where it is not the preset's way, the stages before that train on sources must have gone it too.
+    """
+    other = preset(recipe.preset).denoiser.source_embedder != embedder
+    requires = tuple(f"{name}_{embedder}" if other and takes_source(name) else name for name in recipe.requires)
+    name = f"{recipe.name}_{embedder}"
+    return dataclasses.replace(recipe, source_embedder=embedder, name=name, requires=requires)
+
+
+def takes_source(name: str) -> bool:
+    """Whether that recipe is a stage whose DiT is given the source."""
+    recipe = RECIPES[name]() if name in RECIPES else None
+    return isinstance(recipe, EditRecipe) and recipe.source_latents
+
+
+def command_of(name: str) -> str:
+    """What trains the run of that name, also one of with_source."""
+    stem, _, embedder = name.rpartition("_")
+    if name not in RECIPES and stem in RECIPES and embedder in ("tied", "own"):
+        return f"instructx train {stem} --source-embedder {embedder}"
+    return f"instructx train {name}"

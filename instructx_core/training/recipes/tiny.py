@@ -28,7 +28,14 @@ COMMON: dict[str, Any] = {
     "micro_image_batch": 32,
     "micro_video_batch": 16,
 }
-EDIT: dict[str, Any] = COMMON | {"shift": 3.0, "reference_probability": 0.3}
+EDIT: dict[str, Any] = COMMON | {
+    "shift": 3.0,
+    "reference_probability": 0.3,
+    "image_validation": 54,  # as often each of the nine kinds that images without a reference are of
+    "image_reference_validation": 16,
+    "video_validation": 14,  # and each of seven
+    "video_reference_validation": 6,
+}
 
 
 def tiny_vae_image() -> VaeRecipe:
@@ -46,6 +53,7 @@ def tiny_vae_image() -> VaeRecipe:
         "ema_decay": 0.99,
         "image_batch": 16,
         "video_batch": 2,
+        "video_validation": 6,
         "sample_every": 500,
     }
     return VaeRecipe(**values)
@@ -71,6 +79,8 @@ def tiny_mllm() -> MllmRecipe:
         "num_steps": 3000,
         "learning_rate_decay": "linear",
         "video_probability": 0.3,
+        "image_validation": 128,
+        "video_validation": 32,
     }
     return MllmRecipe(**values)
 

@@ -13,12 +13,10 @@ from small import DIT, config, save, scaled, state, unscaled, write_gguf
 from instructx_core.config import DenoiserConfig, kiwi_5b, paper_14b
 from instructx_core.denoiser import build_denoiser
 from instructx_core.errors import InputError
-from instructx_core.formats.containers.opening import open_source
-from instructx_core.formats.containers.quantised import dequantised
 from instructx_core.formats.layouts import keymaps
 from instructx_core.formats.layouts.dit import denoiser_name, dit_config, read_dit
 from instructx_core.formats.layouts.modules import empty_parameters
-from instructx_core.formats.layouts.weight_file import open_weights
+from instructx_core.formats.layouts.weight_file import WeightFile, open_weights
 from instructx_core.weights import load_denoiser
 
 
@@ -110,8 +108,8 @@ def test_gguf_with_the_shapes_that_its_tools_write(wan, tmp_path):
         assert "GGUF (Q8_0, F32)" in report.kind or "GGUF (F32, Q8_0)" in report.kind
         assert all(have[k].shape == wan[k].shape and (have[k] - wan[k]).abs().max() < 0.05 for k in wan)
         assert torch.equal(have["patch_embedding.weight"], wan["patch_embedding.weight"])
-        with dequantised(open_source(path)) as source:
-            assert dit_config(source) == DIT
+        with open_weights(path) as file:
+            assert dit_config(file) == DIT
 
 
 # --- sizes ---------------------------------------------------------------------------------------------------------
@@ -120,7 +118,7 @@ def test_gguf_with_the_shapes_that_its_tools_write(wan, tmp_path):
 class Shapes:
     """A source of names and shapes alone, of models too large for a test."""
 
-    path, metadata = Path("x.safetensors"), {}
+    path, metadata, container = Path("x.safetensors"), {}, "safetensors"
 
     def __init__(self, shapes):
         self._shapes = shapes
@@ -130,6 +128,9 @@ class Shapes:
 
     def shape(self, key):
         return self._shapes[key]
+
+    def dtype(self, key):
+        return "BF16"
 
 
 SMALL = dataclasses.replace(paper_14b(), denoiser=DenoiserConfig(dim=1536, ffn_dim=8960, num_layers=30, num_heads=12))
@@ -142,7 +143,7 @@ def test_sizes_of_the_public_models_are_inferred(model, rename):
         names = build_denoiser(model).state_dict()
     shapes = {rename(k): tuple(v.shape) for k, v in names.items() if "_embedder." not in k or "condition" in k}
     embedders = {f.name: f.default for f in dataclasses.fields(DenoiserConfig) if "source" in f.name or "ref" in f.name}
-    assert dit_config(Shapes(shapes)) == dataclasses.replace(model.denoiser, **embedders)
+    assert dit_config(WeightFile(Shapes(shapes))) == dataclasses.replace(model.denoiser, **embedders)
 
 
 def test_another_size_is_one_sentence(wan, tmp_path):
@@ -193,9 +194,9 @@ def test_more_channels_in_than_out_and_what_is_no_wan(wan, tmp_path):
         load_denoiser(save(path, wan | {"proj_out.bias": wan["head.head.bias"]}), config())
     with pytest.raises(InputError, match="unknown tensor name"):
         load_denoiser(save(path, wan | {"blocks.0.colour": torch.ones(2)}), config())
-    with dequantised(open_source(save(path, {k: v for k, v in wan.items() if "head.head" not in k}))) as source:
+    with open_weights(save(path, {k: v for k, v in wan.items() if "head.head" not in k})) as file:
         with pytest.raises(InputError, match="incomplete Wan DiT"):
-            dit_config(source)
+            dit_config(file)
 
 
 def test_names():

@@ -119,7 +119,9 @@ def test_config_of_the_14b_layout() -> None:
     ],
 )
 def test_who_says_where_the_reference_stands(told, name, chosen, want) -> None:
-    assert kiwi_config.reference_position(told, name, chosen)[0] == want
+    where, why = kiwi_config.reference_position(told, name, chosen)
+    assert where == want
+    assert ("warning: only the name tells" in why) == (told is None and chosen is None)
 
 
 # --- a loaded checkpoint edits as the one it was written from ------------------------------------------------------

@@ -13,7 +13,6 @@ from instructx_core.data.bucket import Bucket
 from instructx_core.data.cache import Selection
 from instructx_core.data.world import ShapesWorld
 from instructx_core.errors import InputError
-from instructx_core.training.jobs import edit
 from instructx_core.training.jobs.edit import EditJob, pool_rows
 from instructx_core.weights import SHIPPED
 
@@ -21,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
 from nano import nano, nano_stage2
 
 WORLD, IMAGES = ShapesWorld(), Bucket("image", 1, 64, 64)
+FEW = {f"{kind}_validation": 1 for kind in ("image", "image_reference", "video", "video_reference")}
 TOKENIZER = SHIPPED / "tokenizer.json"
 
 
@@ -44,12 +44,11 @@ def test_a_recipe_without_any_sample_is_refused(tmp_path: Path) -> None:
             EditJob(nano_stage2(**values), nano(), WORLD, tmp_path)
 
 
-def test_a_kind_that_the_pool_lacks_is_not_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kind_that_the_pool_lacks_is_not_drawn(tmp_path: Path) -> None:
     """One clip is of one kind: the bucket without the wanted one is left out, and the other one of clips drawn."""
-    monkeypatch.setattr(edit, "VALIDATION", dict.fromkeys(edit.VALIDATION, 1))
     (tmp_path / "tokenizer.json").write_bytes(TOKENIZER.read_bytes())
     wanted = WORLD.task("train", 1, IMAGES)
-    job = EditJob(nano_stage2(tasks=(wanted,), video_pool=1, video_probability=1.0), nano(), WORLD, tmp_path)
+    job = EditJob(nano_stage2(tasks=(wanted,), video_pool=1, video_probability=1.0, **FEW), nano(), WORLD, tmp_path)
     assert {bucket.label for bucket in job.pools} == {"image", "image+reference", "video+reference"}
     drawn = {job.global_batch(step).bucket for step in range(20)}
     assert {bucket.label for bucket in drawn} == {"video+reference"}

@@ -1,0 +1,81 @@
+"""Pictures and clips without an edit, by number: what VAE, MLLM and text-to-video pretraining look at.
+
+Place: draw, render, language -> pretraining -> training data. Two sorts: scenes with captions (`scene_sample`), some
+with a look laid over them, and natural pictures without any thing (`natural_sample`) for the statistics of photographs.
+Shapes: frames_FHWC uint8 (F = 1 or 17).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ..errors import InputError
+from .canvas import SIZE, Size
+from .draw import Redraw, Setting, choose, draw_natural, draw_pattern
+from .edits import scene_for
+from .language import caption
+from .palette import SHAPES
+from .render import render
+from .sampling import MAX_DRAWS
+from .scene import STYLES, TONE_LOOKS, Scene, frame_times, patterned
+from .splits import HELD_OUT_SHARE, LOOKS, canvas_for, generator
+from .visible import render_visible
+
+LOOK_SHARE = 0.25  # of scene_sample
+
+
+def _with_look(rng: np.random.Generator, scene: Scene, place: int, look: str, modality: str) -> Scene:
+    if look == "style":
+        return replace(scene, look=choose(rng, STYLES))
+    if look == "tone":
+        return replace(scene, look=choose(rng, TONE_LOOKS))
+    if look == "segment":
+        return replace(scene, look="segment", focus=place)
+    new = replace(scene.at(place), shape=choose(rng, SHAPES))
+    return scene.with_thing(patterned(new, draw_pattern(rng, scene, modality)))
+
+
+def scene_sample(
+    split: str,
+    index: int,
+    modality: str = "image",
+    looks: tuple[str, ...] = LOOKS,
+    size: Size | None = (SIZE, SIZE),
+    *,
+    finish: str | None = None,
+) -> tuple[np.ndarray, str, Scene]:
+    """A picture or clip without an edit, for pretraining: frames (F, H, W, 3) uint8, its caption, its scene.
+
+    A quarter of them carry one of `looks` ("style", "tone", "segment", "pattern": a thing filled with a pattern), drawn
+    evenly; pass () for none. size and finish as in sample(). No held-out combinations, except in 30% of "test". Raises
+    InputError as sample() does.
+    """
+    rng = generator("scene", split, index, modality)
+    unknown = [look for look in looks if look not in LOOKS]
+    if unknown:
+        raise InputError(f"looks {unknown} are unknown; use some of {', '.join(LOOKS)}")
+    held = split == "test" and bool(rng.random() < HELD_OUT_SHARE)
+    setting = Setting(modality, canvas_for(split, index, modality, size), held, finish)  # type: ignore[arg-type]
+    for _ in range(MAX_DRAWS):
+        scene, thing = scene_for(rng, setting)
+        look = choose(rng, looks) if looks and rng.random() < LOOK_SHARE else None
+        try:
+            scene = scene if look is None else _with_look(rng, scene, thing.place, look, modality)
+            return render_visible(scene, frame_times(modality)).frames_FHWC, caption(scene), scene
+        except Redraw:
+            continue
+    raise RuntimeError(f"no scene that shows its things in {MAX_DRAWS} draws (split {split}, index {index})")
+
+
+def natural_sample(
+    split: str, index: int, modality: str = "image", size: Size | None = (SIZE, SIZE)
+) -> tuple[np.ndarray, str, Scene]:
+    """A natural picture or clip without any thing, for pretraining: frames (F, H, W, 3) uint8, its caption, its scene.
+
+    Its edges, colours and spectrum are like a photograph's (photographic.py). Raises InputError as sample() does.
+    """
+    rng = generator("natural", split, index, modality)
+    scene = draw_natural(rng, Setting(modality, canvas_for(split, index, modality, size)))
+    return render(scene, frame_times(modality)), caption(scene), scene
