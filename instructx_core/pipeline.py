@@ -337,11 +337,17 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin):
     def _step_hook(self, callback: StepCallback, names: Sequence[str]) -> OnStep:
         """A callback of diffusers as what the loop calls."""
 
-        def on_step(level: Level, latents: Tensor, conditions: Conditions) -> tuple[Tensor, Conditions]:
+        def on_step(
+            level: Level, latents: Tensor, conditions: Conditions, guidance: Guidance
+        ) -> tuple[Tensor, Conditions, Guidance]:
             named = {**dict.fromkeys(self._callback_tensor_inputs), **conditions.tensors(), "latents": latents}
             changed = dict(callback(self, level.step, level.timestep, {name: named[name] for name in names}) or {})
             latents = changed.pop("latents", latents)
-            return latents, conditions.changed(changed)
+            conditions = conditions.changed(changed)
+            if self._guidance_scale != guidance.scale:  # diffusers' dynamic guidance: a callback sets the scale
+                guidance = replace(guidance, scale=self._guidance_scale)
+                guidance.check(conditions)
+            return latents, conditions, guidance
 
         return on_step
 

@@ -167,6 +167,20 @@ def test_callback_sees_and_changes_tensors(pipe):
         edit(pipe, callback_on_step_end=callback, callback_on_step_end_tensor_inputs=["noise"])
 
 
+def test_callback_may_turn_guidance_off(pipe):
+    """Dynamic guidance, as diffusers documents it: a callback sets `_guidance_scale`."""
+    forwards = []
+
+    def callback(self, step, timestep, tensors):
+        self._guidance_scale = 1.0
+        return tensors
+
+    hook = pipe.transformer.register_forward_hook(lambda *_: forwards.append(1))
+    edit(pipe, callback_on_step_end=callback, num_inference_steps=4, guidance_scale=3.0)
+    hook.remove()
+    assert len(forwards) == 2 + 3
+
+
 def test_given_context_and_latents(pipe):
     frames = clip()
     batch = edit_batch(frames, "make it blue")

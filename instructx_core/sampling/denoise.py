@@ -17,8 +17,8 @@ from .guidance import Conditions, Guidance, predict
 from .pinning import Pinned, pin
 from .schedule import FlowScheduler, Level
 
-# What happens after a step, with the latents and conditions, which it gives back, changed or not.
-OnStep: TypeAlias = Callable[[Level, Tensor, Conditions], tuple[Tensor, Conditions]]
+# What happens after a step, with the latents, conditions and guidance, which it gives back, changed or not.
+OnStep: TypeAlias = Callable[[Level, Tensor, Conditions, Guidance], tuple[Tensor, Conditions, Guidance]]
 NO_GUIDANCE = Guidance()
 
 
@@ -41,5 +41,5 @@ def denoise(
         latents_BCTHW = scheduler.step(velocity_BCTHW, level.timestep, latents_BCTHW, return_dict=False)[0]
         latents_BCTHW = pin(latents_BCTHW, pinned, level.following)
         if on_step is not None:
-            latents_BCTHW, conditions = on_step(level, latents_BCTHW, conditions)
+            latents_BCTHW, conditions, guidance = on_step(level, latents_BCTHW, conditions, guidance)
     return latents_BCTHW

@@ -41,9 +41,9 @@ def test_after_a_step_everything_may_be_changed(model: Any) -> None:
     scheduler = build_scheduler(small_config())
     seen: list[tuple[int, Conditions]] = []
 
-    def on_step(level: Any, latents: Tensor, conditions: Conditions) -> tuple[Tensor, Conditions]:
+    def on_step(level: Any, latents: Tensor, conditions: Conditions, guidance: Guidance) -> Any:
         seen.append((level.step, conditions))
-        return latents * 0, conditions.changed({"context": CONTEXT * 2, "nose": CONTEXT})
+        return latents * 0, conditions.changed({"context": CONTEXT * 2, "nose": CONTEXT}), guidance
 
     given = Conditions(CONTEXT, source=SOURCE)
     denoise(model, scheduler, NOISE, given, iter(start(scheduler, 3, "cpu")), on_step=on_step)
