@@ -77,6 +77,9 @@ def _train(args: argparse.Namespace) -> None:
     recipe = _recipe(args.recipe, args.source_embedder)
     if args.from_shipped and not (isinstance(recipe, (EditRecipe, VaeRecipe)) and trains_shipped(recipe)):
         raise InputError(f"--from-shipped is for recipes that train that model further; {recipe.name} does not")
+    for name in ("steps", "stop_at", "threads"):
+        if (count := getattr(args, name)) is not None and count < 1:
+            raise InputError(f"--{name.replace('_', '-')} is {count}; use at least 1")
     changes = {"data": args.data, "num_steps": args.steps, "seed": args.seed}
     if args.from_shipped:
         changes["requires"] = (SHIPPED,)

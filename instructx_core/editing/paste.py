@@ -51,6 +51,10 @@ def read_paste_mask(keep: KeepOutside, size: tuple[int, int]) -> PasteMask:
 
     Raises InputError when it cannot be read, is not of the source's size, or allows no pixel.
     """
+    if 2 * keep.feather > min(size):  # it rises over twice that, so nothing of the edit would be left
+        raise InputError(
+            f"feather is {keep.feather} pixels for a source of {size[1]}x{size[0]}; use at most {min(size) // 2}"
+        )
     if keep.mask is None:
         return PasteMask(keep)
     mask_HW = np.array(Image.fromarray(read_image(keep.mask)).convert("L"))

@@ -91,10 +91,7 @@ def load_latest(folder: Path, recipe: dict[str, Any]) -> Checkpoint | None:
     resumable = {"num_steps", "save_every", "sample_every", "validate_every"}  # these don't change what a step does
     resumable |= {key for key in different if key.endswith("_validation")}
     if set(different) - resumable:
-        raise InputError(
-            f"{folder} holds a run with another {', '.join(different)}; use another --output, "
-            "or start from it with --init"
-        )
+        raise InputError(f"{folder} holds a run with another {', '.join(different)}; use another --output")
     try:
         parts = {name: load_file(path / f"{name}.safetensors") for name in ("model", "ema", "optimizer")}
     except (OSError, SafetensorError) as error:

@@ -117,6 +117,8 @@ def test_wrong_masks(tmp_path: Path) -> None:
             paste_back(original[None], original[None], original[None], box, mask)
     with pytest.raises(InputError, match="feather is -1"):
         KeepOutside(feather=-1)
+    with pytest.raises(InputError, match="use at most 32"):
+        read_paste_mask(KeepOutside(feather=3000), (64, 80))
 
 
 def test_a_stream_is_pasted_one_frame_at_a_time() -> None:

@@ -72,6 +72,6 @@ def cut_into_windows(clip: ClipScan, options: WindowOptions, longest: int, strid
     if options.seconds is not None:
         size = window_frames(clip.fps, max(clip.frames, stride + 1), options.seconds, stride)
     else:
-        size = options.frames or window_frames(clip.fps, longest, stride=stride)
+        size = window_frames(clip.fps, longest, stride=stride) if options.frames is None else options.frames
     check_window(size, options.overlap, stride)
     return Windowing(clip, options, size, plan_windows(clip.frames, size, options.overlap, stride, options.joins))
