@@ -35,7 +35,7 @@ from .errors import InputError
 from .formats.layouts.lora import LoadsFiles
 from .kernels import Session
 from .sampling.arguments import OUTPUT_TYPES as OUTPUT_TYPES  # part of this module's interface
-from .sampling.arguments import checked
+from .sampling.arguments import check_arguments
 from .sampling.batch import Clip, EditBatch, check_batch, edit_batch
 from .sampling.decode import decode_video
 from .sampling.denoise import NO_GUIDANCE, OnStep, denoise
@@ -187,7 +187,6 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin):
     # --- one edit, or a batch of them ---
 
     @torch.no_grad()
-    @checked
     def __call__(
         self,
         source: Clip | Sequence[Clip],
@@ -226,6 +225,7 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin):
         output_type: one of OUTPUT_TYPES. callback_on_step_end(pipe, step, timestep, tensors) may return changed ones.
         Raises InputError on unusable input, FloatingPointError when a step is not finite.
         """
+        check_arguments(locals())
         sampling = self.instructx_config.sampling
         steps = sampling.num_steps if num_inference_steps is None else num_inference_steps
         self._guidance_scale = float(sampling.guidance_scale if guidance_scale is None else guidance_scale)

@@ -7,21 +7,16 @@ Legend: B batch, C channels, T latent frames, H W cells, L tokens, D width.
 
 from __future__ import annotations
 
-import functools
-import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Generator, Tensor
 
 from ..errors import InputError
 
-P = ParamSpec("P")
-Result = TypeVar("Result")
 OUTPUT_TYPES = ("np", "pt", "pil", "latent")
 
 
@@ -112,15 +107,8 @@ def _flaw(value: Tensor) -> str:
     return "" if bool(torch.isfinite(value).all()) else " with values that are not finite"
 
 
-def checked(call: Callable[P, Result]) -> Callable[P, Result]:
-    """The same call, its arguments checked first: those that have a rule."""
-    signature = inspect.signature(call)
-
-    @functools.wraps(call)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> Result:
-        for name, value in signature.bind(*args, **kwargs).arguments.items():
-            if name in RULES:
-                check_argument(name, value)
-        return call(*args, **kwargs)
-
-    return wrapper
+def check_arguments(arguments: Mapping[str, object]) -> None:
+    """Every one of `arguments` that has a rule. Raises InputError for the first that its rule does not allow."""
+    for name in RULES:
+        if name in arguments:
+            check_argument(name, arguments[name])
