@@ -1,7 +1,8 @@
 """The procedural world, version 2: coloured things on plain, patterned or photographic grounds, still or moving, of any
 size, with exact ground truth for every edit. The shipped model is of version 1 (shapes/), which goes when it does.
 
-Data flow: canvas, palette, grounds -> scene -> draw -> edits -> render, language -> sampling -> success -> benchmark.
+Data flow: canvas, palette, grounds -> scene -> draw -> edits -> render, language -> sampling -> success
+(areas, stage, alternatives, whole; limits) -> benchmark; planted shows that the measure finds errors.
 numpy only. Everything is a function of (split, index, modality, task, size); nothing is stored or downloaded, so any
 process may render any number: `pool.map(partial(sample, "train", modality="image", size=(96, 96)), range(1000))`.
 Task and size of a number are known without rendering it (task_of, bucket). A process' first samples are slower by a
@@ -10,7 +11,7 @@ second in all: tiles of noise and leaves are made once and kept.
 
 from __future__ import annotations
 
-from .benchmark import Rate, Summary, benchmark_samples, summarise
+from .benchmark import Rate, Summary, benchmark_samples, summarise, zero_shot_clips
 from .canvas import BUCKETS, PLACES, SIZE, WORLD_VERSION, Canvas, Size
 from .edits import TASKS
 from .language import CASES, LANGUAGES, Manner, asked_pairs, caption, qa_pairs, word_pieces
@@ -70,4 +71,5 @@ __all__ = [
     "there_and_back",
     "video_tasks",
     "word_pieces",
+    "zero_shot_clips",
 ]

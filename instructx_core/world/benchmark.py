@@ -1,7 +1,9 @@
 """The benchmark: a balanced set of test edits and a summary of how many a model gets right.
 
 Place: sampling, success -> benchmark -> evaluation. Tasks come round-robin, so every prefix of the set is balanced. The
-overall number is the mean over tasks, each task weighing the same. Intervals are 95% percentile bootstrap, seeded.
+overall number is the mean over tasks, each task weighing the same; sub-kinds (greyscale, invert, outline; tone by
+direction) stand apart beside them. Intervals are 95% percentile bootstrap, seeded. A published score has IMAGES images,
+CLIPS clips, and of the kinds never trained on clips at least 100 clips of each sub-kind (zero_shot_clips).
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ from typing import Any, overload
 import numpy as np
 
 from ..errors import InputError
+from .canvas import SIZE, Size
 from .edits import TASKS
+from .language import Manner
 from .sampling import Sample, sample
 from .splits import tasks_of
 from .success import Score
@@ -22,12 +26,22 @@ BOOTSTRAP_DRAWS = 10_000
 BOOTSTRAP_SEED = 0
 
 
+IMAGES, CLIPS = 600, 400
+ZERO_SHOT = {"style": 420, "segment": 100}  # clips that make at least 100 of each sub-kind
+ZERO_SHOT_START = {"style": 1_000_000, "segment": 2_000_000}  # their first number, far from the balanced set
+
+
 @dataclass(frozen=True)
 class BenchmarkSet(Sequence[Sample]):
-    """Test samples of one modality by number, made when asked for: sample k is task k mod 12."""
+    """Test samples of one modality by number, made when asked for: sample k is task k mod 12, or always that task."""
 
     modality: str
     count: int
+    size: Size | None = (SIZE, SIZE)
+    finish: str | None = None
+    manner: Manner | None = None
+    task: str | None = None
+    start: int = 0  # number of the first
 
     def __len__(self) -> int:
         return self.count
@@ -45,15 +59,35 @@ class BenchmarkSet(Sequence[Sample]):
         if not 0 <= number < self.count:
             raise IndexError(index)
         tasks = tasks_of("test", self.modality)
-        return sample("test", number, self.modality, tasks[number % len(tasks)])
+        task = tasks[number % len(tasks)] if self.task is None else self.task
+        number += self.start
+        return sample("test", number, self.modality, task, self.size, finish=self.finish, manner=self.manner)
 
 
-def benchmark_samples(modality: str, count: int) -> BenchmarkSet:
-    """The first `count` samples of the balanced test set of "image" or "video". Raises InputError on other values."""
+def benchmark_samples(
+    modality: str,
+    count: int,
+    size: Size | None = (SIZE, SIZE),
+    *,
+    finish: str | None = None,
+    manner: Manner | None = None,
+) -> BenchmarkSet:
+    """The first `count` samples of the balanced test set of "image" or "video"; size, finish and manner as in sample().
+
+    Raises InputError on other values.
+    """
     tasks_of("test", modality)
     if count < 1:
         raise InputError(f"count is {count}, must be >= 1; {len(TASKS)} gives one sample a task")
-    return BenchmarkSet(modality, int(count))
+    return BenchmarkSet(modality, int(count), size, finish, manner)
+
+
+def zero_shot_clips(size: Size | None = (SIZE, SIZE), manner: Manner | None = None) -> list[BenchmarkSet]:
+    """Clips of the kinds that training never shows as clips: at least 100 of each style and of segmentation."""
+    return [
+        BenchmarkSet("video", count, size, None, manner, task, ZERO_SHOT_START[task])
+        for task, count in ZERO_SHOT.items()
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +102,10 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Success by task, their mean, and the seen and held-out parts (None where there is no sample)."""
+    """Success by task and sub-kind, the mean over tasks, and the seen and held-out parts (None without a sample)."""
 
     tasks: dict[str, Rate]
+    kinds: dict[str, Rate]  # "style: invert", "tone: darker", "hybrid: + tone"
     overall: Rate
     seen: Rate | None
     held_out: Rate | None
@@ -78,15 +113,20 @@ class Summary:
 
     def rows(self) -> list[tuple[str, Rate]]:
         parts = [("seen pairs", self.seen), ("held-out pairs", self.held_out)]
-        return [*self.tasks.items(), ("mean over tasks", self.overall), *((n, r) for n, r in parts if r is not None)]
+        return [
+            *self.tasks.items(),
+            *self.kinds.items(),
+            ("mean over tasks", self.overall),
+            *((n, r) for n, r in parts if r is not None),
+        ]
 
     def table(self) -> str:
         """Plain text, one row a task; success in percent."""
-        lines = [f"{'task':<16} {'success':>8}   {'95% interval':<15} {'n':>5}"]
+        lines = [f"{'task':<24} {'success':>8}   {'95% interval':<15} {'n':>5}"]
         for name, rate in self.rows():
             interval = f"[{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
-            lines.append(f"{name:<16} {100 * rate.success:>7.1f}%   {interval:<15} {rate.count:>5}")
-        lines.append(f"{'pixel error':<16} {self.pixel_error:>8.4f}")
+            lines.append(f"{name:<24} {100 * rate.success:>7.1f}%   {interval:<15} {rate.count:>5}")
+        lines.append(f"{'pixel error':<24} {self.pixel_error:>8.4f}")
         return "\n".join(lines)
 
     def as_dict(self) -> dict[str, Any]:
@@ -115,6 +155,13 @@ def _share(rng: np.random.Generator, scores: list[Score]) -> Rate | None:
     return _rate(_resampled(rng, successes, count), successes / count, count)
 
 
+def kind_of(score: Score) -> str:
+    """Task and sub-kind in words, "" where the task has but one; of hybrids what comes second."""
+    if score.task == "hybrid" and score.sub_kind:
+        return f"hybrid: + {score.sub_kind.split(' + ')[-1]}"
+    return f"{score.task}: {score.sub_kind}" if score.sub_kind not in ("", score.task) else ""
+
+
 def summarise(scores: Iterable[Score]) -> Summary:
     """Success by task and overall. Raises InputError without scores or with a score whose task is unknown."""
     scores = list(scores)
@@ -132,9 +179,17 @@ def summarise(scores: Iterable[Score]) -> Summary:
             means = _resampled(rng, sum(results), len(results))
             tasks[task] = _rate(means, sum(results) / len(results), len(results))
             resamples.append(means)
+    kinds: dict[str, Rate] = {}
+    for kind in sorted(
+        {kind_of(score) for score in scores} - {""}, key=lambda kind: (TASKS.index(kind.split(":")[0]), kind)
+    ):
+        share = _share(rng, [score for score in scores if kind_of(score) == kind])
+        if share is not None:
+            kinds[kind] = share
     success = float(np.mean([rate.success for rate in tasks.values()]))
     return Summary(
         tasks=tasks,
+        kinds=kinds,
         overall=_rate(np.mean(resamples, axis=0), success, len(scores)),
         seen=_share(rng, [score for score in scores if not score.held_out]),
         held_out=_share(rng, [score for score in scores if score.held_out]),

@@ -35,8 +35,10 @@ def part(sample: Sample, start: int, stop: int) -> Sample:
 
 
 def _pick(sample: Sample, index_F: np.ndarray) -> Sample:
+    numbers = range(len(sample.source_FHWC)) if sample.numbers is None else sample.numbers
     return replace(
         sample,
+        numbers=tuple(numbers[index] for index in index_F.tolist()),
         source_FHWC=sample.source_FHWC[index_F],
         target_FHWC=sample.target_FHWC[index_F],
         regions=tuple((name, mask_FHW[index_F]) for name, mask_FHW in sample.regions),

@@ -119,7 +119,7 @@ def _grain_tile() -> np.ndarray:
 
 
 @lru_cache(maxsize=64)
-def _light_of(finish: Finish, canvas: Canvas) -> np.ndarray:
+def light_of(finish: Finish, canvas: Canvas) -> np.ndarray:
     """How the light falls off over the picture: (H, W, 1)."""
     light_x, light_y = _toward_light(finish)
     x = np.arange(canvas.width, dtype=np.float32)[None, :] * (1.0 / (canvas.width - 1)) - 0.5
@@ -129,7 +129,7 @@ def _light_of(finish: Finish, canvas: Canvas) -> np.ndarray:
 
 def expose(frames_FHWC: np.ndarray, finish: Finish, canvas: Canvas) -> np.ndarray:
     """The whole picture under the light and through the sensor, whose grain is new in every frame."""
-    frames_FHWC *= _light_of(finish, canvas)
+    frames_FHWC *= light_of(finish, canvas)
     if finish.grain:
         field = _grain_tile()
         for number, frame in enumerate(frames_FHWC):

@@ -79,8 +79,25 @@ class Sprite:
     dim: np.ndarray | None  # (F, h, w, 1); what its shadow leaves of the light
 
 
+def sprite_in(
+    box: tuple[int, int, int, int], thing: Thing, canvas: Canvas, finish: Finish, centers_F2: np.ndarray
+) -> Sprite:
+    """The thing at these centres in a window of the canvas: left, top, right, bottom."""
+    left, top, right, bottom = box
+    radius = thing.radius * canvas.unit
+    x = np.arange(left, right, dtype=np.float32)[None, None, :] - centers_F2[:, 0, None, None]
+    y = np.arange(top, bottom, dtype=np.float32)[None, :, None] - centers_F2[:, 1, None, None]
+    distance = signed_distance(thing.shape, x, y, radius)
+    color, dim, edge = _fill(thing, x, y, radius), None, 1.0
+    if finish.kind == "photo":
+        body = Body(thing, x, y, distance, radius)
+        color, dim, edge = shade(color, body, finish), shadow(body, finish, canvas), SOFT_EDGE
+    part = (slice(None), slice(top, bottom), slice(left, right))
+    return Sprite(part, distance, distance < 0.5, step(distance, edge)[..., None], color, dim)
+
+
 @lru_cache(maxsize=12)
-def _sprite(thing: Thing, canvas: Canvas, finish: Finish, times: tuple[float, ...]) -> Sprite | None:
+def sprite_of(thing: Thing, canvas: Canvas, finish: Finish, times: tuple[float, ...]) -> Sprite | None:
     """None where the canvas never shows the thing. Kept for a while: both sides of an edit show most things alike."""
     centers_F2 = thing.centers(np.array(times), canvas)
     if (centers_F2 == centers_F2[:1]).all():
@@ -92,15 +109,7 @@ def _sprite(thing: Thing, canvas: Canvas, finish: Finish, times: tuple[float, ..
     right, bottom = min(canvas.width, math.ceil(high[0]) + 1), min(canvas.height, math.ceil(high[1]) + 1)
     if left >= right or top >= bottom:
         return None
-    x = np.arange(left, right, dtype=np.float32)[None, None, :] - centers_F2[:, 0, None, None]
-    y = np.arange(top, bottom, dtype=np.float32)[None, :, None] - centers_F2[:, 1, None, None]
-    distance = signed_distance(thing.shape, x, y, radius)
-    color, dim, edge = _fill(thing, x, y, radius), None, 1.0
-    if finish.kind == "photo":
-        body = Body(thing, x, y, distance, radius)
-        color, dim, edge = shade(color, body, finish), shadow(body, finish, canvas), SOFT_EDGE
-    part = (slice(None), slice(top, bottom), slice(left, right))
-    return Sprite(part, distance, distance < 0.5, step(distance, edge)[..., None], color, dim)
+    return sprite_in((left, top, right, bottom), thing, canvas, finish, centers_F2)
 
 
 @cache
@@ -131,21 +140,25 @@ def apply_pixel_look(look: str, frames_FHWC: np.ndarray) -> np.ndarray:
     raise ValueError(f"look {look!r} is not a function of pixels")
 
 
-def _drawing(scene: Scene, sprites: Sequence[Sprite | None], shape_FHW: tuple[int, ...]) -> np.ndarray:
-    """Ink of the outline drawing, or the mask of the thing in focus: (F, H, W) in [0, 1]; nearer things hide it."""
+def lay_ink(under: np.ndarray, distance: np.ndarray, unit: float, look: str, in_focus: bool) -> None:
+    """Lays a thing's ink on what lies under it, in place: its contour, or the thing in focus; nearer things hide it."""
+    alpha = step(distance)
+    if look == "outline":
+        line = np.clip(unit + 0.5 - np.abs(distance + 0.5 * unit), 0.0, 1.0)
+        np.maximum(under * (1.0 - alpha), line, out=under)
+        return
+    under *= 1.0 - alpha
+    if in_focus:
+        under += alpha
+
+
+def drawing(scene: Scene, sprites: Sequence[Sprite | None], shape_FHW: tuple[int, ...]) -> np.ndarray:
+    """Ink of the outline drawing, or the mask of the thing in focus: (F, H, W) in [0, 1]."""
     ink = np.zeros(shape_FHW, dtype=np.float32)
-    unit = scene.canvas.unit
     for thing, sprite in zip(scene.back_to_front, sprites, strict=True):
-        if sprite is None:
-            continue
-        alpha, under = step(sprite.distance), ink[sprite.part]
-        if scene.look == "outline":
-            line = np.clip(unit + 0.5 - np.abs(sprite.distance + 0.5 * unit), 0.0, 1.0)
-            np.maximum(under * (1.0 - alpha), line, out=under)
-        else:
-            under *= 1.0 - alpha
-            if thing.place == scene.focus:
-                under += alpha
+        if sprite is not None:
+            under, in_focus = ink[sprite.part], thing.place == scene.focus
+            lay_ink(under, sprite.distance, scene.canvas.unit, scene.look or "", in_focus)
     return ink
 
 
@@ -163,9 +176,9 @@ def _paint(scene: Scene, sprites: Sequence[Sprite | None], times_F: np.ndarray) 
     return frames if scene.finish.kind == "flat" else expose(frames, scene.finish, scene.canvas)
 
 
-def _sprites(scene: Scene, times_F: np.ndarray) -> list[Sprite | None]:
+def sprites_of(scene: Scene, times_F: np.ndarray) -> list[Sprite | None]:
     times = tuple(times_F.tolist())
-    return [_sprite(thing, scene.canvas, scene.finish, times) for thing in scene.back_to_front]
+    return [sprite_of(thing, scene.canvas, scene.finish, times) for thing in scene.back_to_front]
 
 
 def masks_of(scene: Scene, times_F: np.ndarray) -> Masks:
@@ -173,7 +186,7 @@ def masks_of(scene: Scene, times_F: np.ndarray) -> Masks:
     things = scene.back_to_front
     cover = np.zeros((len(PLACES), len(times_F), *scene.canvas.size), dtype=bool)
     whole = np.zeros((len(PLACES), len(times_F)), dtype=np.int64)
-    for number, (thing, sprite) in enumerate(zip(things, _sprites(scene, times_F), strict=True)):
+    for number, (thing, sprite) in enumerate(zip(things, sprites_of(scene, times_F), strict=True)):
         if sprite is None:
             continue
         for under in things[:number]:
@@ -185,10 +198,10 @@ def masks_of(scene: Scene, times_F: np.ndarray) -> Masks:
 
 def render_layers(scene: Scene, times_F: np.ndarray, masks: Masks | None = None) -> Layers:
     """Render a scene at the given times ((F,) in [0, 1]); masks: its own, where they are known already."""
-    masks, sprites = masks_of(scene, times_F) if masks is None else masks, _sprites(scene, times_F)
+    masks, sprites = masks_of(scene, times_F) if masks is None else masks, sprites_of(scene, times_F)
     lines = np.zeros((len(times_F), *scene.canvas.size), dtype=bool)
     if scene.look in ("outline", "segment"):
-        ink = _drawing(scene, sprites, lines.shape)
+        ink = drawing(scene, sprites, lines.shape)
         level = 255.0 - (255.0 - LINE_DARK) * ink if scene.look == "outline" else 255.0 * ink
         frames = np.repeat(np.rint(level).astype(np.uint8)[..., None], 3, axis=-1)
         lines = ink > 0.25 if scene.look == "outline" else lines

@@ -67,6 +67,7 @@ class Sample:
     held_out_words: bool = False  # a wording or filler that only "test" shows
     traits: tuple[str, ...] = ()  # how the instruction is typed, see Instruction
     changes: tuple[Change, ...] = ()  # what the instruction asks for; asked_pairs() makes questions of it
+    numbers: tuple[int, ...] | None = None  # of the frames in the clip as it was drawn; None: all, in order
 
     @property
     def size(self) -> Size:

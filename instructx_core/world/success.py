@@ -1,8 +1,10 @@
-"""When an edit counts as done: exact ground truth, errors inside each changed region and outside, fixed thresholds.
+"""When an edit counts as done: a measure that a person would agree with, from the scenes of both sides.
 
-Place: sampling -> success -> benchmark. The thresholds below were fixed before any model was trained; they are not
-tuned. Errors are mean |prediction - target| over RGB in [0, 1] units. Doing nothing fails every sample by construction
-(sampling.py draws again otherwise), the ground truth passes every one.
+Place: areas, alternatives, whole -> success -> benchmark. A prediction is right when (1) every thing of the target,
+every part that the edit changes and every tile of the rest is near the truth, over all frames and in the worst one, and
+(2) it is nearer to the truth, by a margin, than to each thing gone, in another shape, colour, place, size, than to the
+picture as before, under other looks, on other grounds, displaced or blurred. What failed is said in words. Thresholds:
+limits.py.
 Shapes: frames_FHWC uint8, mask_FHW bool.
 """
 
@@ -15,12 +17,33 @@ from typing import Protocol
 import numpy as np
 
 from ..errors import InputError
+from .alternatives import Evidence, Nearness, evidence, name_of, thing_alternatives
+from .areas import RegionScore, Tiles, excess, masked_error, pixel_error, region_score, tile_score, tolerant_error
+from .limits import CLEAR_CHANGE, NEAR, REGION_LIMIT, SOFT, SOFT_BASIS, THING_LIMIT
+from .scene import Scene, Thing, frame_times
+from .stage import Stage, build_stage, scene_at
+from .whole import (
+    coarse_of,
+    ground_alternatives,
+    look_alternatives,
+    mask_alternatives,
+    shift_alternatives,
+    softening,
+    softness,
+    unchanged,
+    worst_of,
+)
 
-REGION_FLOOR = 0.06  # a region passes with an error up to this,
-REGION_SHARE = 0.35  # or up to this share of the error that doing nothing makes there
-OUTSIDE_LIMIT = 0.05  # mean error allowed where nothing may change
-FRAME_FACTOR = 1.6  # no single frame's region error may exceed the limit times this
-CLEAR_CHANGE = 0.10  # an edit is only asked for if doing nothing makes at least this error in a region
+__all__ = ["CLEAR_CHANGE", "RegionScore", "Score", "masked_error", "pixel_error", "score"]
+
+
+class ScorableObject(Protocol):
+    """What score() needs of a thing of a sample."""
+
+    place: int
+    source: Thing | None
+    target: Thing | None
+    target_FHW: np.ndarray
 
 
 class Scorable(Protocol):
@@ -28,73 +51,107 @@ class Scorable(Protocol):
 
     source_FHWC: np.ndarray
     target_FHWC: np.ndarray
-    outside_FHW: np.ndarray
+    source_scene: Scene
+    target_scene: Scene
+    modality: str
+    task: str
+    sub_kind: str
+    held_out: bool
+    numbers: tuple[int, ...] | None
 
     @property
     def regions(self) -> tuple[tuple[str, np.ndarray], ...]: ...
 
-
-@dataclass(frozen=True, slots=True)
-class RegionScore:
-    """Mean error of a region, the worst frame's, the limit both are held to (the frame times FRAME_FACTOR)."""
-
-    error: float
-    worst_frame: float
-    limit: float
-    ok: bool
+    @property
+    def objects(self) -> Sequence[ScorableObject]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Verdict on one prediction. Errors in [0, 1]; outside_error is 0 where nothing lies outside the edit."""
+    """Verdict on one prediction. Errors in [0, 1].
+
+    regions: by name, of the parts that change, of every thing of the target, and of the worst tile of the rest.
+    reasons: in words, what failed; empty for a success. share: how near the prediction is to the alternative nearest to
+    it, which is named by `nearest`: 0 as the truth, 1 as the alternative.
+    """
 
     success: bool
     regions: dict[str, RegionScore]
-    outside_error: float
+    outside_error: float  # of the worst tile of what is no thing
     outside_ok: bool
     pixel_error: float  # mean over the whole picture
     task: str = ""
     held_out: bool = False
+    sub_kind: str = ""
+    reasons: tuple[str, ...] = ()
+    nearest: str = ""
+    share: float = 0.0
+    softness: float = 0.0  # how far the picture is on the way to a blurred one
 
 
-def pixel_error(a_FHWC: np.ndarray, b_FHWC: np.ndarray) -> np.ndarray:
-    """Mean |a - b| over RGB: (F, H, W) float32 in [0, 1]."""
-    high, low = np.maximum(a_FHWC, b_FHWC), np.minimum(a_FHWC, b_FHWC)
-    difference = high - low  # exact in uint8
-    total = difference[..., 0].astype(np.float32) + difference[..., 1] + difference[..., 2]
-    return total * np.float32(1.0 / 765.0)
+def _check(prediction_FHWC: np.ndarray, target_FHWC: np.ndarray) -> None:
+    if not isinstance(prediction_FHWC, np.ndarray) or prediction_FHWC.dtype != np.uint8:
+        kind = getattr(prediction_FHWC, "dtype", type(prediction_FHWC).__name__)
+        raise InputError(f"prediction is {kind}, must be a numpy uint8 array; round and clip it to 0..255 first")
+    if prediction_FHWC.shape != target_FHWC.shape:
+        raise InputError(
+            f"prediction has shape {prediction_FHWC.shape}, must be {target_FHWC.shape} (F, H, W, C); "
+            "generate as many frames of the same size as the sample"
+        )
 
 
-def masked_error(error_FHW: np.ndarray, mask_FHW: np.ndarray) -> tuple[float, float]:
-    """Mean over frames and worst frame of the mean error inside the mask; frames without mask pixels do not count."""
-    count_F = mask_FHW.sum(axis=(1, 2))
-    seen = count_F > 0
-    if not seen.any():
-        return 0.0, 0.0
-    sum_F = np.where(mask_FHW, error_FHW, np.float32(0)).sum(axis=(1, 2), dtype=np.float64)
-    frame_F = sum_F[seen] / count_F[seen]
-    return float(frame_F.mean()), float(frame_F.max())
+def _areas(sample: Scorable, error_FHW: np.ndarray) -> tuple[dict[str, RegionScore], Tiles]:
+    """Scores of the parts that change and of the things of the target; the worst tile of the rest."""
+    scores = {name: region_score(error_FHW, mask, REGION_LIMIT) for name, mask in sample.regions}
+    rest_FHW = np.ones(error_FHW.shape, dtype=bool)
+    for each in sample.objects:
+        if each.target is not None:
+            scores[name_of(each.target)] = region_score(error_FHW, each.target_FHW, THING_LIMIT)
+            rest_FHW &= ~each.target_FHW
+    return scores, tile_score(error_FHW, rest_FHW, sample.target_scene.canvas.unit)
 
 
-def region_limit(idle_error: float) -> float:
-    """Largest error a region may have, given the error of doing nothing there."""
-    return max(REGION_FLOOR, REGION_SHARE * idle_error)
+def _stage(sample: Scorable) -> Stage:
+    times_F, numbers = frame_times(sample.modality), sample.numbers
+    if numbers is not None:
+        times_F = times_F[list(numbers)]
+    kept = {thing.place for thing in sample.target_scene.things}
+    gone = tuple(thing for thing in sample.source_scene.things if thing.place not in kept)
+    return build_stage(scene_at(sample.target_scene, numbers), times_F, gone)
 
 
-def score_regions(
-    source_FHWC: np.ndarray,
-    target_FHWC: np.ndarray,
-    prediction_FHWC: np.ndarray,
-    regions: Sequence[tuple[str, np.ndarray]],
-) -> dict[str, RegionScore]:
-    """Score every (name, mask_FHW) against its limit."""
-    idle_FHW, error_FHW = pixel_error(source_FHWC, target_FHWC), pixel_error(prediction_FHWC, target_FHWC)
-    scores = {}
-    for name, mask_FHW in regions:
-        limit = region_limit(masked_error(idle_FHW, mask_FHW)[0])
-        mean, worst = masked_error(error_FHW, mask_FHW)
-        scores[name] = RegionScore(mean, worst, limit, mean <= limit and worst <= FRAME_FACTOR * limit)
-    return scores
+def _alternatives(sample: Scorable, seen: Evidence) -> list[Nearness]:
+    """The alternative that the prediction is nearest to, of each thing and of each kind of the whole picture."""
+    stage, unit = _stage(sample), sample.target_scene.canvas.unit
+    before = {thing.place: thing for thing in sample.source_scene.things}
+    target_FHWC = sample.target_FHWC
+    groups: list[Sequence[Nearness | None]] = [
+        thing_alternatives(stage, level, seen.residual, seen.soft, before.get(level.thing.place))
+        for level in stage.levels
+    ]
+    for name, mask_FHW in sample.regions:
+        groups.append([unchanged(seen, sample.source_FHWC, target_FHWC, name, mask_FHW)])
+    coarse = coarse_of(seen)
+    groups.append(look_alternatives(stage, coarse, target_FHWC))
+    groups.append(mask_alternatives(stage, seen))
+    groups.append(ground_alternatives(stage, seen))
+    groups.append(shift_alternatives(unit, coarse, target_FHWC))
+    return [worst for group in groups if (worst := worst_of(group)) is not None]
+
+
+def _words(scores: dict[str, RegionScore], tiles: Tiles, found: Sequence[Nearness], soft: float) -> list[str]:
+    """What failed, the clearest first."""
+    failed = sorted((each for each in found if not each.ok), key=lambda each: -each.gain)
+    words = [each.says + ("" if each.share > NEAR else f" in frame {each.frame}") for each in failed]
+    if soft > SOFT:
+        words.append("the picture is blurred")
+    for name, region in sorted(scores.items(), key=lambda entry: -excess(entry[1])):
+        if not region.ok:
+            words.append(f"{name} is off by {100 * region.error:.0f} % (at most {100 * region.limit:.0f})")
+    if not tiles.score.ok:
+        frame = "" if tiles.score.error > tiles.score.limit else f" in frame {tiles.frame}"
+        words.append(f"what lies behind is off at the {tiles.where}{frame}")
+    return words
 
 
 def score(sample: Scorable, prediction_FHWC: np.ndarray) -> Score:
@@ -102,25 +159,26 @@ def score(sample: Scorable, prediction_FHWC: np.ndarray) -> Score:
 
     Raises InputError on another type, dtype or shape: a prediction is never resized or cut to fit.
     """
-    target = sample.target_FHWC
-    if not isinstance(prediction_FHWC, np.ndarray) or prediction_FHWC.dtype != np.uint8:
-        kind = getattr(prediction_FHWC, "dtype", type(prediction_FHWC).__name__)
-        raise InputError(f"prediction is {kind}, must be a numpy uint8 array; round and clip it to 0..255 first")
-    if prediction_FHWC.shape != target.shape:
-        raise InputError(
-            f"prediction has shape {prediction_FHWC.shape}, must be {target.shape} (F, H, W, C); "
-            "generate as many frames of the same size as the sample"
-        )
-    regions = score_regions(sample.source_FHWC, target, prediction_FHWC, sample.regions)
-    error_FHW = pixel_error(prediction_FHWC, target)
-    outside_error, _ = masked_error(error_FHW, sample.outside_FHW)
-    outside_ok = outside_error <= OUTSIDE_LIMIT
+    target_FHWC = sample.target_FHWC
+    _check(prediction_FHWC, target_FHWC)
+    scores, tiles = _areas(sample, tolerant_error(prediction_FHWC, target_FHWC))
+    residual_FHWC = prediction_FHWC.astype(np.float32) - target_FHWC
+    unit = sample.target_scene.canvas.unit
+    found = _alternatives(sample, evidence(residual_FHWC, softening(unit, target_FHWC, SOFT_BASIS)))
+    soft = softness(unit, residual_FHWC, target_FHWC)
+    nearest = worst_of(found)
+    reasons = _words(scores, tiles, found, soft)
     return Score(
-        success=outside_ok and all(region.ok for region in regions.values()),
-        regions=regions,
-        outside_error=outside_error,
-        outside_ok=outside_ok,
-        pixel_error=float(error_FHW.mean()),
-        task=getattr(sample, "task", ""),
-        held_out=bool(getattr(sample, "held_out", False)),
+        success=not reasons,
+        regions={**scores, "rest": tiles.score},
+        outside_error=tiles.score.error,
+        outside_ok=tiles.score.ok,
+        pixel_error=float(pixel_error(prediction_FHWC, target_FHWC).mean()),
+        task=sample.task,
+        held_out=sample.held_out,
+        sub_kind=sample.sub_kind,
+        reasons=tuple(reasons),
+        nearest="" if nearest is None else nearest.says,
+        share=0.0 if nearest is None else round(nearest.share, 4),
+        softness=round(soft, 4),
     )
