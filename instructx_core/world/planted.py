@@ -251,7 +251,8 @@ def gaussian(frames_FHWC: np.ndarray, sigma: float) -> np.ndarray:
         pad = [(0, 0)] * 4
         pad[axis] = (reach, reach)
         padded, size = np.pad(frames, pad, mode="edge"), frames.shape[axis]
-        frames = sum(w * np.take(padded, np.arange(k, k + size), axis=axis) for k, w in enumerate(weight))
+        shifted = [np.take(padded, np.arange(k, k + size), axis=axis) for k in range(len(weight))]
+        frames = np.tensordot(weight, np.stack(shifted), axes=1)
     return frames
 
 
