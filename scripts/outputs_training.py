@@ -23,7 +23,7 @@ from outputs_edits import model_folder
 
 
 def nano() -> Any:
-    """The tiny model's configuration with a few ten thousand parameters (as tests/training/nano.py)."""
+    """The tiny model's configuration with a few ten thousand parameters (as tests/support/nano.py)."""
     from instructx_core.config import MllmConfig, VaeConfig, VisionConfig, tiny
 
     base = tiny()
@@ -43,6 +43,30 @@ def nano() -> Any:
     return dataclasses.replace(base, mllm=mllm, lora=lora, denoiser=denoiser, vae=VaeConfig(base_dim=8))
 
 
+FAST: dict[str, Any] = {
+    "preset": "tiny",
+    "data": "shapes",
+    "precision": "fp32",
+    "learning_rate": 1e-3,
+    "warmup_steps": 2,
+    "image_batch": 4,
+    "video_batch": 2,
+    "micro_image_batch": 2,
+    "micro_video_batch": 2,
+    "save_every": 2,
+    "validate_every": 0,
+    "sample_every": 0,
+    "requires": (),
+    "num_steps": 3,
+}
+COUNTS = {
+    "image_validation": 54,
+    "image_reference_validation": 16,
+    "video_validation": 14,
+    "video_reference_validation": 6,
+}
+
+
 def recipes() -> dict[str, Any]:
     """name -> recipe. A stage that starts from another one names it, so they run in this order."""
     from instructx_core.training.recipes.mllm import MllmRecipe
@@ -50,34 +74,11 @@ def recipes() -> dict[str, Any]:
     from instructx_core.training.recipes.text_to_video import TextToVideoRecipe
     from instructx_core.training.recipes.vae import VaeRecipe
 
-    fast: dict[str, Any] = {
-        "preset": "tiny",
-        "data": "shapes",
-        "precision": "fp32",
-        "learning_rate": 1e-3,
-        "warmup_steps": 2,
-        "image_batch": 4,
-        "video_batch": 2,
-        "micro_image_batch": 2,
-        "micro_video_batch": 2,
-        "save_every": 2,
-        "validate_every": 0,
-        "sample_every": 0,
-        "requires": (),
-        "num_steps": 3,
-    }
-
     def pretraining(kind: Any, **values: Any) -> Any:
-        return kind(**fast | {"description": ""} | values)
+        return kind(**FAST | {"description": ""} | values)
 
     def stage(make: Any, **values: Any) -> Any:
-        unseen = {
-            "image_validation": 54,
-            "image_reference_validation": 16,
-            "video_validation": 14,
-            "video_reference_validation": 6,
-        }
-        return dataclasses.replace(make(), **fast | unseen | values)
+        return dataclasses.replace(make(), **FAST | COUNTS | values)
 
     decoder = {"part": "decoder", "pictures": "edits", "video_probability": 0.5, "learning_rate_decay": "linear"}
     words = {"part": "language_model", "instruction_share": 0.6, "video_probability": 0.3}
