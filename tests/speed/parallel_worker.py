@@ -42,6 +42,7 @@ def main() -> None:
         assert seen == [14 - place_of().rank] * 2, seen
     if dist.get_rank() == 0:
         print("EQUAL")
+    dist.barrier()
     dist.destroy_process_group()
 
 
