@@ -144,9 +144,9 @@ def killed(place: Place, seeds: int) -> dict[str, Any]:
         child = fork(lambda: place.edit("clip.mp4"))
         if seed % 2:
             await_byte(child, writing)
-            time.sleep(chance.uniform(0, 1.2 * spent))
+            time.sleep(chance.uniform(0, 3 * spent))
         else:
-            time.sleep(chance.uniform(0, 1.1 * total))
+            time.sleep(chance.uniform(0, 2 * total))
         stop = signal.SIGKILL if seed % 4 < 2 else signal.SIGINT
         os.kill(child, stop)
         seen["codes"].append(wait(child))
