@@ -9,7 +9,12 @@ import pytest
 
 from instructx_core.config import PRESETS, InstructXConfig, SamplingConfig, preset
 
-SIZES = {"paper_14b": (832, 480, 81, 16.0), "kiwi_5b": (1280, 704, 121, 24.0), "tiny": (64, 64, 17, 16.0)}
+SIZES = {
+    "paper_14b": (832, 480, 81, 16.0),
+    "kiwi_5b": (1280, 704, 121, 24.0),
+    "tiny": (64, 64, 17, 16.0),
+    "tiny2": (64, 64, 17, 16.0),
+}
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
