@@ -53,8 +53,8 @@ def test_transparency_is_seen_in_every_codec(tmp_path: Path, name: str) -> None:
 
 
 def test_a_layer_of_h265_is_refused(tmp_path: Path) -> None:
-    """FFmpeg shows such a clip without its transparency and says nothing. Message 165 of its header tells of it; x265 in
-    PyAV cannot write the layer, so the message is put beside the header of a plain clip."""
+    """FFmpeg shows such a clip without its transparency and says nothing. Message 165 of its header tells of it; x265
+    in PyAV cannot write the layer, so the message is put beside the header of a plain clip."""
     with av.open(str(tmp_path / "plain.mp4"), "w") as out:
         stream: Any = out.add_stream("libx265", rate=10, options={"x265-params": "log-level=none"})
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
