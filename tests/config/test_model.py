@@ -30,7 +30,7 @@ def test_usual_size(name: str) -> None:
     assert usual.area == usual.width * usual.height
 
 
-@pytest.mark.parametrize("name", sorted(PRESETS))
+@pytest.mark.parametrize("name", ["kiwi_5b", "paper_14b", "tiny"])  # tiny2 is younger
 def test_file_saved_before_the_usual_size_was_a_field(name: str) -> None:
     """What the model is tells its size, under any name."""
     data = json.loads(preset(name).to_json()) | {"name": "renamed"}
