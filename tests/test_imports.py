@@ -83,7 +83,7 @@ ROOMS = {
         "version",
     },
     "evaluation": {"digests", "errors", "media", "pipeline", "sampling", "shapes"},
-    "data": {"digests", "encoder", "errors", "shapes", "vae"},
+    "data": {"digests", "encoder", "errors", "shapes", "vae", "world"},
     "training": {
         "config",
         "data",
