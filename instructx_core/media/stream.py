@@ -32,8 +32,8 @@ KEPT_BYTES = 512 << 20  # of decoded frames, in the clip's own pixel format: 121
 class ClipScan:
     """A clip without its pixels. picked: number of the decoded frame behind each frame of the clip (constant rate).
 
-    size, color, fps, audio, pixel_aspect, notes: as in media.Media. kept: every decoded frame as PyAV gives it, where all of
-    them take no more than KEPT_BYTES; else none. Who reads them takes them: memory is free then.
+    size, color, fps, audio, pixel_aspect, notes: as in media.Media. kept: every decoded frame as PyAV gives it, where
+    all of them take no more than KEPT_BYTES; else none. Who reads them takes them: memory is free then.
     """
 
     path: Path
