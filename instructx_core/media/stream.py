@@ -19,7 +19,7 @@ import numpy as np
 from ..errors import InputError
 from .base import AudioSource, Media, Transform
 from .container import decoded, first_video_stream, open_container
-from .sound import find_audio
+from .sound.tracks import find_audio
 from .timing import check_end, constant_rate
 from .video import FrameReader
 
@@ -86,7 +86,8 @@ class OpenClip:
                 kept.clear()
         picked, fps = constant_rate(times, self.stream, reader.notes)
         check_end(path, self.container, len(picked) / fps, partial, reader.notes)
-        audio, aspect = find_audio(path, self.container, times[0]), reader.pixel_aspect(self.stream)
+        audio = find_audio(path, times[0], len(picked) / fps, reader.notes)
+        aspect = reader.pixel_aspect(self.stream)
         return ClipScan(
             path=path,
             size=reader.size,
