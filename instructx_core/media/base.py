@@ -78,7 +78,6 @@ class Media:
     is_video: bool
     fps: Fraction | None = None
     audio: AudioSource | None = None
-    rotation: int = 0
     pixel_aspect: Fraction = Fraction(1)
     color: str = "srgb"
     alpha_HW: np.ndarray | None = None

@@ -18,9 +18,10 @@ import numpy as np
 
 from ..errors import InputError
 from .base import AudioSource, Media, Transform
-from .container import decoded, first_video_stream, open_container
+from .container import decoded, open_container
 from .sound.tracks import find_audio
-from .timing import check_end, constant_rate
+from .timing import Shown, check_end, constant_rate
+from .tracks import about_left_out, video_track
 from .video import FrameReader
 
 KEPT_BYTES = 256 << 20  # of decoded frames, in the clip's own pixel format: 81 frames of 1080p
@@ -30,7 +31,7 @@ KEPT_BYTES = 256 << 20  # of decoded frames, in the clip's own pixel format: 81 
 class ClipScan:
     """A clip without its pixels. picked: number of the decoded frame behind each frame of the clip (constant rate).
 
-    size, rotation, color, fps, audio, pixel_aspect, notes: as in media.Media. kept: every decoded frame as PyAV gives
+    size, color, fps, audio, pixel_aspect, notes: as in media.Media. kept: every decoded frame as PyAV gives
     it, where all of them take no more than KEPT_BYTES; else none.
     """
 
@@ -41,7 +42,6 @@ class ClipScan:
     audio: AudioSource | None
     pixel_aspect: Fraction
     notes: tuple[str, ...]
-    rotation: int = 0
     color: str = ""
     kept: tuple[Any, ...] = field(default=(), repr=False)
 
@@ -59,7 +59,7 @@ class OpenClip:
         """Raises InputError for a file that cannot be read or has no pictures."""
         self.path, self.container = path, open_container(path)
         try:
-            self.stream = first_video_stream(path, self.container)
+            self.stream = video_track(path, self.container)
         except InputError:
             self.container.close()
             raise
@@ -72,31 +72,30 @@ class OpenClip:
 
     def scan(self, partial: bool = False, max_frames: int | None = None) -> ClipScan:
         """Decode it, once. Arguments and errors as media.files.read_media."""
-        path, reader, times = self.path, FrameReader(self.path), list[float]()
+        path, reader, shown = self.path, FrameReader(self.path), list[Shown]()
         kept, size = list[Any](), 0
-        for frame, time in decoded(path, self.container, reader.notes if partial else None):
-            if len(times) == max_frames:
+        for frame, when in decoded(path, self.container, reader.notes if partial else None):
+            if len(shown) == max_frames:
                 raise InputError(f"{path}: has more than {max_frames} frames; cut it to {max_frames} or fewer")
             reader.check(frame)
-            times.append(time)
+            shown.append(when)
             size += sum(plane.buffer_size for plane in frame.planes)
             if size <= KEPT_BYTES:
                 kept.append(frame)
             else:
                 kept.clear()
-        picked, fps = constant_rate(times, self.stream, reader.notes)
-        check_end(path, self.container, len(picked) / fps, partial, reader.notes)
-        audio = find_audio(path, times[0], len(picked) / fps, reader.notes)
+        timing = constant_rate(path, shown, self.container, self.stream, reader.notes)
+        check_end(path, self.container, self.stream, timing, partial, reader.notes)
+        audio = find_audio(path, timing.start, timing.length, reader.notes)
         aspect = reader.pixel_aspect(self.stream)
         return ClipScan(
             path=path,
             size=reader.size,
-            fps=fps,
-            picked=picked,
+            fps=timing.fps,
+            picked=timing.picked,
             audio=audio,
             pixel_aspect=aspect,
-            notes=tuple(reader.notes),
-            rotation=reader.rotation,
+            notes=(*about_left_out(self.container, self.stream), *reader.notes),
             color=reader.colour,
             kept=tuple(kept),
         )
@@ -151,7 +150,6 @@ def whole_clip(scan: ClipScan, transform: Transform | None = None) -> Media:
         is_video=True,
         fps=scan.fps,
         audio=scan.audio,
-        rotation=scan.rotation,
         pixel_aspect=scan.pixel_aspect,
         color=scan.color,
         notes=scan.notes,

@@ -26,6 +26,7 @@ def request(**change: Any) -> EditRequest:
     [
         ({"instruction": " \n"}, "instruction is empty"),
         ({"instruction": "a\ud800"}, "half a character"),
+        ({"instruction": "\u200b."}, "no letter and no digit"),
         ({"seed": -1}, r"seed is -1; it must lie between 0 and 2\^63 - 1"),
         ({"seed": 2**63}, "seed is 9223372036854775808"),
         ({"steps": 0}, "steps is 0; use at least 1"),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +22,19 @@ AUDIBLE = 0.02  # a gap that is said; shorter ones are those of time stamps
 OUTSIDE = 0.05  # sound before the first or after the last picture that is said
 
 
-def find_audio(path: Path, video_start: float, duration: Fraction, notes: list[str]) -> AudioSource | None:
-    """The sounds of a clip that can be heard. video_start: time of the first picture, or NaN. duration: of the
-    pictures. notes: what is left out, damaged or missing."""
-    start = 0.0 if math.isnan(video_start) else video_start
+def find_audio(path: Path, video_start: float, duration: float, notes: list[str]) -> AudioSource | None:
+    """The sounds of a clip that can be heard. video_start: time of the first picture. duration: of the pictures.
+    notes: what is left out, damaged or missing."""
     with open_container(path) as container:
-        readers = [_Reader(number, stream, start) for number, stream in enumerate(container.streams.audio, start=1)]
+        readers = [
+            _Reader(number, stream, video_start) for number, stream in enumerate(container.streams.audio, start=1)
+        ]
         for packet in _packets(container, [reader for reader in readers if reader.decoder is not None]):
             readers[container.streams.audio.index(packet.stream)].read(packet)
         # Before the file is closed: PyAV's streams read its memory.
-        tracks = [reader.track(float(duration), len(readers) > 1, notes) for reader in readers]
+        tracks = [reader.track(duration, len(readers) > 1, notes) for reader in readers]
     heard = tuple(track for track in tracks if track is not None)
-    return AudioSource(path, start, heard) if heard else None
+    return AudioSource(path, video_start, heard) if heard else None
 
 
 def _packets(container: Any, readers: list[_Reader]) -> Iterator[Any]:
