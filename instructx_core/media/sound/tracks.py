@@ -67,9 +67,8 @@ class _Reader:
         assert self.decoder is not None
         if packet.size:
             self.packets += 1
-            known = packet.pts is not None and packet.dts is not None
-            self.ordered &= known and packet.dts > self.dts
-            self.dts = packet.dts if known else self.dts
+            self.ordered &= packet.pts is not None and packet.dts is not None and packet.dts > self.dts
+            self.dts = self.dts if packet.dts is None else packet.dts
         for heard in self.decoder.decode(packet):
             self._hear(heard)
 
