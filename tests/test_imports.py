@@ -20,6 +20,7 @@ ROOMS = {
     "errors": set(),
     "config": set(),
     "geometry": {"config", "errors"},
+    "fields": {"errors"},
     # beside the model
     "digests": {"errors"},
     "kernels": set(),
@@ -65,12 +66,15 @@ ROOMS = {
         "sampling",
         "vae",
     },
-    # what uses the pipeline
+    # what uses the pipeline; windows, which a node uses too, are below the edit that is made of them
+    "editing/windows": {"errors", "fields", "geometry", "media", "sampling"},
     "editing": {
         "config",
         "digests",
+        "editing/windows",
         "encoder",
         "errors",
+        "fields",
         "geometry",
         "media",
         "pipeline",
@@ -79,7 +83,7 @@ ROOMS = {
         "version",
     },
     "evaluation": {"digests", "errors", "media", "pipeline", "sampling", "shapes"},
-    "data": {"digests", "encoder", "errors", "shapes", "vae"},
+    "data": {"digests", "encoder", "errors", "shapes", "vae", "world"},
     "training": {
         "config",
         "data",
@@ -96,8 +100,10 @@ ROOMS = {
         "config",
         "costs",
         "editing",
+        "editing/windows",
         "errors",
         "evaluation",
+        "fields",
         "formats",
         "formats/forms",
         "formats/layouts",
@@ -118,7 +124,7 @@ ROOMS = {
     "nodes/parts": {
         "conditioning",
         "config",
-        "editing",
+        "editing/windows",
         "encoder",
         "errors",
         "formats/layouts",
@@ -126,13 +132,22 @@ ROOMS = {
         "media",
         "sampling",
     },
-    "nodes": {"editing", "encoder", "errors", "formats/forms", "formats/layouts", "kernels", "nodes/parts", "shapes"},
+    "nodes": {
+        "editing/windows",
+        "encoder",
+        "errors",
+        "formats/forms",
+        "formats/layouts",
+        "kernels",
+        "nodes/parts",
+        "shapes",
+    },
 }
 
 BY_NAME = {"cli"}  # imports its verbs by their names, which a parser does not see
 HOST = ("comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "nodes", "server")
 OUTSIDE = ("benchmarks", "scripts", "tests")
-STANDARD_LIBRARY_ONLY = ("version", "errors", "config", "geometry")
+STANDARD_LIBRARY_ONLY = ("version", "errors", "config", "geometry", "fields")
 HEAVY = ("transformers", "diffusers", "peft", "accelerate")
 
 

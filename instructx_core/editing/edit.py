@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..media.outputs import claim_output
+from .in_windows import edit_in_windows
 from .look import Look, look_at
 from .one import edit_whole
 from .progress import SILENT, OnStep, OnWindow, Progress
 from .report import EditReport
 from .request import EditOptions, EditRequest
 from .settings import settle
-from .windows.edit import edit_in_windows
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
