@@ -20,7 +20,7 @@ import numpy as np
 from ..errors import InputError
 from .base import AudioSource, Media, Transform
 from .container import decoded, open_container
-from .sound import find_audio
+from .sound.tracks import find_audio
 from .timing import Shown, check_end, constant_rate
 from .tracks import about_left_out, video_track
 from .video import FrameReader
@@ -87,7 +87,8 @@ class OpenClip:
                 kept.clear()
         timing = constant_rate(path, shown, self.container, self.stream, reader.notes)
         check_end(path, self.container, self.stream, timing, partial, reader.notes)
-        audio, aspect = find_audio(path, self.container, timing.start), reader.pixel_aspect(self.stream)
+        audio = find_audio(path, timing.start, timing.length, reader.notes)
+        aspect = reader.pixel_aspect(self.stream)
         return ClipScan(
             path=path,
             size=reader.size,
