@@ -73,7 +73,7 @@ def build(sources: list[Path], flags: tuple[str, ...], csrc: Path, suffix: str) 
     objects = []
     for source in sources:
         made = folder / (_digest([source, *headers], common) + ".o")
-        with FileLock(made.with_suffix(".lock")):  # another process of the test run may be at it: minutes with sanitizers
+        with FileLock(made.with_suffix(".lock")):  # another process of the run may be at it
             if not made.exists():
                 part = made.with_suffix(f".{os.getpid()}.part")
                 command = [compiler(), *common, f"-I{csrc}", f"-I{HERE}", "-x", "c++", "-c", str(source)]
