@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..editing.fields import NO_RESULT
 from ..errors import InputError
+from ..fields import NO_RESULT
 from .model import ModelOptions, ProgressLine, add_model_arguments, add_sampling_arguments, load
 from .speed import speed_lines
 
@@ -35,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.jsonl",
         help='many edits instead of one: a line is {"input": .., "instruction": .., "output": ..} and options; what is '
         "finished is skipped when the list is run again",
+    )
+    parser.add_argument(
+        "--journal",
+        type=Path,
+        metavar="FILE",
+        help="with --jobs: where finished ones are remembered (default: FILE.done.jsonl beside the list)",
     )
     parser.add_argument(
         "--size", help="largest area to work at, WxH, e.g. 832x480; the source's shape is kept (default: by model)"
@@ -165,7 +171,8 @@ def prepare_split(args: argparse.Namespace, request: EditRequest) -> None:
 
 def run_list(args: argparse.Namespace) -> int:
     """Runs --jobs, tells each outcome as it comes and all of them at the end."""
-    from ..editing.jobs import Outcome, read_jobs, run_jobs, summary
+    from ..editing.job_list import read_jobs
+    from ..editing.jobs import Outcome, run_jobs, summary
     from ..editing.journal import Journal
     from ..speed.parallel import place_of, share
 
@@ -175,11 +182,11 @@ def run_list(args: argparse.Namespace) -> int:
     if args.split:
         raise InputError("--split with --jobs; under torchrun --jobs gives each process clips of its own: leave it out")
     jobs = share(read_jobs(args.jobs, given_options(args)), place_of())  # under torchrun, this process's part
-    journal, model, outcomes = Journal(args.jobs), key_of_model(ModelOptions.of(args)), list[Outcome]()
+    journal, model, outcomes = Journal(args.jobs, args.journal), key_of_model(ModelOptions.of(args)), list[Outcome]()
     try:
         for outcome in run_jobs(jobs, journal, model, lambda: load(args)):
             outcomes.append(outcome)
-            print(f"{len(outcomes)}/{len(jobs)} {outcome.status}: {outcome.message or outcome.output}", flush=True)
+            print(f"{len(outcomes)}/{len(jobs)} {outcome.status}: {outcome.text}", flush=True)
     finally:
         print(summary(outcomes))
     return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0

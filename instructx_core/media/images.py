@@ -17,6 +17,7 @@ from .base import ALPHA_SUFFIXES, Media, Transform, check_frames
 from .outputs import atomic_path, output_kind
 
 JPEG_QUALITY = 95
+_ORIENTATION = 0x0112  # tag of EXIF
 
 
 class OpenImage:
@@ -54,11 +55,12 @@ def decode_image(path: Path, image: Image.Image, transform: Transform | None) ->
             f"{path}: an animation or multi-page file ({image.format}); convert it to MP4 or give one page"
         )
     try:
+        turned = image.getexif().get(_ORIENTATION, 1) not in (0, 1)  # asked first: a TIFF forgets it when it is loaded
         upright = ImageOps.exif_transpose(image)
         upright.load()
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise InputError(f"{path}: the image is damaged ({error}); save it again as PNG or JPEG") from None
-    if image.getexif().get(0x0112, 1) != 1:
+    if turned:
         notes.append("turned upright as its EXIF orientation says")
     alpha_HW = _alpha_of(upright)
     rgb = _to_srgb(path, upright, notes)

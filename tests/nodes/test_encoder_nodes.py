@@ -307,6 +307,8 @@ def test_dropped_instruction(pack: Callable[[str], ModuleType], load: Callable[.
     assert not torch.equal(first, ask(pack, encoder, image(seed=1), "", drop_instruction=True).args[0].query_BQD)
     with pytest.raises(ValueError, match="the instruction is empty; say what to change"):
         ask(pack, encoder, image(), "  ")
+    with pytest.raises(ValueError, match="has no letter and no digit"):
+        ask(pack, encoder, image(), "\u200b.")
 
 
 def test_pictures_are_read_as_the_host_shows_them(pack: Callable[[str], ModuleType], caplog: Any) -> None:
