@@ -83,7 +83,7 @@ def _segment_stats(
     k, v = aligned(k), aligned(v)
     batch, skv, heads, dim = k.shape
     stride, samples, chunks = abi.stats_plan(skv)
-    weight = None if norm_k is None else packed("norm_k", norm_k, k.dtype, k.device, (heads * dim,))
+    weight = _weight("norm_k", norm_k, k)
     partial = torch.empty((batch, chunks, heads * dim), dtype=torch.float32, device=k.device)
     shift = torch.empty((batch, heads, dim), dtype=torch.float32, device=k.device)
     arguments = abi.KvStatsArgs(
@@ -160,14 +160,8 @@ def qkv_prologue(
         raise Refused(f"heads {first_head} to {first_head + count} of {heads}")
     sq = 0 if q is None else q.shape[1]
     results = _prologue_results(k, sq, extra_k_shift, count)
-    weights = [
-        None if weight is None else packed(name, weight, k.dtype, k.device, (heads * dim,))
-        for name, weight in (("norm_q", norm_q), ("norm_k", norm_k))
-    ]
-    shifts = (batch, heads, dim)
-    k_shift = packed("k_shift", k_shift, torch.float32, k.device, shifts)
-    if extra_k_shift is not None and extra_k_shift.numel():
-        extra_k_shift = packed("extra_k_shift", extra_k_shift, torch.float32, k.device, shifts)
+    weights = _weight("norm_q", norm_q, k), _weight("norm_k", norm_k, k)
+    k_shift, extra_k_shift = _shift("k_shift", k_shift, k), _shift("extra_k_shift", extra_k_shift, k)
     v_max = packed("v_max", v_max, torch.int32, k.device, (batch, heads))
     q8, k8, v16, q_scale, k_scale, lse_shift, extra_lse_shift = results
     arguments = abi.PrologueArgs(
@@ -181,7 +175,7 @@ def qkv_prologue(
         is_bf16=k.dtype == torch.bfloat16,
         wq=pointer(weights[0]),
         wk=pointer(weights[1]),
-        kshift=k_shift.data_ptr(),
+        kshift=pointer(k_shift),
         kshift2=pointer(extra_k_shift),
         v_max=v_max.data_ptr(),
         q8=pointer(q8),
@@ -196,6 +190,17 @@ def qkv_prologue(
     _table = set_rope(arguments, k, max(sq, skv), cos, sin)
     runtime().launch(f"qkv_prologue_d{dim}", arguments, abi.prologue_grid(batch, sq, skv), k.device, heads)
     return results
+
+
+def _weight(name: str, weight: Tensor | None, k: Tensor) -> Tensor | None:
+    return None if weight is None else packed(name, weight, k.dtype, k.device, (k.shape[2] * k.shape[3],))
+
+
+def _shift(name: str, shift: Tensor | None, k: Tensor) -> Tensor | None:
+    """None where a second segment's is missing or empty."""
+    if shift is None or not shift.numel():
+        return None
+    return packed(name, shift, torch.float32, k.device, (k.shape[0], *k.shape[2:]))
 
 
 def _prologue_results(
