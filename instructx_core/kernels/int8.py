@@ -155,13 +155,12 @@ def qkv_prologue(
     check(q, k, v)
     k, v, q = aligned(k), aligned(v), None if q is None else aligned(q)
     batch, skv, heads, dim = k.shape
-    count = head_count or heads
+    count, sq = head_count or heads, 0 if q is None else q.shape[1]
     if first_head < 0 or first_head + count > heads:
         raise Refused(f"heads {first_head} to {first_head + count} of {heads}")
-    sq = 0 if q is None else q.shape[1]
     results = _prologue_results(k, sq, extra_k_shift, count)
     weights = _weight("norm_q", norm_q, k), _weight("norm_k", norm_k, k)
-    k_shift, extra_k_shift = _shift("k_shift", k_shift, k), _shift("extra_k_shift", extra_k_shift, k)
+    shifts = _shift("k_shift", k_shift, k), _shift("extra_k_shift", extra_k_shift, k)
     v_max = packed("v_max", v_max, torch.int32, k.device, (batch, heads))
     q8, k8, v16, q_scale, k_scale, lse_shift, extra_lse_shift = results
     arguments = abi.PrologueArgs(
@@ -175,8 +174,8 @@ def qkv_prologue(
         is_bf16=k.dtype == torch.bfloat16,
         wq=pointer(weights[0]),
         wk=pointer(weights[1]),
-        kshift=pointer(k_shift),
-        kshift2=pointer(extra_k_shift),
+        kshift=pointer(shifts[0]),
+        kshift2=pointer(shifts[1]),
         v_max=v_max.data_ptr(),
         q8=pointer(q8),
         k8=pointer(k8),
