@@ -2,11 +2,12 @@
 
 After Connector, before any sampler. The model patch is in here, so it cannot be forgotten. The LATENT is the source's
 own encoding: its grid is the output's, and noise masks and denoise below 1 work on it.
-Legend: F frames, H W pixels, C channels; T R h w latent frames, references, height, width; D width, L tokens.
+Legend: B pictures, F frames, H W pixels, C channels; T R h w latent frames, references, height, width.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,12 +17,22 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..instructx_core.errors import InputError
-from .parts.fitting import LENGTH_RULES, PAD, Fitted, fit_reference, fit_source
+from .parts.fitting import LENGTH_RULES, PAD, Fitted, cut_back, fit_mask, fit_reference, fit_source
 from .parts.graph_checks import check_model
 from .parts.host_model import constant, interruptible, noise_shaped
-from .parts.keys import CONNECTOR_NODE, KEY, NO_NEGATIVE, REFERENCE_COUNT, REFERENCES, SOURCE
+from .parts.keys import (
+    CONNECTOR_NODE,
+    KEY,
+    NO_NEGATIVE,
+    PICTURES,
+    PLACEMENT,
+    REFERENCE_COUNT,
+    REFERENCES,
+    SOURCE,
+)
 from .parts.media import read_references
 from .parts.model_patch import patch_model
+from .parts.sampling import on_latent
 from .parts.schema import make, reference_inputs, schema, size_rule_input, source_input, vae_input
 
 if TYPE_CHECKING:
@@ -31,15 +42,15 @@ logger = logging.getLogger("instructx")
 
 
 class InstructXSourceReference(io.ComfyNode):
-    """MODEL, positive, [negative], VAE, source, references -> MODEL, positive, negative, LATENT."""
+    """MODEL, positive, [negative], VAE, source, [mask], references -> MODEL, positive, negative, LATENT, IMAGE."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
             "InstructXSourceReference",
             "Source and Reference",
-            "Gives the model the picture or clip to edit, and references. Use all four outputs for sampling: they "
-            "belong together.",
+            "Gives the model the picture or clip to edit, and references. Use model, positive, negative and latent for "
+            "sampling: they belong together.",
             search_aliases=["edit", "apply source", "reference image", "video edit"],
             inputs=[
                 io.Model.Input(
@@ -65,12 +76,24 @@ class InstructXSourceReference(io.ComfyNode):
                     "Without it sample at cfg 1.",
                 ),
                 *reference_inputs(),
+                make(
+                    io.Mask,
+                    "mask",
+                    optional=True,
+                    tooltip="Where the edit may change the picture (white); drawn on the source, of its size or any "
+                    "other. It goes into the latent, for any sampler, moved with the source by resize and length.",
+                ),
             ],
             outputs=[
                 io.Model.Output("MODEL", display_name="model", tooltip="The patched model."),
                 io.Conditioning.Output("POSITIVE", display_name="positive", tooltip="With source and references."),
                 io.Conditioning.Output("NEGATIVE", display_name="negative", tooltip="With source and references."),
                 io.Latent.Output("LATENT", display_name="latent", tooltip="The source's latent: sample this one."),
+                io.Image.Output(
+                    "IMAGE",
+                    display_name="source",
+                    tooltip="The source as it is edited, cropped or trimmed where it had to be: before for Compare.",
+                ),
             ],
         )
 
@@ -84,6 +107,7 @@ class InstructXSourceReference(io.ComfyNode):
         resize: str,
         length: str,
         negative: Any = None,
+        mask: Tensor | None = None,
         **references: Tensor | None,
     ) -> io.NodeOutput:
         adapter = adapter_of(positive, "positive")
@@ -93,21 +117,27 @@ class InstructXSourceReference(io.ComfyNode):
         check_vae(vae, adapter)
         pictures = read_references(references)
         check_references(positive, len(pictures))
-        multiple = vae.spacial_compression_encode() * adapter.denoiser.patch_size[1]
-        fitted = fit_source(frames_of(source), multiple, int(vae.temporal_compression_decode() or 1), resize, length)
-        source_BCTHW, references_BCRHW = encode(vae, fitted, pictures)
+        fitted, apart = fit(frames_of(source), positive, vae, adapter, (resize, length))
+        source_BCTHW, references_BCRHW = encode(vae, fitted, pictures, apart)
         patched = patch_model(model, adapter)
         process = patched.get_model_object("latent_format").process_in
         extras = {SOURCE: noise_shaped(process(source_BCTHW))}
         stand_in = {} if negative is not None else {NO_NEGATIVE: constant(True)}
+        entries = {PLACEMENT: fitted.placement}
+        if references_BCRHW is not None:
+            entries[REFERENCES] = references_BCRHW
+        latent = {"samples": source_BCTHW}
+        if mask is not None:
+            latent["noise_mask"] = on_latent(fit_mask(frames_of_mask(mask), fitted.placement), source_BCTHW)
         report = [*fitted.notes, describe(source_BCTHW, references_BCRHW, adapter)]
         for line in report:
             logger.info("InstructX: %s", line)
         return io.NodeOutput(
             patched,
-            attach(positive, extras, references_BCRHW),
-            attach(positive if negative is None else negative, extras | stand_in, references_BCRHW),
-            {"samples": source_BCTHW, KEY: fitted.keep},
+            attach(positive, extras, entries),
+            attach(positive if negative is None else negative, extras | stand_in, entries),
+            latent,
+            cut_back(fitted.frames_FHWC[:, None] if apart else fitted.frames_FHWC[None], fitted.placement),
             ui={"text": report},
         )
 
@@ -157,35 +187,68 @@ def frames_of(source: Any) -> Tensor:
     return frames[..., :3]
 
 
-def encode(vae: Any, fitted: Fitted, pictures: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
-    """Latents (1, C, T, h, w) of the source and (1, C, R, h, w) of the references, as the VAE gives them."""
+def frames_of_mask(mask: Tensor) -> Tensor:
+    """A MASK, (H, W) or (F, H, W). Raises InputError for others."""
+    if mask.ndim not in (2, 3) or 0 in mask.shape:
+        raise InputError(f"mask has shape {tuple(mask.shape)}; connect a MASK with at least one picture")
+    return mask.reshape(-1, *mask.shape[-2:])
+
+
+def fit(frames_FHWC: Tensor, positive: Any, vae: Any, adapter: Adapter, rules: tuple[str, str]) -> tuple[Fitted, bool]:
+    """The source on the grid, and whether its frames are pictures that are edited apart. rules: size, length.
+
+    Raises InputError when the queries saw another number of pictures.
+    """
+    multiple = vae.spacial_compression_encode() * adapter.denoiser.patch_size[1]
+    seen = next((options[PICTURES] for _, options in positive if PICTURES in options), 0)
+    if seen not in (0, len(frames_FHWC)):
+        raise InputError(
+            f"Query Embeddings (InstructX) saw {seen} picture(s), this node has {len(frames_FHWC)}; connect the same "
+            "source to both"
+        )
+    if seen < 2:
+        stride = int(vae.temporal_compression_decode() or 1)
+        return fit_source(frames_FHWC, multiple, stride, *rules), False
+    fitted = fit_source(frames_FHWC, multiple, 1, *rules)
+    (_, *source), (_, *grid) = fitted.placement.source, fitted.placement.grid
+    placement = dataclasses.replace(fitted.placement, source=(1, *source), grid=(1, *grid))
+    return dataclasses.replace(fitted, placement=placement), True
+
+
+def encode(vae: Any, fitted: Fitted, pictures: Sequence[Tensor], apart: bool) -> tuple[Tensor, Tensor | None]:
+    """Latents (B, C, T, h, w) of the source and (1, C, R, h, w) of the references, as the VAE gives them.
+
+    apart: B pictures of one frame, else one clip.
+    """
     height, width = fitted.frames_FHWC.shape[1:3]
     with interruptible(vae):
-        source_BCTHW = vae.encode(fitted.frames_FHWC)
+        if apart:
+            source_BCTHW = torch.cat([vae.encode(frame_HWC[None]) for frame_HWC in fitted.frames_FHWC])
+        else:
+            source_BCTHW = vae.encode(fitted.frames_FHWC)
         # one by one: as a clip the VAE would compress them in time
         singles = [vae.encode(fit_reference(picture, height, width)) for picture in pictures]
     return source_BCTHW, torch.cat(singles, dim=2) if singles else None
 
 
-def attach(conditioning: Any, extras: dict[str, Any], references_BCRHW: Tensor | None) -> list[Any]:
-    """Every part of a CONDITIONING with source and references; earlier ones of ours are replaced."""
+def attach(conditioning: Any, extras: dict[str, Any], entries: dict[str, Any]) -> list[Any]:
+    """Every part of a CONDITIONING with source (extras) and references (entries); earlier ones of ours are replaced."""
     parts = []
     for context, options in conditioning:
         ours = (SOURCE, NO_NEGATIVE)
         kept = {key: value for key, value in options.get("model_conds", {}).items() if key not in ours}
-        changed = {key: value for key, value in options.items() if key != REFERENCES} | {"model_conds": kept | extras}
-        if references_BCRHW is not None:
-            changed[REFERENCES] = references_BCRHW
-        parts.append([context, changed])
+        others = {key: value for key, value in options.items() if key not in (REFERENCES, PLACEMENT)}
+        parts.append([context, others | {"model_conds": kept | extras} | entries])
     return parts
 
 
 def describe(source_BCTHW: Tensor, references_BCRHW: Tensor | None, adapter: Adapter) -> str:
     """What the DiT will see, in tokens."""
-    _, _, t, h, w = source_BCTHW.shape
+    count, _, t, h, w = source_BCTHW.shape
     p, q, r = adapter.denoiser.patch_size
     cells = (h // q) * (w // r)
-    line = f"{t // p * cells} tokens (latent {t}x{h}x{w})"
+    line = f"{count} pictures of " if count > 1 else ""
+    line += f"{t // p * cells} tokens (latent {t}x{h}x{w})"
     if references_BCRHW is not None:
         line += f" + {references_BCRHW.shape[2] * cells} for {references_BCRHW.shape[2]} reference(s)"
     return line
