@@ -14,6 +14,7 @@ from typing import Any
 import av
 
 from ..errors import InputError
+from .alpha import decoder_of
 from .timing import Shown
 from .tracks import video_track
 
@@ -42,12 +43,13 @@ def decoded(path: Path, container: Any, notes: list[str] | None = None) -> Itera
     file is damaged or empty.
     """
     count, stream = 0, video_track(path, container)
+    decoder = decoder_of(path, stream)
     durations: dict[int, float] = {}  # by the packet's time: a frame of PyAV before 15 has none
     try:
         for packet in container.demux(stream):
             if packet.pts is not None:
                 durations[packet.pts] = float((packet.duration or 0) * packet.time_base)
-            for frame in packet.decode():
+            for frame in decoder.decode(packet):
                 start = float("nan") if frame.time is None else float(frame.time)
                 yield frame, Shown(start, durations.pop(frame.pts, 0.0))
                 count += 1

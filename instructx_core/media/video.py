@@ -15,6 +15,7 @@ import numpy as np
 from av.video.reformatter import ColorRange
 
 from ..errors import InputError
+from .alpha import check_opaque, has_alpha
 from .colour import Colour, colour_of
 from .orientation import Orientation, orientation_of
 
@@ -47,6 +48,8 @@ class FrameReader:
                 f"{self.path}: its size changes from {self.size[1]}x{self.size[0]} to {size[1]}x{size[0]} "
                 f"at frame {self.count}; export it at one size"
             )
+        if has_alpha(frame):
+            check_opaque(self.path, frame)
         self.count += 1
         return colour
 
@@ -59,8 +62,8 @@ class FrameReader:
             self.notes.append("interlaced; read as it is, without deinterlacing")
         if max((part.bits for part in frame.format.components), default=8) > 8:
             self.notes.append("more than 8 bits a channel reduced to 8")
-        if any(part.is_alpha for part in frame.format.components):
-            raise InputError(f"{self.path}: the clip has transparency ({frame.format.name}); export it without alpha")
+        if has_alpha(frame):
+            self.notes.append("its transparency is opaque everywhere and is left out")
 
     def upright(self, frame: Any, colour: Colour) -> np.ndarray:
         """One frame as upright sRGB, uint8 (H, W, 3)."""
