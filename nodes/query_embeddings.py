@@ -118,9 +118,7 @@ class InstructXQueryEmbeddings(io.ComfyNode):
         if drop_instruction:
             prepared = core.drop_instruction(encoder.tokenizer, config, prepared)
         query_BQD, reference_BLD = encoder.features(prepared)
-        report = describe(prepared, len(clip.frames_FHWC), len(pictures))
-        if modality == "auto" and clip.fps is None and len(clip.frames_FHWC) > 1:
-            report += "; the batch is edited as one clip, set modality to image to edit its pictures one by one"
+        report = describe(prepared, clip, len(pictures), modality)
         logger.info("InstructX: %s", report)
         queries = Queries(encoder, query_BQD, reference_BLD, prepared.modality, len(pictures))
         return io.NodeOutput(queries, ui={"text": [report]})
@@ -144,11 +142,15 @@ def edits_of(clip: Clip, modality: str) -> list[Tensor]:
     return [frames_FHWC]
 
 
-def describe(prepared: Any, frames: int, references: int) -> str:
-    """What the encoder saw, in one line."""
+def describe(prepared: Any, clip: Clip, references: int, modality: str) -> str:
+    """What the encoder saw, in one line, and what a batch was taken for where nobody said it."""
+    frames = len(clip.frames_FHWC)
     t, h, w = prepared.grid
     length = prepared.input_ids_BL.shape[1]
     what = "pictures, each" if prepared.input_ids_BL.shape[0] > 1 else "frame(s)"
     line = f"{prepared.modality}: {frames} {what} seen as {t}x{h}x{w} patches, {length} tokens"
     line += f", {references} reference(s)" if references else ""
-    return f"{line}, {prepared.query_count} {prepared.query_set} queries"
+    line = f"{line}, {prepared.query_count} {prepared.query_set} queries"
+    if modality == "auto" and clip.fps is None and frames > 1:
+        line += "; the batch is edited as one clip, set modality to image to edit its pictures one by one"
+    return line

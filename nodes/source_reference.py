@@ -7,24 +7,20 @@ Legend: B pictures, F frames, H W pixels, C channels; T R h w latent frames, ref
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..instructx_core.errors import InputError
-from .parts.fitting import LENGTH_RULES, PAD, Fitted, cut_back, fit_mask, fit_reference, fit_source
+from .parts.fitting import LENGTH_RULES, PAD, cut_back
 from .parts.graph_checks import check_model
-from .parts.host_model import constant, interruptible, noise_shaped
+from .parts.host_model import constant, noise_shaped
 from .parts.keys import (
     CONNECTOR_NODE,
     KEY,
     NO_NEGATIVE,
-    PICTURES,
     PLACEMENT,
     REFERENCE_COUNT,
     REFERENCES,
@@ -32,8 +28,8 @@ from .parts.keys import (
 )
 from .parts.media import read_references
 from .parts.model_patch import patch_model
-from .parts.sampling import on_latent
-from .parts.schema import make, reference_inputs, schema, size_rule_input, source_input, vae_input
+from .parts.schema import make, mask_input, reference_inputs, schema, size_rule_input, source_input, vae_input
+from .parts.source import encode, fit, frames_of, latent_of
 
 if TYPE_CHECKING:
     from .parts.adapter import Adapter
@@ -76,25 +72,9 @@ class InstructXSourceReference(io.ComfyNode):
                     "Without it sample at cfg 1.",
                 ),
                 *reference_inputs(),
-                make(
-                    io.Mask,
-                    "mask",
-                    optional=True,
-                    tooltip="Where the edit may change the picture (white); drawn on the source, of its size or any "
-                    "other. It goes into the latent, for any sampler, moved with the source by resize and length.",
-                ),
+                mask_input(),
             ],
-            outputs=[
-                io.Model.Output("MODEL", display_name="model", tooltip="The patched model."),
-                io.Conditioning.Output("POSITIVE", display_name="positive", tooltip="With source and references."),
-                io.Conditioning.Output("NEGATIVE", display_name="negative", tooltip="With source and references."),
-                io.Latent.Output("LATENT", display_name="latent", tooltip="The source's latent: sample this one."),
-                io.Image.Output(
-                    "IMAGE",
-                    display_name="source",
-                    tooltip="The source as it is edited, cropped or trimmed where it had to be: before for Compare.",
-                ),
-            ],
+            outputs=_outputs(),
         )
 
     @classmethod
@@ -126,9 +106,6 @@ class InstructXSourceReference(io.ComfyNode):
         entries = {PLACEMENT: fitted.placement}
         if references_BCRHW is not None:
             entries[REFERENCES] = references_BCRHW
-        latent = {"samples": source_BCTHW}
-        if mask is not None:
-            latent["noise_mask"] = on_latent(fit_mask(frames_of_mask(mask), fitted.placement), source_BCTHW)
         report = [*fitted.notes, describe(source_BCTHW, references_BCRHW, adapter)]
         for line in report:
             logger.info("InstructX: %s", line)
@@ -136,10 +113,24 @@ class InstructXSourceReference(io.ComfyNode):
             patched,
             attach(positive, extras, entries),
             attach(positive if negative is None else negative, extras | stand_in, entries),
-            latent,
+            latent_of(source_BCTHW, mask, fitted.placement),
             cut_back(fitted.frames_FHWC[:, None] if apart else fitted.frames_FHWC[None], fitted.placement),
             ui={"text": report},
         )
+
+
+def _outputs() -> list[Any]:
+    return [
+        io.Model.Output("MODEL", display_name="model", tooltip="The patched model."),
+        io.Conditioning.Output("POSITIVE", display_name="positive", tooltip="With source and references."),
+        io.Conditioning.Output("NEGATIVE", display_name="negative", tooltip="With source and references."),
+        io.Latent.Output("LATENT", display_name="latent", tooltip="The source's latent: sample this one."),
+        io.Image.Output(
+            "IMAGE",
+            display_name="source",
+            tooltip="The source as it is edited, cropped or trimmed where it had to be: before for Compare.",
+        ),
+    ]
 
 
 def adapter_of(conditioning: Any, name: str) -> Adapter:
@@ -175,60 +166,6 @@ def check_references(positive: Any, count: int) -> None:
                 f"Query Embeddings (InstructX) had {int(seen)} reference(s), this node has {count}; connect the same "
                 "ones to both, or none"
             )
-
-
-def frames_of(source: Any) -> Tensor:
-    """IMAGE batch or VIDEO -> (F, H, W, 3) float in [0, 1], not rounded to 8 bits. Raises InputError for others."""
-    if not isinstance(source, Tensor) and not hasattr(source, "get_components"):
-        raise InputError(f"source is a {type(source).__name__}; connect an IMAGE (one or a batch) or a VIDEO")
-    frames = source if isinstance(source, Tensor) else source.get_components().images
-    if frames.ndim != 4 or frames.shape[-1] not in (3, 4) or 0 in frames.shape:
-        raise InputError(f"source has shape {tuple(frames.shape)}; connect an IMAGE with at least one picture")
-    return frames[..., :3]
-
-
-def frames_of_mask(mask: Tensor) -> Tensor:
-    """A MASK, (H, W) or (F, H, W). Raises InputError for others."""
-    if mask.ndim not in (2, 3) or 0 in mask.shape:
-        raise InputError(f"mask has shape {tuple(mask.shape)}; connect a MASK with at least one picture")
-    return mask.reshape(-1, *mask.shape[-2:])
-
-
-def fit(frames_FHWC: Tensor, positive: Any, vae: Any, adapter: Adapter, rules: tuple[str, str]) -> tuple[Fitted, bool]:
-    """The source on the grid, and whether its frames are pictures that are edited apart. rules: size, length.
-
-    Raises InputError when the queries saw another number of pictures.
-    """
-    multiple = vae.spacial_compression_encode() * adapter.denoiser.patch_size[1]
-    seen = next((options[PICTURES] for _, options in positive if PICTURES in options), 0)
-    if seen not in (0, len(frames_FHWC)):
-        raise InputError(
-            f"Query Embeddings (InstructX) saw {seen} picture(s), this node has {len(frames_FHWC)}; connect the same "
-            "source to both"
-        )
-    if seen < 2:
-        stride = int(vae.temporal_compression_decode() or 1)
-        return fit_source(frames_FHWC, multiple, stride, *rules), False
-    fitted = fit_source(frames_FHWC, multiple, 1, *rules)
-    (_, *source), (_, *grid) = fitted.placement.source, fitted.placement.grid
-    placement = dataclasses.replace(fitted.placement, source=(1, *source), grid=(1, *grid))
-    return dataclasses.replace(fitted, placement=placement), True
-
-
-def encode(vae: Any, fitted: Fitted, pictures: Sequence[Tensor], apart: bool) -> tuple[Tensor, Tensor | None]:
-    """Latents (B, C, T, h, w) of the source and (1, C, R, h, w) of the references, as the VAE gives them.
-
-    apart: B pictures of one frame, else one clip.
-    """
-    height, width = fitted.frames_FHWC.shape[1:3]
-    with interruptible(vae):
-        if apart:
-            source_BCTHW = torch.cat([vae.encode(frame_HWC[None]) for frame_HWC in fitted.frames_FHWC])
-        else:
-            source_BCTHW = vae.encode(fitted.frames_FHWC)
-        # one by one: as a clip the VAE would compress them in time
-        singles = [vae.encode(fit_reference(picture, height, width)) for picture in pictures]
-    return source_BCTHW, torch.cat(singles, dim=2) if singles else None
 
 
 def attach(conditioning: Any, extras: dict[str, Any], entries: dict[str, Any]) -> list[Any]:
