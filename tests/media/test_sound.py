@@ -215,7 +215,7 @@ def test_bad_packets_are_silent(tmp_path: Path, name: str, codec: str, suffix: s
     source.write_bytes(data)
     output, notes = edited(source, suffix)
     assert flashes(output)[0] == pytest.approx(TIMES, abs=0.01)
-    assert notes == (f"audio ({codec}) left out: none of it can be decoded",)
+    assert notes == (f"audio ({codec}) left out: none of it can be heard",)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
