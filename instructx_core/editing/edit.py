@@ -8,6 +8,7 @@ looks first and then calls `edit`.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,7 +78,9 @@ def edit(pipe: InstructXPipeline, look: Look, progress: Progress = SILENT) -> Ed
     """
     settings = settle(look, pipe.instructx_config)
     pipe.memory.notes.clear()  # of an earlier edit; a report tells of its own
-    with claim_output(look.request.output):
+    with claim_output(look.request.output) as notes:
         if settings.windowing is None:
-            return edit_whole(pipe, look, settings, progress)
-        return edit_in_windows(pipe, look, settings, settings.windowing, progress)
+            report = edit_whole(pipe, look, settings, progress)
+        else:
+            report = edit_in_windows(pipe, look, settings, settings.windowing, progress)
+    return dataclasses.replace(report, notes=report.notes + notes)

@@ -69,9 +69,9 @@ def test_latents_are_the_librarys(node: ModuleType, model: Any, case: Any, vae: 
     """Source, normalised for the DiT, and the references as the host will normalise them."""
     from instructx_core.config import InstructXConfig
     from instructx_core.formats.layouts.weight_file import open_weights
+    from instructx_core.formats.loading import load_vae
     from instructx_core.media.pixels import pad_reference, to_signed
     from instructx_core.vae import encode_latents
-    from instructx_core.weights import load_vae
 
     (file,) = (shipped / "vae").glob("*.safetensors")
     with open_weights(file) as opened:
