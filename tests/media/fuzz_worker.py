@@ -1,6 +1,6 @@
 """Breaks clips, reads and writes them, and says of each what is wrong with the result. Called by test_fuzz.py.
 
-    fuzz_worker.py FOLDER FIRST LAST     clips of these numbers; two lines of JSON for each: before it, and after
+    fuzz_worker.py FOLDER FIRST LAST     clips of these numbers; a line of JSON before each, and one after it
 
 A number is one clip and one break, always the same. What a clip holds is found by a decoder of its own, here.
 Times in seconds, from the first picture.
@@ -60,14 +60,14 @@ def white(path: Path) -> tuple[float, list[float]]:
 
 
 def loud(path: Path, first: float) -> list[tuple[list[float], int]]:
-    """For each sound that has a decoder: when a tone begins, and how many packets cannot be decoded."""
+    """For each sound that has a decoder: every 10 ms that are loud, and how many packets cannot be decoded."""
     with av.open(str(path)) as container:
         numbers = [stream.index for stream in container.streams.audio if stream.codec_context is not None]
     return [_loud(path, number, first) for number in numbers]
 
 
 def _loud(path: Path, number: int, first: float) -> tuple[list[float], int]:
-    begins, last, bad = list[float](), -1.0, 0
+    times, bad = list[float](), 0
     with av.open(str(path)) as container:
         packets = container.demux(container.streams[number])
         while True:
@@ -80,12 +80,8 @@ def _loud(path: Path, number: int, first: float) -> tuple[list[float], int]:
                 bad += 1
                 continue
             if frames is None:
-                return begins, bad
-            for frame in frames:
-                for time in _peaks(frame):
-                    if time - first - last > 0.06:
-                        begins.append(time - first)
-                    last = time - first
+                return times, bad
+            times += [time - first for frame in frames for time in _peaks(frame)]
 
 
 def _peaks(frame: Any) -> list[float]:
@@ -99,10 +95,14 @@ def _peaks(frame: Any) -> list[float]:
 
 
 def unlike(want: list[float], have: list[float], end: float, sync: float) -> str:
-    """What differs between times of the source and of the result, up to the end; "" where nothing does."""
-    missing = [time for time in want if SYNC < time < end - 0.05 and not _near(time, have, sync)]
-    added = [time for time in have if time < end - 0.05 and not _near(time, want, sync)]
+    """Beginnings in the source that are not in the result up to its end, and the other way round; "" for none."""
+    missing = [time for time in _begins(want) if SYNC < time < end - 0.05 and not _near(time, have, sync)]
+    added = [time for time in _begins(have) if time < end - 0.05 and not _near(time, want, sync)]
     return "; ".join(f"{word} at {times}" for word, times in (("lost", missing), ("new", added)) if times)
+
+
+def _begins(times: list[float]) -> list[float]:
+    return [time for time, before in zip(times, [-1.0, *times], strict=False) if time - before > 0.06]
 
 
 def _near(time: float, times: list[float], sync: float) -> bool:
@@ -143,13 +143,13 @@ def main(folder: Path, numbers: range) -> None:
         if not source.exists():
             write_clip(source, codec, **options)
         path, output = folder / f"{number}_{name}{source.suffix}", folder / f"{number}_out{chance.choice(SUFFIXES)}"
-        print(json.dumps([number, path.name]), flush=True)
+        print(json.dumps([path.name]), flush=True)
         BREAKS[name](source, path, chance)
         try:
             outcome, problem = judged(path, output, partial=chance.random() < 0.5)
-        except Exception:  # what is to be found out
+        except Exception:  # noqa: BLE001 - what is to be found out
             outcome, problem = "raised", traceback.format_exc()
-        print(json.dumps([number, path.name, outcome, problem]), flush=True)
+        print(json.dumps([path.name, outcome, problem]), flush=True)
         if not problem:
             path.unlink()
             output.unlink(missing_ok=True)
