@@ -1,4 +1,4 @@
-"""`edit --jobs --runner ray` on a local cluster of two workers, which are killed: results, journal, what is repeated."""
+"""`edit --jobs --runner ray` on a local cluster of two workers, which are killed: results, journal, repeated work."""
 
 from __future__ import annotations
 
