@@ -39,14 +39,6 @@ class OpenImage:
         return decode_image(self.path, self.image, transform)
 
 
-def refuse_heif(path: Path) -> None:
-    """Raises InputError for a phone's photo that Pillow cannot read."""
-    with path.open("rb") as file:
-        head = file.read(12)
-    if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"):
-        raise InputError(f"{path}: HEIF/HEIC photos are not supported; export the photo as JPEG or PNG")
-
-
 def decode_image(path: Path, image: Image.Image, transform: Transform | None) -> Media:
     """An opened picture as upright sRGB. Arguments and errors as media.files.read_media."""
     notes: list[str] = []
