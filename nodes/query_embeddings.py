@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
-from .parts.schema import Queries as QueriesWire
-from .parts.schema import encoder_input, instruction_input, make, reference_inputs, schema, source_input
+from .parts.schema import QueriesWire, encoder_input, instruction_input, make, reference_inputs, schema, source_input
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -25,7 +25,7 @@ from .parts.model_patch import patch_model
 from .parts.schema import make, reference_inputs, schema, size_rule_input, source_input, vae_input
 
 if TYPE_CHECKING:
-    from .parts.adapter import Adapter
+    from .parts.dit_adapter import DitAdapter
 
 logger = logging.getLogger("instructx")
 
@@ -112,7 +112,7 @@ class InstructXSourceReference(io.ComfyNode):
         )
 
 
-def adapter_of(conditioning: Any, name: str) -> Adapter:
+def adapter_of(conditioning: Any, name: str) -> DitAdapter:
     """The adapter that Connector put into a conditioning. Raises InputError when one of its parts has none."""
     adapters = [options.get(KEY) for _, options in conditioning]
     if not adapters or any(adapter is None for adapter in adapters):
@@ -125,7 +125,7 @@ def adapter_of(conditioning: Any, name: str) -> Adapter:
     return adapters[0]
 
 
-def check_vae(vae: Any, adapter: Adapter) -> None:
+def check_vae(vae: Any, adapter: DitAdapter) -> None:
     """Raises InputError unless the VAE is a video VAE with the model's latent channels."""
     want = adapter.denoiser.in_channels
     if vae.latent_channels != want or vae.latent_dim != 3:
@@ -180,7 +180,7 @@ def attach(conditioning: Any, extras: dict[str, Any], references_BCRHW: Tensor |
     return parts
 
 
-def describe(source_BCTHW: Tensor, references_BCRHW: Tensor | None, adapter: Adapter) -> str:
+def describe(source_BCTHW: Tensor, references_BCRHW: Tensor | None, adapter: DitAdapter) -> str:
     """What the DiT will see, in tokens."""
     _, _, t, h, w = source_BCTHW.shape
     p, q, r = adapter.denoiser.patch_size

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from . import abi
-from .cache import Cache, digest
+from .cache import KernelCache, digest
 from .driver import Driver
 from .errors import KernelError
 from .nvrtc import Nvrtc, find_nvrtc
@@ -61,11 +61,11 @@ class Runtime:
         self,
         driver: Driver,
         compiler: Callable[[], Nvrtc] = find_nvrtc,
-        cache: Cache | None = None,
+        cache: KernelCache | None = None,
         device_type: str = "cuda",
     ) -> None:
         self.driver = driver
-        self.cache = cache or Cache()
+        self.cache = cache or KernelCache()
         self.device_type = device_type
         self._find_compiler = compiler
         self._kernels: dict[tuple[int, str], int] = {}

@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 from instructx_core.kernels import abi, loader, select
-from instructx_core.kernels.cache import Cache
+from instructx_core.kernels.cache import KernelCache
 from instructx_core.kernels.driver import Driver
 from instructx_core.kernels.nvrtc import Nvrtc
 from instructx_core.kernels.select import Verdict
@@ -41,7 +41,7 @@ class StandIn:
         self.lib.stand_in_break(function.encode())
 
     def runtime(self, folder: Path | None) -> loader.Runtime:
-        return loader.Runtime(Driver(self.path), lambda: Nvrtc(self.path), Cache(folder), device_type="cpu")
+        return loader.Runtime(Driver(self.path), lambda: Nvrtc(self.path), KernelCache(folder), device_type="cpu")
 
 
 @pytest.fixture(scope="session")
