@@ -86,7 +86,7 @@ class _Reader:
         codec = self.stream.codec_context.codec
         name = f"{name} ({codec.canonical_name})"
         if self.last == -math.inf:
-            what = "none of it can be decoded" if self.packets else "it holds nothing"
+            what = "none of it can be heard" if self.packets else "it holds nothing"
             notes.append(f"{name} left out: {what}")
             return None
         if self.first >= duration or self.last <= 0:
