@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..editing.fields import NO_RESULT
 from ..errors import InputError
+from ..fields import NO_RESULT
 from .model import ModelOptions, ProgressLine, add_model_arguments, add_sampling_arguments, load
 from .speed import speed_lines
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..errors import InputError
+from .shapes import open_shapes
 from .source import EditSource
-from .world import open_shapes
+from .world import open_world
 
-SOURCES: dict[str, Callable[[str], EditSource]] = {"shapes": open_shapes}
+SOURCES: dict[str, Callable[[str], EditSource]] = {"shapes": open_shapes, "world": open_world}
 
 
 def open_source(spec: str) -> EditSource:

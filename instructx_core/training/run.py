@@ -18,6 +18,7 @@ from .jobs.job import Job
 from .jobs.mllm import MllmJob
 from .jobs.text_to_video import TextToVideoJob
 from .jobs.vae import VaeJob
+from .machine import Machine
 from .recipes.base import Recipe
 from .recipes.edit import EditRecipe
 from .recipes.mllm import MllmRecipe
@@ -43,15 +44,15 @@ def recipe_source(recipe: Recipe) -> EditSource:
     return open_source(recipe.data)
 
 
-def build_job(recipe: Recipe, config: InstructXConfig, output: Path) -> Job:
+def build_job(recipe: Recipe, config: InstructXConfig, output: Path, machine: Machine | None = None) -> Job:
     """The job of this kind of recipe. Raises InputError when its data source lacks what the job needs."""
     source = recipe_source(recipe)
     if not isinstance(recipe, EditRecipe) and not isinstance(source, PretrainingSource):
         raise InputError(f"{recipe.name} needs scenes and pictures; {source.name} has edit pairs only")
-    return JOBS[type(recipe)](recipe, config, source, output)
+    return JOBS[type(recipe)](recipe, config, source, output, machine or Machine())
 
 
-def train(recipe: Recipe, output: Path, stop_at: int | None = None) -> Path | None:
+def train(recipe: Recipe, output: Path, stop_at: int | None = None, machine: Machine | None = None) -> Path | None:
     """Starts or resumes `recipe` under `output`; returns final.safetensors, None when stopped before the end."""
-    job = build_job(recipe, preset(recipe.preset), output)
+    job = build_job(recipe, preset(recipe.preset), output, machine)
     return Trainer(recipe, job, output / recipe.name).run(stop_at)

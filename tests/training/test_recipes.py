@@ -37,9 +37,9 @@ def names(kind: type[Recipe]) -> set[str]:
 def test_a_recipe_has_the_fields_of_its_job_and_no_other() -> None:
     assert not names(VaeRecipe) & {"instruction_dropout", "train", "shift", "reference_probability", "tasks"}
     assert all("muon_scale" not in names(kind) for kind in (EditRecipe, MllmRecipe, TextToVideoRecipe))
-    assert not names(EditRecipe) & {"crop", "pictures", "part", "instruction_share"}
-    assert not names(MllmRecipe) & {"crop", "shift", "image_pool", "instruction_dropout"}
-    assert not names(TextToVideoRecipe) & {"crop", "source_latents", "instruction_dropout", "train"}
+    assert not names(EditRecipe) & {"crops", "part", "instruction_share"}
+    assert not names(MllmRecipe) & {"crops", "shift", "image_pool", "instruction_dropout"}
+    assert not names(TextToVideoRecipe) & {"crops", "source_latents", "instruction_dropout", "train"}
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -88,7 +88,9 @@ def test_the_spec_of_the_data_is_kept_and_must_be_the_same(
     monkeypatch.setitem(SOURCES, "small", open_small)
     monkeypatch.setitem(PRESETS, "tiny", small_vae)
     monkeypatch.setitem(
-        RECIPES, "short", lambda: VaeRecipe(**FAST | {"name": "short", "description": "", "num_steps": 2})
+        RECIPES,
+        "short",
+        lambda: VaeRecipe(**FAST | {"name": "short", "description": "", "num_steps": 2, "image_pool": 4}),
     )
     command = ["train", "short", "--output", str(tmp_path)]
     assert main([*command, "--data", "small:a:b", "--stop-at", "1"]) == 0
