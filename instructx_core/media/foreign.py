@@ -14,8 +14,8 @@ from .tiff import describe, directories, is_raw
 
 _HEIF = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1")
 _RAW_NAMES = frozenset(
-    ".dng .cr2 .cr3 .crw .nef .nrw .arw .sr2 .srf .pef .orf .rw2 .raf .raw .3fr .fff .iiq .erf .kdc .dcr .mef .mos .srw "
-    ".x3f .mrw .rwl".split()
+    ".dng .cr2 .cr3 .crw .nef .nrw .arw .sr2 .srf .pef .orf .rw2 .raf .raw .3fr .fff .iiq .erf .kdc .dcr .mef .mos "
+    ".srw .x3f .mrw .rwl".split()
 )
 _RAW_STARTS = (b"FUJIFILMCCD-RAW", b"FOVb", b"\0MRM", b"IIRO", b"IIRS", b"MMOR", b"IIU\0")
 _RAW = "a camera's raw photo, in which only a small preview could be read; develop it and save it as JPEG, PNG or TIFF"
