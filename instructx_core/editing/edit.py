@@ -18,7 +18,7 @@ from ..media.outputs import claim_output
 from .in_windows import edit_in_windows
 from .look import Look, look_at
 from .one import edit_whole
-from .progress import SILENT, OnStep, OnWindow, Progress
+from .progress import SILENT, OnStepDone, OnWindow, Progress
 from .report import EditReport
 from .request import EditOptions, EditRequest
 from .settings import settle
@@ -36,7 +36,7 @@ def edit_file(
     references: Sequence[str | Path] = (),
     *,
     output: str | Path,
-    progress: OnStep | None = None,
+    progress: OnStepDone | None = None,
     on_window: OnWindow | None = None,
     **options: Unpack[EditOptions],
 ) -> EditReport:
