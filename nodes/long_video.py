@@ -17,7 +17,7 @@ from comfy_api.latest import io
 from ..instructx_core.editing.windows import JOINS, SECONDS, SMOOTH, Window, plan_windows
 from ..instructx_core.editing.windows.options import CONTEXTS, WINDOW, WindowOptions
 from .connector import InstructXConnector
-from .parts.clip_files import Source, finish, new_folder, open_source, save_unfinished
+from .parts.clip_files import Source, finish, new_folder, open_clip, save_unfinished
 from .parts.fitting import PAD
 from .parts.host_model import interruption
 from .parts.schema import (
@@ -66,7 +66,7 @@ class InstructXLongVideo(io.ComfyNode):
         references = {name: options.pop(name) for name in list(options) if name.startswith("reference_")}
         sampling, windowing, resize = _sampling(options), _windowing(options), options["resize"]
         multiple = vae.spacial_compression_encode() * encoder.config.denoiser.patch_size[1]
-        clip = open_source(source, multiple, resize)
+        clip = open_clip(source, multiple, resize)
         stride = int(vae.temporal_compression_decode() or 1)
         windows = plan_windows(clip.frames, options["window"], windowing.overlap, stride, windowing.joins)
         inputs = (model, vae, encoder, source, instruction, *options.values(), *references.values())

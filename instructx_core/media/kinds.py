@@ -1,6 +1,7 @@
 """What a file is that is neither a picture nor a clip that can be read here, and what its owner can do about it.
 
-Asked by files.py when Pillow and FFmpeg do not know a file, or know it and cannot draw it.
+Asked by files.py, beside foreign.py, which tells pictures that would come out wrong: about paths and files that are
+something else, and pictures that Pillow knows and cannot draw.
 """
 
 from __future__ import annotations
@@ -16,10 +17,7 @@ from ..errors import InputError
 
 _HEAD = 4096  # bytes of a file that are looked at
 
-_FRAMES = "film frames in log or linear light; export them as PNG in sRGB, or as a clip"
-_RAW = "a camera's raw photo; develop it and export it as PNG or JPEG"
 _PROJECT = "a project of an image program (Photoshop, GIMP, ...); export the picture as PNG"
-_PICTURE = "export it as PNG or JPEG"
 _ARCHIVE = "an archive; unpack it and give the picture or clip in it"
 _SOUND = "sound without pictures; give the picture or clip that is to be edited"
 _LIST = "a playlist, which only names clips; give the clip itself"
@@ -34,12 +32,10 @@ _KINDS: list[tuple[bytes, str]] = [
     (rb"#EXTM3U|\[playlist\]|(?i:\s*<asx)|\s*(<\?xml.*?)?<(MPD|playlist)[\s>]", _LIST),
     (rb"version https://git-lfs|/annex/objects/", _POINTER),
     (rb"8BPS|gimp xcf|BLENDER|CSFCHUNK|\x00\xffKA", _PROJECT),
-    (rb"....ftyp(hei[cxsm]|hev[cx])|....ftyp(mif1|msf1)(?!.{0,60}avi[fs])", "a HEIF/HEIC photo; " + _PICTURE),
-    (rb"....ftypcrx |FUJIFILMCCD-RAW|II(RO|RS)|MMOR|IIU\x00|FOVb|\x00MRM", _RAW),
-    (rb"\x76\x2f\x31\x01", "OpenEXR, " + _FRAMES),
-    (rb"#\?(RADIANCE|RGBE)", "Radiance HDR, " + _FRAMES),
-    (rb"SDPX|XPDS|\x80\x2a\x5f\xd7", "DPX or Cineon, " + _FRAMES),
-    (rb"\xff\x0a|\x00\x00\x00\x0cJXL ", "a JPEG XL picture; " + _PICTURE),
+    (
+        rb"SDPX|XPDS|\x80\x2a\x5f\xd7",
+        "DPX or Cineon, film frames in log or linear light; export them as PNG in sRGB, or as a clip",
+    ),
     (
         rb"....RED[12]|BIKi|KB2|\.RMF|[FCZ]WS[\x01-\x40]|nut/multimedia",
         "a clip that is not read here; export it as MP4",
@@ -55,7 +51,6 @@ _KINDS: list[tuple[bytes, str]] = [
 _UNDRAWN = {
     "EPS": "a drawing (PostScript); export it as PNG",
     "WMF": "a drawing of Windows (WMF, EMF); export it as PNG",
-    "PSD": "a Photoshop file with layers; export the picture as PNG",
     "MPEG": "a bare MPEG stream without a clock; put it into a file, ffmpeg -i FILE -c copy clip.ts",
     "HDF5": "measured data (HDF5); export the picture as PNG",
     "GRIB": "measured data (GRIB); export the picture as PNG",
@@ -95,7 +90,7 @@ def _missing(path: Path, error: OSError) -> str:
 def refuse_undrawn(path: Path, image: Any) -> None:
     """Raises InputError for an opened picture of a kind that Pillow cannot draw. EPS would start another program."""
     kind = _UNDRAWN.get(image.format)
-    if kind is not None and (image.format != "PSD" or getattr(image, "n_frames", 1) > 1):
+    if kind is not None:
         raise InputError(f"{path}: is {kind}")
 
 

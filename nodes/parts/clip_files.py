@@ -46,7 +46,7 @@ class Source:
     pixel_aspect: Fraction = Fraction(1)
 
 
-def open_source(video: Any, multiple: int, resize: str) -> Source:
+def open_clip(video: Any, multiple: int, resize: str) -> Source:
     """A VIDEO as a Source. Raises InputError for another wire, or a file that cannot be read."""
     from ...instructx_core.media.stream import clip_frames, scan_clip
 

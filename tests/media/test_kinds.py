@@ -22,7 +22,6 @@ from instructx_core.media.files import open_media, read_media
 from instructx_core.media.outputs import not_written
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"></svg>'
-HEIC = b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(100)
 
 HEADS = {
     "plain.svg": (SVG, "a drawing (SVG); export it as PNG"),
@@ -34,18 +33,10 @@ HEADS = {
     "a.ps": (b"%!PS-Adobe-3.0\n%%Pages: 1\n", "a drawing (PostScript); export it as PNG"),
     "a.eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "a drawing (PostScript)"),
     "a.emf": (struct.pack("<10I", 1, 108, 0, 0, 9, 9, 0, 0, 300, 300) + b" EMF" + bytes(80), "a drawing of Windows"),
-    "photo.heic": (HEIC, "a HEIF/HEIC photo; export it as PNG or JPEG"),
-    "photo.jpg": (HEIC, "a HEIF/HEIC photo"),
-    "photo.heif": (HEIC.replace(b"ftypheic", b"ftypmif1"), "a HEIF/HEIC photo"),
     "a.psb": (b"8BPS\x00\x02" + bytes(60), "a project of an image program (Photoshop"),
     "cut.psd": (b"8BPS\x00\x01", "a project of an image program"),
     "a.xcf": (b"gimp xcf v011\x00", "a project of an image program"),
-    "a.exr": (b"\x76\x2f\x31\x01\x02\x00\x00\x00", "OpenEXR, film frames in log or linear light"),
-    "a.hdr": (b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n", "Radiance HDR, film frames"),
     "a.dpx": (b"SDPX\x00\x00\x08\x00V2.0", "DPX or Cineon"),
-    "a.jxl": (b"\xff\x0a\xfa\x1f\x41", "a JPEG XL picture"),
-    "a.cr3": (b"\x00\x00\x00\x18ftypcrx \x00\x00\x00\x01crx isom", "a camera's raw photo; develop it"),
-    "a.raf": (b"FUJIFILMCCD-RAW 0201FF", "a camera's raw photo"),
     "a.mp3": (b"ID3\x04\x00\x00\x00\x00\x00\x00" + bytes(500), "sound without pictures"),
     "bare.mp3": (b"\xff\xfb\x90\x64" + bytes(413) + b"\xff\xfb\x90\x64", "sound without pictures"),
     "a.aac": (b"\xff\xf1\x50\x80\x02\x1f\xfc" + bytes(50), "sound without pictures"),
@@ -95,7 +86,15 @@ def test_kinds_as_their_programs_write_them(tmp_path: Path) -> None:
         frame.rate = 44100
         out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
-    words = ["archive", "NumPy", "document", "PostScript", "Photoshop", "bare MPEG stream", "sound without"]
+    words = [
+        "archive",
+        "NumPy",
+        "document",
+        "PostScript",
+        "2 layers .PSD.; flatten it",
+        "bare MPEG stream",
+        "sound without",
+    ]
     for path, word in zip(sorted(tmp_path.iterdir()), words, strict=True):
         with pytest.raises(InputError, match=word):
             read_media(path)
