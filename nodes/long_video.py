@@ -20,7 +20,7 @@ from ..instructx_core.digests import picture_digest
 from ..instructx_core.editing.windows import JOINS, SECONDS, SMOOTH, Window, plan_windows
 from ..instructx_core.editing.windows.options import CONTEXTS, WINDOW, WindowOptions
 from .connector import InstructXConnector
-from .parts.clip_files import Source, finish, open_source
+from .parts.clip_files import Source, finish, open_clip
 from .parts.fitting import PAD
 from .parts.graph_key import graph_key
 from .parts.host import file_state, output_folder
@@ -71,7 +71,7 @@ class InstructXLongVideo(io.ComfyNode):
         references = {name: options.pop(name) for name in list(options) if name.startswith("reference_")}
         sampling, windowing, resize = _sampling(options), _windowing(options), options["resize"]
         multiple = vae.spacial_compression_encode() * encoder.config.denoiser.patch_size[1]
-        clip = open_source(source, multiple, resize)
+        clip = open_clip(source, multiple, resize)
         stride = int(vae.temporal_compression_decode() or 1)
         windows = plan_windows(clip.frames, options["window"], windowing.overlap, stride, windowing.joins)
         work = open_unfinished(Path(output_folder()), _key(cls.hidden, clip, references))

@@ -71,7 +71,7 @@ def _recipe(name: str, source_embedder: Literal["tied", "own"] | None) -> Recipe
 
 
 def _train(args: argparse.Namespace) -> None:
-    from ..training.recipes.base import SHIPPED
+    from ..training.recipes.base import FROM_SHIPPED
     from ..training.recipes.edit import EditRecipe
     from ..training.start import trains_shipped
 
@@ -83,7 +83,7 @@ def _train(args: argparse.Namespace) -> None:
             raise InputError(f"--{name.replace('_', '-')} is {count}; use at least 1")
     changes = {"data": args.data, "num_steps": args.steps, "seed": args.seed}
     if args.from_shipped:
-        changes["requires"] = (SHIPPED,)
+        changes["requires"] = (FROM_SHIPPED,)
     recipe = dataclasses.replace(recipe, **{k: v for k, v in changes.items() if v is not None})
 
     import torch

@@ -45,7 +45,7 @@ class Source:
     digest: str = ""  # of the file, or of the frames in memory
 
 
-def open_source(video: Any, multiple: int, resize: str) -> Source:
+def open_clip(video: Any, multiple: int, resize: str) -> Source:
     """A VIDEO as a Source. Raises InputError for another wire, or a file that cannot be read."""
     from ...instructx_core.media.stream import clip_frames, scan_clip
 
