@@ -9,23 +9,19 @@ Legend: F frames, H W pixels, 3 RGB; frames are uint8, IMAGE is float [0,1] (F, 
 from __future__ import annotations
 
 import logging
-import uuid
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
-from ..instructx_core.digests import picture_digest
 from ..instructx_core.editing.windows import JOINS, SECONDS, SMOOTH, Window, plan_windows
 from ..instructx_core.editing.windows.options import CONTEXTS, WINDOW, WindowOptions
 from .connector import InstructXConnector
 from .parts.clip_files import Source, finish, open_clip
 from .parts.fitting import PAD
-from .parts.graph_key import graph_key
-from .parts.host import file_state, output_folder
+from .parts.host import output_folder
 from .parts.host_model import interruption
-from .parts.media import read_references
 from .parts.schema import (
     encoder_input,
     instruction_input,
@@ -37,7 +33,7 @@ from .parts.schema import (
     vae_input,
 )
 from .parts.settings import PreparedEdit, SamplingSettings
-from .parts.unfinished import open_unfinished
+from .parts.unfinished import edit_key, open_unfinished
 from .parts.window_run import Steps, WindowRun
 from .query_embeddings import InstructXQueryEmbeddings
 from .source_reference import InstructXSourceReference
@@ -74,7 +70,7 @@ class InstructXLongVideo(io.ComfyNode):
         clip = open_clip(source, multiple, resize)
         stride = int(vae.temporal_compression_decode() or 1)
         windows = plan_windows(clip.frames, options["window"], windowing.overlap, stride, windowing.joins)
-        work = open_unfinished(Path(output_folder()), _key(cls.hidden, clip, references))
+        work = open_unfinished(Path(output_folder()), edit_key(cls.hidden, clip, references))
         report = [describe(windows, clip, work.saved.done), *([work.note] if work.note else [])]
         for line in report:
             logger.info("InstructX: %s", line)
@@ -86,15 +82,6 @@ class InstructXLongVideo(io.ComfyNode):
             mean = sum(work.joins[1:]) / (len(windows) - 1)
             report.append(f"where windows meet, they differ by {mean:.1f} of 255")
         return io.NodeOutput(video, ui={"text": report})
-
-
-def _key(hidden: Any, clip: Source, references: dict[str, Tensor | None]) -> str:
-    """Of this edit, from the graph and the pixels that go into it. Outside of a graph it is a new one each time."""
-    prompt, node = getattr(hidden, "prompt", None), str(getattr(hidden, "unique_id", ""))
-    if not prompt or node not in prompt:
-        return uuid.uuid4().hex
-    pictures = [picture_digest(picture_HWC.numpy()) for picture_HWC in read_references(references)]
-    return graph_key(prompt, node, file_state, clip.digest, *pictures)
 
 
 def _sampling(options: dict[str, Any]) -> SamplingSettings:

@@ -12,15 +12,22 @@ from __future__ import annotations
 import logging
 import shutil
 import time
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ...instructx_core.digests import picture_digest
 from ...instructx_core.editing.windows.state import Saved, WindowStore
 from ...instructx_core.errors import InputError
 from .clip_files import Source, join_parts, write_part
+from .graph_key import graph_key
+from .host import file_state
+from .media import read_references
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ...instructx_core.editing.windows import WindowResult
 
 logger = logging.getLogger("instructx")
@@ -65,6 +72,15 @@ class Unfinished:
         self.clip_so_far.unlink(missing_ok=True)
         if not any(self.clip_so_far.parent.iterdir()):
             self.clip_so_far.parent.rmdir()
+
+
+def edit_key(hidden: Any, clip: Source, references: dict[str, Tensor | None]) -> str:
+    """Of this edit, from the graph and the pixels that go into it. Outside of a graph it is a new one each time."""
+    prompt, node = getattr(hidden, "prompt", None), str(getattr(hidden, "unique_id", ""))
+    if not prompt or node not in prompt:
+        return uuid.uuid4().hex
+    pictures = [picture_digest(picture_HWC.numpy()) for picture_HWC in read_references(references)]
+    return graph_key(prompt, node, file_state, clip.digest, *pictures)
 
 
 def open_unfinished(output_folder: Path, key: str) -> Unfinished:
