@@ -27,10 +27,11 @@ from tqdm import tqdm
 from instructx_core import shapes, world
 from instructx_core.config import preset
 from instructx_core.data.encoding import to_pixels
+from instructx_core.formats.loading import load_vae
 from instructx_core.training.pictures import to_uint8
 from instructx_core.training.start import final_weights, load_into, run_recipe
 from instructx_core.vae import build_vae, speed_up_single_frames
-from instructx_core.weights import SHIPPED, find_files, load_vae
+from instructx_core.weights import SHIPPED, find_files
 
 WORLDS: dict[str, Any] = {"shapes": shapes, "world": world}
 PHOTOS = ("astronaut", "chelsea", "coffee", "rocket", "hubble_deep_field", "stereo_motorcycle")  # in every wheel of it

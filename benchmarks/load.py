@@ -32,7 +32,7 @@ from instructx_core.formats.containers.tensor_source import TORCH_DTYPES
 from instructx_core.formats.containers.writing import Piece, write_pieces
 from instructx_core.formats.convert import convert
 from instructx_core.formats.layouts.keymaps import dit_to_diffusers, dit_to_original
-from instructx_core.weights import load_denoiser
+from instructx_core.formats.loading import load_denoiser
 
 LIMIT = 1.15
 SMALLEST = 100e6  # bytes; of a smaller model the allocator's own pages outweigh the weights

@@ -173,11 +173,10 @@ def _steps(
         return InstructXConnector.execute(queries).args[0]
 
     def prepare(frames_FHWC: Tensor, positive: Any, negative: Any) -> PreparedEdit:
-        return PreparedEdit(
-            *InstructXSourceReference.execute(
-                model, positive, vae, frames_FHWC, resize, PAD, negative, **references
-            ).args
-        )
+        made = InstructXSourceReference.execute(
+            model, positive, vae, frames_FHWC, resize, PAD, negative, **references
+        ).args
+        return PreparedEdit(*made[:4])
 
     return Steps(conditioning, prepare)
 

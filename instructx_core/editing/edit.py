@@ -8,19 +8,20 @@ looks first and then calls `edit`.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..media.outputs import claim_output
+from .in_windows import edit_in_windows
 from .look import Look, look_at
 from .one import edit_whole
 from .progress import SILENT, OnStep, OnWindow, Progress
 from .report import EditReport
 from .request import EditOptions, EditRequest
 from .settings import settle
-from .windows.edit import edit_in_windows
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -77,7 +78,9 @@ def edit(pipe: InstructXPipeline, look: Look, progress: Progress = SILENT) -> Ed
     """
     settings = settle(look, pipe.instructx_config)
     pipe.memory.notes.clear()  # of an earlier edit; a report tells of its own
-    with claim_output(look.request.output):
+    with claim_output(look.request.output) as notes:
         if settings.windowing is None:
-            return edit_whole(pipe, look, settings, progress)
-        return edit_in_windows(pipe, look, settings, settings.windowing, progress)
+            report = edit_whole(pipe, look, settings, progress)
+        else:
+            report = edit_in_windows(pipe, look, settings, settings.windowing, progress)
+    return dataclasses.replace(report, notes=report.notes + notes)

@@ -17,7 +17,7 @@ from ..errors import InputError
 from ..media.base import Media
 from ..media.files import open_media, read_image
 from ..media.images import OpenImage
-from ..media.outputs import output_kind
+from ..media.outputs import check_writable, output_kind
 from ..media.stream import ClipScan
 from .paste import PasteMask, read_paste_mask
 from .request import EditRequest
@@ -62,6 +62,7 @@ def look_at(request: EditRequest, source_digest: str | None = None) -> Look:
 def _look_at_source(request: EditRequest) -> Media | ClipScan:
     with open_media(request.source) as opened:
         _check_kind(opened.is_video, request.output)
+        check_writable(request.output)
         if isinstance(opened, OpenImage):
             return opened.read()
         return opened.scan(request.partial, request.max_frames)

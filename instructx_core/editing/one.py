@@ -39,14 +39,14 @@ def edit_whole(pipe: InstructXPipeline, look: Look, settings: Settings, progress
     request, config = look.request, pipe.instructx_config
     seconds = {"read": look.seconds}
     with _timed(seconds, "read"):
-        media = fitted(look.source, settings.box)
+        original = None if look.mask is None else whole(look.source)  # laid under the edit: each frame is read once
+        media = fitted(original or look.source, settings.box)
     with _timed(seconds, "edit"):
         piece = Piece(media.frames_FHWC, media.fps, request.instruction, look.references)
         edited_FHWC = edit_piece(pipe, piece, settings.sampling, progress.on_step)
     notes = [*media.notes, *pipe.memory.notes]
     with _timed(seconds, "write"):
-        if look.mask is not None:
-            original = look.source if isinstance(look.source, Media) else whole_clip(look.source)
+        if look.mask is not None and original is not None:
             edited_FHWC, note = paste_back(
                 original.frames_FHWC, media.frames_FHWC, edited_FHWC, settings.box, look.mask
             )
@@ -57,6 +57,11 @@ def edit_whole(pipe: InstructXPipeline, look: Look, settings: Settings, progress
     return make_report(look, settings, pad_frames(look.frames, config.vae.scale_factor_temporal), notes, seconds)
 
 
+def whole(source: Media | ClipScan) -> Media:
+    """All frames of the source at its own size."""
+    return source if isinstance(source, Media) else whole_clip(source)
+
+
 def fitted(source: Media | ClipScan, box: FitBox) -> Media:
     """All frames of the source as the model sees them."""
     if isinstance(source, ClipScan):
@@ -64,7 +69,8 @@ def fitted(source: Media | ClipScan, box: FitBox) -> Media:
     alpha_HW = source.alpha_HW
     if alpha_HW is not None:
         alpha_HW = apply_box(np.repeat(alpha_HW[..., None], 3, axis=-1), box)[..., 0]
-    return dataclasses.replace(source, frames_FHWC=apply_box(source.frames_FHWC[0], box)[None], alpha_HW=alpha_HW)
+    frames_FHWC = np.stack([apply_box(frame_HWC, box) for frame_HWC in source.frames_FHWC])
+    return dataclasses.replace(source, frames_FHWC=frames_FHWC, alpha_HW=alpha_HW)
 
 
 def write_like(output: Path, frames_FHWC: np.ndarray, media: Media) -> tuple[str, ...]:

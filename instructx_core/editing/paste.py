@@ -16,9 +16,9 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from ..errors import InputError
+from ..fields import check_fields
 from ..geometry import FitBox
 from ..media.files import read_image
-from .fields import check_fields
 
 AUTO = "auto"
 THRESHOLD = 24  # levels of 255: a smaller difference, after a 3x3 mean, is taken for the loss of the VAE

@@ -18,7 +18,7 @@ from typing import Any, TypedDict
 from ..digests import file_digest
 from ..encoder.instruction import check_instruction
 from ..errors import InputError
-from .fields import NO_RESULT, check_fields, check_seed, check_type
+from ..fields import NO_RESULT, check_fields, check_seed, check_type
 from .paste import KeepOutside
 from .windows.options import WindowOptions
 

@@ -17,9 +17,9 @@ from dataclasses import asdict, dataclass, field, replace
 import torch
 from torch import Tensor
 
-from . import abi, bench, operands, selftest
+from . import abi, bench, operands, selftest, trial
 from .cache import digest
-from .errors import KernelError
+from .errors import KernelError, Refused
 from .loader import runtime, sources_digest
 from .operands import Inputs
 
@@ -78,12 +78,15 @@ def resolve_mode(mode: str = "auto") -> str:
 # --- the card ------------------------------------------------------------------------------------------------------
 
 _verdicts: dict[str, Verdict] = {}
+_loaded: set[str] = set()
 _lock = threading.RLock()
 
 
 def _key(device: torch.device) -> str:
+    """One physical card, not one model of card: the self-test is also about this one's health."""
     found = runtime()
-    return digest("verdict", sources_digest(), found.card(device), torch.__version__, found.device_type)
+    uuid = found.driver.visible_name(found.handle(found.index(device)))
+    return digest("verdict", sources_digest(), found.card(device), uuid, torch.__version__, found.device_type)
 
 
 def known_verdict(device: torch.device) -> Verdict | None:
@@ -100,44 +103,59 @@ def known_verdict(device: torch.device) -> Verdict | None:
 def verdict(device: torch.device, again: bool = False) -> Verdict:
     """The judgement of a card, made on the first call (some seconds: compile, self-test, measure), then remembered.
 
+    The first call that is not in a capture also loads every kernel, so that a later capture finds them.
+
     again: test and measure anew. Raises KernelError where there is no card to judge.
     """
     key = _key(device)
     with _lock:
         known = None if again else known_verdict(device)
-        if known is not None:
-            return known
-        if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
-            raise KernelError("the card was not tested before a CUDA graph was captured; run once without")
-        made = _judge(device, runtime().card(device))
-        _verdicts[key] = made
-        # What was not found today (no NVRTC, no memory) may be there tomorrow; measured facts are kept.
-        if len(made.errors) == 2:
-            runtime().cache.put(key, json.dumps(asdict(made)).encode())
-        return made
+        capturing = device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+        if known is None:
+            if capturing:
+                raise Refused("the card was not tested before a CUDA graph was captured; run once without")
+            known = _verdicts[key] = _judge(device, runtime().card(device))
+            # What was not found today (no NVRTC, no memory) may be there tomorrow; measured facts are kept.
+            if len(known.errors) == 2:
+                runtime().cache.put(key, json.dumps(asdict(known)).encode())
+        if key not in _loaded and not capturing:
+            _loaded.add(key)
+            _load(device, known)
+        return known
+
+
+def _load(device: torch.device, known: Verdict) -> None:
+    if len(known.problems) == 2:
+        return
+    try:
+        runtime().load_all(device)
+    except KernelError as error:
+        for path in (EXACT, INT8):
+            known.problems.setdefault(path, str(error))
 
 
 def _judge(device: torch.device, card: str) -> Verdict:
     made = Verdict(card, runtime().capability(device))
-    for path in (EXACT, INT8):
-        try:
-            with torch.no_grad():
-                errors = selftest.measure(path, device)
-        except (KernelError, torch.OutOfMemoryError) as error:
-            made.problems[path] = str(error).splitlines()[0]
-            continue
-        worst = max(errors, key=errors.__getitem__)
-        made.errors[path] = errors[worst]
-        if not errors[worst] <= selftest.LIMITS[path]:
-            made.problems[path] = (
-                f"self-test failed on this card: error {errors[worst]:.2%} in {worst}, allowed "
-                f"{selftest.LIMITS[path]:.2%}; please report it"
-            )
-            logger.warning("attention: %s %s", path, made.problems[path])
+    for path, tried in trial.run(device).items():
+        if tried.lasting:
+            made.errors[path] = max((e for name, e in tried.errors.items() if "LSE" not in name), default=float("inf"))
+        problem = tried.problem or _excess(path, tried.errors)
+        if problem:
+            made.problems[path] = problem
+            logger.warning("attention: %s is not used: %s", path, problem)
     if device.type == "cuda":
         ours = [path for path in (EXACT, INT8) if path not in made.problems]
         made.milliseconds = bench.quick(device, ours)
     return made
+
+
+def _excess(path: str, errors: dict[str, float]) -> str:
+    """The self-test's worst case, in words, where it lies above its limit; else nothing."""
+    worst = max(errors, key=lambda name: errors[name] / selftest.limit(path, name))
+    error, allowed = errors[worst], selftest.limit(path, worst)
+    if error <= allowed:
+        return ""
+    return f"self-test failed on this card: error {error:.2%} in {worst}, allowed {allowed:.2%}; please report it"
 
 
 def _parse(stored: bytes | None) -> Verdict | None:

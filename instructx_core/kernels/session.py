@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from . import bench, exact, int8, loader, operands, sdpa, select
-from .errors import KernelError
+from .errors import KernelError, Refused
 from .operands import Inputs, NormRope, default_scale
 from .select import EXACT, HOST, INT8, KITCHEN, Plan
 
@@ -87,9 +87,8 @@ class Session:
         if plan.path == INT8:
             try:
                 return int8.quantized_attention(inputs, pending.with_weights_as(q.dtype))[0]
-            except KernelError as error:
-                select.disable(q.device, plan.path, str(error))
-                plan = Plan(HOST, str(error))
+            except (KernelError, torch.OutOfMemoryError) as error:
+                plan = self._failed(plan, error, q.device)
         q, k = finish()
         return self._follow(plan, inputs._replace(q=q, k=k), False, lambda: host(q, k))[0]
 
@@ -180,14 +179,31 @@ class Session:
     ) -> tuple[Tensor, Tensor | None]:
         return self._follow(self.plan(inputs, need_lse, low_precision), inputs, need_lse, host)
 
+    def _failed(self, plan: Plan, error: Exception, device: torch.device) -> Plan:
+        """The plan instead of one that did not run: counted, told once, and for good only if the kernel is at fault."""
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        if isinstance(error, torch.OutOfMemoryError):
+            reason = f"{plan.path} found too little memory"
+        instead = Plan(HOST, reason)
+        with self._lock:
+            first = instead not in self._counts
+            self._counts[plan] -= 1  # counted when it was planned
+            self._counts += Counter()  # drops what is zero
+            self._counts[instead] += 1
+        if not _only_this_call(error):
+            select.disable(device, plan.path, reason)
+        elif first:
+            logger.warning("attention of %s: %s; such calls run on %s", self.name, reason, self.host_name)
+        return instead
+
     def _follow(
         self, plan: Plan, inputs: Inputs, need_lse: bool, host: Callable[[], Tensor] | None
     ) -> tuple[Tensor, Tensor | None]:
         if plan.path in (INT8, EXACT):
             try:
                 return (int8.attention_quantizing if plan.path == INT8 else exact.attention)(*inputs)
-            except KernelError as error:
-                select.disable(inputs.q.device, plan.path, str(error))
+            except (KernelError, torch.OutOfMemoryError) as error:
+                self._failed(plan, error, inputs.q.device)
         if plan.path == KITCHEN:
             kitchen = bench.kitchen()
             if kitchen is not None:
@@ -196,6 +212,11 @@ class Session:
         if need_lse:
             return sdpa.attention_lse(*inputs)
         return (host() if host is not None else sdpa.attention(*inputs)), None
+
+
+def _only_this_call(error: Exception) -> bool:
+    """Whether the kernel itself is well: memory was short, or it refused these arguments or a graph's capture."""
+    return isinstance(error, (Refused, torch.OutOfMemoryError))
 
 
 def _wants_gradient(inputs: tuple[Any, ...]) -> bool:

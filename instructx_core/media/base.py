@@ -5,8 +5,8 @@ Legend: F frames, H W pixels, C = 3 (RGB, 0..255, sRGB).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,14 +22,44 @@ Transform = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
+class SoundSetup:
+    """What the samples of a sound mean. rate: Hz. layout, channels: FFmpeg's names of the layout and of its channels,
+    in their order. sample: of the kind of number."""
+
+    rate: int
+    layout: str
+    channels: tuple[str, ...]
+    sample: str
+
+    def __str__(self) -> str:
+        return f"{self.rate} Hz {self.layout}"
+
+
+@dataclass(frozen=True, slots=True)
+class SoundTrack:
+    """One sound of a file that can be heard. name: for a person. codec: FFmpeg's name of its kind.
+
+    stream: index in the container. setups: all that it has, one almost always. damaged: packets that cannot be decoded.
+    ordered: its packets have times that a file can hold. about: language and title.
+    """
+
+    stream: int
+    name: str
+    codec: str
+    lossless: bool
+    setups: tuple[SoundSetup, ...]
+    ordered: bool = True
+    damaged: int = 0
+    about: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class AudioSource:
     """Where the sound of a clip lies; packets are read from there while the edited clip is written."""
 
     path: Path
-    stream: int  # index in the container
-    codec: str
     video_start: float  # seconds; audio timestamps count from here
-    duration: float | None  # seconds
+    tracks: tuple[SoundTrack, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,13 +52,13 @@ class LoadedEncoder:
             yield self.patcher.model.encoder
 
     def features(self, inputs: EncoderInputs) -> tuple[Tensor, Tensor | None]:
-        """Query features (1, Q, D) and the reference's (1, L, D) or None, on the CPU in fp32."""
+        """Query features (B, Q, D) and the references' (B, L, D) or None, on the CPU in fp32."""
         with self.loaded(activation_bytes(inputs, self.config, self.dtype)) as encoder:
             query_BQD, reference_BLD = encoder.encode_features(inputs.to(self.patcher.load_device, self.dtype))
         return query_BQD.float().cpu(), None if reference_BLD is None else reference_BLD.float().cpu()
 
     def connect(self, query_BQD: Tensor, reference_BLD: Tensor | None) -> Tensor:
-        """Context (1, L, DiT width), on the CPU in fp32."""
+        """Context (B, L, DiT width), on the CPU in fp32."""
         device = self.patcher.load_device
         with self.loaded() as encoder:
             reference = None if reference_BLD is None else reference_BLD.to(device, self.dtype)

@@ -56,6 +56,16 @@ def reference_inputs() -> list[Any]:
     return [io.Image.Input(name, optional=True, tooltip=tooltip) for name in names]
 
 
+def mask_input() -> Any:
+    return make(
+        io.Mask,
+        "mask",
+        optional=True,
+        tooltip="Where the edit may change the picture (white); drawn on the source, of its size or any other. It goes "
+        "into the latent, for any sampler, moved with the source by resize and length.",
+    )
+
+
 def vae_input() -> Any:
     return io.Vae.Input("vae", tooltip="The checkpoint's VAE: Wan2.1 (16 channels) or Wan2.2 5B (48 channels).")
 

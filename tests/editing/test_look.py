@@ -1,4 +1,5 @@
-"""A look at the files: each is opened and decoded once in a whole edit; what is wrong is said without a model."""
+"""A look at the files: each is opened and decoded once in a whole edit, a clip too large to be kept once more to be
+edited; what is wrong is said without a model."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ from instructx_core.errors import InputError
 from instructx_core.media import container, images, stream
 from instructx_core.media.files import write_image, write_video
 from instructx_core.media.stream import ClipScan
+from instructx_core.media.video import FrameReader
 
 RNG = np.random.default_rng(0)
 
@@ -36,6 +38,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How many pictures and frames were decoded, by file, and how often each was opened."""
     seen: Counter[str] = Counter()
     read_picture, read_frames, open_picture = images.decode_image, container.decoded, Image.open
+    convert = FrameReader.upright
 
     def count_picture(path: Path, *arguments: Any) -> Any:
         seen[path.name] += 1
@@ -50,6 +53,11 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         seen[f"{path.name} opened"] += 1
         return open_picture(path, *arguments)
 
+    def count_converted(reader: FrameReader, *arguments: Any) -> Any:
+        seen["converted"] += 1
+        return convert(reader, *arguments)
+
+    monkeypatch.setattr(FrameReader, "upright", count_converted)
     monkeypatch.setattr(images, "decode_image", count_picture)
     monkeypatch.setattr(stream, "decoded", count_frames)
     monkeypatch.setattr(Image, "open", count_opened)
@@ -76,6 +84,8 @@ def test_a_clip_in_one_piece_is_decoded_once(random_pipe: Any, folder: Path, dec
     assert (look.modality, look.frames) == ("video", 9)
     edit(random_pipe, look)
     assert (decoded["in.mp4"], decoded["cup.png"], decoded["mask.png"]) == (9, 1, 1)
+    assert decoded["converted"] == 9, "the frames laid under the edit are those that it was given"
+    assert isinstance(look.source, ClipScan) and not look.source.kept, "while the model runs they take no memory"
 
 
 def test_a_long_clip_is_scanned_once_and_then_streamed(
@@ -86,7 +96,8 @@ def test_a_long_clip_is_scanned_once_and_then_streamed(
     look = look_at(request(folder, ".mp4", **options))
     assert isinstance(look.source, ClipScan) and not look.source.kept and decoded["in.mp4"] == 9
     edit(random_pipe, look)
-    assert decoded["in.mp4"] == 27, "to be edited, and at its full size to be laid under the edit"
+    assert decoded["in.mp4"] == 18, "to be edited"
+    assert decoded["converted"] == 9, "the frames laid under the edit are those that it was given"
 
 
 @pytest.mark.parametrize(

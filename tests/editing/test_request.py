@@ -9,12 +9,12 @@ from typing import Any, get_type_hints
 import pytest
 
 from instructx_core.editing.edit import edit_file
-from instructx_core.editing.fields import field_types
 from instructx_core.editing.options import option_types, read_request
 from instructx_core.editing.paste import KeepOutside
 from instructx_core.editing.request import PLACES, EditOptions, EditRequest
 from instructx_core.editing.windows.options import WindowOptions
 from instructx_core.errors import InputError
+from instructx_core.fields import field_types
 
 
 def request(**change: Any) -> EditRequest:

@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from instructx_core.kernels import Session, attention, attention_lse, report, resolve_mode, select
-from instructx_core.kernels.errors import KernelError
+from instructx_core.kernels import Session, abi, attention, attention_lse, report, resolve_mode, select
 from instructx_core.kernels.operands import Inputs
 from instructx_core.kernels.select import Plan
+from instructx_core.kernels.trial import Tried
 
 BF16 = torch.bfloat16
 
@@ -129,14 +129,14 @@ def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def measured(on_stand_in, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Calls of the self-test, which finds small errors."""
+    """Paths of every self-test, which finds small errors."""
     calls: list[str] = []
 
-    def measure(path: str, device: torch.device, dtype: torch.dtype = BF16) -> dict[str, float]:
-        calls.append(path)
-        return {"random/128": 0.001, "outlier/128": 0.003}
+    def run(device: torch.device) -> dict[str, Tried]:
+        calls.extend(("exact", "int8"))
+        return {path: Tried({"random/128": 0.001, "outlier/128": 0.003}) for path in ("exact", "int8")}
 
-    monkeypatch.setattr(select.selftest, "measure", measure)
+    monkeypatch.setattr(select.trial, "run", run)
     yield calls
 
 
@@ -163,23 +163,21 @@ def test_another_driver_or_source_is_judged_anew(measured: list[str], monkeypatc
 def test_a_wrong_result_disables_and_warns(
     measured: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(
-        select.selftest, "measure", lambda path, device: {"random/64": float("inf") if path == "int8" else 0.001}
-    )
+    wrong = {"exact": Tried({"random/64": 0.001}), "int8": Tried({"random/64": float("inf")})}
+    monkeypatch.setattr(select.trial, "run", lambda device: wrong)
     found = select.verdict(torch.device("cpu"))
     assert list(found.problems) == ["int8"] and "error inf% in random/64, allowed 1.80%" in found.problems["int8"]
     assert "please report it" in caplog.text
 
 
 def test_what_does_not_run_is_tried_again_next_time(measured, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(path: str, device: torch.device) -> dict[str, float]:
-        raise KernelError("no compiler")
-
+    fails = {path: Tried(problem="no compiler", lasting=False) for path in ("exact", "int8")}
     device = torch.device("cpu")
-    monkeypatch.setattr(select.selftest, "measure", fails)
+    monkeypatch.setattr(select.trial, "run", lambda device: fails)
     assert select.verdict(device).problems == {"exact": "no compiler", "int8": "no compiler"}
     monkeypatch.setattr(select, "_verdicts", {})
-    monkeypatch.setattr(select.selftest, "measure", lambda path, device: {"random/64": 0.001})
+    works = {path: Tried({"random/64": 0.001}) for path in ("exact", "int8")}
+    monkeypatch.setattr(select.trial, "run", lambda device: works)
     assert not select.verdict(device).problems
 
 
@@ -208,8 +206,44 @@ def test_a_launch_that_fails_falls_back_and_is_not_tried_again(on_stand_in, good
     expected = torch.nn.functional.scaled_dot_product_attention(*[q.transpose(1, 2)] * 3).transpose(1, 2)
     assert torch.equal(out, expected)
     session.attend(Inputs.of(q, q, q))
-    reasons = [plan.reason for plan in session.calls()]
-    assert reasons[1].startswith("cuLaunchKernel failed") and "switched off" in caplog.text
+    (plan,) = session.calls()
+    assert plan.path == "host" and plan.reason.startswith("cuLaunchKernel failed") and "switched off" in caplog.text
+
+
+@pytest.mark.parametrize("code", [2, 900, 906])
+def test_a_refused_call_switches_nothing_off(on_stand_in, stand_in, good, code: int, monkeypatch, caplog) -> None:
+    """No memory, or a graph that captures: the call runs on torch, the next one on the kernel again."""
+    monkeypatch.setattr(select, "verdict", lambda device, again=False: good)
+    session, q = Session("int8", "Wan"), torch.randn(1, 2048, 1, 64).to(BF16)
+    stand_in.break_("cuLaunchKernel")
+    stand_in.lib.stand_in_code(code)
+    for _ in range(2):
+        session.attend(Inputs.of(q, q, q))
+    stand_in.break_("")
+    session.attend(Inputs.of(q, q, q))
+    assert sorted((plan.path, count) for plan, count in session.calls().items()) == [("host", 2), ("int8", 1)]
+    assert caplog.text.count("such calls run on pytorch SDPA") == 1 and not good.problems
+
+
+def test_no_memory_for_tensors_is_a_reason_too(on_stand_in, good, monkeypatch, caplog) -> None:
+    def none_left(*args: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 1.5 GiB")
+
+    monkeypatch.setattr(select, "verdict", lambda device, again=False: good)
+    monkeypatch.setattr("instructx_core.kernels.int8.attention_quantizing", none_left)
+    session, q = Session("int8", "Wan"), torch.randn(1, 2048, 1, 64).to(BF16)
+    session.attend(Inputs.of(q, q, q))
+    assert list(session.calls()) == [Plan("host", "int8 found too little memory")] and not good.problems
+
+
+def test_every_kernel_is_loaded_with_the_judgement(measured: list[str], stand_in, on_stand_in) -> None:
+    """So that a capture may begin with any of them, with any number of heads."""
+    select.verdict(torch.device("cpu"))
+    stand_in.break_("cuLibraryLoadData")
+    for name, kernel in abi.KERNELS.items():
+        for heads in (1, 40, 120):
+            on_stand_in.launch(name, kernel.args(), (1, 1, 1), torch.device("cpu"), heads)
+    assert len(stand_in.launches()) == 3 * len(abi.KERNELS)
 
 
 def test_demotion_needs_something_inexact(card) -> None:

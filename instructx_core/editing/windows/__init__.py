@@ -2,9 +2,8 @@
 
     plan (which frames) -> hand-over (edited tail replaces the next head) -> one edit a window -> colour -> file
 
-`plan`, `options`, `handover` are numpy only and shared with the ComfyUI node. `edit` goes from file to file with
-constant memory: `feed` reads the source, `editor` edits one window, `state` keeps the finished ones. More in
-docs/long-video.md.
+Below the edits: `plan`, `options` and `handover` are numpy only and shared with the ComfyUI node, `state` keeps the
+finished windows of an edit from file to file, which is editing/in_windows.py. More in docs/long-video.md.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ...errors import InputError
-from ..fields import NO_RESULT, check_fields
+from ...fields import NO_RESULT, check_fields
 from .plan import JOINS, SMOOTH, Window, check_window, plan_windows, window_frames
 
 if TYPE_CHECKING:

@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ...errors import InputError
+from ...media.names import hidden_beside
 from ...media.outputs import atomic_path
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class WindowStore:
     """The folder of one long edit. request: everything that decides the result, by name, as JSON values."""
 
     def __init__(self, output: Path, request: Mapping[str, Any]) -> None:
-        self.folder = output.with_name(f".{output.name}.windows")
+        self.folder = hidden_beside(output, ".windows")
         self.request = json.loads(json.dumps(dict(request)))
         self.state = self.folder / "state.safetensors"
 

@@ -1,6 +1,7 @@
-"""What a field of a request may hold, by its annotation: one table of types for library, command line and jobs.
+"""What a field of options may hold, by its annotation: one table of types for library, command line and jobs.
 
-Below request.py and its groups of options, which check themselves with it, and options.py, which reads plain values.
+Below the request of an edit and its groups of options, which check themselves with it, and editing/options.py, which
+reads plain values.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from ..errors import InputError
+from .errors import InputError
 
 NO_RESULT = "no result"  # metadata of a field that does not change what an edit makes
 MAX_SEED = 2**63

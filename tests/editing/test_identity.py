@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from instructx_core.digests import file_digest
+from instructx_core.editing import identity as module
 from instructx_core.editing import jobs
 from instructx_core.editing import request as request_module
+from instructx_core.editing.identity import identity
 from instructx_core.editing.journal import Journal
 from instructx_core.editing.look import look_at
 from instructx_core.editing.paste import KeepOutside
 from instructx_core.editing.request import EditRequest
 from instructx_core.editing.settings import settle
-from instructx_core.editing.windows import identity as module
-from instructx_core.editing.windows.identity import identity
 from instructx_core.editing.windows.options import WindowOptions
 from instructx_core.media.files import write_image, write_video
 
