@@ -42,8 +42,8 @@ def clip_latents(vae: AutoencoderKLWan, clips: Sequence[np.ndarray]) -> Tensor:
 
 def vision_features(encoder: InstructXEncoder, clips: Sequence[np.ndarray], kind: str) -> Tensor:
     """(N,S,D) fp16; kind: what prepare_batch takes, "image", "video" or "reference"."""
-    clips_BFHWC = torch.from_numpy(np.stack(clips)).to(encoder.device)
-    return encoder.encode_vision(*prepare_batch(clips_BFHWC, encoder.instructx, kind)).half().cpu()
+    patches_BSP, grid = prepare_batch(torch.from_numpy(np.stack(clips)), encoder.instructx, kind)
+    return encoder.encode_vision(patches_BSP.to(encoder.device), grid).half().cpu()
 
 
 def encode_edits(drawn: Sequence[Drawn], bucket: Bucket, vae: AutoencoderKLWan, encoder: InstructXEncoder) -> Encoded:

@@ -46,8 +46,7 @@ def patchify(frames_FHWC: Tensor, vision: VisionConfig) -> tuple[Tensor, Grid]:
     factor = vision.patch_size * vision.spatial_merge_size
     if height % factor or width % factor:
         raise InputError(f"a frame is {width}x{height}; the vision tower needs multiples of {factor}: resize first")
-    mean_C, std_C = (torch.tensor(value, device=frames_FHWC.device) for value in (CLIP_MEAN, CLIP_STD))
-    x_FHWC = (frames_FHWC.float() / 255 - mean_C) / std_C
+    x_FHWC = (frames_FHWC.float() / 255 - torch.tensor(CLIP_MEAN)) / torch.tensor(CLIP_STD)
     missing = -frames % vision.temporal_patch_size
     x_FHWC = torch.cat([x_FHWC, repeat(x_FHWC[-1:], "1 h w c -> n h w c", n=missing)])
     patches_SP = rearrange(
@@ -74,7 +73,7 @@ def prepare_pictures(frames_FHWC: Tensor, config: InstructXConfig, kind: str) ->
 
 
 def prepare_batch(clips_BFHWC: Tensor, config: InstructXConfig, kind: str) -> tuple[Tensor, Grid]:
-    """The same of several clips, images or references of one size at once, on their device: (patches_BSP, grid)."""
+    """The same of several clips, images or references of one size at once: (patches_BSP, grid)."""
     batch, rule, vision = len(clips_BFHWC), config.instruction, config.mllm.vision
     if kind == "video":
         clips_BFHWC = clips_BFHWC[:, sample_frame_indices(clips_BFHWC.shape[1], rule.mllm_frames, rule.frame_rule)]

@@ -19,6 +19,7 @@ from instructx_core.training.recipes.edit import EditRecipe
 from instructx_core.training.recipes.mllm import MllmRecipe
 from instructx_core.training.recipes.registry import RECIPES, find_recipe, with_source
 from instructx_core.training.recipes.text_to_video import TextToVideoRecipe
+from instructx_core.training.recipes.tiny import TINY
 from instructx_core.training.recipes.vae import VaeRecipe
 from instructx_core.training.run import JOBS, train
 from instructx_core.training.start import final_weights, run_recipe, trains_shipped
@@ -126,5 +127,12 @@ def test_the_model_says_whether_it_is_the_shipped_one() -> None:
 
 
 def test_the_document_names_every_recipe() -> None:
-    found = set(re.findall(r"instructx train (\w+)", DOCUMENT.read_text(encoding="utf-8")))
-    assert found == {name for name in RECIPES if name.startswith("tiny")} | {"RECIPE", "export", "card"}
+    text = DOCUMENT.read_text(encoding="utf-8")
+    found = set(re.findall(r"instructx train (\w+)", text)) | set(re.findall(r"^\| `(tiny_\w+)`", text, re.MULTILINE))
+    assert found >= {*TINY, "RECIPE", "tiny", "export"}
+    former = {name for name in found if name.startswith("tiny_")} - {*RECIPES}
+    history = text[text.index("## How the shipped model was made") :]
+    assert former and all(f"\n| `{name}`" in history for name in former)
+    for name in TINY:
+        steps = f"{RECIPES[name]().num_steps:,}"
+        assert re.search(rf"^\| `{name}` \|.*\| {steps} \|", text, re.MULTILINE), f"{name} has {steps} steps"

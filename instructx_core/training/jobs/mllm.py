@@ -71,10 +71,10 @@ class MllmJob:
 
         What comes before answers nothing, and the head is as wide as the vocabulary.
         """
-        patches_BSP, grid = prepare_batch(frames.to(self.device).byte(), self.config, bucket.modality)
+        patches_BSP, grid = prepare_batch(frames.byte(), self.config, bucket.modality)
         chat = chat_tokens(self.tokenizer, self.config, pairs, grid, bucket).to(self.device)
         mllm = self.encoder.mllm
-        vision_BSD = self.encoder.encode_vision(patches_BSP, grid)
+        vision_BSD = self.encoder.encode_vision(patches_BSP.to(self.device), grid)
         text_BLD = mllm.language_model.get_input_embeddings()(chat.input_ids_BL)
         start, stop = chat.vision_start, chat.vision_start + vision_BSD.shape[1]
         hidden_BLD = mllm.language_model(

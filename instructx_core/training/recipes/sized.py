@@ -58,6 +58,7 @@ REHEARSAL: dict[str, Any] = {
     "video_validation": 4,
     "image_reference_validation": 17,
     "video_reference_validation": 7,
+    "pool_start": 1,
 }
 
 
