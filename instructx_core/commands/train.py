@@ -126,7 +126,7 @@ def _recipe(name: str, source_embedder: Literal["tied", "own"] | None) -> Recipe
 
 def _train(args: argparse.Namespace) -> int:
     from ..training.distributed import shutdown
-    from ..training.recipes.base import SHIPPED
+    from ..training.recipes.base import FROM_SHIPPED
     from ..training.recipes.edit import EditRecipe
     from ..training.start import trains_shipped
 
@@ -135,7 +135,7 @@ def _train(args: argparse.Namespace) -> int:
         raise InputError(f"--from-shipped is for recipes that train that model further; {recipe.name} does not")
     recipe = _changed(recipe, args)
     if args.from_shipped:
-        recipe = dataclasses.replace(recipe, requires=(SHIPPED,))
+        recipe = dataclasses.replace(recipe, requires=(FROM_SHIPPED,))
 
     from ..training.run import train
 

@@ -10,7 +10,7 @@ import pytest
 from instructx_core import world
 from instructx_core.data.bucket import Bucket
 from instructx_core.data.source import PretrainingSource
-from instructx_core.data.sources import open_source
+from instructx_core.data.sources import open_data
 from instructx_core.data.world import PICTURES, WORDINGS, World, bucket_tasks, drawn, index_of, say
 from instructx_core.errors import InputError
 
@@ -19,9 +19,9 @@ SMALL, WIDE = Bucket("image", 1, 64, 64), Bucket("image", 1, 64, 96)
 
 
 def test_it_is_a_source_by_its_name() -> None:
-    assert isinstance(open_source("world"), PretrainingSource)
+    assert isinstance(open_data("world"), PretrainingSource)
     with pytest.raises(InputError, match="takes no path"):
-        open_source("world:folder")
+        open_data("world:folder")
 
 
 def test_buckets_are_the_worlds_sizes_with_references_of_two() -> None:
