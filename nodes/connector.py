@@ -13,8 +13,7 @@ from comfy_api.latest import io
 
 from .parts.guard import only_patched
 from .parts.keys import KEY, PICTURES, REFERENCE_COUNT
-from .parts.schema import Queries as QueriesWire
-from .parts.schema import schema
+from .parts.schema import QueriesWire, schema
 
 if TYPE_CHECKING:
     from .query_embeddings import Queries

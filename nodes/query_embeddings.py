@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import io
 
 from ..instructx_core.errors import InputError
-from .parts.schema import Queries as QueriesWire
-from .parts.schema import encoder_input, instruction_input, make, reference_inputs, schema, source_input
+from .parts.schema import QueriesWire, encoder_input, instruction_input, make, reference_inputs, schema, source_input
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from .parts.encoder_model import LoadedEncoder
-    from .parts.media import Clip
+    from .parts.media import SourceClip
 
 logger = logging.getLogger("instructx")
 MODALITIES = ("auto", "image", "video")
@@ -124,7 +123,7 @@ class InstructXQueryEmbeddings(io.ComfyNode):
         return io.NodeOutput(queries, ui={"text": [report]})
 
 
-def edits_of(clip: Clip, modality: str) -> list[Tensor]:
+def edits_of(clip: SourceClip, modality: str) -> list[Tensor]:
     """The sources of the edits: one clip or picture, or each picture of an IMAGE batch that is to be images.
 
     Raises InputError when nobody said which of the two a batch is and its pictures have nothing to do with each other.
@@ -142,7 +141,7 @@ def edits_of(clip: Clip, modality: str) -> list[Tensor]:
     return [frames_FHWC]
 
 
-def describe(prepared: Any, clip: Clip, references: int, modality: str) -> str:
+def describe(prepared: Any, clip: SourceClip, references: int, modality: str) -> str:
     """What the encoder saw, in one line, and what a batch was taken for where nobody said it."""
     frames = len(clip.frames_FHWC)
     t, h, w = prepared.grid

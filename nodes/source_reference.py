@@ -32,7 +32,7 @@ from .parts.schema import make, mask_input, reference_inputs, schema, size_rule_
 from .parts.source import encode, fit, frames_of, latent_of
 
 if TYPE_CHECKING:
-    from .parts.adapter import Adapter
+    from .parts.dit_adapter import DitAdapter
 
 logger = logging.getLogger("instructx")
 
@@ -133,7 +133,7 @@ def _outputs() -> list[Any]:
     ]
 
 
-def adapter_of(conditioning: Any, name: str) -> Adapter:
+def adapter_of(conditioning: Any, name: str) -> DitAdapter:
     """The adapter that Connector put into a conditioning. Raises InputError when one of its parts has none."""
     adapters = [options.get(KEY) for _, options in conditioning]
     if not adapters or any(adapter is None for adapter in adapters):
@@ -146,7 +146,7 @@ def adapter_of(conditioning: Any, name: str) -> Adapter:
     return adapters[0]
 
 
-def check_vae(vae: Any, adapter: Adapter) -> None:
+def check_vae(vae: Any, adapter: DitAdapter) -> None:
     """Raises InputError unless the VAE is a video VAE with the model's latent channels."""
     want = adapter.denoiser.in_channels
     if vae.latent_channels != want or vae.latent_dim != 3:
@@ -179,7 +179,7 @@ def attach(conditioning: Any, extras: dict[str, Any], entries: dict[str, Any]) -
     return parts
 
 
-def describe(source_BCTHW: Tensor, references_BCRHW: Tensor | None, adapter: Adapter) -> str:
+def describe(source_BCTHW: Tensor, references_BCRHW: Tensor | None, adapter: DitAdapter) -> str:
     """What the DiT will see, in tokens."""
     count, _, t, h, w = source_BCTHW.shape
     p, q, r = adapter.denoiser.patch_size

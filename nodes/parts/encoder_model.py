@@ -19,12 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from . import host
-from .adapter import Adapter, adapter_of_file
+from .dit_adapter import DitAdapter, adapter_of_file
 
 if TYPE_CHECKING:
     from ...instructx_core.config import InstructXConfig
     from ...instructx_core.encoder.inputs import EncoderInputs
-    from ...instructx_core.formats.layouts.adapter import Adapter as StoredAdapter
+    from ...instructx_core.formats.layouts.adapter import Adapter
     from ...instructx_core.formats.layouts.kiwi_config import Position
     from ...instructx_core.formats.layouts.report import LoadReport
     from ...instructx_core.formats.layouts.weight_file import WeightFile
@@ -41,7 +41,7 @@ class LoadedEncoder:
     patcher: Any
     config: InstructXConfig
     tokenizer: Any
-    adapter: Adapter
+    adapter: DitAdapter
     dtype: torch.dtype
 
     @contextmanager
@@ -109,7 +109,7 @@ def load_files(
 
 
 def load(
-    qwen: WeightFile, stored: StoredAdapter, tokenizer_file: Path, dtype: torch.dtype, devices: tuple[Any, Any]
+    qwen: WeightFile, stored: Adapter, tokenizer_file: Path, dtype: torch.dtype, devices: tuple[Any, Any]
 ) -> LoadedEncoder:
     """Read the encoder of an adapter from Qwen's file. devices: (load, offload). InputError when they do not fit."""
     from ...instructx_core.encoder.forward import PlainEncoder

@@ -22,21 +22,21 @@ logger = logging.getLogger("instructx")
 
 
 @dataclass(frozen=True)
-class Clip:
+class SourceClip:
     """frames_FHWC: uint8 (F, H, W, 3). fps: of a VIDEO, in Hz; None for an IMAGE batch, which carries none."""
 
     frames_FHWC: Tensor
     fps: float | None
 
 
-def read_clip(source: Any) -> Clip:
+def read_clip(source: Any) -> SourceClip:
     """IMAGE batch (F, H, W, 3) in [0, 1], or VIDEO. Raises InputError for anything else."""
     if isinstance(source, Tensor):
-        return Clip(to_uint8(source, "source"), None)
+        return SourceClip(to_uint8(source, "source"), None)
     if not hasattr(source, "get_components"):
         raise InputError(f"source is a {type(source).__name__}; connect an IMAGE (one or a batch) or a VIDEO")
     components = source.get_components()
-    return Clip(to_uint8(components.images, "source"), float(components.frame_rate))
+    return SourceClip(to_uint8(components.images, "source"), float(components.frame_rate))
 
 
 def are_unrelated(frames_FHWC: Tensor) -> bool:

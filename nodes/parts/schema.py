@@ -23,7 +23,7 @@ DEVICES = ("auto", "cpu")
 
 # Wires of our own; everything else is a native type.
 Encoder = io.Custom("INSTRUCTX_ENCODER")
-Queries = io.Custom("INSTRUCTX_QUERIES")
+QueriesWire = io.Custom("INSTRUCTX_QUERIES")
 
 
 def schema(node_id: str, display_name: str, description: str, **keywords: Any) -> io.Schema:

@@ -20,7 +20,7 @@ from .keys import PICTURES
 from .sampling import on_latent
 
 if TYPE_CHECKING:
-    from .adapter import Adapter
+    from .dit_adapter import DitAdapter
 
 
 def frames_of(source: Any) -> Tensor:
@@ -43,7 +43,9 @@ def latent_of(source_BCTHW: Tensor, mask: Tensor | None, placement: Placement) -
     return {"samples": source_BCTHW, "noise_mask": on_latent(mask_FHW, source_BCTHW)}
 
 
-def fit(frames_FHWC: Tensor, positive: Any, vae: Any, adapter: Adapter, rules: tuple[str, str]) -> tuple[Fitted, bool]:
+def fit(
+    frames_FHWC: Tensor, positive: Any, vae: Any, adapter: DitAdapter, rules: tuple[str, str]
+) -> tuple[Fitted, bool]:
     """The source on the grid, and whether its frames are pictures that are edited apart. rules: size, length.
 
     Raises InputError when the queries saw another number of pictures.
