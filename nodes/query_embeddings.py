@@ -2,26 +2,26 @@
 
 Second step of the graph (paper 3.1). The host caches the result while the inputs stay, so that changing the sampler
 costs no new encode. Queries hold a reference to the encoder, because Connector needs its connector.
-Legend: B batch (1), L tokens, Q queries, D width of the MLLM.
+Legend: B batch (pictures that are edited apart, else 1), L tokens, Q queries, D width of the MLLM.
 """
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
-from .parts.schema import Queries as QueriesWire
-from .parts.schema import encoder_input, instruction_input, make, reference_inputs, schema, source_input
+from ..instructx_core.errors import InputError
+from .parts.notes import Note, note, report
+from .parts.schema import QueriesWire, encoder_input, instruction_input, make, reference_inputs, schema, source_input
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from .parts.encoder_model import LoadedEncoder
+    from .parts.media import SourceClip
 
-logger = logging.getLogger("instructx")
 MODALITIES = ("auto", "image", "video")
 
 
@@ -60,8 +60,8 @@ class InstructXQueryEmbeddings(io.ComfyNode):
                     options=list(MODALITIES),
                     default="auto",
                     advanced=True,
-                    tooltip="Which set of queries is used. auto: image for one picture, video for more. video forces a "
-                    "single picture to be a clip of one frame.",
+                    tooltip="What the source is. auto: one picture is an image, more are a clip. image: each "
+                    "picture of a batch is edited by itself. video: a batch is a clip, also of one frame.",
                 ),
                 make(
                     io.Boolean,
@@ -85,6 +85,7 @@ class InstructXQueryEmbeddings(io.ComfyNode):
                 *reference_inputs(),
             ],
             outputs=[QueriesWire.Output("QUERIES", display_name="queries", tooltip="For Connector (InstructX).")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -102,12 +103,13 @@ class InstructXQueryEmbeddings(io.ComfyNode):
         from .parts.media import read_clip, read_references
 
         clip, pictures, config = read_clip(source), read_references(references), encoder.config
+        sources = edits_of(clip, modality)
         prepared = core.prepare_inputs(
             encoder.tokenizer,
             config,
-            [instruction],
-            [clip.frames_FHWC],
-            [pictures] if pictures else None,
+            [instruction] * len(sources),
+            sources,
+            [pictures] * len(sources) if pictures else None,
             clip.fps or fps or config.sampling.fps,
             modality=None if modality == "auto" else modality,
             allow_empty=drop_instruction,
@@ -115,16 +117,50 @@ class InstructXQueryEmbeddings(io.ComfyNode):
         if drop_instruction:
             prepared = core.drop_instruction(encoder.tokenizer, config, prepared)
         query_BQD, reference_BLD = encoder.features(prepared)
-        report = describe(prepared, len(clip.frames_FHWC), len(pictures))
-        logger.info("InstructX: %s", report)
+        notes = [describe(prepared, clip, len(pictures)), *remarks(clip, modality, encoder)]
         queries = Queries(encoder, query_BQD, reference_BLD, prepared.modality, len(pictures))
-        return io.NodeOutput(queries, ui={"text": [report]})
+        return io.NodeOutput(queries, ui=report(cls.hidden, notes))
 
 
-def describe(prepared: Any, frames: int, references: int) -> str:
-    """What the encoder saw, in one line."""
-    t, h, w = prepared.grid
-    length = prepared.input_ids_BL.shape[1]
-    line = f"{prepared.modality}: {frames} frame(s) seen as {t}x{h}x{w} patches, {length} tokens"
-    line += f", {references} reference(s)" if references else ""
-    return f"{line}, {prepared.query_count} {prepared.query_set} queries"
+def edits_of(clip: SourceClip, modality: str) -> list[Tensor]:
+    """The sources of the edits: one clip or picture, or each picture of an IMAGE batch that is to be images.
+
+    Raises InputError when nobody said which of the two a batch is and its pictures have nothing to do with each other.
+    """
+    from .parts.media import are_unrelated
+
+    frames_FHWC = clip.frames_FHWC
+    if modality == "image" and clip.fps is None:
+        return list(frames_FHWC.split(1))
+    if modality == "auto" and clip.fps is None and are_unrelated(frames_FHWC):
+        raise InputError(
+            f"the source is a batch of {len(frames_FHWC)} pictures that do not look like one clip; set modality to "
+            "image to edit each by itself, or to video if they are a clip"
+        )
+    return [frames_FHWC]
+
+
+def describe(prepared: Any, clip: SourceClip, references: int) -> Note:
+    """What the encoder saw."""
+    return note(
+        "seen_pictures" if prepared.input_ids_BL.shape[0] > 1 else "seen_clip",
+        modality=prepared.modality,
+        frames=len(clip.frames_FHWC),
+        grid="x".join(map(str, prepared.grid)),
+        length=prepared.input_ids_BL.shape[1],
+        references=references,
+        queries=prepared.query_count,
+        query_set=prepared.query_set,
+    )
+
+
+def remarks(clip: SourceClip, modality: str, encoder: LoadedEncoder) -> list[Note]:
+    """What a batch was taken for where nobody said it; that the model knows one small world, for a source out of it."""
+    frames, height, width, _ = clip.frames_FHWC.shape
+    config, found = encoder.config, []
+    usual = config.sampling
+    if modality == "auto" and clip.fps is None and frames > 1:
+        found.append(note("batch_is_a_clip"))
+    if config.trained_on and (height * width != usual.area or frames not in (1, usual.frames)):
+        found.append(note("small_world", model=config.name, world=config.trained_on))
+    return found

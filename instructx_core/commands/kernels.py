@@ -84,7 +84,7 @@ def _bench(args: argparse.Namespace) -> int:
 
     if args.rounds < 1:
         raise InputError(f"--rounds {args.rounds}: give 1 or more")
-    sizes = bench.SIZES if args.tokens is None else (parse_size(args.tokens),)
+    sizes = bench.SIZES if args.tokens is None else (parse_attention_size(args.tokens),)
     device = _device(args.device)
     if device.type != "cuda":
         raise InputError("timing needs a CUDA card")
@@ -96,7 +96,7 @@ def _bench(args: argparse.Namespace) -> int:
     return 0
 
 
-def parse_size(text: str) -> tuple[int, int, int, int]:
+def parse_attention_size(text: str) -> tuple[int, int, int, int]:
     """'32760x40' -> (1, 32760, 40, 128). Raises InputError for anything else."""
     tokens, _, heads = text.lower().partition("x")
     if not (tokens.isdecimal() and heads.isdecimal() and int(tokens) and int(heads)):

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from . import abi
-from .cache import Cache, digest
+from .cache import KernelCache, digest
 from .driver import Driver
 from .errors import KernelError, Refused
 from .nvrtc import Nvrtc, find_nvrtc
@@ -60,13 +60,13 @@ class Runtime:
         self,
         driver: Driver,
         compiler: Callable[[], Nvrtc] = find_nvrtc,
-        cache: Cache | None = None,
+        cache: KernelCache | None = None,
         device_type: str = "cuda",
         boot: str = "",
     ) -> None:
         """boot: Python text that installs the same runtime in another process; none for the real one."""
         self.driver = driver
-        self.cache = cache or Cache()
+        self.cache = cache or KernelCache()
         self.device_type, self.boot = device_type, boot
         self._find_compiler = compiler
         self._kernels: dict[tuple[int, str], int] = {}

@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 from instructx_core.kernels import abi, loader, select
-from instructx_core.kernels.cache import Cache
+from instructx_core.kernels.cache import KernelCache
 from instructx_core.kernels.driver import Driver
 from instructx_core.kernels.nvrtc import Nvrtc
 from instructx_core.kernels.select import Verdict
@@ -24,13 +24,13 @@ BOOT = """
 import ctypes
 from pathlib import Path
 from instructx_core.kernels import loader
-from instructx_core.kernels.cache import Cache
+from instructx_core.kernels.cache import KernelCache
 from instructx_core.kernels.driver import Driver
 from instructx_core.kernels.nvrtc import Nvrtc
 lib = ctypes.CDLL({path!r})
 lib.stand_in_kernels({kernels!r})
 {more}
-found = Driver({path!r}), lambda: Nvrtc({path!r}), Cache(Path({folder!r}))
+found = Driver({path!r}), lambda: Nvrtc({path!r}), KernelCache(Path({folder!r}))
 loader.installed(loader.Runtime(*found, device_type="cpu")).__enter__()
 """
 GOOD = Verdict("card", (8, 9), {"exact": 0.002, "int8": 0.009}, {}, {})
@@ -58,7 +58,7 @@ class StandIn:
 
     def runtime(self, folder: Path | None) -> loader.Runtime:
         boot = BOOT.format(path=str(self.path), folder=str(folder), kernels=NAMES, more=self.more)
-        found = Driver(self.path), lambda: Nvrtc(self.path), Cache(folder)
+        found = Driver(self.path), lambda: Nvrtc(self.path), KernelCache(folder)
         return loader.Runtime(*found, device_type="cpu", boot=boot)
 
 

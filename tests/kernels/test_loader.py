@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from instructx_core.kernels import abi, loader, nvrtc
-from instructx_core.kernels.cache import Cache
+from instructx_core.kernels.cache import KernelCache
 from instructx_core.kernels.driver import Driver
 from instructx_core.kernels.errors import KernelError
 
@@ -296,6 +296,6 @@ def test_the_installed_nvrtc_loads() -> None:
 def test_cache_entries_of_the_wrong_kind_are_not_loaded(stand_in, tmp_path: Path) -> None:
     launch(stand_in.runtime(tmp_path))
     (entry,) = tmp_path.iterdir()
-    Cache(tmp_path).put(entry.name, b"not a cubin")
+    KernelCache(tmp_path).put(entry.name, b"not a cubin")
     launch(stand_in.runtime(tmp_path))
     assert stand_in.lib.stand_in_compiles() == 2

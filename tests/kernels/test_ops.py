@@ -198,7 +198,7 @@ def test_compiles_without_a_graph_break(good_card, mode: str, backend: str, monk
         torch.testing.assert_close(got, want, rtol=1e-2, atol=1e-2)
     longer = qkv(40)
     assert compiled(*longer)[0].shape == (1, 40, 2, 64)
-    ran = {plan.path for plan in session.calls()}
+    ran = {route.path for route in session.calls()}
     assert ran == {"int8"} if mode == "int8" else ran == {"host"}
 
 
@@ -247,6 +247,6 @@ def test_wan_on_the_kernels(good_card, load_helper: Any) -> None:
     stock, ours = case.run(case.wan(BF16)), case.wan(BF16)
     session = use_attention(ours, "int8")
     out = case.run(ours)
-    assert {plan.path: count for plan, count in session.calls().items()} == {"int8": 2}
+    assert {route.path: count for route, count in session.calls().items()} == {"int8": 2}
     close(out, stock, 0.03)
     assert torch.equal(case.run(ours), out), "bitwise repeatable"
