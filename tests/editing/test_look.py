@@ -121,7 +121,7 @@ def test_what_becomes_of_pictures_is_said_without_a_model(folder: Path) -> None:
         (".mp4", {"output": "out.png"}, "source is a video and the output an image"),
         (".png", {"output": "out.xyz"}, "unknown output suffix"),
         (".png", {"references": ["gone.png"]}, "gone.png: no such file"),
-        (".png", {"references": ["in.mp4"]}, "this is a video; give an image here"),
+        (".png", {"references": ["in.mp4"]}, "this is a video or an animation; give an image here"),
         (".png", {"keep_outside": "black.png"}, "black everywhere"),
         (".mp4", {"source": "odd.mkv"}, "63x48 cannot be written at its own size"),
         (".mp4", {"max_frames": 8}, "more than 8 frames"),
