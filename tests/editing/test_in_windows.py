@@ -319,9 +319,23 @@ def test_one_context_for_all_windows(
 def test_command_line(random_checkpoint: Path, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def run(*options: str) -> tuple[int, str]:
         code = main(
-            ["edit", "--input", str(clip), "--instruction", "x", "--output", str(tmp_path / "o.mp4"), "--steps", "1",
-             "--model", str(random_checkpoint), "--device", "cpu", *options]
-        )  # fmt: skip
+            [
+                "edit",
+                "--input",
+                str(clip),
+                "--instruction",
+                "x",
+                "--output",
+                str(tmp_path / "o.mp4"),
+                "--steps",
+                "1",
+                "--model",
+                str(random_checkpoint),
+                "--device",
+                "cpu",
+                *options,
+            ]
+        )
         captured = capsys.readouterr()
         return code, captured.out + captured.err
 
