@@ -25,7 +25,7 @@ from .formats.layouts.keymaps import dit_to_original, vae_to_original
 from .formats.layouts.kiwi_config import Position
 from .formats.layouts.qwen_names import mllm_to_original
 from .formats.layouts.weight_file import config_metadata
-from .formats.loading import Target, load_model, lora_state
+from .formats.loading import LoadAs, lora_state, read_model
 from .pipeline import InstructXPipeline
 from .sampling.schedule import build_scheduler
 
@@ -117,7 +117,7 @@ def load_pipeline(
     dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
     if source is None and not any(parts.values()):
         source = SHIPPED
-    model = load_model(source, name, parts, Target(dtype, device, merge_lora), reference_position)
+    model = read_model(source, name, parts, LoadAs(dtype, device, merge_lora), reference_position)
     pipeline = InstructXPipeline(
         vae=model.vae,
         transformer=model.transformer,

@@ -26,6 +26,7 @@ SMALLEST = {
     "large": "--size 96x64 --frames 5 --tiles 64",
     "load": "--dim 128 --layers 1 --kinds bf16",
     "long_memory": "--seconds 1 --steps 1 --side 32",
+    "media": "--seconds 1 --size 32x32 --rounds 1",
     "pipeline": "--frames 1 --size 32 --steps 1 --rounds 1",
     "steps": "--images 1 --batch-size 1 --steps 1",
 }

@@ -18,7 +18,7 @@ from ..media.outputs import claim_output
 from .in_windows import edit_in_windows
 from .look import Look, look_at
 from .one import edit_whole
-from .progress import SILENT, OnStep, OnWindow, Progress
+from .progress import SILENT, OnStepDone, OnWindow, Progress
 from .report import EditReport
 from .request import EditOptions, EditRequest
 from .settings import settle
@@ -36,13 +36,13 @@ def edit_file(
     references: Sequence[str | Path] = (),
     *,
     output: str | Path,
-    progress: OnStep | None = None,
+    progress: OnStepDone | None = None,
     on_window: OnWindow | None = None,
     **options: Unpack[EditOptions],
 ) -> EditReport:
     """Edit an image or a clip on disk. The output's suffix must fit the source's kind; it is written atomically.
 
-    options: steps, guidance, seed, max_pixels, max_frames, partial, keep_outside, windows, as in EditRequest.
+    options: all fields of EditRequest that are not named here, steps and keep_outside for example.
     progress(done, total) is called after each step, on_window(result, total) after each window.
     Raises InputError for anything wrong with input, output path or the model's numbers; then nothing is written.
     """

@@ -93,7 +93,8 @@ class Stage:
             entry = self.journal.entry(request.output, key)
         except FAILURES as error:
             return Outcome(job.line, output, "failed", time.perf_counter() - start, _reason(job, error)), None
-        return Outcome(job.line, output, "done", time.perf_counter() - start), entry
+        message = _one_line("; ".join(look.notes))
+        return Outcome(job.line, output, "done", time.perf_counter() - start, message), entry
 
 
 def run_jobs(
@@ -128,6 +129,21 @@ def last_if_it_ended_a_run(jobs: Sequence[Job | BadLine], journal: Journal) -> l
     return sorted(jobs, key=lambda job: job.line in late)
 
 
+def in_any_order(jobs: Sequence[Job | BadLine]) -> list[Job | BadLine]:
+    """For several processes, which keep no order: a line that reads what another one writes becomes a bad one."""
+    return [
+        BadLine(
+            job.line,
+            f"line {job.line} reads what line {job.after[0]} writes, and several processes keep no order; put it into "
+            "a list of its own, to be run after this one",
+            str(job.request.output),
+        )
+        if isinstance(job, Job) and job.after
+        else job
+        for job in jobs
+    ]
+
+
 def bad_line(line: BadLine) -> Outcome:
     """What became of a line that cannot be run."""
     return Outcome(line.line, line.output, "failed", message=_one_line(line.problem))
@@ -158,7 +174,10 @@ def _one_line(message: str) -> str:
 def summary(outcomes: Sequence[Outcome]) -> str:
     """A table of all jobs and a last line with the counts."""
     rows = [f"{'line':>4}  {'status':<7}  {'seconds':>7}  output"]
-    rows += [f"{each.line:>4}  {each.status:<7}  {each.seconds:>7.2f}  {each.text}" for each in outcomes]
+    rows += [
+        f"{each.line:>4}  {each.status:<7}  {each.seconds:>7.2f}  {each.text}"
+        for each in sorted(outcomes, key=lambda each: each.line)
+    ]
     counts = {status: sum(o.status == status for o in outcomes) for status in ("done", "skipped", "failed")}
     rows.append(f"{len(outcomes)} jobs: " + ", ".join(f"{number} {status}" for status, number in counts.items()))
     return "\n".join(rows)

@@ -66,11 +66,13 @@ def fitted(source: Media | ClipScan, box: FitBox) -> Media:
     """All frames of the source as the model sees them."""
     if isinstance(source, ClipScan):
         return whole_clip(source, partial(apply_box, box=box))
-    alpha_HW = source.alpha_HW
+    alpha_HW, colour_HWC = source.alpha_HW, source.colour_HWC
     if alpha_HW is not None:
         alpha_HW = apply_box(np.repeat(alpha_HW[..., None], 3, axis=-1), box)[..., 0]
+    if colour_HWC is not None:
+        colour_HWC = apply_box(colour_HWC, box)
     frames_FHWC = np.stack([apply_box(frame_HWC, box) for frame_HWC in source.frames_FHWC])
-    return dataclasses.replace(source, frames_FHWC=frames_FHWC, alpha_HW=alpha_HW)
+    return dataclasses.replace(source, frames_FHWC=frames_FHWC, alpha_HW=alpha_HW, colour_HWC=colour_HWC)
 
 
 def write_like(output: Path, frames_FHWC: np.ndarray, media: Media) -> tuple[str, ...]:
@@ -81,7 +83,7 @@ def write_like(output: Path, frames_FHWC: np.ndarray, media: Media) -> tuple[str
         write_image(output, frames_FHWC[0])
         return ()
     if output.suffix.lower() in ALPHA_SUFFIXES:
-        write_image(output, frames_FHWC[0], media.alpha_HW)
+        write_image(output, frames_FHWC[0], media.alpha_HW, media)
         return ("the source's transparency was put back",)
     write_image(output, frames_FHWC[0])
     return (f"the source's transparency is lost: {output.suffix} has none, write a .png to keep it",)

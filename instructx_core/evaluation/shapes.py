@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("instructx")
 ZERO_SHOT_TASKS = ("style", "segment")  # never trained on clips
 Key = tuple[str, int]  # modality, index
-Progress = Callable[[int, int], None]
+OnSample = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,7 +149,7 @@ def run_benchmark(
     settings: EvalSettings,
     partial: Path | None = None,
     resume: bool = False,
-    progress: Progress | None = None,
+    progress: OnSample | None = None,
 ) -> EvalResult:
     """Edit and score every sample. partial: file of JSON lines to write and, with resume, to continue from.
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Target:
+class LoadAs:
     """How weights are wanted. merge_lora: the MLLM's LoRA folded in, not as layers to train on."""
 
     dtype: torch.dtype
@@ -57,11 +57,11 @@ class LoadedModel:
     reports: tuple[LoadReport, ...]
 
 
-def load_model(
+def read_model(
     source: str | Path | CheckpointFiles | None,
     name: str | None,
     parts: PartPaths,
-    target: Target,
+    wanted: LoadAs,
     position: Position | None = None,
 ) -> LoadedModel:
     """The modules of the model that weights.load_pipeline describes, with the errors it names."""
@@ -74,14 +74,14 @@ def load_model(
         )
         adapter = read_adapter(model, position)
         config, reports = adapter.config, [adapter.report.log()]
-        transformer, report = _denoiser(dit, config, adapter.tensors, target)
+        transformer, report = _denoiser(dit, config, adapter.tensors, wanted)
         reports.append(report)
         lora = model.layout.lora(opened, files.adapter)
         if lora is not None:
             reports.append(apply_lora(transformer, lora).log())
-        vae, report = _vae(vae_file, config, target)
+        vae, report = _vae(vae_file, config, wanted)
         reports.append(report)
-        encoder, report = _encoder(qwen, config, adapter.tensors, target)
+        encoder, report = _encoder(qwen, config, adapter.tensors, wanted)
         reports.append(report)
     return LoadedModel(
         config=config,
@@ -105,7 +105,7 @@ def load_denoiser(
     Norms, modulation and embedders stay fp32, as in diffusers. Raises InputError when tensors do not fit.
     """
     with OpenFiles() as opened:
-        return _denoiser(open_dit(opened, Path(path)), config, adapter, Target(dtype, device))[0]
+        return _denoiser(open_dit(opened, Path(path)), config, adapter, LoadAs(dtype, device))[0]
 
 
 def load_vae(
@@ -119,7 +119,7 @@ def load_vae(
     Raises InputError when it is another VAE or tensors do not fit.
     """
     with open_weights(path) as file:
-        return _vae(file, config, Target(dtype, device))[0]
+        return _vae(file, config, LoadAs(dtype, device))[0]
 
 
 def load_encoder(
@@ -135,7 +135,7 @@ def load_encoder(
     merge_lora=False keeps LoRA layers, to train on. Raises InputError when tensors do not fit.
     """
     with open_weights(path) as file:
-        return _encoder(file, config, adapter, Target(dtype, device, merge_lora))[0]
+        return _encoder(file, config, adapter, LoadAs(dtype, device, merge_lora))[0]
 
 
 def lora_state(encoder: InstructXEncoder) -> dict[str, Tensor]:
@@ -144,32 +144,32 @@ def lora_state(encoder: InstructXEncoder) -> dict[str, Tensor]:
 
 
 def _denoiser(
-    file: WeightFile, config: InstructXConfig, adapter: Mapping[str, Tensor] | None, target: Target
+    file: WeightFile, config: InstructXConfig, adapter: Mapping[str, Tensor] | None, wanted: LoadAs
 ) -> tuple[InstructXTransformer3DModel, LoadReport]:
     with empty_parameters():
         model = build_denoiser(config)
-    report = read_dit(model, file, config, adapter, target.dtype, target.device)
-    return model.to(device=target.device).eval(), report.log()
+    report = read_dit(model, file, config, adapter, wanted.dtype, wanted.device)
+    return model.to(device=wanted.device).eval(), report.log()
 
 
-def _vae(file: WeightFile, config: InstructXConfig, target: Target) -> tuple[AutoencoderKLWan, LoadReport]:
+def _vae(file: WeightFile, config: InstructXConfig, wanted: LoadAs) -> tuple[AutoencoderKLWan, LoadReport]:
     with empty_parameters():
         model = build_vae(config.vae)
-    report = read_vae(model, file, config, target.dtype, target.device)
-    return model.to(device=target.device).eval(), report.log()
+    report = read_vae(model, file, config, wanted.dtype, wanted.device)
+    return model.to(device=wanted.device).eval(), report.log()
 
 
 def _encoder(
-    file: WeightFile, config: InstructXConfig, adapter: Mapping[str, Tensor], target: Target
+    file: WeightFile, config: InstructXConfig, adapter: Mapping[str, Tensor], wanted: LoadAs
 ) -> tuple[InstructXEncoder, LoadReport]:
     with empty_parameters():
         model = build_encoder(config)
-    report = read_encoder(model, file, config, adapter, target.dtype, target.device, target.merge_lora)
+    report = read_encoder(model, file, config, adapter, wanted.dtype, wanted.device, wanted.merge_lora)
     lora = {name: value for name, value in adapter.items() if ".lora_" in name}
-    if lora and not target.merge_lora:
+    if lora and not wanted.merge_lora:
         model.add_lora(config.lora)
         want = lora_state(model)
         check_names("adapter", lora, want)
         for name, value in want.items():
             value.copy_(lora[name])
-    return model.to(device=target.device).eval(), report.log()
+    return model.to(device=wanted.device).eval(), report.log()

@@ -18,6 +18,8 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv")
 ALPHA_SUFFIXES = (".png", ".webp", ".tif", ".tiff")
 
+HDR_TRANSFER = {16: "PQ", 18: "HLG"}  # transfer curves of ITU-T H.273
+
 Transform = Callable[[np.ndarray], np.ndarray]
 
 
@@ -55,11 +57,15 @@ class SoundTrack:
 
 @dataclass(frozen=True, slots=True)
 class AudioSource:
-    """Where the sound of a clip lies; packets are read from there while the edited clip is written."""
+    """Where the sound of a clip lies; packets are read from there while the edited clip is written.
+
+    lost: what of it cannot be had, one sentence each. tracks: none where that is all of it.
+    """
 
     path: Path
     video_start: float  # seconds; audio timestamps count from here
     tracks: tuple[SoundTrack, ...]
+    lost: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +74,8 @@ class Media:
 
     frames_FHWC: uint8 sRGB, upright. fps: Hz, None for an image. size: (H, W) of the file, before `transform`.
     pixel_aspect: width / height of one pixel, 1 almost always. color: what the file said, e.g. "bt709 limited".
-    alpha_HW: transparency of an image that has any, 255 opaque, after `transform`; its frame shows it over white.
+    alpha_HW: transparency of an image that has any, 255 opaque, after `transform`; its frame shows it over white,
+    colour_HWC is what lies below the white.
     notes: one sentence for every conversion that was done on the way in.
     """
 
@@ -81,6 +88,7 @@ class Media:
     pixel_aspect: Fraction = Fraction(1)
     color: str = "srgb"
     alpha_HW: np.ndarray | None = None
+    colour_HWC: np.ndarray | None = None
     notes: tuple[str, ...] = ()
 
 

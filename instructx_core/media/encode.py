@@ -19,9 +19,9 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from ..errors import InputError
 from .base import VIDEO_SUFFIXES, AudioSource
-from .outputs import atomic_path, output_kind
+from .outputs import atomic_path, not_written, output_kind
 from .sound.feed import Sound
-from .video import EXACT
+from .video import SWSCALE_EXACT
 
 # Numbers of ITU-T H.273, as FFmpeg uses them: matrix, transfer and primaries; value range.
 _BT709 = 1
@@ -78,7 +78,7 @@ def write_frames(path: str | Path, frames: Iterable[np.ndarray], count: int, cli
                     out.mux(stream.encode(None))
                     sound.finish()
         except av.error.FFmpegError as error:
-            raise InputError(f"{path}: cannot be written ({error.strerror}); check free space and the folder") from None
+            raise not_written(path, error) from None
     return tuple(notes)
 
 
@@ -123,7 +123,7 @@ def _to_bt709(rgb_HWC: np.ndarray, index: int, rate: Fraction) -> Any:
         dst_colorspace=Colorspace.ITU709,
         src_color_range=ColorRange.JPEG,
         dst_color_range=ColorRange.MPEG,
-        interpolation=EXACT,
+        interpolation=SWSCALE_EXACT,
     )
     frame: Any = av.VideoFrame.from_ndarray(_subsampled(whole.to_ndarray()), format="yuv420p")
     frame.colorspace, frame.color_range = _BT709, _LIMITED

@@ -26,6 +26,9 @@ def video_track(path: Path, container: Any) -> Any:
     if not films:
         covers = ", only a cover picture" if container.streams.video else ""
         raise InputError(f"{path}: has no video stream{covers} (audio only?); give an image or a video")
+    films = [stream for stream in films if stream.codec_context is not None]
+    if not films:
+        raise InputError(f"{path}: this FFmpeg has no decoder for its pictures; export it as H.264")
     best = container.streams.best("video")
     stream = best if best in films else films[0]
     stream.thread_type = "AUTO"

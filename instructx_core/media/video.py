@@ -21,7 +21,7 @@ from .orientation import Orientation, orientation_of
 
 # swscale: BICUBIC, FULL_CHR_H_INT, FULL_CHR_H_INP, ACCURATE_RND, BITEXACT; as numbers, older PyAV does not name them.
 # Plain bilinear is off by up to 3/255 on solid colours, this by 1/255 (measured in the tests).
-EXACT = 4 | 0x2000 | 0x4000 | 0x40000 | 0x80000
+SWSCALE_EXACT = 4 | 0x2000 | 0x4000 | 0x40000 | 0x80000
 
 
 class FrameReader:
@@ -73,7 +73,7 @@ class FrameReader:
             dst_colorspace=colour.matrix,
             src_color_range=colour.value_range,
             dst_color_range=ColorRange.JPEG,
-            interpolation=EXACT,
+            interpolation=SWSCALE_EXACT,
         )
         return self.orientation.upright(rgb.to_ndarray())
 

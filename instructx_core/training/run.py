@@ -11,10 +11,10 @@ from pathlib import Path
 
 from ..config import InstructXConfig, preset
 from ..data.source import EditSource, PretrainingSource
-from ..data.sources import SOURCES, open_source
+from ..data.sources import SOURCES, open_data
 from ..errors import InputError
 from .jobs.edit import EditJob
-from .jobs.job import Job
+from .jobs.job import TrainingJob
 from .jobs.mllm import MllmJob
 from .jobs.text_to_video import TextToVideoJob
 from .jobs.vae import VaeJob
@@ -26,7 +26,7 @@ from .recipes.text_to_video import TextToVideoRecipe
 from .recipes.vae import VaeRecipe
 from .trainer import Trainer
 
-JOBS: dict[type[Recipe], Callable[..., Job]] = {
+JOBS: dict[type[Recipe], Callable[..., TrainingJob]] = {
     VaeRecipe: VaeJob,
     MllmRecipe: MllmJob,
     TextToVideoRecipe: TextToVideoJob,
@@ -41,10 +41,10 @@ def recipe_source(recipe: Recipe) -> EditSource:
             f"{recipe.name} has no data source; give --data NAME or --data NAME:PATH. Known: {', '.join(SOURCES)}; "
             "readers of public data sets are not written yet (docs/training.md)"
         )
-    return open_source(recipe.data)
+    return open_data(recipe.data)
 
 
-def build_job(recipe: Recipe, config: InstructXConfig, output: Path, machine: Machine | None = None) -> Job:
+def build_job(recipe: Recipe, config: InstructXConfig, output: Path, machine: Machine | None = None) -> TrainingJob:
     """The job of this kind of recipe. Raises InputError when its data source lacks what the job needs."""
     source = recipe_source(recipe)
     if not isinstance(recipe, EditRecipe) and not isinstance(source, PretrainingSource):

@@ -13,6 +13,7 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
+from sounds import write_clip
 
 from instructx_core.cli import main
 from instructx_core.editing.journal import Journal
@@ -117,6 +118,18 @@ def test_every_option_of_the_command_line_is_one_of_a_job(run: Callable[..., Any
     assert len(read_media(tmp_path / "a.mp4").frames_FHWC) == 9 == len(read_media(tmp_path / "b.mp4").frames_FHWC)
     assert "2 skipped" in run([{**lines[0], "restart": False}, lines[1]], "--match-colour")[1]
     assert "1 done, 1 skipped" in run([{**lines[0], "match_colour": False}, lines[1]], "--match-colour")[1]
+
+
+def test_a_sound_that_cannot_be_kept_is_said_or_refused(run: Callable[..., Any], tmp_path: Path) -> None:
+    """Never at the cost of the pictures, of the job or of the list; where it is needed, before a model is loaded."""
+    clip = write_clip(tmp_path / "in.mov", layouts=("stereo", "mono"))
+    clip.write_bytes(clip.read_bytes().replace(b"sowt", b"apac", 1))
+    code, text = run([job("in.mov", "a.mp4"), job("in.mov", "b.mp4", need_sound=True), job("red.png", "c.png")])
+    assert code == 1 and "2 done, 0 skipped, 1 failed" in text, text
+    said, refused = (row for row in text[text.index("line  status") :].splitlines() if ".mp4" in row)
+    assert "audio 1 left out: this FFmpeg knows no decoder for it" in said and "audio 2 (pcm_s16le) encoded" in said
+    assert "audio 1 left out" in refused and "leave --need-sound out" in refused
+    assert len(read_media(tmp_path / "a.mp4").frames_FHWC) == 17 and not (tmp_path / "b.mp4").exists()
 
 
 def test_a_job_with_a_wrong_file_loads_no_model(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,19 +9,19 @@ from instructx_core import shapes
 from instructx_core.data.bucket import Bucket
 from instructx_core.data.shapes import PICTURES, ShapesWorld
 from instructx_core.data.source import PretrainingSource
-from instructx_core.data.sources import SOURCES, open_source
+from instructx_core.data.sources import SOURCES, open_data
 from instructx_core.errors import InputError
 
 WORLD = ShapesWorld()
 
 
 def test_it_is_a_source_by_its_name() -> None:
-    world = open_source("shapes")
+    world = open_data("shapes")
     assert isinstance(world, PretrainingSource) and world.name in SOURCES
     with pytest.raises(InputError, match="'films'; known: shapes"):
-        open_source("films")
+        open_data("films")
     with pytest.raises(InputError, match="takes no path"):
-        open_source("shapes:folder")
+        open_data("shapes:folder")
 
 
 @pytest.mark.parametrize("bucket", WORLD.buckets("train"), ids=str)

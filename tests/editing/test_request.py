@@ -155,7 +155,7 @@ def test_every_option_has_a_plain_form() -> None:
     assert option_types() == {
         "steps": (int,), "guidance": (int, float), "seed": (int,), "max_frames": (int,), "partial": (bool,),
         "feather": (int,), "overlap": (int,), "context": (str,), "match_colour": (bool,), "joins": (str,),
-        "restart": (bool,), "size": (str,), "window": (str,), "keep_outside": (str,),
+        "restart": (bool,), "need_sound": (bool,), "size": (str,), "window": (str,), "keep_outside": (str,),
     }  # fmt: skip
 
 

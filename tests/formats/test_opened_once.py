@@ -114,7 +114,7 @@ def test_a_load_enters_formats_once(small: Small) -> None:
     finally:
         sys.setprofile(before)
     built = ("denoiser.py", "register")  # a parameter of a module that is being built empty
-    assert [each for each in entered if each != built] == [("weights.py", "load_model")]
+    assert [each for each in entered if each != built] == [("weights.py", "read_model")]
 
 
 def test_the_shipped_model(opened: Opened, shipped: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from sounds import APART, FLASHES, RATE, flashes, seconds_of_sound, tones, write_clip
 
+from instructx_core.errors import InputError
 from instructx_core.media.base import AudioSource, SoundSetup, SoundTrack
 from instructx_core.media.files import read_media, write_video
 from instructx_core.media.sound.plan import why_not_copied
@@ -193,6 +194,15 @@ def test_a_sound_without_a_decoder_is_left_out(tmp_path: Path, suffix: str) -> N
     assert flashes(output)[0] == pytest.approx(TIMES, abs=0.01)
 
 
+def test_pictures_without_a_decoder_are_no_damage(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "a.mov")
+    data = source.read_bytes()
+    assert b"mp4v" in data and b"\x20\x11" in data[data.index(b"esds") :], "named twice: by the box, by a number in it"
+    source.write_bytes(data.replace(b"mp4v", b"xyzw").replace(b"\x20\x11", b"\xfd\x11"))
+    with pytest.raises(InputError, match=r"a\.mov: this FFmpeg has no decoder for its pictures; export it as H\.264"):
+        read_media(source)
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 @pytest.mark.parametrize(("name", "codec"), [("a.mkv", "mp2"), ("a.mov", "aac"), ("a.mkv", "flac")])
 def test_bad_packets_are_silent(tmp_path: Path, name: str, codec: str, suffix: str) -> None:
@@ -215,7 +225,7 @@ def test_bad_packets_are_silent(tmp_path: Path, name: str, codec: str, suffix: s
     source.write_bytes(data)
     output, notes = edited(source, suffix)
     assert flashes(output)[0] == pytest.approx(TIMES, abs=0.01)
-    assert notes == (f"audio ({codec}) left out: none of it can be decoded",)
+    assert notes == (f"audio ({codec}) left out: none of it can be heard",)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])

@@ -8,7 +8,7 @@ finished windows of an edit from file to file, which is editing/in_windows.py. M
 
 from __future__ import annotations
 
-from .handover import FADE, Colour, WindowResult, edit_windows
+from .handover import FADE, ColourMatch, WindowResult, edit_windows
 from .plan import JOINS, SECONDS, SMOOTH, Window, plan_windows, window_frames, window_seed
 
 __all__ = [
@@ -16,7 +16,7 @@ __all__ = [
     "JOINS",
     "SECONDS",
     "SMOOTH",
-    "Colour",
+    "ColourMatch",
     "Window",
     "WindowResult",
     "edit_windows",

@@ -267,6 +267,7 @@ class Emulator:
             "heads": heads,
             "sq": sq,
             "skv": skv,
+            "all_heads": heads,
             "is_bf16": int(given.dtype == torch.bfloat16),
         }
         fill(args, tensors, ("q", "k", "v"), **numbers, **norm.strides())
