@@ -190,9 +190,13 @@ def test_how_many_workers() -> None:
     ],
 )
 def test_wrong_calls(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-    options: list[str], environment: dict[str, str], words: str,
-) -> None:  # fmt: skip
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    environment: dict[str, str],
+    words: str,
+) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert main(command(write_list(tmp_path / "list"), *options)) == 2
