@@ -110,8 +110,8 @@ def test_what_becomes_of_pictures_is_said_without_a_model(folder: Path) -> None:
     """Of the source, its transparency in an output that has none, and the references."""
     Image.fromarray(RNG.integers(0, 200, (48, 64, 4), dtype=np.uint8)).save(folder / "in.png")
     Image.fromarray(RNG.integers(0, 200, (48, 64), dtype=np.uint8)).save(folder / "cup.png")
-    look = look_at(EditRequest(source=folder / "in.png", instruction="x", output=folder / "out.jpg",
-                               references=(folder / "cup.png",)))  # fmt: skip
+    given: dict[str, Any] = {"source": folder / "in.png", "output": folder / "out.jpg"}
+    look = look_at(EditRequest(instruction="x", references=(folder / "cup.png",), **given))
     assert look.notes == (
         "transparent: the model sees it over white (it knows no alpha)",
         "the source's transparency is lost: .jpg has none, write a .png to keep it",
