@@ -78,7 +78,7 @@ ROOMS = {
         "speed",
         "version",
     },
-    "evaluation": {"digests", "errors", "media", "pipeline", "sampling", "shapes"},
+    "evaluation": {"digests", "errors", "media", "pipeline", "sampling", "shapes", "world"},
     "data": {"digests", "encoder", "errors", "shapes", "vae"},
     "training": {
         "config",

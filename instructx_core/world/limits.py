@@ -20,8 +20,10 @@ VISIBLE_PICTURE = 0.02
 # Error beyond the truth's own range in the 3x3 pixels around: what is merely soft, or half a pixel off, makes none.
 THING_LIMIT = 0.05  # of a thing's visible pixels; the least contrast of a thing is 0.15
 REGION_LIMIT = 0.05  # of a part that the edit changes
-TILE_LIMIT = 0.035  # of a tile of the rest
+TILE_LIMIT = 0.035  # of a tile of the rest, averaged over a few pixels as the eye does
 BLOCK_LIMIT = 0.07  # of a quarter of a tile, where a small thing may appear
+GRAIN_LIMIT = 0.056  # of a tile, pixel by pixel: grain of 16 levels of 255 passes, of 24 it fails
+GRAIN_RADIUS = 1.0  # units, of that average
 FRAME_FACTOR = 1.6  # no single frame's error may exceed the limit times this
 PART = 0.25  # of the most that a frame shows of a thing or a difference: frames with less are not judged on their own
 TILE = 16.0  # units, side of a tile; tiles overlap by half

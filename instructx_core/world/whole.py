@@ -12,9 +12,9 @@ from dataclasses import replace
 import numpy as np
 
 from .alternatives import FULL, Evidence, Nearness, dot, evidence, name_of
+from .areas import box_blur
 from .grounds import ground_image, is_named
 from .limits import SHIFT, SOFT_RADIUS, VISIBLE, VISIBLE_PICTURE
-from .noise import blur
 from .palette import GROUNDS
 from .render import drawing, sprites_of
 from .scene import PIXEL_STYLES, TONE_LOOKS
@@ -120,11 +120,6 @@ def softness(unit: float, residual_FHWC: np.ndarray, target_FHWC: np.ndarray) ->
 def coarse_of(seen: Evidence) -> Evidence:
     """The same on a quarter of the pixels."""
     return evidence(seen.residual[GRID], seen.soft[GRID])
-
-
-def box_blur(frames_FHWC: np.ndarray, radius: int) -> np.ndarray:
-    """Mean over the (2 radius + 1)^2 pixels around, the border repeated: float32."""
-    return np.stack([blur(frame, radius) for frame in frames_FHWC])
 
 
 def worst_of(found: Sequence[Nearness | None]) -> Nearness | None:
