@@ -1,17 +1,21 @@
 """What the VAE lets through: the share of true targets that count as a successful edit after a round trip through it.
 
     python benchmarks/ceiling.py --json ceiling.json --write docs/training.md
+    python benchmarks/ceiling.py --world world --run runs/tiny_vae
 
-No edit can succeed more often than that, whatever the DiT does. Success: shapes' own measure, held-out samples.
-`--write` puts the table between the marks `<!-- ceiling -->` of a document.
+No edit can succeed more often than that, whatever the DiT does. Success: the world's own measure, held-out samples; of
+version 2 in its own mixed sizes. `--run` takes the VAE of a training run, and adds photos of scikit-image at 128x128
+where that is installed. `--write` puts the table between the marks `<!-- ceiling -->` of a document.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -20,12 +24,17 @@ import results
 import torch
 from tqdm import tqdm
 
-from instructx_core import shapes
+from instructx_core import shapes, world
 from instructx_core.config import preset
 from instructx_core.data.encoding import to_pixels
+from instructx_core.formats.loading import load_vae
 from instructx_core.training.pictures import to_uint8
-from instructx_core.vae import speed_up_single_frames
-from instructx_core.weights import SHIPPED, find_files, load_vae
+from instructx_core.training.start import final_weights, load_into, run_recipe
+from instructx_core.vae import build_vae, speed_up_single_frames
+from instructx_core.weights import SHIPPED, find_files
+
+WORLDS: dict[str, Any] = {"shapes": shapes, "world": world}
+PHOTOS = ("astronaut", "chelsea", "coffee", "rocket", "hubble_deep_field", "stereo_motorcycle")  # in every wheel of it
 
 
 @dataclass
@@ -42,28 +51,63 @@ class Row:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--world", choices=WORLDS, default="shapes", help="shapes: version 1; world: version 2")
     parser.add_argument("--model", type=Path, help="checkpoint folder of the tiny preset (default: the shipped one)")
-    parser.add_argument("--tasks", nargs="+", choices=shapes.TASKS, default=shapes.TASKS)
+    parser.add_argument("--run", type=Path, help="folder of a training run of the VAE, instead of a model")
+    parser.add_argument("--tasks", nargs="+", choices=world.TASKS, help="default: all of that world")
     parser.add_argument("--images", type=int, default=40, help="images of each task")
     parser.add_argument("--clips", type=int, default=8, help="clips of each task")
     results.add_options(parser, document=True)
     return parser.parse_args()
 
 
+def vae_of(args: argparse.Namespace) -> torch.nn.Module:
+    """Of a run, or of a model."""
+    if args.run is None:
+        return load_vae(find_files(args.model or SHIPPED).vae, preset("tiny"), torch.float32)
+    vae = build_vae(preset(run_recipe(args.run.parent, args.run.name)["preset"]).vae)
+    load_into(torch.nn.ModuleDict({"vae": vae}), final_weights(args.run.parent, args.run.name))
+    return vae.eval()
+
+
 @torch.no_grad()
-def measure(vae: torch.nn.Module, task: str, modality: str, count: int) -> Row:
-    shares, wins = [], 0
+def round_trip(vae: torch.nn.Module, frames_FHWC: np.ndarray) -> np.ndarray:
+    latents = vae.encode(to_pixels(frames_FHWC)[None]).latent_dist.mode()
+    return to_uint8(vae.decode(latents).sample[0].permute(1, 2, 3, 0))
+
+
+def measure(vae: torch.nn.Module, name: str, task: str, modality: str, count: int) -> Row:
+    drawn, shares, wins = WORLDS[name], [], 0
+    mixed = {"size": None} if name == "world" else {}
     for index in range(count):
-        sample = shapes.sample("test", index, modality, task)
-        latents = vae.encode(to_pixels(sample.target_FHWC)[None]).latent_dist.mode()
-        decoded = to_uint8(vae.decode(latents).sample[0].permute(1, 2, 3, 0))
-        score = shapes.score(sample, decoded)
+        sample = drawn.sample("test", index, modality, task, **mixed)
+        score = drawn.score(sample, round_trip(vae, sample.target_FHWC))
         wins += score.success
         shares.append(max(region.error / region.limit for region in score.regions.values()))
     return Row(task, modality, wins / count, float(np.median(shares)), float(np.quantile(shares, 0.9)), count)
 
 
-def table(rows: list[Row]) -> str:
+def photo_psnr(vae: torch.nn.Module, side: int = 128) -> dict[str, float]:
+    """PSNR in dB of each photo: its middle square at that side. Empty without scikit-image."""
+    if importlib.util.find_spec("skimage") is None:
+        return {}
+    from PIL import Image
+    from skimage import data
+
+    found = {}
+    for name in PHOTOS:
+        photo = getattr(data, name)()
+        photo = photo[0] if isinstance(photo, tuple) else photo
+        least = min(photo.shape[:2])
+        top, left = (photo.shape[0] - least) // 2, (photo.shape[1] - least) // 2
+        square = Image.fromarray(photo[top : top + least, left : left + least])
+        frames_FHWC = np.asarray(square.resize((side, side), Image.Resampling.LANCZOS))[None]
+        error = round_trip(vae, frames_FHWC).astype(float) - frames_FHWC
+        found[name] = float(10 * np.log10(255**2 / np.mean(error**2)))
+    return found
+
+
+def table(rows: list[Row], photos: dict[str, float]) -> str:
     lines = [
         "| task | images | error / limit: median, 90th percentile | clips | error / limit |",
         "| --- | --- | --- | --- | --- |",
@@ -76,17 +120,24 @@ def table(rows: list[Row]) -> str:
         lines.append(f"| {task} | {' | '.join(both)} |")
     counts = {row.modality: row.count for row in rows}
     lines += ["", f"{counts['image']} images and {counts['video']} clips of each task, split `test`."]
+    if photos:
+        each = ", ".join(f"{name} {value:.1f}" for name, value in photos.items())
+        mean = sum(photos.values()) / len(photos)
+        lines += ["", f"Photos of scikit-image at 128x128, PSNR in dB: {each}; mean {mean:.1f}."]
     return "\n".join(lines)
 
 
 def main() -> None:
     args = arguments()
-    vae = load_vae(find_files(args.model or SHIPPED).vae, preset("tiny"), torch.float32)
+    vae = vae_of(args)
     speed_up_single_frames(vae)
     counts = {"image": args.images, "video": args.clips}
-    wanted = [(task, modality) for task in args.tasks for modality in shapes.MODALITIES]
-    rows = [measure(vae, task, modality, counts[modality]) for task, modality in tqdm(wanted)]
-    results.report(args, [asdict(row) for row in rows], table(rows), "ceiling")
+    tasks = args.tasks or WORLDS[args.world].TASKS
+    wanted = [(task, modality) for task in tasks for modality in shapes.MODALITIES]
+    rows = [measure(vae, args.world, task, modality, counts[modality]) for task, modality in tqdm(wanted)]
+    photos = photo_psnr(vae) if args.run is not None else {}
+    found = [asdict(row) for row in rows] + ([{"photos": photos}] if photos else [])
+    results.report(args, found, table(rows, photos), "ceiling")
 
 
 if __name__ == "__main__":

@@ -209,7 +209,7 @@ def context_windows(tree: Path, clip: Any, steps: int) -> Callable[[], Edited]:
         with torch.inference_mode():
             queries = pack("nodes.query_embeddings").InstructXQueryEmbeddings.execute(encoder, clip.instruction, source)
             positive = pack("nodes.connector").InstructXConnector.execute(queries.args[0]).args[0]
-            patched, *rest = (
+            patched, *rest, _ = (
                 pack("nodes.source_reference")
                 .InstructXSourceReference.execute(model, positive, vae, source, "error", "error")
                 .args

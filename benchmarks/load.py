@@ -29,10 +29,10 @@ from process import peak_resident, resident
 from instructx_core.config import InstructXConfig, paper_14b
 from instructx_core.denoiser import build_denoiser
 from instructx_core.formats.containers.tensor_source import TORCH_DTYPES
-from instructx_core.formats.containers.writing import Piece, write_pieces
+from instructx_core.formats.containers.writing import Pending, write_pending
 from instructx_core.formats.convert import convert
 from instructx_core.formats.layouts.keymaps import dit_to_diffusers, dit_to_original
-from instructx_core.weights import load_denoiser
+from instructx_core.formats.loading import load_denoiser
 
 LIMIT = 1.15
 SMALLEST = 100e6  # bytes; of a smaller model the allocator's own pages outweigh the weights
@@ -71,11 +71,11 @@ def block() -> torch.Tensor:
 def write_safetensors(path: Path, shapes: Shapes, kind: str = "BF16", rename: Any = str) -> None:
     part = block().to(TORCH_DTYPES[kind])
 
-    def piece(name: str, shape: tuple[int, ...]) -> Piece:
+    def item(name: str, shape: tuple[int, ...]) -> Pending:
         count = math.prod(shape)
-        return Piece(rename(name), kind, shape, lambda: part.repeat(-(-count // len(part)))[:count].reshape(shape))
+        return Pending(rename(name), kind, shape, lambda: part.repeat(-(-count // len(part)))[:count].reshape(shape))
 
-    write_pieces(path, [piece(name, shape) for name, shape in shapes.items()], {})
+    write_pending(path, [item(name, shape) for name, shape in shapes.items()], {})
 
 
 def write_shards(folder: Path, shapes: Shapes) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 
@@ -44,6 +45,11 @@ def _overview() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb. Returns the exit code: 0 done, 2 bad input, 130 interrupted; argparse itself exits with 2."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(
+            stream, io.TextIOWrapper
+        ):  # an ASCII terminal, a name that is no UTF-8: an edit must not fail there
+            stream.reconfigure(errors="backslashreplace")
     args = _overview().parse_args(arguments[:1])
     try:
         module = importlib.import_module(VERBS[args.verb][0], __package__)

@@ -165,27 +165,34 @@ def smart_resize(height: int, width: int, factor: int, min_pixels: int, max_pixe
     return new_h, new_w
 
 
-def mllm_frame_size(height: int, width: int, config: InstructXConfig, kind: str) -> tuple[int, int]:
-    """Size (h, w) in pixels at which the MLLM sees a picture; kind is 'image', 'video' or 'reference'.
+def mllm_frame_sizes(height: int, width: int, config: InstructXConfig, kind: str) -> tuple[tuple[int, int], ...]:
+    """The sizes (h, w) in pixels to which a picture is brought, one after the other, until the MLLM sees it.
 
-    Rule: smart_resize with factor patch*merge (28 px); a single picture has at least 4 merged cells, a video frame at
-    least config.min_pixels. With video_size_factor 2 a video frame is first sized with twice that factor: Kiwi-Edit
-    hands its frames over as a list, and that path of qwen_vl_utils doubles it (832x480 -> 672x336, not 672x364).
-    Raises InputError for an unknown kind or a size smart_resize refuses.
+    kind is 'image', 'video' or 'reference'. Rule: smart_resize with factor patch*merge (28 px); a single picture has at
+    least 4 merged cells, a video frame at least config.min_pixels. With video_size_factor 2 a video frame is first
+    sized with twice that factor: Kiwi-Edit hands its frames over as a list, and that path of qwen_vl_utils sizes each
+    frame with the doubled factor and then the clip with the plain one (832x480 -> 672x336, not 672x364). Raises
+    InputError for an unknown kind or a size smart_resize refuses.
     """
     vision, rule = config.mllm.vision, config.instruction
     factor = vision.patch_size * vision.spatial_merge_size
     floor = 4 * factor * factor
     if kind == "image":
-        return smart_resize(height, width, factor, floor, rule.max_image_pixels)
+        return (smart_resize(height, width, factor, floor, rule.max_image_pixels),)
     if kind == "reference":
-        return smart_resize(height, width, factor, floor, rule.max_reference_pixels)
+        return (smart_resize(height, width, factor, floor, rule.max_reference_pixels),)
     if kind != "video":
         raise InputError(f"unknown kind {kind!r}; use 'image', 'video' or 'reference'")
-    if rule.video_size_factor != 1:
-        scale = rule.video_size_factor
-        height, width = smart_resize(height, width, scale * factor, scale * scale * floor, rule.max_pixels)
-    return smart_resize(height, width, factor, rule.min_pixels, rule.max_pixels)
+    if rule.video_size_factor == 1:
+        return (smart_resize(height, width, factor, rule.min_pixels, rule.max_pixels),)
+    scale = rule.video_size_factor
+    first = smart_resize(height, width, scale * factor, scale * scale * floor, rule.max_pixels)
+    return first, smart_resize(*first, factor, rule.min_pixels, rule.max_pixels)
+
+
+def mllm_frame_size(height: int, width: int, config: InstructXConfig, kind: str) -> tuple[int, int]:
+    """Size (h, w) in pixels at which the MLLM sees a picture: the last of mllm_frame_sizes."""
+    return mllm_frame_sizes(height, width, config, kind)[-1]
 
 
 def sample_frame_indices(frames: int, count: int, rule: str = "always") -> list[int]:

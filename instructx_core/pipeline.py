@@ -32,7 +32,9 @@ from .config import InstructXConfig
 from .denoiser import InstructXTransformer3DModel
 from .encoder.model import InstructXEncoder
 from .errors import InputError
-from .formats.layouts.lora import LoadsFiles
+from .formats.layouts.lora import apply_lora
+from .formats.layouts.report import LoadReport
+from .formats.layouts.weight_file import open_weights
 from .kernels import Session
 from .sampling.arguments import OUTPUT_TYPES as OUTPUT_TYPES  # part of this module's interface
 from .sampling.arguments import check_arguments
@@ -69,7 +71,7 @@ class InstructXPipelineOutput(BaseOutput):
     frames: np.ndarray | Tensor | list[list[Image.Image]]
 
 
-class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin):
+class InstructXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
     """Edits an image or a clip by instruction.
 
     Components: vae, transformer (the DiT), encoder (MLLM, queries, connector), tokenizer, scheduler (any flow-matching
@@ -77,6 +79,7 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin):
     only because diffusers stores optional arguments alone).
     """
 
+    load_reports: tuple[LoadReport, ...] = ()  # what load_pipeline and load_dit_lora read, in order
     model_cpu_offload_seq = "encoder->transformer->vae"
     _callback_tensor_inputs: ClassVar[list[str]] = ["latents", "context", "negative_context"]
 
@@ -127,6 +130,16 @@ class InstructXPipeline(LoadsFiles, DiffusionPipeline, WanLoraLoaderMixin):
     def interrupt(self) -> bool:
         """Set to True from a callback to stop after the current step; what is there is decoded."""
         return self._interrupt
+
+    def load_dit_lora(
+        self, path: str | Path, strength: float = 1.0, layers: str = "all", merge: bool = True, name: str | None = None
+    ) -> LoadReport:
+        """Add a LoRA file to the DiT; see apply_lora. layers="self" is for step-distilled ones (lightx2v, FastWan)."""
+        name = name or Path(path).stem.replace(".", "_")
+        with open_weights(path) as file:
+            report = apply_lora(self.transformer, file, strength, layers, merge, name).log()
+        self.load_reports = (*self.load_reports, report)
+        return report
 
     def use_attention(self, mode: str = "auto") -> Session:
         """Attention of the DiT: "auto" (fastest that is proven on the card), "exact", "int8" or "off" (stock).

@@ -14,6 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import torch
 from comfy_api.latest import io, ui
 
 from .parts.schema import schema
@@ -49,27 +50,31 @@ def common_rate(before: Any, after: Any, fps: float) -> Fraction:
     return Fraction(fps).limit_denominator(1001)
 
 
+def even(images: Any) -> Any:
+    """Frames whose sides H.264 takes: an odd side repeats its last row or column, in the preview only."""
+    _, height, width, _ = images.shape
+    rows, columns = (torch.arange(side + side % 2).clamp(max=side - 1) for side in (height, width))
+    return images if not (height % 2 or width % 2) else images[:, rows][:, :, columns]
+
+
 def save_video(value: Any, rate: Fraction) -> Side:
-    """Write H.264 in MP4, what every browser plays, into the host's temp folder. Raises ValueError for odd sizes."""
+    """Write H.264 in MP4, what every browser plays, into the host's temp folder."""
     import folder_paths
     from comfy_api.input_impl import VideoFromComponents
     from comfy_api.util import VideoCodec, VideoComponents, VideoContainer
 
+    parts = value.get_components() if is_video(value) else VideoComponents(images=value, audio=None, frame_rate=rate)
+    images = parts.images[..., :3]
     video = value
-    if not is_video(value):
-        height, width = value.shape[1:3]
-        if height % 2 or width % 2:
-            raise ValueError(
-                f"Compare: frames are {width}x{height}, but a video preview (H.264) needs even sizes; crop one pixel, "
-                "or set `batch` to pictures"
-            )
-        video = VideoFromComponents(VideoComponents(images=value[..., :3], audio=None, frame_rate=rate))
+    if not is_video(value) or even(images) is not images:
+        video = VideoFromComponents(
+            VideoComponents(images=even(images), audio=parts.audio, frame_rate=Fraction(parts.frame_rate))
+        )
     folder = Path(folder_paths.get_temp_directory())
     folder.mkdir(parents=True, exist_ok=True)
     name = f"instructx_compare_{uuid.uuid4().hex[:12]}.mp4"
     video.save_to(str(folder / name), format=VideoContainer.MP4, codec=VideoCodec.H264)
-    frames = int(value.get_components().images.shape[0] if is_video(value) else value.shape[0])
-    return Side([dict(ui.SavedResult(name, "", io.FolderType.temp))], frames)
+    return Side([dict(ui.SavedResult(name, "", io.FolderType.temp))], int(images.shape[0]))
 
 
 def save_pictures(images: Any, node: type) -> Side:
@@ -111,7 +116,8 @@ class InstructXCompare(io.ComfyNode):
                 io.MultiType.Input(
                     "before",
                     types=[io.Image, io.Video],
-                    tooltip="What went into the edit: an IMAGE batch or a VIDEO. Shown left of the slider.",
+                    tooltip="What went into the edit: source of Source and Reference (InstructX), an IMAGE batch or a "
+                    "VIDEO. Shown left of the slider.",
                 ),
                 io.MultiType.Input(
                     "after",

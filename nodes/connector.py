@@ -2,7 +2,7 @@
 
 Third step of the graph. The adapter travels in the conditioning's dict, so that Source and Reference finds the DiT's
 switches and embedders without another wire.
-Legend: L context tokens, D width of the DiT.
+Legend: B pictures, L context tokens, D width of the DiT.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 from comfy_api.latest import io
 
 from .parts.guard import only_patched
-from .parts.keys import KEY, REFERENCE_COUNT
-from .parts.schema import Queries as QueriesWire
-from .parts.schema import schema
+from .parts.keys import KEY, PICTURES, REFERENCE_COUNT
+from .parts.schema import QueriesWire, schema
 
 if TYPE_CHECKING:
     from .query_embeddings import Queries
@@ -42,6 +41,11 @@ class InstructXConnector(io.ComfyNode):
 
     @classmethod
     def execute(cls, queries: Queries) -> io.NodeOutput:
-        context_1LD = queries.encoder.connect(queries.query_BQD, queries.reference_BLD)
-        options = {KEY: queries.encoder.adapter, REFERENCE_COUNT: queries.references, "hooks": only_patched()}
-        return io.NodeOutput([[context_1LD, options]])
+        context_BLD = queries.encoder.connect(queries.query_BQD, queries.reference_BLD)
+        options = {
+            KEY: queries.encoder.adapter,
+            REFERENCE_COUNT: queries.references,
+            PICTURES: len(context_BLD) if queries.modality == "image" else 0,
+            "hooks": only_patched(),
+        }
+        return io.NodeOutput([[context_BLD, options]])

@@ -92,7 +92,7 @@ class InstructXLoadCheckpoint(io.ComfyNode):
         path = checkpoint_path(checkpoint)
         devices = host.encoder_devices(device)
         position = None if reference_position == "auto" else reference_position
-        model, loaded, report = load_parts(path, encoder, position, torch_dtype(dtype, devices[0]), devices)
+        model, loaded, report = load_modules(path, encoder, position, torch_dtype(dtype, devices[0]), devices)
         return io.NodeOutput(model, loaded, ui={"text": str(report).splitlines()})
 
     @classmethod
@@ -119,7 +119,7 @@ def checkpoint_path(name: str) -> Path:
     return host.model_path(CHECKPOINTS if name.endswith(".safetensors") else DIFFUSERS, name)
 
 
-def load_parts(
+def load_modules(
     path: Path, encoder: str, position: Any, dtype: Any, devices: tuple[Any, Any]
 ) -> tuple[Any, LoadedEncoder, LoadReport]:
     """The MODEL and the encoder of a checkpoint, and what the adapter in it gave. Opens each file once."""
@@ -133,9 +133,9 @@ def load_parts(
         adapter = read_adapter(open_model(opened, path, text_encoder=files), position)
         tokenizer = find_tokenizer(files, adapter.config.mllm.vocab_size, checkpoint=path)
         loaded = load(opened.open(files), adapter, tokenizer, dtype, devices)
-        model = host_model.load_denoiser(functools.partial(denoiser_state, opened, path))
+        model = host_model.load_host_model(functools.partial(denoiser_state, opened, path))
     # What opens the file anew, for a host that reads it again later.
-    model.cached_patcher_init = (host_model.load_denoiser, (functools.partial(reopened_denoiser_state, path),))
+    model.cached_patcher_init = (host_model.load_host_model, (functools.partial(reopened_denoiser_state, path),))
     return model, loaded, adapter.report
 
 
@@ -154,13 +154,13 @@ def encoder_of(opened: OpenFiles, path: Path, choice: str) -> list[Path]:
 
 def denoiser_state(opened: OpenFiles, path: Path) -> dict[str, Tensor]:
     """The DiT of a checkpoint in the names of Wan files. Raises InputError when it holds none of its own."""
-    from ..instructx_core.formats.forms.pieces import dit_pieces
+    from ..instructx_core.formats.forms.pending import pending_dit
     from ..instructx_core.formats.layouts.checkpoints import open_dit
     from ..instructx_core.formats.layouts.dit import dit_report
 
     dit = open_dit(opened, path)
     dit_report(dit).log()
-    return {piece.name: piece.read() for piece in dit_pieces(dit)}
+    return {item.name: item.read() for item in pending_dit(dit)}
 
 
 def reopened_denoiser_state(path: Path) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 Second step of the graph (paper 3.1). The host caches the result while the inputs stay, so that changing the sampler
 costs no new encode. Queries hold a reference to the encoder, because Connector needs its connector.
-Legend: B batch (1), L tokens, Q queries, D width of the MLLM.
+Legend: B batch (pictures that are edited apart, else 1), L tokens, Q queries, D width of the MLLM.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
-from .parts.schema import Queries as QueriesWire
-from .parts.schema import encoder_input, instruction_input, make, reference_inputs, schema, source_input
+from ..instructx_core.errors import InputError
+from .parts.schema import QueriesWire, encoder_input, instruction_input, make, reference_inputs, schema, source_input
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from .parts.encoder_model import LoadedEncoder
+    from .parts.media import SourceClip
 
 logger = logging.getLogger("instructx")
 MODALITIES = ("auto", "image", "video")
@@ -60,8 +61,8 @@ class InstructXQueryEmbeddings(io.ComfyNode):
                     options=list(MODALITIES),
                     default="auto",
                     advanced=True,
-                    tooltip="Which set of queries is used. auto: image for one picture, video for more. video forces a "
-                    "single picture to be a clip of one frame.",
+                    tooltip="What the source is. auto: one picture is an image, more are a clip. image: each "
+                    "picture of a batch is edited by itself. video: a batch is a clip, also of one frame.",
                 ),
                 make(
                     io.Boolean,
@@ -102,12 +103,13 @@ class InstructXQueryEmbeddings(io.ComfyNode):
         from .parts.media import read_clip, read_references
 
         clip, pictures, config = read_clip(source), read_references(references), encoder.config
+        sources = edits_of(clip, modality)
         prepared = core.prepare_inputs(
             encoder.tokenizer,
             config,
-            [instruction],
-            [clip.frames_FHWC],
-            [pictures] if pictures else None,
+            [instruction] * len(sources),
+            sources,
+            [pictures] * len(sources) if pictures else None,
             clip.fps or fps or config.sampling.fps,
             modality=None if modality == "auto" else modality,
             allow_empty=drop_instruction,
@@ -115,16 +117,39 @@ class InstructXQueryEmbeddings(io.ComfyNode):
         if drop_instruction:
             prepared = core.drop_instruction(encoder.tokenizer, config, prepared)
         query_BQD, reference_BLD = encoder.features(prepared)
-        report = describe(prepared, len(clip.frames_FHWC), len(pictures))
+        report = describe(prepared, clip, len(pictures), modality)
         logger.info("InstructX: %s", report)
         queries = Queries(encoder, query_BQD, reference_BLD, prepared.modality, len(pictures))
         return io.NodeOutput(queries, ui={"text": [report]})
 
 
-def describe(prepared: Any, frames: int, references: int) -> str:
-    """What the encoder saw, in one line."""
+def edits_of(clip: SourceClip, modality: str) -> list[Tensor]:
+    """The sources of the edits: one clip or picture, or each picture of an IMAGE batch that is to be images.
+
+    Raises InputError when nobody said which of the two a batch is and its pictures have nothing to do with each other.
+    """
+    from .parts.media import are_unrelated
+
+    frames_FHWC = clip.frames_FHWC
+    if modality == "image" and clip.fps is None:
+        return list(frames_FHWC.split(1))
+    if modality == "auto" and clip.fps is None and are_unrelated(frames_FHWC):
+        raise InputError(
+            f"the source is a batch of {len(frames_FHWC)} pictures that do not look like one clip; set modality to "
+            "image to edit each by itself, or to video if they are a clip"
+        )
+    return [frames_FHWC]
+
+
+def describe(prepared: Any, clip: SourceClip, references: int, modality: str) -> str:
+    """What the encoder saw, in one line, and what a batch was taken for where nobody said it."""
+    frames = len(clip.frames_FHWC)
     t, h, w = prepared.grid
     length = prepared.input_ids_BL.shape[1]
-    line = f"{prepared.modality}: {frames} frame(s) seen as {t}x{h}x{w} patches, {length} tokens"
+    what = "pictures, each" if prepared.input_ids_BL.shape[0] > 1 else "frame(s)"
+    line = f"{prepared.modality}: {frames} {what} seen as {t}x{h}x{w} patches, {length} tokens"
     line += f", {references} reference(s)" if references else ""
-    return f"{line}, {prepared.query_count} {prepared.query_set} queries"
+    line = f"{line}, {prepared.query_count} {prepared.query_set} queries"
+    if modality == "auto" and clip.fps is None and frames > 1:
+        line += "; the batch is edited as one clip, set modality to image to edit its pictures one by one"
+    return line

@@ -163,6 +163,38 @@ def encoder_numbers(kiwi: Any) -> dict[str, Any]:
     return result
 
 
+def seen_levels(kiwi: Any, kind: str, height: int, width: int) -> Tensor:
+    """What its qwen_vl_utils makes of the pictures of that kind: uint8 (frames, height, width, 3)."""
+    frames, picture = case.resized_case(kind, height, width)
+    frames = frames if picture is None else picture[None]
+    images = [Image.fromarray(frame.numpy()) for frame in frames]
+    if kind == "video":
+        clip = kiwi.vision.fetch_video({"video": images, "max_frames": 16, "max_pixels": 512 * 512})
+        return clip.permute(0, 2, 3, 1).to(torch.uint8)
+    limit = {"max_pixels": 28 * 28 * 768} if kind == "reference" else {}
+    return torch.from_numpy(np.array(kiwi.vision.fetch_image({"image": images[0], **limit})))[None]
+
+
+def resized_numbers(kiwi: Any) -> dict[str, Any]:
+    """Pictures that have to be resized: a digest of every level that the MLLM sees, and the context."""
+    encoder, cases = reference_encoder(kiwi, {}), {}
+    for height, width in case.RESIZED:
+        for kind in case.KINDS:
+            frames, picture = case.resized_case(kind, height, width)
+            images = [Image.fromarray(frame.numpy()) for frame in frames]
+            references = None if picture is None else [Image.fromarray(picture.numpy())]
+            source = {"src_image": images} if kind == "image" else {"src_video": images}
+            with torch.no_grad():
+                context = encoder("Make it blue.", ref_image=references, **source)
+            cases[f"{kind} {height}x{width}"] = {
+                "levels": case.digest(seen_levels(kiwi, kind, height, width)),
+                "context": numbers(torch.tensor(case.samples(context))),
+            }
+    import PIL
+
+    return {"pillow": PIL.__version__, "cases": cases}
+
+
 # --- DiT, scheduler ------------------------------------------------------------------------------------------------
 
 
@@ -336,7 +368,9 @@ def difference(have: Any, want: Any) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--check", action="store_true", help="compare with the stored numbers and write nothing")
-    parser.add_argument("--only", nargs="*", choices=("encoder", "denoiser", "rules"), help="some of the files")
+    parser.add_argument(
+        "--only", nargs="*", choices=("encoder", "resized", "denoiser", "rules"), help="some of the files"
+    )
     arguments = parser.parse_args()
     path = os.environ.get("KIWI_PATH", "")
     if not Path(path, "diffsynth").is_dir():
@@ -347,7 +381,7 @@ def main() -> None:
     commit = subprocess.run(["git", "-C", path, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
     versions = f"torch {torch.__version__}, transformers {transformers.__version__}, Kiwi-Edit {commit or 'unknown'}"
     command = "KIWI_PATH=kiwi PYTHONPATH=tf457 python scripts/make_golden.py"
-    jobs = {"encoder": encoder_numbers, "denoiser": dit_numbers, "rules": rule_numbers}
+    jobs = {"encoder": encoder_numbers, "resized": resized_numbers, "denoiser": dit_numbers, "rules": rule_numbers}
     for name in arguments.only or jobs:
         made = json.loads(json.dumps(jobs[name](kiwi)))
         if arguments.check:

@@ -38,8 +38,7 @@ def edit_blueprint(medium: str) -> dict[str, Any]:
     wires = {end.name: end.wire for end in ends}
     sampling = {name: wires[name] for name in ("seed", "steps", "cfg", "shift")}
     models = loaders(graph, TINY, lambda name, value: wires[name])
-    sampler = edit(graph, models, wires["source"], wires["reference"], wires["instruction"], **sampling)
-    result = sampler.out("image")
+    result, _ = edit(graph, models, wires["source"], wires["reference"], wires["instruction"], **sampling)
     if medium == "video":
         parts = graph.add("5 Result", "GetVideoComponents", video=wires["source"])
         made = graph.add("5 Result", "CreateVideo", images=result, fps=parts.out("fps"), audio=parts.out("audio"))

@@ -159,8 +159,8 @@ def edit(
     reference: Wire | None,
     instruction: Any,
     **sampling: Any,
-) -> Node:
-    """Query Embeddings -> Connector -> Source and Reference -> Sampler; the sampler's node."""
+) -> tuple[Wire, Wire]:
+    """Query Embeddings -> Connector -> Source and Reference -> Sampler; the edit, and the source as it was edited."""
     model, vae, encoder = wires
     references = {} if reference is None else {"reference_1": reference}
     queries = graph.add(
@@ -182,7 +182,8 @@ def edit(
         **references,
     )
     outputs = {name: patched.out(name) for name in ("model", "positive", "negative", "latent")}
-    return graph.add(EDIT, "InstructXSampler", **outputs, vae=vae, **sampling)
+    sampler = graph.add(EDIT, "InstructXSampler", **outputs, vae=vae, **sampling)
+    return sampler.out("image"), patched.out("source")
 
 
 def edit_long(
@@ -240,9 +241,9 @@ def build(template: Template) -> Graph:
     sampling = {"seed": 0, "steps": files.steps, "cfg": 1.0, "shift": files.shift}
     if template.window:
         return build_long(graph, template, wires, source, instruction, {**sampling, "window": template.window})
-    image = edit(graph, wires, source, reference, instruction, **sampling).out("image")
+    image, edited = edit(graph, wires, source, reference, instruction, **sampling)
     if template.medium == "image":
-        graph.add(RESULT, "InstructXCompare", before=source, after=image, batch="pictures")
+        graph.add(RESULT, "InstructXCompare", before=edited, after=image, batch="pictures")
         graph.add(RESULT, "SaveImage", images=image, filename_prefix=prefix)
         return graph
     if template.sample is None:
@@ -250,7 +251,7 @@ def build(template: Template) -> Graph:
         video = graph.add(RESULT, "CreateVideo", images=image, fps=parts.out("fps"), audio=parts.out("audio"))
     else:
         video = graph.add(RESULT, "CreateVideo", images=image, fps=files.fps)
-    graph.add(RESULT, "InstructXCompare", before=source, after=video.out("VIDEO"), batch="video", fps=files.fps)
+    graph.add(RESULT, "InstructXCompare", before=edited, after=video.out("VIDEO"), batch="video", fps=files.fps)
     graph.add(RESULT, "SaveVideo", video=video.out("VIDEO"), filename_prefix=prefix, format="mp4", codec="h264")
     return graph
 

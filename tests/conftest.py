@@ -1,23 +1,53 @@
-"""Fixtures of all tests. The network is off: a test that asks a hub for something fails at once instead of hanging."""
+"""Fixtures of all tests, and how `pytest -n auto` shares them out among processes (pytest-xdist).
+
+The network is off: a test that asks a hub for something fails at once instead of hanging.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # before torch is imported, and for what a test starts
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
 
 ROOT = Path(__file__).resolve().parents[1]
 CORE = ROOT / "instructx_core"
 sys.path.insert(0, str(ROOT / "tests" / "support"))  # helper modules: tiny, nano, kiwi_case, registration
 HOST_LANE = (ROOT / "tests" / "comfyui", ROOT / "tests" / "nodes")
+WORKER_MEMORY = 4 << 30  # of a process that has loaded the model's libraries and edits clips, with what it starts
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto`: one process a core, as far as memory goes."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(1, min(os.cpu_count() or 1, memory // WORKER_MEMORY))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file stays in one process, which makes its fixtures once; files are handed out in the order below."""
+    from xdist.scheduler import LoadFileScheduling
+
+    config.option.loadscopereorder = False
+    return LoadFileScheduling(config, log)
+
+
+def _longest_first(items: list[pytest.Item]) -> None:
+    """Files with `slow` tests first: a long one that began last would leave the other processes waiting."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])  # stable, so a file and a folder stay together otherwise
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -30,6 +60,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if lane and not asked and "comfyui" not in config.option.markexpr:
         config.hook.pytest_deselected(items=lane)
         items[:] = [item for item in items if item not in lane]
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        _longest_first(items)
 
 
 def _inside(package: str, *parts: str) -> Path:

@@ -18,12 +18,13 @@ import torch
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 PARTS = {"results", "comfy_host", "process"}  # what they share
 SMALLEST = {
-    "ceiling": "--tasks color --images 1 --clips 1",
+    "ceiling": "--world world --tasks color --images 1 --clips 1",
     "edit": "--frames 5 --size 32 --rounds 1 --turns 1",
     "joins": "--tasks color --windows 2",
     "large": "--size 96x64 --frames 5 --tiles 64",
     "load": "--dim 128 --layers 1 --kinds bf16",
     "long_memory": "--seconds 1 --steps 1 --side 32",
+    "media": "--seconds 1 --size 32x32 --rounds 1",
     "pipeline": "--frames 1 --size 32 --steps 1 --rounds 1",
     "steps": "--images 1 --batch-size 1 --steps 1",
 }

@@ -20,6 +20,7 @@ ROOMS = {
     "errors": set(),
     "config": set(),
     "geometry": {"config", "errors"},
+    "fields": {"errors"},
     # beside the model
     "digests": {"errors"},
     "kernels": set(),
@@ -38,7 +39,17 @@ ROOMS = {
     "formats/layouts": {"config", "denoiser", "errors", "formats/containers"},
     "formats/telling": {"config", "errors", "formats/containers", "formats/layouts"},
     "formats/forms": {"errors", "formats/containers", "formats/layouts", "vae"},
-    "formats": {"errors", "formats/containers", "formats/forms", "formats/layouts", "formats/telling"},
+    "formats": {
+        "config",
+        "denoiser",
+        "encoder",
+        "errors",
+        "formats/containers",
+        "formats/forms",
+        "formats/layouts",
+        "formats/telling",
+        "vae",
+    },
     # `speed` is given what it accelerates; it keeps results in files of its own
     "speed": {"config", "denoiser", "digests", "errors", "kernels", "media"},
     "costs": {"config", "denoiser", "encoder", "errors", "geometry", "vae"},
@@ -59,18 +70,21 @@ ROOMS = {
         "denoiser",
         "encoder",
         "errors",
+        "formats",
         "formats/containers",
         "formats/layouts",
         "pipeline",
         "sampling",
-        "vae",
     },
-    # what uses the pipeline
+    # what uses the pipeline; windows, which a node uses too, are below the edit that is made of them
+    "editing/windows": {"errors", "fields", "geometry", "media", "sampling"},
     "editing": {
         "config",
         "digests",
+        "editing/windows",
         "encoder",
         "errors",
+        "fields",
         "geometry",
         "media",
         "pipeline",
@@ -79,7 +93,7 @@ ROOMS = {
         "version",
     },
     "evaluation": {"digests", "errors", "media", "pipeline", "sampling", "shapes", "world"},
-    "data": {"digests", "encoder", "errors", "shapes", "vae"},
+    "data": {"digests", "encoder", "errors", "shapes", "vae", "world"},
     "training": {
         "config",
         "data",
@@ -96,8 +110,10 @@ ROOMS = {
         "config",
         "costs",
         "editing",
+        "editing/windows",
         "errors",
         "evaluation",
+        "fields",
         "formats",
         "formats/forms",
         "formats/layouts",
@@ -118,7 +134,8 @@ ROOMS = {
     "nodes/parts": {
         "conditioning",
         "config",
-        "editing",
+        "digests",
+        "editing/windows",
         "encoder",
         "errors",
         "formats/layouts",
@@ -126,13 +143,22 @@ ROOMS = {
         "media",
         "sampling",
     },
-    "nodes": {"editing", "encoder", "errors", "formats/forms", "formats/layouts", "kernels", "nodes/parts", "shapes"},
+    "nodes": {
+        "editing/windows",
+        "encoder",
+        "errors",
+        "formats/forms",
+        "formats/layouts",
+        "kernels",
+        "nodes/parts",
+        "shapes",
+    },
 }
 
 BY_NAME = {"cli"}  # imports its verbs by their names, which a parser does not see
 HOST = ("comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "nodes", "server")
 OUTSIDE = ("benchmarks", "scripts", "tests")
-STANDARD_LIBRARY_ONLY = ("version", "errors", "config", "geometry")
+STANDARD_LIBRARY_ONLY = ("version", "errors", "config", "geometry", "fields")
 HEAVY = ("transformers", "diffusers", "peft", "accelerate")
 
 

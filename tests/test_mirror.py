@@ -15,6 +15,7 @@ ELSEWHERE = {
     "cli": "commands",
     "connector": "encoder",
     "errors": "commands/test_bad_input.py",
+    "fields": "editing/test_request.py",
     "formats/forms": "formats/test_convert.py",
     "nodes/parts": "nodes",
     "version": "commands/test_cli.py",

@@ -40,7 +40,7 @@ def test_every_verb_is_listed() -> None:
 def test_ci_finds_the_test_line() -> None:
     block = README.split("<!-- test line -->")[1].split("<!-- end -->")[0]
     lines = [line for line in block.splitlines() if line.startswith("python3 ")]
-    assert len(lines) == 1 and lines[0].endswith("pytest")
+    assert len(lines) == 1 and lines[0].endswith("&& .venv/bin/pytest -n auto")
 
 
 def test_public_names_of_the_library_snippet() -> None:

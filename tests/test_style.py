@@ -106,6 +106,18 @@ def test_what_is_accelerated_has_a_type(name: str) -> None:
                 assert kind not in ("", "Any"), f"{name}:{node.lineno}: {node.name}({argument.arg}: {kind})"
 
 
+def test_a_class_is_named_once() -> None:
+    """One word for one thing. The two versions of the procedural world have their words for themselves."""
+    named: dict[str, list[str]] = {}
+    for name, source in SOURCES.items():
+        if source.room not in ("shapes", "world"):
+            for node in source.tree.body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    named.setdefault(node.name, []).append(name)
+    twice = [f"{word}: {', '.join(where)}" for word, where in named.items() if len(where) > 1]
+    assert not twice, "two things of one name; name one of them by what it is:\n" + "\n".join(twice)
+
+
 def test_pre_commit_installs_every_stage(tmp_path: Path) -> None:
     """`pre-commit install` in a clone brings the hooks of every stage that the configuration uses."""
     if shutil.which("git") is None or importlib.util.find_spec("pre_commit") is None:

@@ -9,7 +9,7 @@ import torch
 from instructx_core.config import VaeConfig, tiny
 from instructx_core.data.bucket import Bucket
 from instructx_core.data.encoding import to_pixels
-from instructx_core.data.world import ShapesWorld
+from instructx_core.data.shapes import ShapesWorld
 from instructx_core.latents import latent_stats
 from instructx_core.training.vae_start import start_simple
 from instructx_core.vae import build_vae, fold_latent_scale, speed_up_single_frames

@@ -19,6 +19,7 @@ from instructx_core.config import kiwi_5b, paper_14b, tiny
 from instructx_core.denoiser import build_denoiser
 from instructx_core.encoder.model import build_encoder
 from instructx_core.errors import InputError
+from instructx_core.formats import loading
 from instructx_core.formats.layouts import keymaps, qwen_names
 from instructx_core.formats.layouts.adapter import load_adapter
 from instructx_core.formats.layouts.modules import empty_parameters
@@ -193,13 +194,13 @@ def test_repackaged_and_diffusers_spellings_load(tmp_path):
     }.items():
         path = tmp_path / f"{name}.safetensors"
         save_file({spell(key): value for key, value in state.items()}, path)  # no metadata: a plain Wan file
-        model = weights.load_denoiser(path, config, dtype=torch.float32)
+        model = loading.load_denoiser(path, config, dtype=torch.float32)
         assert all(torch.equal(a, b) for a, b in zip(model.parameters(), pipe.transformer.parameters(), strict=True))
     qwen = {f"model.language_model.{k[6:]}" if k.startswith("model.") else f"model.{k}": v
             for k, v in load_file(files.text_encoder).items()}  # fmt: skip
     save_file(qwen | {"lm_head.weight": torch.zeros(2, 2)}, tmp_path / "qwen.safetensors")
     adapter = load_adapter(files.adapter).tensors
-    encoder = weights.load_encoder(tmp_path / "qwen.safetensors", config, adapter, torch.float32)
+    encoder = loading.load_encoder(tmp_path / "qwen.safetensors", config, adapter, torch.float32)
     assert all(torch.equal(a, b) for a, b in zip(encoder.parameters(), pipe.encoder.parameters(), strict=True))
 
 

@@ -12,12 +12,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..editing.fields import NO_RESULT
 from ..errors import InputError
+from ..fields import NO_RESULT
 from .model import ModelOptions, ProgressLine, add_model_arguments, add_sampling_arguments, load
 from .speed import speed_lines
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..editing.job_list import BadLine, Job
+    from ..editing.jobs import Outcome
+    from ..editing.journal import Journal
     from ..editing.request import EditRequest
     from ..editing.windows import WindowResult
 
@@ -35,6 +40,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.jsonl",
         help='many edits instead of one: a line is {"input": .., "instruction": .., "output": ..} and options; what is '
         "finished is skipped when the list is run again",
+    )
+    parser.add_argument(
+        "--journal",
+        type=Path,
+        metavar="FILE",
+        help="with --jobs: where finished ones are remembered (default: FILE.done.jsonl beside the list)",
+    )
+    parser.add_argument(
+        "--runner",
+        choices=["loop", "ray"],
+        default="loop",
+        help="with --jobs: one after the other here (default), or over the machines of a Ray cluster (extra: scale)",
+    )
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="with --runner ray: processes that edit (default: one a GPU)"
     )
     parser.add_argument(
         "--size", help="largest area to work at, WxH, e.g. 832x480; the source's shape is kept (default: by model)"
@@ -85,6 +105,7 @@ def add_robust_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--feather", type=int, help="pixels over which the mask fades inwards (default: 8)")
     group.add_argument("--partial", action="store_true", help="edit what can be read of a damaged or cut off clip")
+    group.add_argument("--need-sound", action="store_true", help="refuse a clip of whose sound some cannot be kept")
 
 
 def attention_lines(pipe: Any) -> list[str]:
@@ -105,7 +126,11 @@ def given_options(args: argparse.Namespace) -> dict[str, object]:
 
 
 def run(args: argparse.Namespace) -> int:
-    return run_one(args) if args.jobs is None else run_list(args)
+    if args.jobs is not None:
+        return run_list(args)
+    if args.journal is not None or args.workers is not None or args.runner != "loop":
+        raise InputError("--journal, --runner and --workers are for a list of edits; give --jobs")
+    return run_one(args)
 
 
 def run_one(args: argparse.Namespace) -> int:
@@ -124,8 +149,11 @@ def run_one(args: argparse.Namespace) -> int:
     if args.split:
         prepare_split(args, request)
     look = look_at(request)  # all that needs no model, before one is loaded, which can take minutes
-    pipe = load(args)
     line = ProgressLine("step")
+    if not args.split or place_of().rank == 0:
+        for note in look.notes:
+            line.tell(f"note      {note}")
+    pipe = load(args)
     if not args.split:
         report = edit(pipe, look, Progress(line, partial(tell_window, line)))
     else:
@@ -165,24 +193,50 @@ def prepare_split(args: argparse.Namespace, request: EditRequest) -> None:
 
 def run_list(args: argparse.Namespace) -> int:
     """Runs --jobs, tells each outcome as it comes and all of them at the end."""
-    from ..editing.jobs import Outcome, read_jobs, run_jobs, summary
+    from ..editing.job_list import read_jobs
+    from ..editing.jobs import Outcome, summary
     from ..editing.journal import Journal
-    from ..speed.parallel import place_of, share
 
     given = [f"--{name}" for name in ("input", "instruction", "output", "reference") if getattr(args, name)]
     if given:
         raise InputError(f"{', '.join(given)} with --jobs; write it into the lines of {args.jobs}")
     if args.split:
         raise InputError("--split with --jobs; under torchrun --jobs gives each process clips of its own: leave it out")
-    jobs = share(read_jobs(args.jobs, given_options(args)), place_of())  # under torchrun, this process's part
-    journal, model, outcomes = Journal(args.jobs), key_of_model(ModelOptions.of(args)), list[Outcome]()
+    if args.workers is not None and args.runner != "ray":
+        raise InputError("--workers without --runner ray; on one machine torchrun starts several processes")
+    jobs = read_jobs(args.jobs, given_options(args))
+    journal, outcomes = Journal(args.jobs, args.journal), list[Outcome]()
+    runner = _on_ray if args.runner == "ray" else _here
     try:
-        for outcome in run_jobs(jobs, journal, model, lambda: load(args)):
+        for outcome in runner(args, jobs, journal):
             outcomes.append(outcome)
-            print(f"{len(outcomes)}/{len(jobs)} {outcome.status}: {outcome.message or outcome.output}", flush=True)
+            print(f"{len(outcomes)}/{len(jobs)} {outcome.status}: {outcome.text}", flush=True)
     finally:
         print(summary(outcomes))
     return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0
+
+
+def _here(args: argparse.Namespace, jobs: list[Job | BadLine], journal: Journal) -> Iterator[Outcome]:
+    """In this process; under torchrun each process takes its part."""
+    from ..editing.jobs import in_any_order, run_jobs
+    from ..speed.parallel import place_of, share
+
+    place = place_of()
+    part = share(in_any_order(jobs) if place.world > 1 else jobs, place)
+    return run_jobs(part, journal, _key(args), partial(load, args))
+
+
+def _on_ray(args: argparse.Namespace, jobs: list[Job | BadLine], journal: Journal) -> Iterator[Outcome]:
+    from ..editing.cluster import Model, run_on_ray
+    from ..speed.parallel import place_of
+
+    if place_of().world > 1:
+        raise InputError("--runner ray under torchrun; start it once, Ray starts the workers")
+    return run_on_ray(jobs, journal, Model(partial(_key, args), partial(load, args)), args.workers)
+
+
+def _key(args: argparse.Namespace) -> str:
+    return key_of_model(ModelOptions.of(args))
 
 
 def key_of_model(options: ModelOptions) -> str:

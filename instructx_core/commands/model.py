@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..editing.fields import NO_RESULT
 from ..errors import InputError
+from ..fields import NO_RESULT
 from ..formats.layouts.folders import PARTS
 from .speed import SpeedOptions, add_speed_arguments
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..editing.fields import NO_RESULT
+from ..fields import NO_RESULT
 
 if TYPE_CHECKING:
     import torch

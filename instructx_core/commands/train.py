@@ -39,8 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--source-embedder", choices=["tied", "own"], help="how the source enters the DiT")
     parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: a GPU where there is one")
+    parser.add_argument("--workers", type=int, default=1, help="processes that draw samples (default: 1)")
     parser.add_argument("--to", type=Path, help="export, card: folder to write")
-    parser.add_argument("--last", metavar="RECIPE", default="tiny_decoder", help="export, card: the newest run")
+    parser.add_argument("--last", metavar="RECIPE", default="tiny_stage3", help="export, card: the newest run")
     parser.add_argument("--evaluation", type=Path, help="card: JSON of `instructx eval shapes`")
     parser.add_argument("--hardware", default="unstated hardware", help="card: what the runs ran on, in words")
 
@@ -69,30 +71,30 @@ def _recipe(name: str, source_embedder: Literal["tied", "own"] | None) -> Recipe
 
 
 def _train(args: argparse.Namespace) -> None:
-    from ..training.recipes.base import SHIPPED
+    from ..training.recipes.base import FROM_SHIPPED
     from ..training.recipes.edit import EditRecipe
-    from ..training.recipes.vae import VaeRecipe
     from ..training.start import trains_shipped
 
     recipe = _recipe(args.recipe, args.source_embedder)
-    if args.from_shipped and not (isinstance(recipe, (EditRecipe, VaeRecipe)) and trains_shipped(recipe)):
+    if args.from_shipped and not (isinstance(recipe, EditRecipe) and trains_shipped(recipe)):
         raise InputError(f"--from-shipped is for recipes that train that model further; {recipe.name} does not")
     for name in ("steps", "stop_at", "threads"):
         if (count := getattr(args, name)) is not None and count < 1:
             raise InputError(f"--{name.replace('_', '-')} is {count}; use at least 1")
     changes = {"data": args.data, "num_steps": args.steps, "seed": args.seed}
     if args.from_shipped:
-        changes["requires"] = (SHIPPED,)
+        changes["requires"] = (FROM_SHIPPED,)
     recipe = dataclasses.replace(recipe, **{k: v for k, v in changes.items() if v is not None})
 
     import torch
 
+    from ..training.machine import find_machine
     from ..training.run import train
 
     if args.threads:
         torch.set_num_threads(args.threads)
     try:
-        final = train(recipe, args.output, args.stop_at)
+        final = train(recipe, args.output, args.stop_at, find_machine(args.device, args.workers))
     except FloatingPointError as error:
         raise InputError(
             f"{error}; check the weights that it starts from, or lower learning_rate in the recipe and give a new "

@@ -19,7 +19,7 @@ from .model import (
     VaeConfig,
     VisionConfig,
 )
-from .usual_size import SHAPES, SHAPES_PIXELS, SHAPES_TRAINED_ON, WAN22_5B
+from .usual_size import SHAPES, SHAPES_PIXELS, SHAPES_TRAINED_ON, WAN22_5B, WORLD_PIXELS, WORLD_TRAINED_ON
 
 
 def paper_14b() -> InstructXConfig:
@@ -113,6 +113,29 @@ def tiny() -> InstructXConfig:
     )
 
 
+def tiny2() -> InstructXConfig:
+    """The next shipped checkpoint: `tiny` for version 2 of the world (`world`, 64 to 128 pixels, many aspect ratios).
+
+    A cell of its vision tower is 16 pixels, as the world's sides are: the MLLM sees each picture pixel by pixel.
+    """
+    base, (fewest, most) = tiny(), WORLD_PIXELS
+    return dataclasses.replace(
+        base,
+        name="tiny2",
+        mllm=dataclasses.replace(
+            base.mllm, vocab_size=2048, vision=dataclasses.replace(base.mllm.vision, patch_size=8, window_size=64)
+        ),
+        instruction=dataclasses.replace(
+            base.instruction,
+            min_pixels=fewest,
+            max_pixels=most,
+            max_image_pixels=most,
+            max_reference_pixels=most,
+        ),
+        trained_on=WORLD_TRAINED_ON,
+    )
+
+
 def with_parity(config: InstructXConfig) -> InstructXConfig:
     """`config` with the rounding steps of Kiwi-Edit's bf16 pipelines switched on, to compare numbers (docs/parity.md).
 
@@ -125,7 +148,12 @@ def with_parity(config: InstructXConfig) -> InstructXConfig:
     )
 
 
-PRESETS: dict[str, Callable[[], InstructXConfig]] = {"paper_14b": paper_14b, "kiwi_5b": kiwi_5b, "tiny": tiny}
+PRESETS: dict[str, Callable[[], InstructXConfig]] = {
+    "paper_14b": paper_14b,
+    "kiwi_5b": kiwi_5b,
+    "tiny": tiny,
+    "tiny2": tiny2,
+}
 
 
 def preset(name: str) -> InstructXConfig:

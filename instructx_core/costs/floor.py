@@ -21,7 +21,7 @@ USUAL_MEMORY = (12, 16, 24)  # GiB
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class StageFloor:
     """One stage at its floor: seconds, and whether arithmetic ("compute") or reading weights ("memory") bounds it."""
 
     name: str
@@ -31,7 +31,7 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CardPlan:
     """One way to keep the parts in memory. peak: bytes at the worst stage, allowance included; streamed: bytes a step
     that come from the host's memory."""
 
@@ -42,7 +42,7 @@ class Plan:
     streamed: int = 0
 
 
-def stages(facts: Mapping[str, Any], card: Card, steps: int) -> list[Stage]:
+def stages(facts: Mapping[str, Any], card: Card, steps: int) -> list[StageFloor]:
     """Every stage of one edit of `steps` denoising steps."""
     flops, parts = facts["flops"], facts["bytes"]["parts"]
     branches = facts["branches"]
@@ -55,11 +55,11 @@ def stages(facts: Mapping[str, Any], card: Card, steps: int) -> list[Stage]:
     found = []
     for name, count, read in work:
         compute, memory = count / (card.bf16 * 1e12), read / (card.bandwidth * 1e9)
-        found.append(Stage(name, count, max(compute, memory), "compute" if compute >= memory else "memory"))
+        found.append(StageFloor(name, count, max(compute, memory), "compute" if compute >= memory else "memory"))
     return found
 
 
-def plans(facts: Mapping[str, Any]) -> list[Plan]:
+def plans(facts: Mapping[str, Any]) -> list[CardPlan]:
     """From the fastest to the smallest. Each keeps the measures of the one before it, unless it says otherwise."""
     parts, work = facts["bytes"]["parts"], facts["bytes"]["work"]
     encoder, dit, vae = parts["encoder"], parts["DiT"], parts["VAE"]
@@ -70,10 +70,12 @@ def plans(facts: Mapping[str, Any]) -> list[Plan]:
     tiled = {"MLLM": work["encoder"], "VAE encode": work["VAE tile encode"], "VAE decode": work["VAE tile decode"]}
     step = {"steps": work["DiT step"]}
 
-    def plan(name: str, flags: str, weights: Mapping[str, int], extra: Mapping[str, int], streamed: int = 0) -> Plan:
+    def plan(
+        name: str, flags: str, weights: Mapping[str, int], extra: Mapping[str, int], streamed: int = 0
+    ) -> CardPlan:
         need = {stage: weights[stage] + bytes_ for stage, bytes_ in {**extra, **step}.items()}
         worst = max(need, key=lambda stage: need[stage])
-        return Plan(name, flags, need[worst] + RESERVE, worst, streamed)
+        return CardPlan(name, flags, need[worst] + RESERVE, worst, streamed)
 
     def apart(dit_bytes: int) -> dict[str, int]:
         return {"MLLM": encoder, "VAE encode": vae, "steps": dit_bytes, "VAE decode": vae}
@@ -88,7 +90,7 @@ def plans(facts: Mapping[str, Any]) -> list[Plan]:
     ]
 
 
-def choose(found: Sequence[Plan], memory: float) -> Plan | None:
+def choose(found: Sequence[CardPlan], memory: float) -> CardPlan | None:
     """The first plan that fits into `memory` GiB; None where none does."""
     return next((plan for plan in found if plan.peak <= memory * GIB), None)
 

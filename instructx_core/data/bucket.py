@@ -17,7 +17,8 @@ Kind = tuple[str, bool]  # modality, with a reference or not: what batch sizes, 
 class Bucket:
     """The shape of a sample: modality ("image" or "video"), frames, height and width in pixels, with a reference.
 
-    A reference picture has the height and width of the bucket. Raises InputError for frames that the VAE cannot take.
+    reference_size: height and width of the reference picture; None: those of the bucket. Raises InputError for frames
+    that the VAE cannot take.
     """
 
     modality: str
@@ -25,6 +26,7 @@ class Bucket:
     height: int
     width: int
     reference: bool = False
+    reference_size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.modality not in ("image", "video"):
@@ -33,10 +35,17 @@ class Bucket:
             raise InputError(f"a bucket of {self.modality}s has {self.frames} frames; an image is 1, a clip is 4n + 1")
         if self.height < 1 or self.width < 1:
             raise InputError(f"a bucket is {self.width}x{self.height} pixels; both must be positive")
+        if self.reference_size is not None and not self.reference:
+            raise InputError(f"a bucket without a reference has one of {self.reference_size} pixels; leave that out")
 
     @property
     def kind(self) -> Kind:
         return self.modality, self.reference
+
+    @property
+    def reference_shape(self) -> tuple[int, int]:
+        """Height and width of the reference picture."""
+        return self.reference_size or (self.height, self.width)
 
     @property
     def label(self) -> str:
@@ -46,4 +55,5 @@ class Bucket:
     def __str__(self) -> str:
         """For names of files: image-1x64x64-plain is one frame of 64 rows and 64 columns without a reference."""
         size = f"{self.frames}x{self.height}x{self.width}"
-        return f"{self.modality}-{size}-{'reference' if self.reference else 'plain'}"
+        other = "" if self.reference_size is None else "{}x{}".format(*self.reference_size)
+        return f"{self.modality}-{size}-{f'reference{other}' if self.reference else 'plain'}"

@@ -10,8 +10,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,8 +26,9 @@ from tqdm import tqdm
 
 from ..digests import model_digest
 from .bucket import Bucket, Kind
-from .encoding import Encoded, encode_edits, encode_scenes
-from .source import EditSource, PretrainingSource
+from .drawn import Drawn, Renderer, draw_edit, draw_picture, draw_scene
+from .encoding import Encoded, encode_edits, encode_scenes, keep_pixels
+from .source import EditSource
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan
@@ -34,21 +37,33 @@ if TYPE_CHECKING:
 
 SHARD = {"image": 500, "video": 50}  # samples a file
 CHUNK = {"image": 50, "video": 4}  # encoded at once
-VERSION = 3  # of this file's output
+VERSION = 4  # of this file's output
+
+Draw = Callable[..., Drawn]  # source, split, bucket, number -> a sample; picklable
+Encode = Callable[[Sequence[Drawn]], Encoded]
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """`tensors[name][i]` and `texts[i]` belong together. Latents and features are fp16."""
+    """Samples by row: latents and features in fp16, pixels in uint8, and a text for each.
 
-    tensors: dict[str, Tensor]
+    Shards are mapped from their files, not read: processes share them in memory, and what is not asked for stays on
+    disk. All but the last have `rows` samples.
+    """
+
+    shards: list[dict[str, Tensor]]
     texts: list[str]
+    rows: int
 
     def __len__(self) -> int:
         return len(self.texts)
 
     def take(self, name: str, indices: np.ndarray) -> Tensor:
-        return self.tensors[name][torch.from_numpy(indices)].float()
+        """(len(indices), ...) fp32."""
+        taken = torch.empty(len(indices), *self.shards[0][name].shape[1:])
+        for place, row in enumerate(indices.tolist()):
+            taken[place] = self.shards[row // self.rows][name][row % self.rows]
+        return taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,31 +90,32 @@ def select_samples(source: EditSource, split: str, counts: dict[Kind, int], star
     return selections
 
 
-def edit_pool(
-    cache: Path, source: EditSource, selection: Selection, vae: AutoencoderKLWan, encoder: InstructXEncoder
-) -> Pool:
-    """Encoded edit pairs, from `cache` or made now."""
-    split, bucket = selection.split, selection.bucket
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """Where pools are kept, what they are drawn from, and who draws."""
 
-    def encode(numbers: range) -> Encoded:
-        return encode_edits([source.edit(split, number, bucket) for number in numbers], bucket, vae, encoder)
+    folder: Path
+    source: EditSource
+    renderer: Renderer = field(default_factory=Renderer)
 
-    name = pool_name("edit", source, selection, pool_mark(vae, encoder))
-    return build_pool(cache / name, encode, selection)
+    def edits(self, selection: Selection, vae: AutoencoderKLWan, encoder: InstructXEncoder) -> Pool:
+        """Encoded edit pairs, from the disk or made now."""
+        encode = partial(encode_edits, bucket=selection.bucket, vae=vae, encoder=encoder)
+        return self._pool("edit", selection, draw_edit, encode, pool_mark(vae, encoder))
 
+    def scenes(self, selection: Selection, vae: AutoencoderKLWan) -> Pool:
+        """Encoded scenes with their captions."""
+        return self._pool("scene", selection, draw_scene, partial(encode_scenes, vae=vae), pool_mark(vae))
 
-def scene_pool(cache: Path, source: PretrainingSource, selection: Selection, vae: AutoencoderKLWan) -> Pool:
-    """Encoded scenes with their captions, from `cache` or made now."""
-    split, bucket = selection.split, selection.bucket
+    def pictures(self, selection: Selection) -> Pool:
+        """Pixels and weights, for a VAE."""
+        return self._pool("picture", selection, draw_picture, keep_pixels, "pixels")
 
-    def encode(numbers: range) -> Encoded:
-        return encode_scenes([source.scene(split, number, bucket) for number in numbers], vae)
-
-    return build_pool(cache / pool_name("scene", source, selection, pool_mark(vae)), encode, selection)
-
-
-def pool_name(content: str, source: EditSource, selection: Selection, mark: str) -> str:
-    return f"{source.name}-{source.version}-{content}-{selection.split}-{selection.bucket}-v{VERSION}-{mark}"
+    def _pool(self, content: str, selection: Selection, draw: Draw, encode: Encode, mark: str) -> Pool:
+        name = f"{self.source.name}-{self.source.version}-{content}-{selection.split}-{selection.bucket}"
+        folder = self.folder / f"{name}-v{VERSION}-{mark}"
+        drawn = partial(draw, self.source, selection.split, selection.bucket)
+        return build_pool(folder, partial(self.renderer.draw, drawn), encode, selection)
 
 
 def pool_mark(vae: AutoencoderKLWan, encoder: InstructXEncoder | None = None) -> str:
@@ -111,11 +127,14 @@ def pool_mark(vae: AutoencoderKLWan, encoder: InstructXEncoder | None = None) ->
     return model_digest(settings, *modules)[:12]
 
 
-def build_pool(folder: Path, encode: Callable[[range], Encoded], selection: Selection) -> Pool:
-    """Reads the pool, building the shards that are missing (with a progress bar)."""
+def build_pool(
+    folder: Path, draw: Callable[[Sequence[int]], Iterator[Drawn]], encode: Encode, selection: Selection
+) -> Pool:
+    """Opens the pool, building the shards that are missing (with a progress bar)."""
     folder.mkdir(parents=True, exist_ok=True)
     modality, start, stop = selection.bucket.modality, selection.start, selection.start + selection.count
-    shards = [range(i, min(i + SHARD[modality], stop)) for i in range(start, stop, SHARD[modality])]
+    rows = SHARD[modality]
+    shards = [range(i, min(i + rows, stop)) for i in range(start, stop, rows)]
     paths = [folder / f"{numbers.start:08d}-{len(numbers)}.safetensors" for numbers in shards]
     missing = [(path, numbers) for path, numbers in zip(paths, shards, strict=True) if not path.is_file()]
     if int(os.environ.get("RANK", "0")) % 2:
@@ -123,25 +142,23 @@ def build_pool(folder: Path, encode: Callable[[range], Encoded], selection: Sele
     for path, numbers in tqdm(missing, desc=f"pool {folder.name}", disable=not missing):
         if not path.is_file():  # another process may have made it meanwhile
             with torch.no_grad():
-                write_shard(path, encode, numbers, CHUNK[modality])
-    loaded = [read_shard(path) for path in paths]
-    names = loaded[0].tensors
-    return Pool(
-        {name: torch.cat([pool.tensors[name] for pool in loaded]) for name in names},
-        [text for pool in loaded for text in pool.texts],
-    )
+                write_shard(path, draw(numbers), encode, CHUNK[modality])
+    opened = [read_shard(path) for path in paths]
+    return Pool([tensors for tensors, _ in opened], [text for _, texts in opened for text in texts], rows)
 
 
-def write_shard(path: Path, encode: Callable[[range], Encoded], numbers: range, chunk: int) -> None:
+def write_shard(path: Path, drawn: Iterator[Drawn], encode: Encode, chunk: int) -> None:
     """Encodes `chunk` samples at once; the file appears under its name when it is whole."""
-    parts = [encode(range(i, min(i + chunk, numbers.stop))) for i in range(numbers.start, numbers.stop, chunk)]
-    tensors = {name: torch.cat([part[name] for part, _ in parts]).contiguous() for name in parts[0][0]}
-    texts = json.dumps([text for _, texts in parts for text in texts])
-    partial = path.with_suffix(f".partial-{os.getpid()}")
-    save_file(tensors, partial, {"texts": texts})
-    partial.replace(path)
+    parts, texts = [], []
+    while some := list(islice(drawn, chunk)):
+        parts.append(encode(some))
+        texts += [each.text for each in some]
+    tensors = {name: torch.cat([part[name] for part in parts]).contiguous() for name in parts[0]}
+    partial_path = path.with_suffix(f".partial-{os.getpid()}")
+    save_file(tensors, partial_path, {"texts": json.dumps(texts)})
+    partial_path.replace(path)
 
 
-def read_shard(path: Path) -> Pool:
+def read_shard(path: Path) -> tuple[dict[str, Tensor], list[str]]:
     with safe_open(path, "pt") as file:
-        return Pool({name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["texts"]))
+        return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["texts"])

@@ -1,6 +1,8 @@
-"""Samples -> what training reads instead of pixels: VAE latents, and the vision tower's features of the MLLM's frames.
+"""Drawn samples -> what training reads instead of pixels: VAE latents, and the vision tower's features of the MLLM's
+frames.
 
-Both are frozen in training, so this is done once (cache.py keeps it). Samples of one call are of one bucket.
+Both are frozen in training, so this is done once (cache.py keeps it), on the device of the models. Samples of one call
+are of one bucket. For what trains on pixels, these stay uint8.
 Legend: N samples, F frames, C channels, T latent frames, H W (pixels or latent cells), S vision tokens, D width.
 """
 
@@ -16,14 +18,14 @@ from torch import Tensor
 from ..encoder.vision import prepare_pictures
 from ..vae import encode_latents
 from .bucket import Bucket
-from .samples import EditSample, SceneSample
+from .drawn import Drawn
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan
 
     from ..encoder.model import InstructXEncoder
 
-Encoded = tuple[dict[str, Tensor], list[str]]  # fp16 tensors with N in front, and a text for each
+Encoded = dict[str, Tensor]  # fp16 or uint8, with N in front
 
 
 def to_pixels(frames_FHWC: np.ndarray) -> Tensor:
@@ -33,32 +35,33 @@ def to_pixels(frames_FHWC: np.ndarray) -> Tensor:
 
 def clip_latents(vae: AutoencoderKLWan, clips: Sequence[np.ndarray]) -> Tensor:
     """(N,C,T,H,W) fp16."""
-    return encode_latents(vae, torch.stack([to_pixels(clip) for clip in clips])).half()
+    pixels_BCFHW = torch.stack([to_pixels(clip) for clip in clips])
+    return encode_latents(vae, pixels_BCFHW.to(vae.device)).half().cpu()
 
 
 def vision_features(encoder: InstructXEncoder, clips: Sequence[np.ndarray], kind: str) -> Tensor:
     """(N,S,D) fp16; kind: what prepare_pictures takes, "image", "video" or "reference"."""
     pairs = [prepare_pictures(torch.from_numpy(clip), encoder.instructx, kind) for clip in clips]
-    return encoder.encode_vision(torch.stack([patches for patches, _ in pairs]), pairs[0][1]).half()
+    patches_BSP = torch.stack([patches for patches, _ in pairs]).to(next(encoder.parameters()).device)
+    return encoder.encode_vision(patches_BSP, pairs[0][1]).half().cpu()
 
 
-def encode_edits(
-    samples: Sequence[EditSample], bucket: Bucket, vae: AutoencoderKLWan, encoder: InstructXEncoder
-) -> Encoded:
-    """Latents of source, target and reference, features of source and reference, and the instructions."""
-    sources = [sample.source_FHWC for sample in samples]
-    tensors = {
-        "source": clip_latents(vae, sources),
-        "target": clip_latents(vae, [sample.target_FHWC for sample in samples]),
-        "vision": vision_features(encoder, sources, bucket.modality),
-    }
+def encode_edits(drawn: Sequence[Drawn], bucket: Bucket, vae: AutoencoderKLWan, encoder: InstructXEncoder) -> Encoded:
+    """Latents of source, target and reference, features of source and reference."""
+    arrays = {name: [each.arrays[name] for each in drawn] for name in drawn[0].arrays}
+    tensors = {name: clip_latents(vae, clips) for name, clips in arrays.items()}
+    tensors["vision"] = vision_features(encoder, arrays["source"], bucket.modality)
     if bucket.reference:
-        references = [sample.reference_HWC[None] for sample in samples if sample.reference_HWC is not None]
-        tensors["reference"] = clip_latents(vae, references)
-        tensors["reference_vision"] = vision_features(encoder, references, "reference")
-    return tensors, [sample.instruction for sample in samples]
+        tensors["reference_vision"] = vision_features(encoder, arrays["reference"], "reference")
+    return tensors
 
 
-def encode_scenes(samples: Sequence[SceneSample], vae: AutoencoderKLWan) -> Encoded:
-    """Latents and captions."""
-    return {"target": clip_latents(vae, [sample.frames_FHWC for sample in samples])}, [s.caption for s in samples]
+def encode_scenes(drawn: Sequence[Drawn], vae: AutoencoderKLWan) -> Encoded:
+    """Latents."""
+    return {"target": clip_latents(vae, [each.arrays["target"] for each in drawn])}
+
+
+def keep_pixels(drawn: Sequence[Drawn]) -> Encoded:
+    """The arrays as they are."""
+    names = drawn[0].arrays
+    return {name: torch.from_numpy(np.stack([each.arrays[name] for each in drawn])) for name in names}

@@ -28,6 +28,7 @@ class EditSample:
     caption: str = ""  # the target in words; "" where nobody wrote it
     regions: Regions = ()  # what must change; () where that is not known
     judge: Judge | None = None  # None: this source cannot tell whether an edit has succeeded
+    questions: Questions | None = None  # about the instruction; the first is itself, answered by the target in words
 
 
 @dataclass(frozen=True, slots=True, eq=False)

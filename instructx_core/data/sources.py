@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..errors import InputError
+from .shapes import open_shapes
 from .source import EditSource
-from .world import open_shapes
+from .world import open_world
 
-SOURCES: dict[str, Callable[[str], EditSource]] = {"shapes": open_shapes}
+SOURCES: dict[str, Callable[[str], EditSource]] = {"shapes": open_shapes, "world": open_world}
 
 
-def open_source(spec: str) -> EditSource:
+def open_data(spec: str) -> EditSource:
     """Raises InputError for an unknown name, and for what comes after it where the source cannot use that."""
     name, _, rest = spec.partition(":")
     if name not in SOURCES:

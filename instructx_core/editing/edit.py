@@ -8,19 +8,20 @@ looks first and then calls `edit`.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..media.outputs import claim_output
+from .in_windows import edit_in_windows
 from .look import Look, look_at
 from .one import edit_whole
-from .progress import SILENT, OnStep, OnWindow, Progress
+from .progress import SILENT, OnStepDone, OnWindow, Progress
 from .report import EditReport
 from .request import EditOptions, EditRequest
 from .settings import settle
-from .windows.edit import edit_in_windows
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -35,13 +36,13 @@ def edit_file(
     references: Sequence[str | Path] = (),
     *,
     output: str | Path,
-    progress: OnStep | None = None,
+    progress: OnStepDone | None = None,
     on_window: OnWindow | None = None,
     **options: Unpack[EditOptions],
 ) -> EditReport:
     """Edit an image or a clip on disk. The output's suffix must fit the source's kind; it is written atomically.
 
-    options: steps, guidance, seed, max_pixels, max_frames, partial, keep_outside, windows, as in EditRequest.
+    options: all fields of EditRequest that are not named here, steps and keep_outside for example.
     progress(done, total) is called after each step, on_window(result, total) after each window.
     Raises InputError for anything wrong with input, output path or the model's numbers; then nothing is written.
     """
@@ -77,7 +78,9 @@ def edit(pipe: InstructXPipeline, look: Look, progress: Progress = SILENT) -> Ed
     """
     settings = settle(look, pipe.instructx_config)
     pipe.memory.notes.clear()  # of an earlier edit; a report tells of its own
-    with claim_output(look.request.output):
+    with claim_output(look.request.output) as notes:
         if settings.windowing is None:
-            return edit_whole(pipe, look, settings, progress)
-        return edit_in_windows(pipe, look, settings, settings.windowing, progress)
+            report = edit_whole(pipe, look, settings, progress)
+        else:
+            report = edit_in_windows(pipe, look, settings, settings.windowing, progress)
+    return dataclasses.replace(report, notes=report.notes + notes)

@@ -39,14 +39,14 @@ def edit_whole(pipe: InstructXPipeline, look: Look, settings: Settings, progress
     request, config = look.request, pipe.instructx_config
     seconds = {"read": look.seconds}
     with _timed(seconds, "read"):
-        media = fitted(look.source, settings.box)
+        original = None if look.mask is None else whole(look.source)  # laid under the edit: each frame is read once
+        media = fitted(original or look.source, settings.box)
     with _timed(seconds, "edit"):
         piece = Piece(media.frames_FHWC, media.fps, request.instruction, look.references)
         edited_FHWC = edit_piece(pipe, piece, settings.sampling, progress.on_step)
     notes = [*media.notes, *pipe.memory.notes]
     with _timed(seconds, "write"):
-        if look.mask is not None:
-            original = look.source if isinstance(look.source, Media) else whole_clip(look.source)
+        if look.mask is not None and original is not None:
             edited_FHWC, note = paste_back(
                 original.frames_FHWC, media.frames_FHWC, edited_FHWC, settings.box, look.mask
             )
@@ -57,14 +57,22 @@ def edit_whole(pipe: InstructXPipeline, look: Look, settings: Settings, progress
     return make_report(look, settings, pad_frames(look.frames, config.vae.scale_factor_temporal), notes, seconds)
 
 
+def whole(source: Media | ClipScan) -> Media:
+    """All frames of the source at its own size."""
+    return source if isinstance(source, Media) else whole_clip(source)
+
+
 def fitted(source: Media | ClipScan, box: FitBox) -> Media:
     """All frames of the source as the model sees them."""
     if isinstance(source, ClipScan):
         return whole_clip(source, partial(apply_box, box=box))
-    alpha_HW = source.alpha_HW
+    alpha_HW, colour_HWC = source.alpha_HW, source.colour_HWC
     if alpha_HW is not None:
         alpha_HW = apply_box(np.repeat(alpha_HW[..., None], 3, axis=-1), box)[..., 0]
-    return dataclasses.replace(source, frames_FHWC=apply_box(source.frames_FHWC[0], box)[None], alpha_HW=alpha_HW)
+    if colour_HWC is not None:
+        colour_HWC = apply_box(colour_HWC, box)
+    frames_FHWC = np.stack([apply_box(frame_HWC, box) for frame_HWC in source.frames_FHWC])
+    return dataclasses.replace(source, frames_FHWC=frames_FHWC, alpha_HW=alpha_HW, colour_HWC=colour_HWC)
 
 
 def write_like(output: Path, frames_FHWC: np.ndarray, media: Media) -> tuple[str, ...]:
@@ -75,7 +83,7 @@ def write_like(output: Path, frames_FHWC: np.ndarray, media: Media) -> tuple[str
         write_image(output, frames_FHWC[0])
         return ()
     if output.suffix.lower() in ALPHA_SUFFIXES:
-        write_image(output, frames_FHWC[0], media.alpha_HW)
+        write_image(output, frames_FHWC[0], media.alpha_HW, media)
         return ("the source's transparency was put back",)
     write_image(output, frames_FHWC[0])
     return (f"the source's transparency is lost: {output.suffix} has none, write a .png to keep it",)

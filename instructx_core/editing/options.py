@@ -17,7 +17,7 @@ from types import NoneType
 from typing import Any
 
 from ..errors import InputError
-from .fields import check_type, field_types
+from ..fields import check_type, field_types
 from .paste import AUTO, KeepOutside
 from .request import PLACES, EditRequest
 from .windows.options import WindowOptions

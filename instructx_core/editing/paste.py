@@ -16,9 +16,9 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from ..errors import InputError
+from ..fields import check_fields
 from ..geometry import FitBox
-from ..media.files import read_image
-from .fields import check_fields
+from ..media.files import read_picture
 
 AUTO = "auto"
 THRESHOLD = 24  # levels of 255: a smaller difference, after a 3x3 mean, is taken for the loss of the VAE
@@ -57,7 +57,13 @@ def read_paste_mask(keep: KeepOutside, size: tuple[int, int]) -> PasteMask:
         )
     if keep.mask is None:
         return PasteMask(keep)
-    mask_HW = np.array(Image.fromarray(read_image(keep.mask)).convert("L"))
+    picture = read_picture(keep.mask)
+    if picture.alpha_HW is not None:
+        raise InputError(
+            f"{keep.mask}: the mask is transparent in places, which may stand for either side; fill them with black, "
+            "or with white where the edit may show"
+        )
+    mask_HW = np.array(Image.fromarray(picture.frames_FHWC[0]).convert("L"))
     if mask_HW.shape != size:
         raise InputError(
             f"{keep.mask}: the mask is {mask_HW.shape[1]}x{mask_HW.shape[0]}, the source {size[1]}x{size[0]}; give a "

@@ -19,7 +19,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..sampling.batch import edit_batch
 from .fit import pad_clip, to_uint8_frames
-from .progress import OnStep
+from .progress import OnStepDone
 from .settings import Sampling
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Piece:
         return dataclasses.replace(made, positive=made.positive.contiguous(), negative=negative)
 
 
-def edit_piece(pipe: InstructXPipeline, piece: Piece, sampling: Sampling, on_step: OnStep) -> np.ndarray:
+def edit_piece(pipe: InstructXPipeline, piece: Piece, sampling: Sampling, on_step: OnStepDone) -> np.ndarray:
     """uint8 (F, H, W, 3) in and out, as many frames as came in. Raises InputError where the numbers are not finite."""
 
     def on_step_end(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .windows.handover import WindowResult
 
-OnStep = Callable[[int, int], None]  # (step done, steps in all)
+OnStepDone = Callable[[int, int], None]  # (step done, steps in all)
 OnWindow = Callable[[WindowResult, int], None]  # (what a window gave, windows in all)
 
 
@@ -19,7 +19,7 @@ def _nothing(*_: object) -> None:
 class Progress:
     """Functions that are called. on_step counts the steps of all windows."""
 
-    on_step: OnStep = _nothing
+    on_step: OnStepDone = _nothing
     on_window: OnWindow = _nothing
 
 

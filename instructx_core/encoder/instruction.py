@@ -19,13 +19,20 @@ def check_instruction(text: Any, allow_empty: bool = False) -> str:
     """
     if not isinstance(text, str):
         raise InputError(f"the instruction is {_short(text)}, of type {type(text).__name__}; it must be one str")
-    if not allow_empty and not text.strip():
+    if not text.strip():
+        if allow_empty:
+            return text
         raise InputError('the instruction is empty; say what to change, e.g. "make the circle blue"')
     broken = next((place for place, character in enumerate(text) if "\ud800" <= character <= "\udfff"), None)
     if broken is not None:
         raise InputError(
             f"the instruction has half a character (lone surrogate U+{ord(text[broken]):04X}) at position {broken}; "
             "remove it, or read the text as UTF-8"
+        )
+    if not any(character.isalnum() for character in text):
+        raise InputError(
+            f"the instruction {_short(text)} has no letter and no digit in any script, so there is nothing to read; "
+            'say what to change in words, e.g. "make the circle blue"'
         )
     return text
 

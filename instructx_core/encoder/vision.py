@@ -21,8 +21,9 @@ from torch.utils.checkpoint import checkpoint
 
 from ..config import InstructXConfig, VisionConfig
 from ..errors import InputError
-from ..geometry import mllm_frame_size, sample_frame_indices
+from ..geometry import sample_frame_indices
 from .positions import Grid
+from .resize import resize_for_mllm
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -33,16 +34,6 @@ def check_frames(frames_FHWC: Tensor, what: str) -> None:
     shape = tuple(frames_FHWC.shape)
     if frames_FHWC.ndim != 4 or shape[-1] != 3 or 0 in shape or frames_FHWC.dtype != torch.uint8:
         raise InputError(f"{what} is {frames_FHWC.dtype} {shape}; give uint8 of shape (frames, height, width, 3)")
-
-
-def resize_frames(frames_FHWC: Tensor, height: int, width: int) -> Tensor:
-    """Bicubic with antialiasing, uint8 in and out; one axis at a time with rounding between, as PIL does it."""
-    x_FCHW = rearrange(frames_FHWC, "f h w c -> f c h w").float()
-    for size in ((x_FCHW.shape[2], width), (height, width)):
-        if x_FCHW.shape[2:] != size:
-            x_FCHW = F.interpolate(x_FCHW, size, mode="bicubic", antialias=True, align_corners=False)
-            x_FCHW = x_FCHW.round().clamp(0, 255)
-    return rearrange(x_FCHW, "f c h w -> f h w c").to(torch.uint8)
 
 
 def patchify(frames_FHWC: Tensor, vision: VisionConfig) -> tuple[Tensor, Grid]:
@@ -80,8 +71,7 @@ def prepare_pictures(frames_FHWC: Tensor, config: InstructXConfig, kind: str) ->
     if kind == "video":
         rule = config.instruction
         frames_FHWC = frames_FHWC[sample_frame_indices(len(frames_FHWC), rule.mllm_frames, rule.frame_rule)]
-    size = mllm_frame_size(frames_FHWC.shape[1], frames_FHWC.shape[2], config, kind)
-    patches_SP, grid = patchify(resize_frames(frames_FHWC, *size), config.mllm.vision)
+    patches_SP, grid = patchify(resize_for_mllm(frames_FHWC, config, kind), config.mllm.vision)
     if config.instruction.pixel_rounding == "bfloat16":
         patches_SP = patches_SP.bfloat16().float()
     return patches_SP, grid

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ..pipeline import InstructXPipeline
 
-Progress = Callable[[int, int], None]
+OnSample = Callable[[int, int], None]
 PORTION = 8  # batches of samples made at once; all at once would take memory for nothing
 
 
@@ -67,7 +67,7 @@ def run_edits(
     settings: RunSettings,
     done: Mapping[Key, V],
     partial: Partial[V] | None = None,
-    progress: Progress | None = None,
+    progress: OnSample | None = None,
 ) -> dict[Key, V]:
     """Scores of all wanted keys, in their order; those in `done` are taken over, new ones go to `partial` as well."""
     found = dict(done)

@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..shapes import REFERENCE_TASKS, TASKS, RegionScore, Sample, Score, score
 from ..shapes.benchmark import Summary, benchmark_samples, summarise
 from .partial import Key, Lines, Partial, fingerprint
-from .running import FailureSheet, Judged, Progress, RunSettings, run_edits
+from .running import FailureSheet, Judged, OnSample, RunSettings, run_edits
 from .running import worst_failures as draw_failures
 from .sheet import SheetRow
 
@@ -106,7 +106,7 @@ def run_benchmark(
     settings: EvalSettings,
     path: Path | None = None,
     resume: bool = False,
-    progress: Progress | None = None,
+    progress: OnSample | None = None,
 ) -> EvalResult:
     """Edit and score every sample. path: file of JSON lines to write and, with resume, to continue from.
 

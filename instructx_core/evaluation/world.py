@@ -21,7 +21,7 @@ from ..world.benchmark import BOOTSTRAP_DRAWS, BOOTSTRAP_SEED, CLIPS, IMAGES, Ra
 from .groups import GROUPS, ROWS, Group, Look, Part, Row, build_groups
 from .partial import Key, Lines, Partial, fingerprint
 from .photos import PHOTOS
-from .running import FailureSheet, Judged, Progress, RunSettings, run_edits
+from .running import FailureSheet, Judged, OnSample, RunSettings, run_edits
 from .running import worst_failures as draw_failures
 from .sheet import SheetRow
 from .vae import CROPS, photos_psnr
@@ -196,7 +196,7 @@ def run_world(
     settings: WorldSettings,
     path: Path | None = None,
     resume: bool = False,
-    progress: Progress | None = None,
+    progress: OnSample | None = None,
 ) -> WorldResult:
     """Edit and score the samples of the groups. path: file of JSON lines to write and, with resume, to continue from.
 

@@ -1,5 +1,5 @@
 """Files that artists have -> one internal naming, one loader, one report.
 
-Three wings, imports go downwards only: containers/ (bytes -> tensors), layouts/ (names -> ours), telling/ (what a file
-is, in words). On top of them convert.py, which writes a file in another form; ../weights.py builds models with them.
+Wings, imports go downwards only: containers/ (bytes -> tensors), layouts/ (names -> ours), telling/ (what a file is, in
+words), forms/. On top of them convert.py, which writes a file in another form, and loading.py, which builds modules.
 """

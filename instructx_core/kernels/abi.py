@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 HEAD_DIMS = (64, 128)
 TILE_Q = 128  # query rows of one block: 8 warps of 16 rows (4 warps of 32 spill, 8 do not)
@@ -21,6 +22,9 @@ NORM_SHARED = 64  # bytes: two float32 sums per warp
 ROW_ALIGNMENT = 16  # bytes: rows and base addresses of q, k, v (cp.async copies 16 at a time)
 STATS_SAMPLES = 1024  # the K shift is the mean of at most this many strided tokens
 STATS_CHUNKS = 128  # blocks of the statistics pass per sample
+# What a group of heads may take beside q, k, v and the output: int8 q and k, fp16 v. All heads of Wan 14B at once would
+# take 1.5 GB at 720p. A group still fills a card with thousands of blocks.
+SCRATCH_BYTES = 512 * 2**20
 
 # Every kernel compiles with these; the architecture is added by the loader. No fast-math: ex2.approx is written out.
 COMPILE_OPTIONS = ("--std=c++17",)
@@ -84,6 +88,8 @@ class PrologueArgs(ctypes.Structure):
     Out, contiguous: q8 k8 int8 [B,S,H,D], v16 float16 [B,Skv,H,D], q_scale k_scale float32 [B,H,S],
     lse_shift float32 [B,H,Sq] or null: scale * (q . kshift), needs kshift; lse_shift2 the same of kshift2, the shift of
     a second segment's keys.
+    `heads` are written, from `first_head` on, of `all_heads` that q, k, v, wq, wk, kshift and v_max have: a launch for
+    some of the heads, whose norm is still over all.
     """
 
     _fields_ = (
@@ -91,7 +97,7 @@ class PrologueArgs(ctypes.Structure):
         + _views("q", "k", "v")
         + _fields(_STRIDE, "rope_sb rope_ss rope_se")
         + _fields(_FLOAT, "eps scale")
-        + _fields(_INT, "heads sq skv is_bf16")
+        + _fields(_INT, "heads sq skv is_bf16 all_heads first_head")
     )
 
 
@@ -190,3 +196,15 @@ def stats_grid(batch: int, chunks: int) -> Dim3:
 def shift_grid(batch: int, heads: int, head_dim: int) -> Dim3:
     """Grid of `kv_shift`: one thread per channel."""
     return (-(-heads * head_dim // THREADS), batch, 1)
+
+
+def head_groups(tokens: int, keys: int, heads: int, head_dim: int) -> list[tuple[int, int]]:
+    """(first head, heads) of each pass: as few passes as SCRATCH_BYTES allows, of about equal size.
+
+    tokens, keys: of all samples together, keys of both segments.
+    """
+    one_head = (tokens + 3 * keys) * head_dim
+    most = max(1, min(heads, SCRATCH_BYTES // max(one_head, 1)))
+    passes = -(-heads // most)
+    edges = [heads * i // passes for i in range(passes + 1)]
+    return [(first, last - first) for first, last in pairwise(edges)]

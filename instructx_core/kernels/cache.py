@@ -51,7 +51,7 @@ def digest(*parts: str | bytes) -> str:
     return sha.hexdigest()
 
 
-class Cache:
+class KernelCache:
     """Entries by key: in memory, and on disk where the folder is private and writable."""
 
     def __init__(self, folder: Path | None = None) -> None:

@@ -12,11 +12,13 @@ import sys
 from pathlib import Path
 
 from .abi import Dim3
-from .errors import KernelError
+from .errors import KernelError, Refused
 
 _MAX_DYNAMIC_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 _MAJOR, _MINOR, _SHARED_OPTIN = 75, 76, 97  # CU_DEVICE_ATTRIBUTE_*
 _STATIC_LIMIT = 48 * 1024  # more shared memory than this has to be asked for
+_OUT_OF_MEMORY = 2
+_CAPTURING = range(900, 910)  # CUDA_ERROR_STREAM_CAPTURE_*: the call is not for a graph, the kernel is well
 
 _POINTER, _INT, _UINT, _TEXT = ctypes.c_void_p, ctypes.c_int, ctypes.c_uint, ctypes.c_char_p
 _SIGNATURES = {
@@ -25,7 +27,11 @@ _SIGNATURES = {
     "cuDeviceGet": (_POINTER, _INT),
     "cuDeviceGetAttribute": (_POINTER, _INT, _INT),
     "cuDeviceGetName": (_POINTER, _INT, _INT),
+    "cuDeviceGetCount": (_POINTER,),
+    "cuDeviceGetUuid": (_POINTER, _INT),
+    "cuDeviceGetUuid_v2": (_POINTER, _INT),
     "cuCtxGetCurrent": (_POINTER,),
+    "cuCtxGetDevice": (_POINTER,),
     "cuCtxSetCurrent": (_POINTER,),
     "cuDevicePrimaryCtxRetain": (_POINTER, _INT),
     "cuLibraryLoadData": (_POINTER, _POINTER, _POINTER, _POINTER, _UINT, _POINTER, _POINTER, _UINT),
@@ -42,7 +48,10 @@ def default_driver() -> str:
 
 
 class Driver:
-    """A loaded driver library. Every method raises KernelError with the driver's own words when a call fails."""
+    """A loaded driver library. Every method raises KernelError with the driver's own words when a call fails.
+
+    `device` is the driver's handle of a card, from `device_of`; it is not the number that torch gives the card.
+    """
 
     def __init__(self, library: Path | str | None = None) -> None:
         self.path = str(library or default_driver())
@@ -60,6 +69,42 @@ class Driver:
         self._call("cuDriverGetVersion", ctypes.byref(version))
         self.version = (version.value // 1000, version.value % 1000 // 10)
         self._contexts: dict[int, int] = {}
+
+    def device_of(self, ordinal: int, uuid: str | None = None) -> int:
+        """Handle of the card that torch numbers `ordinal`; by its uuid (32 hex digits) where torch tells one.
+
+        Both count what CUDA_VISIBLE_DEVICES leaves. Raises KernelError where the driver has no such card.
+        """
+        handle = self._handle(ordinal)
+        if uuid is None or uuid in self.uuids(handle):
+            return handle
+        count = _INT()
+        self._call("cuDeviceGetCount", ctypes.byref(count))
+        for other in range(count.value):
+            handle = self._handle(other)
+            if uuid in self.uuids(handle):
+                return handle
+        raise KernelError(f"torch's card {ordinal} ({uuid}) is not among the driver's {count.value}")
+
+    def uuids(self, device: int) -> tuple[str, str]:
+        """32 hex digits each: of the whole card, and of the part of it that is used (another one on a MIG slice)."""
+        found = []
+        for function in ("cuDeviceGetUuid", "cuDeviceGetUuid_v2"):
+            raw = (ctypes.c_ubyte * 16)()
+            self._call(function, raw, device)
+            found.append(bytes(raw).hex())
+        return found[0], found[1]
+
+    def visible_name(self, device: int) -> str:
+        """What CUDA_VISIBLE_DEVICES calls this card, in any order of the others: GPU-... or MIG-..."""
+        whole, part = self.uuids(device)
+        digits = "-".join((part[:8], part[8:12], part[12:16], part[16:20], part[20:]))
+        return f"{'GPU' if whole == part else 'MIG'}-{digits}"
+
+    def _handle(self, ordinal: int) -> int:
+        handle = _INT()
+        self._call("cuDeviceGet", ctypes.byref(handle), ordinal)
+        return handle.value
 
     def capability(self, device: int) -> tuple[int, int]:
         return self._attribute(_MAJOR, device), self._attribute(_MINOR, device)
@@ -82,7 +127,7 @@ class Driver:
         return library.value
 
     def kernel(self, library: int, name: str, device: int, shared: int) -> int:
-        """Handle of an entry point, made ready on one card: `shared` bytes allowed, code resident."""
+        """Handle of an entry point, made ready on one card: up to `shared` bytes allowed, code resident."""
         kernel, function = _POINTER(), _POINTER()
         self._call("cuLibraryGetKernel", ctypes.byref(kernel), library, name.encode())
         if shared > _STATIC_LIMIT:
@@ -96,10 +141,12 @@ class Driver:
 
     def ensure_context(self, device: int) -> None:
         """Make the card's primary context (torch's) current in this thread; autograd's threads start without one."""
-        current = _POINTER()
+        current, of = _POINTER(), _INT()
         self._call("cuCtxGetCurrent", ctypes.byref(current))
         if current.value:
-            return
+            self._call("cuCtxGetDevice", ctypes.byref(of))
+            if of.value == device:
+                return
         if device not in self._contexts:
             context = _POINTER()
             self._call("cuDevicePrimaryCtxRetain", ctypes.byref(context), device)
@@ -123,4 +170,5 @@ class Driver:
         if result != 0:
             text = _TEXT()
             self._lib.cuGetErrorString(result, ctypes.byref(text))
-            raise KernelError(f"{function} failed: {(text.value or b'unknown').decode(errors='replace')} ({result})")
+            reason = f"{function} failed: {(text.value or b'unknown').decode(errors='replace')} ({result})"
+            raise (Refused if result == _OUT_OF_MEMORY or result in _CAPTURING else KernelError)(reason)

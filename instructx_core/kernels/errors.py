@@ -11,3 +11,7 @@ class KernelError(RuntimeError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(" ".join(reason.split())[:600])
+
+
+class Refused(KernelError):
+    """This one call cannot run (its shapes, a graph capture, memory); the kernel itself is as good as before."""

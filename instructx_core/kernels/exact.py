@@ -15,7 +15,7 @@ from torch import Tensor
 from . import abi, sdpa
 from .cache import digest
 from .loader import runtime
-from .operands import DTYPES, aligned, check, pointer, set_views
+from .operands import DTYPES, aligned, bias_rows, check, pointer, positive, set_views
 
 # A process may hold this package twice, e.g. installed and inside a node pack: each copy has ops of its own.
 NAMESPACE = "instructx" if __name__.startswith("instructx_core.") else f"instructx_{digest(__name__)[:8]}"
@@ -42,6 +42,7 @@ def attention(
     key_bias (B, 1 or H, Skv + Skv2) float32 is added to the logits. extra_k, extra_v: a second segment of keys.
     """
     check(q, k, v, extra_k, extra_v)
+    q, scale = positive(q, scale)
     q, k, v = aligned(q), aligned(k), aligned(v)
     batch, sq, heads, dim = q.shape
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
@@ -52,8 +53,7 @@ def attention(
         arguments.skv2 = extra_k.shape[1]
         set_views(arguments, k2=extra_k, v2=extra_v)
     if key_bias is not None:
-        key_bias = key_bias.to(torch.float32)
-        key_bias = key_bias if key_bias.stride(-1) == 1 else key_bias.contiguous()
+        key_bias = bias_rows(key_bias, q, k.shape[1] + arguments.skv2)
         arguments.bias, arguments.bias_sb = key_bias.data_ptr(), key_bias.stride(0) * 4
         arguments.bias_sh = key_bias.stride(1) * 4 if key_bias.shape[1] > 1 else 0
     set_views(arguments, q=q, k=k, v=v, o=out)

@@ -11,19 +11,18 @@ import ctypes
 import logging
 import threading
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache as cached
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from . import abi
-from .cache import Cache, digest
+from .cache import KernelCache, digest
 from .driver import Driver
-from .errors import KernelError
+from .errors import KernelError, Refused
 from .nvrtc import Nvrtc, find_nvrtc
 
 logger = logging.getLogger("instructx")
@@ -61,16 +60,19 @@ class Runtime:
         self,
         driver: Driver,
         compiler: Callable[[], Nvrtc] = find_nvrtc,
-        cache: Cache | None = None,
+        cache: KernelCache | None = None,
         device_type: str = "cuda",
+        boot: str = "",
     ) -> None:
+        """boot: Python text that installs the same runtime in another process; none for the real one."""
         self.driver = driver
-        self.cache = cache or Cache()
-        self.device_type = device_type
+        self.cache = cache or KernelCache()
+        self.device_type, self.boot = device_type, boot
         self._find_compiler = compiler
         self._kernels: dict[tuple[int, str], int] = {}
         self._libraries: dict[tuple[tuple[int, int], str], int] = {}
         self._cards: dict[int, str] = {}
+        self._handles: dict[int, int] = {}
         self._lock = threading.RLock()
 
     @cached_property
@@ -85,25 +87,49 @@ class Runtime:
             return device.index
         return torch.cuda.current_device() if device.type == "cuda" else 0
 
+    def handle(self, index: int) -> int:
+        """The driver's handle of the card that torch numbers `index`, also where both count differently."""
+        if index not in self._handles:
+            self._handles[index] = self.driver.device_of(index, self.uuid(index))
+        return self._handles[index]
+
+    def uuid(self, index: int) -> str | None:
+        """What torch calls the card, 32 hex digits; None where it tells nothing."""
+        if self.device_type != "cuda":
+            return None
+        told = getattr(torch.cuda.get_device_properties(index), "uuid", None)
+        return None if told is None else str(told).replace("-", "").lower()
+
     def capability(self, device: torch.device) -> tuple[int, int]:
-        return self.driver.capability(self.index(device))
+        return self.driver.capability(self.handle(self.index(device)))
 
     def card(self, device: torch.device) -> str:
         """The card for a human and for keys: "NVIDIA GeForce RTX 4090, sm_89, driver 13.0"."""
         index = self.index(device)
         if index not in self._cards:
-            major, minor = self.driver.capability(index)
+            handle = self.handle(index)
+            major, minor = self.driver.capability(handle)
             driver = ".".join(map(str, self.driver.version))
-            self._cards[index] = f"{self.driver.name(index)}, sm_{major}{minor}, driver {driver}"
+            self._cards[index] = f"{self.driver.name(handle)}, sm_{major}{minor}, driver {driver}"
         return self._cards[index]
 
     def launch(self, name: str, arguments: ctypes.Structure, grid: abi.Dim3, device: torch.device, heads: int) -> None:
         """Enqueue a kernel on torch's current stream of `device`. Allocates nothing, waits for nothing."""
         kernel = abi.KERNELS[name]
         index = self.index(device)
-        handle = self._kernel(index, kernel, heads)
+        shared = kernel.shared(heads)
+        if shared > abi.MAX_SHARED:
+            raise Refused(
+                f"{name} needs {shared} bytes of shared memory for {heads} heads, a block has {abi.MAX_SHARED}"
+            )
+        handle = self._kernel(index, kernel)
         with self._on(device) as stream:
-            self.driver.launch(handle, grid, kernel.block, kernel.shared(heads), stream, arguments)
+            self.driver.launch(handle, grid, kernel.block, shared, stream, arguments)
+
+    def load_all(self, device: torch.device) -> None:
+        """Compiles and loads every kernel on a card, so that a CUDA graph may capture whichever comes first."""
+        for kernel in abi.KERNELS.values():
+            self._kernel(self.index(device), kernel)
 
     def code(self, source: str, target: str) -> bytes:
         """Compiled `source` for "sm_89" or "compute_120", from the cache or fresh."""
@@ -124,23 +150,24 @@ class Runtime:
             self.cache.put(key, made)
             return made
 
-    def _kernel(self, index: int, kernel: abi.Kernel, heads: int) -> int:
-        shared = kernel.shared(heads)
-        slot = (index, f"{kernel.name}/{shared}")
+    def _kernel(self, index: int, kernel: abi.Kernel) -> int:
+        """Handle of a loaded kernel, allowed all of a block's shared memory if its need grows with the heads."""
+        slot = (index, kernel.name)
         if slot in self._kernels:
             return self._kernels[slot]
         device = torch.device(self.device_type, index)
         if self.device_type == "cuda" and torch.cuda.is_current_stream_capturing():
-            raise KernelError("the kernels were not loaded before a CUDA graph was captured; run once without")
+            raise Refused("the kernels were not loaded before a CUDA graph was captured; run once without")
         with self._lock, self._on(device):
             if slot not in self._kernels:
                 library = self._library(index, kernel.source)
-                self._kernels[slot] = self.driver.kernel(library, kernel.name, index, shared)
+                shared = abi.MAX_SHARED if kernel.shared(1) != kernel.shared(2) else kernel.shared(1)
+                self._kernels[slot] = self.driver.kernel(library, kernel.name, self.handle(index), shared)
         return self._kernels[slot]
 
     def _library(self, index: int, source: str) -> int:
         """Loaded once for all cards of one architecture."""
-        capability = self.driver.capability(index)
+        capability = self.driver.capability(self.handle(index))
         if capability < MINIMUM_CAPABILITY:
             raise KernelError(f"sm_{capability[0]}{capability[1]} is too old, the kernels need sm_80 or newer")
         if (capability, source) not in self._libraries:
@@ -148,26 +175,16 @@ class Runtime:
             self._libraries[capability, source] = self.driver.load(self.code(source, target))
         return self._libraries[capability, source]
 
-    def _on(self, device: torch.device) -> Any:
-        """Context in which `device` is current; gives the handle of torch's current stream on it."""
+    @contextmanager
+    def _on(self, device: torch.device) -> Iterator[int]:
+        """Context in which `device` is current, whatever ends it; gives the handle of torch's current stream on it."""
         if self.device_type != "cuda":
-            return nullcontext(0)
-        return _CudaStream(device, self.driver)
-
-
-class _CudaStream:
-    def __init__(self, device: torch.device, driver: Driver) -> None:
-        self._device, self._driver = device, driver
-        self._guard = torch.cuda.device(device)
-
-    def __enter__(self) -> int:
-        self._guard.__enter__()
-        stream = torch.cuda.current_stream(self._device)
-        self._driver.ensure_context(stream.device_index)
-        return stream.cuda_stream
-
-    def __exit__(self, *exception: object) -> None:
-        self._guard.__exit__(*exception)
+            yield 0
+            return
+        with torch.cuda.device(device):
+            stream = torch.cuda.current_stream(device)
+            self.driver.ensure_context(self.handle(stream.device_index))
+            yield stream.cuda_stream
 
 
 def _flat(texts: dict[str, str]) -> list[str]:

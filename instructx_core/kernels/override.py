@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .operands import Inputs
-from .select import HOST, Plan
+from .select import HOST, Route
 from .session import Session
 
 logger = logging.getLogger("instructx")
@@ -68,7 +68,7 @@ class AttentionOverride:
         problem = _not_ours(q, k, mask, attn_precision, skip_reshape, others)
         if problem is not None:
             if not torch.compiler.is_compiling():
-                self.session.count(Plan(HOST, problem), q.device)
+                self.session.count(Route(HOST, problem), q.device)
             return host()
         parts = [
             part.transpose(1, 2) if skip_reshape else part.unflatten(-1, (heads, part.shape[-1] // heads))

@@ -1,6 +1,6 @@
 """Which attention runs: our kernels, comfy-kitchen's, the host's or torch's, each choice with its reason.
 
-Place in the data flow: `session.py` asks `plan` before every call. A card is judged once (`verdict`): architecture,
+Place in the data flow: `session.py` asks `route` before every call. A card is judged once (`verdict`): architecture,
 self-test, micro-benchmark; the judgement is kept in the kernel cache and holds for this card, driver, torch and source.
 Nothing here raises for what cannot run; it becomes the reason that the report shows.
 Legend: B batch, S tokens, H heads, D head dim.
@@ -17,9 +17,9 @@ from dataclasses import asdict, dataclass, field, replace
 import torch
 from torch import Tensor
 
-from . import abi, bench, operands, selftest
+from . import abi, bench, operands, selftest, trial
 from .cache import digest
-from .errors import KernelError
+from .errors import KernelError, Refused
 from .loader import runtime, sources_digest
 from .operands import Inputs
 
@@ -34,7 +34,7 @@ INT8, EXACT, KITCHEN, HOST = "int8", "exact", "comfy-kitchen", "host"
 
 
 @dataclass(frozen=True)
-class Plan:
+class Route:
     """path: "int8", "exact" (ours), "comfy-kitchen" or "host" (what the caller would use without us), and why."""
 
     path: str
@@ -78,12 +78,15 @@ def resolve_mode(mode: str = "auto") -> str:
 # --- the card ------------------------------------------------------------------------------------------------------
 
 _verdicts: dict[str, Verdict] = {}
+_loaded: set[str] = set()
 _lock = threading.RLock()
 
 
 def _key(device: torch.device) -> str:
+    """One physical card, not one model of card: the self-test is also about this one's health."""
     found = runtime()
-    return digest("verdict", sources_digest(), found.card(device), torch.__version__, found.device_type)
+    uuid = found.driver.visible_name(found.handle(found.index(device)))
+    return digest("verdict", sources_digest(), found.card(device), uuid, torch.__version__, found.device_type)
 
 
 def known_verdict(device: torch.device) -> Verdict | None:
@@ -100,44 +103,59 @@ def known_verdict(device: torch.device) -> Verdict | None:
 def verdict(device: torch.device, again: bool = False) -> Verdict:
     """The judgement of a card, made on the first call (some seconds: compile, self-test, measure), then remembered.
 
+    The first call that is not in a capture also loads every kernel, so that a later capture finds them.
+
     again: test and measure anew. Raises KernelError where there is no card to judge.
     """
     key = _key(device)
     with _lock:
         known = None if again else known_verdict(device)
-        if known is not None:
-            return known
-        if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
-            raise KernelError("the card was not tested before a CUDA graph was captured; run once without")
-        made = _judge(device, runtime().card(device))
-        _verdicts[key] = made
-        # What was not found today (no NVRTC, no memory) may be there tomorrow; measured facts are kept.
-        if len(made.errors) == 2:
-            runtime().cache.put(key, json.dumps(asdict(made)).encode())
-        return made
+        capturing = device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+        if known is None:
+            if capturing:
+                raise Refused("the card was not tested before a CUDA graph was captured; run once without")
+            known = _verdicts[key] = _judge(device, runtime().card(device))
+            # What was not found today (no NVRTC, no memory) may be there tomorrow; measured facts are kept.
+            if len(known.errors) == 2:
+                runtime().cache.put(key, json.dumps(asdict(known)).encode())
+        if key not in _loaded and not capturing:
+            _loaded.add(key)
+            _load(device, known)
+        return known
+
+
+def _load(device: torch.device, known: Verdict) -> None:
+    if len(known.problems) == 2:
+        return
+    try:
+        runtime().load_all(device)
+    except KernelError as error:
+        for path in (EXACT, INT8):
+            known.problems.setdefault(path, str(error))
 
 
 def _judge(device: torch.device, card: str) -> Verdict:
     made = Verdict(card, runtime().capability(device))
-    for path in (EXACT, INT8):
-        try:
-            with torch.no_grad():
-                errors = selftest.measure(path, device)
-        except (KernelError, torch.OutOfMemoryError) as error:
-            made.problems[path] = str(error).splitlines()[0]
-            continue
-        worst = max(errors, key=errors.__getitem__)
-        made.errors[path] = errors[worst]
-        if not errors[worst] <= selftest.LIMITS[path]:
-            made.problems[path] = (
-                f"self-test failed on this card: error {errors[worst]:.2%} in {worst}, allowed "
-                f"{selftest.LIMITS[path]:.2%}; please report it"
-            )
-            logger.warning("attention: %s %s", path, made.problems[path])
+    for path, tried in trial.run(device).items():
+        if tried.lasting:
+            made.errors[path] = max((e for name, e in tried.errors.items() if "LSE" not in name), default=float("inf"))
+        problem = tried.problem or _excess(path, tried.errors)
+        if problem:
+            made.problems[path] = problem
+            logger.warning("attention: %s is not used: %s", path, problem)
     if device.type == "cuda":
         ours = [path for path in (EXACT, INT8) if path not in made.problems]
         made.milliseconds = bench.quick(device, ours)
     return made
+
+
+def _excess(path: str, errors: dict[str, float]) -> str:
+    """The self-test's worst case, in words, where it lies above its limit; else nothing."""
+    worst = max(errors, key=lambda name: errors[name] / selftest.limit(path, name))
+    error, allowed = errors[worst], selftest.limit(path, worst)
+    if error <= allowed:
+        return ""
+    return f"self-test failed on this card: error {error:.2%} in {worst}, allowed {allowed:.2%}; please report it"
 
 
 def _parse(stored: bytes | None) -> Verdict | None:
@@ -173,30 +191,30 @@ def unsupported(q: Tensor, k: Tensor, v: Tensor) -> str | None:
     return None
 
 
-def plan(
+def route(
     inputs: Inputs,
     mode: str,
     need_lse: bool = False,
     low_precision: bool = True,
     host: tuple[str, float] | None = None,
-) -> Plan:
+) -> Route:
     """The path of one call. mode: resolved. low_precision False forbids int8, as a host's caller may.
 
     host: (name, milliseconds at bench.QUICK) of what runs without us, where that is not torch's SDPA.
     """
     if mode == "off":
-        return Plan(HOST, "switched off")
+        return Route(HOST, "switched off")
     q, k, v, _, key_bias, extra_k, _ = inputs
     problem = unsupported(q, k, v)
     if problem is not None:
-        return Plan(HOST, problem)
+        return Route(HOST, problem)
     tokens = min(q.shape[1], k.shape[1] + (0 if extra_k is None else extra_k.shape[1]))
     if tokens < MIN_TOKENS and not need_lse:
-        return Plan(HOST, f"fewer than {MIN_TOKENS} tokens")
+        return Route(HOST, f"fewer than {MIN_TOKENS} tokens")
     try:
         card = verdict(q.device)
     except KernelError as error:
-        return Plan(HOST, str(error))
+        return Route(HOST, str(error))
     card = card if host is None else card.against(*host)
     special = "LSE asked for" if need_lse else "key bias" if key_bias is not None else None
     if special is None and extra_k is not None and extra_k.shape[1]:
@@ -208,36 +226,36 @@ def plan(
     if INT8 in card.problems:
         return _exact(card, special, card.problems[INT8])
     if mode == "int8":
-        return Plan(INT8, "int8 asked for, self-test passed")
+        return Route(INT8, "int8 asked for, self-test passed")
     return _auto(card, special)
 
 
-def _exact(card: Verdict, special: str | None, reason: str) -> Plan:
+def _exact(card: Verdict, special: str | None, reason: str) -> Route:
     """Ours where torch has nothing equal or was measured slower; else the host's, which is exact too."""
     if EXACT in card.problems:
-        return Plan(HOST, reason if reason.startswith(card.problems[EXACT]) else f"{reason}; {card.problems[EXACT]}")
+        return Route(HOST, reason if reason.startswith(card.problems[EXACT]) else f"{reason}; {card.problems[EXACT]}")
     if special == "LSE asked for":
-        return Plan(EXACT, f"{reason}; {special}")
+        return Route(EXACT, f"{reason}; {special}")
     gain = card.speed_over(EXACT)
     if gain is not None and gain >= MARGIN:
-        return Plan(EXACT, f"{reason}; {gain:.1f}x the speed of {card.rival} measured")
+        return Route(EXACT, f"{reason}; {gain:.1f}x the speed of {card.rival} measured")
     if special is not None and prefers_ours(card.capability):
-        return Plan(EXACT, f"{reason}; {special}")
-    return Plan(HOST, reason)
+        return Route(EXACT, f"{reason}; {special}")
+    return Route(HOST, reason)
 
 
-def _auto(card: Verdict, special: str | None) -> Plan:
+def _auto(card: Verdict, special: str | None) -> Route:
     ours, kitchen = card.speed_over(INT8), card.speed_over(KITCHEN)
     if special is None and kitchen is not None and kitchen >= max(MARGIN, ours or 0.0):
-        return Plan(KITCHEN, f"measured fastest on this card, {kitchen:.1f}x the speed of {card.rival}")
+        return Route(KITCHEN, f"measured fastest on this card, {kitchen:.1f}x the speed of {card.rival}")
     if ours is not None:
         if ours >= MARGIN:
-            return Plan(
+            return Route(
                 INT8, f"{ours:.1f}x the speed of {card.rival} measured, self-test error {card.errors[INT8]:.1%}"
             )
         return _exact(card, special, f"int8 measured {ours:.2f}x the speed of {card.rival}, {MARGIN}x is needed")
     if prefers_ours(card.capability):
-        return Plan(INT8, f"self-test passed, error {card.errors[INT8]:.1%}; speed not measured")
+        return Route(INT8, f"self-test passed, error {card.errors[INT8]:.1%}; speed not measured")
     major, minor = card.capability
     return _exact(card, special, f"sm_{major}{minor} prefers SDPA unless int8 was measured faster")
 

@@ -1,7 +1,7 @@
 """One model's attention: carries its mode, counts what ran and why, says it once in the log, falls back by itself.
 
 Place in the data flow: the diffusers processor, the ComfyUI override and `kernels.attention` call `Session.attend`;
-it asks `select.plan` and runs an op, comfy-kitchen, or what the caller would have used without us (`host`).
+it asks `select.route` and runs an op, comfy-kitchen, or what the caller would have used without us (`host`).
 Legend: B batch, S tokens, H heads, D head dim.
 """
 
@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from . import bench, exact, int8, loader, operands, sdpa, select
-from .errors import KernelError
+from .errors import KernelError, Refused
 from .operands import Inputs, NormRope, default_scale
-from .select import EXACT, HOST, INT8, KITCHEN, Plan
+from .select import EXACT, HOST, INT8, KITCHEN, Route
 
 logger = logging.getLogger("instructx")
 
@@ -42,7 +42,7 @@ class Session:
         self.card = ""
         self.probe: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
         self._host_times: dict[torch.device, tuple[str, float] | None] = {}
-        self._counts: Counter[Plan] = Counter()
+        self._counts: Counter[Route] = Counter()
         self._lock = threading.Lock()
         self.key = id(self)
         _sessions[self.key] = self
@@ -83,40 +83,39 @@ class Session:
         if torch.compiler.is_compiling() or pending is None or _wants_gradient((q, k, v, *pending[:2])):
             q, k = finish()
             return self.attend(inputs._replace(q=q, k=k), host=lambda: host(q, k))
-        plan = self.plan(inputs)
-        if plan.path == INT8:
+        route = self.route(inputs)
+        if route.path == INT8:
             try:
                 return int8.quantized_attention(inputs, pending.with_weights_as(q.dtype))[0]
-            except KernelError as error:
-                select.disable(q.device, plan.path, str(error))
-                plan = Plan(HOST, str(error))
+            except (KernelError, torch.OutOfMemoryError) as error:
+                route = self._failed(route, error, q.device)
         q, k = finish()
-        return self._follow(plan, inputs._replace(q=q, k=k), False, lambda: host(q, k))[0]
+        return self._follow(route, inputs._replace(q=q, k=k), False, lambda: host(q, k))[0]
 
     @property
     def inexact(self) -> bool:
         """Whether something inexact has run and still may."""
-        return self.demoted is None and any(plan.path in (INT8, KITCHEN) for plan in self.calls())
+        return self.demoted is None and any(route.path in (INT8, KITCHEN) for route in self.calls())
 
     def preview(self, device: torch.device, dtype: torch.dtype, heads: int = 12, head_dim: int = 128) -> str:
         """What a long self-attention would run, and why; judges the card if it was not. For the Attention node."""
         like = torch.empty(1, dtype=dtype, device=device).expand(1, bench.QUICK[1], heads, head_dim)
         mode = "exact" if self.demoted and self.mode != "off" else self.mode
-        plan = select.plan(Inputs.of(like, like, like), mode)
-        return f"{self._describe(plan)}\n{_card(device)}, mode {self.mode}"
+        route = select.route(Inputs.of(like, like, like), mode)
+        return f"{self._describe(route)}\n{_card(device)}, mode {self.mode}"
 
-    def plan(self, inputs: Inputs, need_lse: bool = False, low_precision: bool = True) -> Plan:
+    def route(self, inputs: Inputs, need_lse: bool = False, low_precision: bool = True) -> Route:
         """The path of a call, counted."""
         q, scale = inputs.q, inputs.scale
         mode = "exact" if self.demoted and self.mode != "off" else self.mode
         host = self._host_time(q, mode)
-        plan = select.plan(inputs, mode, need_lse, low_precision, host)
-        if plan.path == KITCHEN and (need_lse or scale != default_scale(q) or _wants_gradient(inputs)):
-            plan = Plan(HOST, "comfy-kitchen has no LSE, backward or scale of one's own")
+        route = select.route(inputs, mode, need_lse, low_precision, host)
+        if route.path == KITCHEN and (need_lse or scale != default_scale(q) or _wants_gradient(inputs)):
+            route = Route(HOST, "comfy-kitchen has no LSE, backward or scale of one's own")
         if self.demoted and mode == "exact":
-            plan = Plan(plan.path, self.demoted)
-        self.count(plan, q.device)
-        return plan
+            route = Route(route.path, self.demoted)
+        self.count(route, q.device)
+        return route
 
     def _host_time(self, q: Tensor, mode: str) -> tuple[str, float] | None:
         """Name and milliseconds of the host's own attention on q's card, measured on the first call that needs it."""
@@ -139,24 +138,24 @@ class Session:
         self._host_times[q.device] = found
         return found
 
-    def count(self, plan: Plan, device: torch.device) -> None:
+    def count(self, route: Route, device: torch.device) -> None:
         """Counts a call; the first one writes the model's log line."""
         with self._lock:
             first = not self._counts
-            self._counts[plan] += 1
+            self._counts[route] += 1
         if first:
             self.card = _card(device)
-            logger.info("attention of %s: %s", self.name, self._describe(plan))
+            logger.info("attention of %s: %s", self.name, self._describe(route))
 
     def demote(self, reason: str) -> bool:
         """Stay exact from now on. True when that changes anything: something inexact may have run before."""
         with self._lock:
-            if self.demoted or not any(plan.path in (INT8, KITCHEN) for plan in self._counts):
+            if self.demoted or not any(route.path in (INT8, KITCHEN) for route in self._counts):
                 return False
             self.demoted = reason
         return True
 
-    def calls(self) -> dict[Plan, int]:
+    def calls(self) -> dict[Route, int]:
         with self._lock:
             return dict(self._counts)
 
@@ -167,28 +166,45 @@ class Session:
             lines.append(f"exact since: {self.demoted}")
         counts = self.calls()
         lines += [
-            f"{count} calls: {self._describe(plan)}" for plan, count in sorted(counts.items(), key=lambda i: -i[1])
+            f"{count} calls: {self._describe(route)}" for route, count in sorted(counts.items(), key=lambda i: -i[1])
         ]
         return "\n".join(lines if counts else [*lines, "not used yet"])
 
-    def _describe(self, plan: Plan) -> str:
-        path = {INT8: "instructx int8", EXACT: "instructx exact", HOST: self.host_name}.get(plan.path, plan.path)
-        return f"{path} ({plan.reason})"
+    def _describe(self, route: Route) -> str:
+        path = {INT8: "instructx int8", EXACT: "instructx exact", HOST: self.host_name}.get(route.path, route.path)
+        return f"{path} ({route.reason})"
 
     def _run(
         self, inputs: Inputs, need_lse: bool, low_precision: bool, host: Callable[[], Tensor] | None
     ) -> tuple[Tensor, Tensor | None]:
-        return self._follow(self.plan(inputs, need_lse, low_precision), inputs, need_lse, host)
+        return self._follow(self.route(inputs, need_lse, low_precision), inputs, need_lse, host)
+
+    def _failed(self, route: Route, error: Exception, device: torch.device) -> Route:
+        """The route instead of one that did not run: counted, told once, for good only if the kernel is at fault."""
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        if isinstance(error, torch.OutOfMemoryError):
+            reason = f"{route.path} found too little memory"
+        instead = Route(HOST, reason)
+        with self._lock:
+            first = instead not in self._counts
+            self._counts[route] -= 1  # counted when it was planned
+            self._counts += Counter()  # drops what is zero
+            self._counts[instead] += 1
+        if not _only_this_call(error):
+            select.disable(device, route.path, reason)
+        elif first:
+            logger.warning("attention of %s: %s; such calls run on %s", self.name, reason, self.host_name)
+        return instead
 
     def _follow(
-        self, plan: Plan, inputs: Inputs, need_lse: bool, host: Callable[[], Tensor] | None
+        self, route: Route, inputs: Inputs, need_lse: bool, host: Callable[[], Tensor] | None
     ) -> tuple[Tensor, Tensor | None]:
-        if plan.path in (INT8, EXACT):
+        if route.path in (INT8, EXACT):
             try:
-                return (int8.attention_quantizing if plan.path == INT8 else exact.attention)(*inputs)
-            except KernelError as error:
-                select.disable(inputs.q.device, plan.path, str(error))
-        if plan.path == KITCHEN:
+                return (int8.attention_quantizing if route.path == INT8 else exact.attention)(*inputs)
+            except (KernelError, torch.OutOfMemoryError) as error:
+                self._failed(route, error, inputs.q.device)
+        if route.path == KITCHEN:
             kitchen = bench.kitchen()
             if kitchen is not None:
                 q, k, v, _, _, extra_k, extra_v = inputs
@@ -196,6 +212,11 @@ class Session:
         if need_lse:
             return sdpa.attention_lse(*inputs)
         return (host() if host is not None else sdpa.attention(*inputs)), None
+
+
+def _only_this_call(error: Exception) -> bool:
+    """Whether the kernel itself is well: memory was short, or it refused these arguments or a graph's capture."""
+    return isinstance(error, (Refused, torch.OutOfMemoryError))
 
 
 def _wants_gradient(inputs: tuple[Any, ...]) -> bool:

@@ -5,8 +5,8 @@ Legend: F frames, H W pixels, C = 3 (RGB, 0..255, sRGB).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,14 +22,48 @@ Transform = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
+class SoundSetup:
+    """What the samples of a sound mean. rate: Hz. layout, channels: FFmpeg's names of the layout and of its channels,
+    in their order. sample: of the kind of number."""
+
+    rate: int
+    layout: str
+    channels: tuple[str, ...]
+    sample: str
+
+    def __str__(self) -> str:
+        return f"{self.rate} Hz {self.layout}"
+
+
+@dataclass(frozen=True, slots=True)
+class SoundTrack:
+    """One sound of a file that can be heard. name: for a person. codec: FFmpeg's name of its kind.
+
+    stream: index in the container. setups: all that it has, one almost always. damaged: packets that cannot be decoded.
+    ordered: its packets have times that a file can hold. about: language and title.
+    """
+
+    stream: int
+    name: str
+    codec: str
+    lossless: bool
+    setups: tuple[SoundSetup, ...]
+    ordered: bool = True
+    damaged: int = 0
+    about: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class AudioSource:
-    """Where the sound of a clip lies; packets are read from there while the edited clip is written."""
+    """Where the sound of a clip lies; packets are read from there while the edited clip is written.
+
+    lost: what of it cannot be had, one sentence each. tracks: none where that is all of it.
+    """
 
     path: Path
-    stream: int  # index in the container
-    codec: str
     video_start: float  # seconds; audio timestamps count from here
-    duration: float | None  # seconds
+    tracks: tuple[SoundTrack, ...]
+    lost: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +72,8 @@ class Media:
 
     frames_FHWC: uint8 sRGB, upright. fps: Hz, None for an image. size: (H, W) of the file, before `transform`.
     pixel_aspect: width / height of one pixel, 1 almost always. color: what the file said, e.g. "bt709 limited".
-    alpha_HW: transparency of an image that has any, 255 opaque, after `transform`; its frame shows it over white.
+    alpha_HW: transparency of an image that has any, 255 opaque, after `transform`; its frame shows it over white,
+    colour_HWC is what lies below the white.
     notes: one sentence for every conversion that was done on the way in.
     """
 
@@ -48,10 +83,10 @@ class Media:
     is_video: bool
     fps: Fraction | None = None
     audio: AudioSource | None = None
-    rotation: int = 0
     pixel_aspect: Fraction = Fraction(1)
     color: str = "srgb"
     alpha_HW: np.ndarray | None = None
+    colour_HWC: np.ndarray | None = None
     notes: tuple[str, ...] = ()
 
 

@@ -20,7 +20,7 @@ _MATRIX = {
     6: ("bt601", Colorspace.ITU601),
     7: ("smpte240m", Colorspace.SMPTE240M),
 }
-_HDR_TRANSFER = {16: "PQ", 18: "HLG"}
+HDR_TRANSFER = {16: "PQ", 18: "HLG"}
 _BT2020 = (9, 10)
 _FULL = 2
 
@@ -36,8 +36,8 @@ class Colour(NamedTuple):
 def colour_of(path: Path, frame: Any) -> Colour:
     """Untagged clips follow the players' habit: HD is BT.709, smaller is BT.601. Raises InputError for HDR."""
     transfer = int(getattr(frame, "color_trc", 2) or 2)
-    if transfer in _HDR_TRANSFER or int(frame.colorspace) in _BT2020:
-        kind = _HDR_TRANSFER.get(transfer, "BT.2020")
+    if transfer in HDR_TRANSFER or int(frame.colorspace) in _BT2020:
+        kind = HDR_TRANSFER.get(transfer, "BT.2020")
         raise InputError(f"{path}: HDR clip ({kind}); convert it to SDR (BT.709) first, tone mapping is not built in")
     full = int(frame.color_range) == _FULL or frame.format.name.startswith("yuvj") or frame.format.is_rgb
     value_range = ColorRange.JPEG if full else ColorRange.MPEG

@@ -1,11 +1,12 @@
 """The inside of a clip's file through PyAV: opened without looking anywhere else, its picture stream, its frames.
 
-First part of reading a clip: container -> video (pixels), timing (rate and length), sound.
+First part of reading a clip: container, tracks -> video (pixels), timing (rate and length), sound.
 Legend: times in seconds.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +15,14 @@ from typing import Any
 import av
 
 from ..errors import InputError
+from .alpha import decoder_of
+from .timing import Shown
+from .tracks import video_track
 
 # Playlists and network protocols are shut out: a media file must never make the program open something else.
 _OPEN_OPTIONS = {
     "protocol_whitelist": "file",
-    "format_whitelist": "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,mxf,h264,hevc,ivf,m4v",
+    "format_whitelist": "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,mxf,h264,hevc,ivf,m4v,yuv4mpegpipe",
 }
 
 
@@ -27,32 +31,30 @@ def open_container(path: Path) -> Any:
     try:
         return av.open("file:" + os.path.abspath(path), options=dict(_OPEN_OPTIONS))
     except (av.error.FFmpegError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or error
+        known = getattr(error, "errno", None) != errno.EINVAL  # FFmpeg's word for a format that is shut out above
+        reason = (getattr(error, "strerror", None) or error) if known else "no kind of file that is known here"
         raise InputError(
             f"{path}: cannot be read as an image or a video ({reason}); give a PNG, JPEG, MP4, MOV, MKV or WebM file"
         ) from None
 
 
-def first_video_stream(path: Path, container: Any) -> Any:
-    """Raises InputError for a file without pictures."""
-    if not container.streams.video:
-        raise InputError(f"{path}: has no video stream (audio only?); give an image or a video")
-    stream = container.streams.video[0]
-    stream.thread_type = "AUTO"
-    return stream
-
-
-def decoded(path: Path, container: Any, notes: list[str] | None = None) -> Iterator[tuple[Any, float]]:
-    """(frame as PyAV gives it, its time or NaN) of the first video stream.
+def decoded(path: Path, container: Any, notes: list[str] | None = None) -> Iterator[tuple[Any, Shown]]:
+    """(frame as PyAV gives it, when it is shown) of the film.
 
     notes: where it is given, a damaged file is read up to the damage, which is noted there. Raises InputError where the
     file is damaged or empty.
     """
-    count = 0
+    count, stream = 0, video_track(path, container)
+    decoder = decoder_of(path, stream)
+    durations: dict[int, float] = {}  # by the packet's time: a frame of PyAV before 15 has none
     try:
-        for frame in container.decode(first_video_stream(path, container)):
-            yield frame, float(frame.time) if frame.time is not None else float("nan")
-            count += 1
+        for packet in container.demux(stream):
+            if packet.pts is not None:
+                durations[packet.pts] = float((packet.duration or 0) * packet.time_base)
+            for frame in decoder.decode(packet):
+                start = float("nan") if frame.time is None else float(frame.time)
+                yield frame, Shown(start, durations.pop(frame.pts, 0.0))
+                count += 1
     except av.error.FFmpegError as error:
         if notes is None or not count:
             raise InputError(

@@ -1,6 +1,6 @@
 """Clips out through PyAV: frames -> H.264 with rate, colours and sound kept.
 
-Last part of the media step. Writes yuv420p, BT.709, limited range, tagged so; sound.py feeds the sound in.
+Last part of the media step. Writes yuv420p, BT.709, limited range, tagged so; sound/ feeds the sound in.
 Legend: F frames, H W pixels, C = 3 (RGB, 0..255, sRGB); times in seconds, fps in Hz.
 """
 
@@ -19,9 +19,9 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from ..errors import InputError
 from .base import VIDEO_SUFFIXES, AudioSource
-from .outputs import atomic_path, output_kind
-from .sound import Sound
-from .video import EXACT
+from .outputs import atomic_path, not_written, output_kind
+from .sound.feed import Sound
+from .video import SWSCALE_EXACT
 
 # Numbers of ITU-T H.273, as FFmpeg uses them: matrix, transfer and primaries; value range.
 _BT709 = 1
@@ -32,7 +32,7 @@ _LIMITED = 1
 class ClipFormat:
     """What a clip to write is like. size: (H, W), even. fps: Hz.
 
-    audio: copied from its file, cut to the clip's length. crf: 0 (lossless) .. 51.
+    audio: of another file, cut to the clip's length. crf: 0 (lossless) .. 51.
     """
 
     size: tuple[int, int]
@@ -71,14 +71,14 @@ def write_frames(path: str | Path, frames: Iterable[np.ndarray], count: int, cli
         try:
             with new_container(temporary, suffix) as out:
                 stream = _video_stream(out, clip)
-                sound = Sound(out, suffix, clip.audio, float(count / clip.rate), notes)
-                for index, rgb_HWC in enumerate(_expected(frames, count, (height, width, 3))):
-                    out.mux(stream.encode(_to_bt709(rgb_HWC, index, clip.rate)))
-                    sound.mux_until(float((index + 1) / clip.rate))
-                out.mux(stream.encode(None))
-                sound.finish()
+                with Sound(out, suffix, clip.audio, float(count / clip.rate), notes) as sound:
+                    for index, rgb_HWC in enumerate(_expected(frames, count, (height, width, 3))):
+                        out.mux(stream.encode(_to_bt709(rgb_HWC, index, clip.rate)))
+                        sound.mux_until(float((index + 1) / clip.rate))
+                    out.mux(stream.encode(None))
+                    sound.finish()
         except av.error.FFmpegError as error:
-            raise InputError(f"{path}: cannot be written ({error.strerror}); check free space and the folder") from None
+            raise not_written(path, error) from None
     return tuple(notes)
 
 
@@ -123,7 +123,7 @@ def _to_bt709(rgb_HWC: np.ndarray, index: int, rate: Fraction) -> Any:
         dst_colorspace=Colorspace.ITU709,
         src_color_range=ColorRange.JPEG,
         dst_color_range=ColorRange.MPEG,
-        interpolation=EXACT,
+        interpolation=SWSCALE_EXACT,
     )
     frame: Any = av.VideoFrame.from_ndarray(_subsampled(whole.to_ndarray()), format="yuv420p")
     frame.colorspace, frame.color_range = _BT709, _LIMITED

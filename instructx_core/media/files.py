@@ -19,12 +19,14 @@ from PIL import Image, UnidentifiedImageError
 
 from ..errors import InputError
 from .base import Media, Transform, check_frames
-from .images import OpenImage, refuse_heif, write_image
+from .foreign import refuse_after, refuse_before
+from .images import OpenImage, write_image
+from .kinds import check_file, refuse_known, refuse_undrawn
 
 if TYPE_CHECKING:
     from .stream import OpenClip
 
-__all__ = ["open_media", "read_image", "read_media", "write_image", "write_video"]
+__all__ = ["open_media", "read_image", "read_media", "read_picture", "write_image", "write_video"]
 
 
 def open_media(path: str | Path) -> OpenImage | OpenClip:
@@ -33,24 +35,24 @@ def open_media(path: str | Path) -> OpenImage | OpenClip:
     Raises InputError for a file that is missing, empty or neither of the two.
     """
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path}: no such file; check the path")
-    if not path.is_file():
-        raise InputError(f"{path}: not a file; give one image or video file")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path}: the file is empty (0 bytes); give an image or video file")
-    refuse_heif(path)
+    check_file(path)
+    refuse_before(path)
     try:
         with warnings.catch_warnings():
             # A large photo is fine; Pillow's hard limit (twice the warning's) still raises.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return OpenImage(path, Image.open(path))
+            image = Image.open(path)
     except Image.DecompressionBombError as error:
         raise InputError(f"{path}: {error}; scale the image down first") from None
     except UnidentifiedImageError:
-        pass
-    except (OSError, SyntaxError, ValueError) as error:
+        image = None
+    except (OSError, SyntaxError, ValueError, ArithmeticError, LookupError) as error:
         raise InputError(f"{path}: cannot be read as an image ({error}); save it again as PNG or JPEG") from None
+    if image is not None:
+        refuse_undrawn(path, image)
+        return OpenImage(path, image)
+    refuse_after(path)
+    refuse_known(path)
     from .stream import OpenClip
 
     return OpenClip(path)
@@ -74,12 +76,17 @@ def read_media(
         return whole_clip(opened.scan(partial, max_frames), transform)
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """One upright HWC uint8 sRGB picture, e.g. a reference. Raises InputError as read_media, and for a clip."""
+def read_picture(path: str | Path) -> Media:
+    """One picture, e.g. a mask. Raises InputError as read_media, and for a clip."""
     with open_media(path) as opened:
         if not isinstance(opened, OpenImage):
             raise InputError(f"{path}: this is a video; give an image here")
-        return opened.read().frames_FHWC[0]
+        return opened.read()
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """One upright HWC uint8 sRGB picture, e.g. a reference. Raises InputError as read_picture."""
+    return read_picture(path).frames_FHWC[0]
 
 
 def write_video(path: str | Path, frames_FHWC: np.ndarray, fps: Fraction | float, **options: Any) -> tuple[str, ...]:

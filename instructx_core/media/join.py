@@ -17,8 +17,8 @@ from ..errors import InputError
 from .base import AudioSource
 from .container import open_container
 from .encode import new_container
-from .outputs import atomic_path
-from .sound import Sound
+from .outputs import atomic_path, not_written
+from .sound.feed import Sound
 
 REORDER = 2  # frames by which H.264 with B-frames decodes ahead of what it shows
 
@@ -37,16 +37,18 @@ def join_clips(
         try:
             with new_container(temporary, suffix) as out:
                 target = _target(out, parts[0], rate)
-                sound = Sound(out, suffix, audio, float(total / rate), notes)
-                written = 0
-                for part, length in zip(parts, lengths, strict=True):
-                    if _copy(part, out, target, rate, written) != length:
-                        raise InputError(f"{part}: does not hold its {length} frames; delete it and run the edit again")
-                    written += length
-                    sound.mux_until(float(written / rate))
-                sound.finish()
+                with Sound(out, suffix, audio, float(total / rate), notes) as sound:
+                    written = 0
+                    for part, length in zip(parts, lengths, strict=True):
+                        if _copy(part, out, target, rate, written) != length:
+                            raise InputError(
+                                f"{part}: does not hold its {length} frames; delete it and run the edit again"
+                            )
+                        written += length
+                        sound.mux_until(float(written / rate))
+                    sound.finish()
         except av.error.FFmpegError as error:
-            raise InputError(f"{path}: cannot be written ({error.strerror}); check free space and the folder") from None
+            raise not_written(path, error) from None
     return tuple(notes)
 
 

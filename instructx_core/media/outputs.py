@@ -11,50 +11,95 @@ import errno
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from ..errors import InputError
 from .base import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from .names import check_name, hidden_beside, output_place
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENOENT, errno.ENOTDIR, errno.ENXIO, errno.ESTALE)
+NO_LOCKS = "this file system has no locks: nothing keeps another process from writing the same output"
 
 
 def output_kind(path: str | Path) -> str:
-    """'image' or 'video' by the suffix. Raises InputError for any other suffix or a missing folder."""
+    """'image' or 'video' by the suffix. Raises InputError for any other suffix, a name that cannot be, a folder that is
+    none, and for what stands there and is no file."""
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in IMAGE_SUFFIXES + VIDEO_SUFFIXES:
         known = ", ".join(IMAGE_SUFFIXES + VIDEO_SUFFIXES)
         raise InputError(f"{path}: unknown output suffix {suffix!r}; use one of {known}")
-    if path.is_dir():
+    check_name(path)
+    place = output_place(path)
+    if os.path.isdir(place):
         raise InputError(f"{path}: this is a folder; name a file in it")
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
+    if os.path.exists(place) and not os.path.isfile(place):
+        raise InputError(f"{path}: this is a pipe or a device; name a file")
+    _check_folder(path, place.parent)
     return "image" if suffix in IMAGE_SUFFIXES else "video"
 
 
+def _check_folder(path: Path, folder: Path) -> None:
+    try:
+        found = folder.stat()
+    except FileNotFoundError:
+        raise InputError(f"{path}: the folder {folder} does not exist; create it first") from None
+    except NotADirectoryError:
+        raise InputError(f"{path}: a part of {folder} is a file, not a folder; choose another place") from None
+    except OSError as error:
+        raise InputError(f"{path}: the folder {folder} cannot be used ({error.strerror}); choose another") from None
+    if not stat.S_ISDIR(found.st_mode):
+        raise InputError(f"{path}: {folder} is a file, not a folder; choose another place")
+
+
+def check_writable(path: str | Path) -> None:
+    """Raises InputError when nothing can be written beside `path`, before any work is done for it. It is tried."""
+    path = Path(path)
+    trial = _part(path)
+    try:
+        _make(path, trial)
+    finally:
+        with contextlib.suppress(OSError):
+            trial.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
-def claim_output(path: str | Path) -> Iterator[None]:
+def claim_output(path: str | Path) -> Iterator[tuple[str, ...]]:
     """No other process that claims it writes `path` during the block. Removes what a killed one left beside it.
 
-    The claim is a lock on a file `.NAME.lock`; the system lifts it when the process ends, however it ends.
+    The claim is a lock on a file `.NAME.lock`; the system lifts it when the process ends, however it ends. Gives notes:
+    where the file system knows no locks, as some of networks do, nothing is claimed and nothing removed.
     Raises InputError when another process has it, or the folder is missing or cannot be written to.
     """
     path = Path(path)
     output_kind(path)
-    lock = path.with_name(f".{path.name}.lock")
+    lock = hidden_beside(path, ".lock")
     handle = None
     try:  # from here on: an interrupt may come after any instruction
         handle = _open_lock(path, lock)
-        if not _lock(handle.fileno(), lock):
+        locked = _lock(handle.fileno(), lock)
+        if locked is False:
             raise InputError(f"{path}: another process is writing this file; wait for it or choose another name")
-        left = re.compile(rf"\.{re.escape(path.stem)}\.[a-z0-9_]{{8}}\.part{re.escape(path.suffix)}")
-        for file in path.absolute().parent.iterdir():
-            if left.fullmatch(file.name):
-                file.unlink(missing_ok=True)
-        yield
+        if locked:
+            _remove_parts(path)
+        yield () if locked else (NO_LOCKS,)
     finally:
         _give_up(handle, path, lock)
+
+
+def _remove_parts(path: Path) -> None:
+    """Of a process that was killed while it wrote `path`."""
+    ending = f".{'0' * 8}.part{path.suffix}"
+    start = hidden_beside(path, ending).name.removesuffix(ending)
+    left = re.compile(rf"{re.escape(start)}\.[0-9a-f]{{8}}\.part{re.escape(path.suffix)}")
+    with contextlib.suppress(OSError):  # a folder that can be written to and not listed, a file that Windows holds open
+        for file in output_place(path).absolute().parent.iterdir():
+            if left.fullmatch(file.name):
+                file.unlink(missing_ok=True)
 
 
 def _open_lock(path: Path, lock: Path) -> IO[bytes]:
@@ -69,13 +114,13 @@ def _give_up(handle: IO[bytes] | None, path: Path, lock: Path) -> None:
     if handle is None and not os.path.exists(lock):
         return
     with handle or _open_lock(path, lock) as locked:  # no handle: the interrupt came just after the file was made
-        if _lock(locked.fileno(), lock):
+        if _lock(locked.fileno(), lock) is not False:
             lock.unlink(missing_ok=True)
 
 
-def _lock(handle: int, path: Path) -> bool:
+def _lock(handle: int, path: Path) -> bool | None:
     """Locks the open file at `path` for this process, also when it has it already; False when another one has it or
-    has just given it up."""
+    has just given it up, None where the file system knows no locks."""
     try:
         import fcntl
     except ImportError:  # Windows: there is no lock that a crash lifts and that lets the file be removed
@@ -83,31 +128,49 @@ def _lock(handle: int, path: Path) -> bool:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return os.path.samestat(os.fstat(handle), path.stat())
-    except (BlockingIOError, FileNotFoundError):
+    except (BlockingIOError, PermissionError, FileNotFoundError):  # a Windows share says that there is no permission
         return False
+    except OSError:
+        return None
 
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """A temporary file beside `path` that takes its place only if the block succeeds; the old file survives a failure.
 
-    Raises InputError when the folder cannot be written to, or the disk is full.
+    Of a link the target is written, and the link stays. Raises InputError when the folder cannot be written to, or the
+    disk is full.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
+    place = output_place(path)
+    temporary = _part(path)
     try:  # it has its name before it is made, so that an interrupt finds it wherever it comes
         _make(path, temporary)
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())  # on the disk before it takes the old one's place
-        os.replace(temporary, path)
+        os.replace(temporary, place)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno not in _FULL:
             raise
-        raise InputError(f"{path}: cannot be written ({error.strerror}); free some space first") from None
+        raise not_written(path, error) from None
     finally:
         with contextlib.suppress(OSError):  # where it could not be made, it cannot be looked for either
             temporary.unlink(missing_ok=True)
+
+
+def not_written(path: Path, error: Exception) -> InputError:
+    """What to say of an error of the system, or of FFmpeg, in writing a result: the disk is blamed for its own only."""
+    number, reason = getattr(error, "errno", None), getattr(error, "strerror", None) or str(error)
+    if number in _FULL:
+        return InputError(f"{path}: cannot be written ({reason}); free some space first")
+    if number in _PLACE:
+        return InputError(f"{path}: cannot be written there ({reason}); choose another place")
+    return InputError(f"{path}: the encoder or the container refused its content ({reason}); try an output in .mkv")
+
+
+def _part(path: Path) -> Path:
+    return hidden_beside(path, f".{secrets.token_hex(4)}.part{path.suffix}")
 
 
 def _make(path: Path, temporary: Path) -> None:

@@ -1,8 +1,9 @@
 """Clips as streams: what a clip is, and its frames one by one, so that memory does not grow with the clip's length.
 
-Reading of clips comes together here. An open clip is scanned: decoded once, not converted, so that length, frame rate
-and damage are known before hours of sampling. `clip_frames` gives the pictures: of a short clip from the frames that
-the scan kept, of a long one by decoding again.
+Reading of clips comes together here. An open clip is scanned: decoded, not converted, so that damage, a change of size
+and the exact number of frames are known before hours of sampling: what a container counts is wrong where packets are
+hidden, cut or lost. `clip_frames` gives the pictures: from the frames that the scan kept, or, of a clip too large for
+that, by decoding it a second time, which is the price of constant memory.
 Legend: F frames, H W pixels, 3 RGB; times in seconds, fps in Hz.
 """
 
@@ -18,20 +19,21 @@ import numpy as np
 
 from ..errors import InputError
 from .base import AudioSource, Media, Transform
-from .container import decoded, first_video_stream, open_container
-from .sound import find_audio
-from .timing import check_end, constant_rate
+from .container import decoded, open_container
+from .sound.tracks import find_audio
+from .timing import Shown, check_end, constant_rate
+from .tracks import about_left_out, video_track
 from .video import FrameReader
 
-KEPT_BYTES = 256 << 20  # of decoded frames, in the clip's own pixel format: 81 frames of 1080p
+KEPT_BYTES = 512 << 20  # of decoded frames, in the clip's own pixel format: 121 frames of 1080p are 376 MB
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClipScan:
     """A clip without its pixels. picked: number of the decoded frame behind each frame of the clip (constant rate).
 
-    size, rotation, color, fps, audio, pixel_aspect, notes: as in media.Media. kept: every decoded frame as PyAV gives
-    it, where all of them take no more than KEPT_BYTES; else none.
+    size, color, fps, audio, pixel_aspect, notes: as in media.Media. kept: every decoded frame as PyAV gives it, where
+    all of them take no more than KEPT_BYTES; else none. Who reads them takes them: memory is free then.
     """
 
     path: Path
@@ -41,9 +43,8 @@ class ClipScan:
     audio: AudioSource | None
     pixel_aspect: Fraction
     notes: tuple[str, ...]
-    rotation: int = 0
     color: str = ""
-    kept: tuple[Any, ...] = field(default=(), repr=False)
+    kept: list[Any] = field(default_factory=list, repr=False)
 
     @property
     def frames(self) -> int:
@@ -59,7 +60,7 @@ class OpenClip:
         """Raises InputError for a file that cannot be read or has no pictures."""
         self.path, self.container = path, open_container(path)
         try:
-            self.stream = first_video_stream(path, self.container)
+            self.stream = video_track(path, self.container)
         except InputError:
             self.container.close()
             raise
@@ -72,32 +73,32 @@ class OpenClip:
 
     def scan(self, partial: bool = False, max_frames: int | None = None) -> ClipScan:
         """Decode it, once. Arguments and errors as media.files.read_media."""
-        path, reader, times = self.path, FrameReader(self.path), list[float]()
+        path, reader, shown = self.path, FrameReader(self.path), list[Shown]()
         kept, size = list[Any](), 0
-        for frame, time in decoded(path, self.container, reader.notes if partial else None):
-            if len(times) == max_frames:
+        for frame, when in decoded(path, self.container, reader.notes if partial else None):
+            if len(shown) == max_frames:
                 raise InputError(f"{path}: has more than {max_frames} frames; cut it to {max_frames} or fewer")
             reader.check(frame)
-            times.append(time)
+            shown.append(when)
             size += sum(plane.buffer_size for plane in frame.planes)
             if size <= KEPT_BYTES:
                 kept.append(frame)
             else:
                 kept.clear()
-        picked, fps = constant_rate(times, self.stream, reader.notes)
-        check_end(path, self.container, len(picked) / fps, partial, reader.notes)
-        audio, aspect = find_audio(path, self.container, times[0]), reader.pixel_aspect(self.stream)
+        timing = constant_rate(path, shown, self.container, self.stream, reader.notes)
+        check_end(path, self.container, self.stream, timing, partial, reader.notes)
+        audio = find_audio(path, timing.start, timing.length, reader.notes)
+        aspect = reader.pixel_aspect(self.stream)
         return ClipScan(
             path=path,
             size=reader.size,
-            fps=fps,
-            picked=picked,
+            fps=timing.fps,
+            picked=timing.picked,
             audio=audio,
             pixel_aspect=aspect,
-            notes=tuple(reader.notes),
-            rotation=reader.rotation,
+            notes=(*about_left_out(self.container, self.stream), *reader.notes),
             color=reader.colour,
-            kept=tuple(kept),
+            kept=kept,
         )
 
 
@@ -128,7 +129,10 @@ def clip_frames(scan: ClipScan, transform: Transform | None = None, start: int =
 
 def _decoded_frames(scan: ClipScan) -> Iterator[Any]:
     if scan.kept:
-        yield from scan.kept
+        kept = scan.kept[::-1]
+        scan.kept.clear()
+        while kept:
+            yield kept.pop()
         return
     with open_container(scan.path) as container:
         for frame, _ in decoded(scan.path, container):
@@ -150,7 +154,6 @@ def whole_clip(scan: ClipScan, transform: Transform | None = None) -> Media:
         is_video=True,
         fps=scan.fps,
         audio=scan.audio,
-        rotation=scan.rotation,
         pixel_aspect=scan.pixel_aspect,
         color=scan.color,
         notes=scan.notes,

@@ -15,11 +15,13 @@ import numpy as np
 from av.video.reformatter import ColorRange
 
 from ..errors import InputError
+from .alpha import check_opaque, has_alpha
 from .colour import Colour, colour_of
+from .orientation import Orientation, orientation_of
 
 # swscale: BICUBIC, FULL_CHR_H_INT, FULL_CHR_H_INP, ACCURATE_RND, BITEXACT; as numbers, older PyAV does not name them.
 # Plain bilinear is off by up to 3/255 on solid colours, this by 1/255 (measured in the tests).
-EXACT = 4 | 0x2000 | 0x4000 | 0x40000 | 0x80000
+SWSCALE_EXACT = 4 | 0x2000 | 0x4000 | 0x40000 | 0x80000
 
 
 class FrameReader:
@@ -30,38 +32,38 @@ class FrameReader:
 
     def __init__(self, path: Path) -> None:
         self.path, self.notes = path, list[str]()
-        self.rotation, self.size, self.colour, self.count = 0, (0, 0), "", 0
+        self.orientation, self.size, self.colour, self.count = Orientation(), (0, 0), "", 0
 
     def check(self, frame: Any) -> Colour:
         """How to convert one more frame. Raises InputError for HDR, transparency or a size that changes."""
         colour = colour_of(self.path, frame)
-        rotation = int(getattr(frame, "rotation", 0)) % 360 if not self.count else self.rotation
-        size = (frame.height, frame.width) if rotation % 180 == 0 else (frame.width, frame.height)
         if not self.count:
-            self.rotation, self.size, self.colour = rotation, size, colour.label
+            self.orientation = orientation_of(self.path, frame)
+        size = self.orientation.size(frame.height, frame.width)
+        if not self.count:
+            self.size, self.colour = size, colour.label
             self._check_first(frame)
         elif size != self.size:
             raise InputError(
                 f"{self.path}: its size changes from {self.size[1]}x{self.size[0]} to {size[1]}x{size[0]} "
                 f"at frame {self.count}; export it at one size"
             )
+        if has_alpha(frame):
+            check_opaque(self.path, frame)
         self.count += 1
         return colour
 
     def _check_first(self, frame: Any) -> None:
-        path, rotation = self.path, self.rotation
-        if rotation % 90:
-            raise InputError(f"{path}: is rotated by {rotation} degrees; only multiples of 90 work: export it upright")
-        if rotation:
-            self.notes.append(f"turned by {rotation} degrees as its display matrix says")
+        if self.orientation.name:
+            self.notes.append(f"{self.orientation.name} as its display matrix says")
         if "assumed" in self.colour:
             self.notes.append(f"colour is not tagged; read as {self.colour}")
         if frame.interlaced_frame:
             self.notes.append("interlaced; read as it is, without deinterlacing")
         if max((part.bits for part in frame.format.components), default=8) > 8:
             self.notes.append("more than 8 bits a channel reduced to 8")
-        if any(part.is_alpha for part in frame.format.components):
-            raise InputError(f"{path}: the clip has transparency ({frame.format.name}); export it without alpha")
+        if has_alpha(frame):
+            self.notes.append("its transparency is opaque everywhere and is left out")
 
     def upright(self, frame: Any, colour: Colour) -> np.ndarray:
         """One frame as upright sRGB, uint8 (H, W, 3)."""
@@ -71,11 +73,9 @@ class FrameReader:
             dst_colorspace=colour.matrix,
             src_color_range=colour.value_range,
             dst_color_range=ColorRange.JPEG,
-            interpolation=EXACT,
+            interpolation=SWSCALE_EXACT,
         )
-        rgb_HWC = rgb.to_ndarray()
-        # FFmpeg counts the rotation anticlockwise, as numpy does.
-        return np.ascontiguousarray(np.rot90(rgb_HWC, self.rotation // 90)) if self.rotation else rgb_HWC
+        return self.orientation.upright(rgb.to_ndarray())
 
     def pixel_aspect(self, stream: Any) -> Fraction:
         """Width / height of an upright pixel; noted where it is not 1."""
@@ -83,4 +83,4 @@ class FrameReader:
         if aspect == 1:
             return aspect
         self.notes.append(f"pixels are not square ({aspect}); the result keeps that")
-        return 1 / aspect if self.rotation % 180 else aspect
+        return 1 / aspect if self.orientation.transposed else aspect

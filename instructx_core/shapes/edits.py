@@ -53,22 +53,22 @@ class LocalEdit:
     place: int
 
 
-def _add(rng: np.random.Generator, scene: Scene, held: bool, full: bool) -> LocalEdit:
+def _add(rng: np.random.Generator, scene: Scene, held_out: bool, full: bool) -> LocalEdit:
     place = choose(rng, scene.empty_places)
-    color, shape = draw_combination(rng, scene.combinations, held)
+    color, shape = draw_combination(rng, scene.combinations, held_out)
     thing = Thing(shape, color, place, NEW_RADIUS)
     words = clause(rng, "add", new=with_article(full_name(thing)), place=PLACES[place])
     return LocalEdit(scene.with_thing(thing), words, place)
 
 
-def _remove(rng: np.random.Generator, scene: Scene, thing: Thing, held: bool, full: bool) -> LocalEdit:
+def _remove(rng: np.random.Generator, scene: Scene, thing: Thing, held_out: bool, full: bool) -> LocalEdit:
     words = clause(rng, "remove", thing=refer(rng, scene, thing, full))
     return LocalEdit(scene.without(thing.place), words, thing.place)
 
 
-def _swap(rng: np.random.Generator, scene: Scene, thing: Thing, held: bool, full: bool) -> LocalEdit:
+def _swap(rng: np.random.Generator, scene: Scene, thing: Thing, held_out: bool, full: bool) -> LocalEdit:
     keep = thing.color if rng.random() < 0.5 else None
-    color, shape = draw_combination(rng, scene.combinations, held, color=keep, not_shape=thing.shape)
+    color, shape = draw_combination(rng, scene.combinations, held_out, color=keep, not_shape=thing.shape)
     # Without a colour word the colour is kept; hybrids say it in full so that no order of reading is ambiguous.
     bare = color == thing.color and not full and rng.random() < 0.6
     new = with_article(shape if bare else f"{color} {shape}")
@@ -76,8 +76,8 @@ def _swap(rng: np.random.Generator, scene: Scene, thing: Thing, held: bool, full
     return LocalEdit(scene.with_thing(replace(thing, color=color, shape=shape)), words, thing.place)
 
 
-def _color(rng: np.random.Generator, scene: Scene, thing: Thing, held: bool, full: bool) -> LocalEdit:
-    color, _ = draw_combination(rng, scene.combinations, held, shape=thing.shape, not_color=thing.color)
+def _color(rng: np.random.Generator, scene: Scene, thing: Thing, held_out: bool, full: bool) -> LocalEdit:
+    color, _ = draw_combination(rng, scene.combinations, held_out, shape=thing.shape, not_color=thing.color)
     words = clause(rng, "color", thing=refer(rng, scene, thing, full), color=color)
     return LocalEdit(scene.with_thing(replace(thing, color=color)), words, thing.place)
 
@@ -85,24 +85,24 @@ def _color(rng: np.random.Generator, scene: Scene, thing: Thing, held: bool, ful
 CHANGES: dict[str, Callable[..., LocalEdit]] = {"remove": _remove, "swap": _swap, "color": _color}
 
 
-def scene_for(rng: np.random.Generator, modality: str, held: bool, min_count: int = 1) -> tuple[Scene, Thing]:
+def scene_for(rng: np.random.Generator, modality: str, held_out: bool, min_count: int = 1) -> tuple[Scene, Thing]:
     """A scene whose first thing is a held-out combination where one is asked for."""
-    first = draw_combination(rng, set(), held=True) if held else None
+    first = draw_combination(rng, set(), held_out=True) if held_out else None
     return draw_scene(rng, modality, first, min_count)
 
 
-def _held_side(rng: np.random.Generator, name: str, held: bool) -> tuple[bool, bool]:
+def _held_side(rng: np.random.Generator, name: str, held_out: bool) -> tuple[bool, bool]:
     """Whether the thing before the edit and the one after it are held-out combinations."""
-    if not held or name == "remove":
-        return held, False
+    if not held_out or name == "remove":
+        return held_out, False
     if name == "add":
         return False, True
     before = rng.random() < 0.5
     return before, not before
 
 
-def draft_local(name: str, rng: np.random.Generator, modality: str, held: bool) -> Draft:
-    before, after = _held_side(rng, name, held)
+def draft_local(name: str, rng: np.random.Generator, modality: str, held_out: bool) -> Draft:
+    before, after = _held_side(rng, name, held_out)
     scene, thing = scene_for(rng, modality, before)
     edit = _add(rng, scene, after, False) if name == "add" else CHANGES[name](rng, scene, thing, after, False)
     return Draft(scene, edit.target, sentence(rng, edit.words), (("object", edit.place),))
@@ -112,15 +112,15 @@ def _new_ground(rng: np.random.Generator, scene: Scene) -> str:
     return choose(rng, [ground for ground in GROUNDS if ground != scene.ground])
 
 
-def draft_background(rng: np.random.Generator, modality: str, held: bool) -> Draft:
-    scene, _ = scene_for(rng, modality, held)
+def draft_background(rng: np.random.Generator, modality: str, held_out: bool) -> Draft:
+    scene, _ = scene_for(rng, modality, held_out)
     ground = _new_ground(rng, scene)
     words = clause(rng, "background", ground=ground_phrase(ground))
     return Draft(scene, replace(scene, ground=ground), sentence(rng, words), (("ground", "ground"),))
 
 
-def draft_style(rng: np.random.Generator, modality: str, held: bool) -> Draft:
-    scene, _ = scene_for(rng, modality, held)
+def draft_style(rng: np.random.Generator, modality: str, held_out: bool) -> Draft:
+    scene, _ = scene_for(rng, modality, held_out)
     look = choose(rng, STYLES)
     regions: tuple[RegionSpec, ...] = (("objects", "objects"), ("ground", "rest"))
     if look == "outline":
@@ -128,25 +128,25 @@ def draft_style(rng: np.random.Generator, modality: str, held: bool) -> Draft:
     return Draft(scene, replace(scene, look=look), sentence(rng, clause(rng, look)), regions)
 
 
-def draft_tone(rng: np.random.Generator, modality: str, held: bool) -> Draft:
-    scene, _ = scene_for(rng, modality, held)
+def draft_tone(rng: np.random.Generator, modality: str, held_out: bool) -> Draft:
+    scene, _ = scene_for(rng, modality, held_out)
     look = choose(rng, TONE_LOOKS)
     regions = (("objects", "objects"), ("ground", "rest"))
     return Draft(scene, replace(scene, look=look), sentence(rng, clause(rng, look)), regions)
 
 
-def draft_segment(rng: np.random.Generator, modality: str, held: bool) -> Draft:
-    scene, thing = scene_for(rng, modality, held)
+def draft_segment(rng: np.random.Generator, modality: str, held_out: bool) -> Draft:
+    scene, thing = scene_for(rng, modality, held_out)
     words = clause(rng, "segment", thing=refer(rng, scene, thing))
     target = replace(scene, look="segment", focus=thing.place)
     return Draft(scene, target, sentence(rng, words), (("object", thing.place), ("rest", "rest")))
 
 
-def draft_hybrid(rng: np.random.Generator, modality: str, held: bool) -> Draft:
+def draft_hybrid(rng: np.random.Generator, modality: str, held_out: bool) -> Draft:
     """A local edit, then a second one: another thing, the background, or the tone of the whole picture (last)."""
     second = choose(rng, ("local", "background", "tone"))
     name = choose(rng, ("add", "remove", "swap", "color"))
-    before, after = _held_side(rng, name, held)
+    before, after = _held_side(rng, name, held_out)
     scene, thing = scene_for(rng, modality, before, min_count=2 if second == "local" else 1)
     edit = _add(rng, scene, after, True) if name == "add" else CHANGES[name](rng, scene, thing, after, True)
     target, regions = edit.target, (("object", edit.place),)
@@ -182,26 +182,26 @@ def _reference_thing(rng: np.random.Generator, scene: Scene, place: int) -> Thin
     return patterned(Thing(choose(rng, SHAPES), "red", place, NEW_RADIUS), draw_pattern(rng, scene.ground))
 
 
-def draft_reference_add(rng: np.random.Generator, modality: str, held: bool) -> Draft:
-    scene, _ = scene_for(rng, modality, held)
+def draft_reference_add(rng: np.random.Generator, modality: str, held_out: bool) -> Draft:
+    scene, _ = scene_for(rng, modality, held_out)
     place = choose(rng, scene.empty_places)
     thing = _reference_thing(rng, scene, place)
     words = clause(rng, "reference_add", place=PLACES[place])
     return Draft(scene, scene.with_thing(thing), sentence(rng, words), (("object", place),), thing)
 
 
-def draft_reference_swap(rng: np.random.Generator, modality: str, held: bool) -> Draft:
-    scene, old = scene_for(rng, modality, held)
+def draft_reference_swap(rng: np.random.Generator, modality: str, held_out: bool) -> Draft:
+    scene, old = scene_for(rng, modality, held_out)
     thing = replace(_reference_thing(rng, scene, old.place), offset=old.offset, motion=old.motion)
     words = clause(rng, "reference_swap", thing=refer(rng, scene, old))
     return Draft(scene, scene.with_thing(thing), sentence(rng, words), (("object", old.place),), thing)
 
 
 DRAFTS: dict[str, Callable[[np.random.Generator, str, bool], Draft]] = {
-    "add": lambda rng, modality, held: draft_local("add", rng, modality, held),
-    "remove": lambda rng, modality, held: draft_local("remove", rng, modality, held),
-    "swap": lambda rng, modality, held: draft_local("swap", rng, modality, held),
-    "color": lambda rng, modality, held: draft_local("color", rng, modality, held),
+    "add": lambda rng, modality, held_out: draft_local("add", rng, modality, held_out),
+    "remove": lambda rng, modality, held_out: draft_local("remove", rng, modality, held_out),
+    "swap": lambda rng, modality, held_out: draft_local("swap", rng, modality, held_out),
+    "color": lambda rng, modality, held_out: draft_local("color", rng, modality, held_out),
     "background": draft_background,
     "style": draft_style,
     "tone": draft_tone,

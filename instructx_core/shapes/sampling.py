@@ -141,11 +141,11 @@ def sample(split: str, index: int, modality: str = "image", task: str | None = N
     elif task not in allowed:
         raise InputError(f"task {task!r} is not drawn for {split} {modality}; use one of {', '.join(allowed)}")
     rng = _generator("edit", split, index, modality, TASKS.index(task))
-    held = split == "test" and bool(rng.random() < HELD_OUT_SHARE)
+    held_out = split == "test" and bool(rng.random() < HELD_OUT_SHARE)
     times = frame_times(modality)
     for _ in range(MAX_DRAWS):
         try:
-            draft = DRAFTS[task](rng, modality, held)
+            draft = DRAFTS[task](rng, modality, held_out)
         except Redraw:
             continue
         source, target = render_layers(draft.source, times), render_layers(draft.target, times)
@@ -165,7 +165,7 @@ def sample(split: str, index: int, modality: str = "image", task: str | None = N
         modality=modality,
         split=split,
         index=int(index),
-        held_out=held,
+        held_out=held_out,
         regions=regions,
         outside_FHW=outside,
         caption=caption(draft.target),
@@ -189,8 +189,8 @@ def scene_sample(
     if unknown:
         raise InputError(f"looks {unknown} are unknown; use some of {', '.join(LOOKS)}")
     rng = _generator("scene", split, index, modality)
-    held = split == "test" and bool(rng.random() < HELD_OUT_SHARE)
-    scene, thing = scene_for(rng, modality, held)
+    held_out = split == "test" and bool(rng.random() < HELD_OUT_SHARE)
+    scene, thing = scene_for(rng, modality, held_out)
     if looks and rng.random() < LOOK_SHARE:
         look = choose(rng, looks)
         if look == "style":

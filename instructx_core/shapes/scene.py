@@ -124,7 +124,7 @@ def choose(rng: np.random.Generator, options: Sequence[Option]) -> Option:
 def draw_combination(
     rng: np.random.Generator,
     taken: set[tuple[str, str]],
-    held: bool = False,
+    held_out: bool = False,
     color: str | None = None,
     shape: str | None = None,
     not_color: str | None = None,
@@ -134,7 +134,7 @@ def draw_combination(
     options = [
         (c, s)
         for c, s in COMBINATIONS
-        if ((c, s) in HELD_OUT) == held
+        if ((c, s) in HELD_OUT) == held_out
         and (c, s) not in taken
         and (color is None or c == color)
         and (shape is None or s == shape)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     CacheConfig = FirstBlockCacheConfig | MagCacheConfig | TaylorSeerCacheConfig
 
-KINDS = ("first-block", "mag", "taylorseer")
+CACHES = ("first-block", "mag", "taylorseer")
 # How much a step may differ and still be skipped. Defaults of diffusers; intervals for taylorseer.
 THRESHOLDS = {"first-block": 0.05, "mag": 0.06, "taylorseer": 2.0}
 
@@ -42,8 +42,8 @@ class StepCache:
     def parse(cls, text: str) -> StepCache:
         """'first-block' or 'first-block:0.1'. Raises InputError for an unknown kind or a threshold out of its range."""
         kind, _, number = text.partition(":")
-        if kind not in KINDS:
-            raise InputError(f"cache {kind!r} is unknown; use one of {', '.join(KINDS)}, e.g. first-block:0.1")
+        if kind not in CACHES:
+            raise InputError(f"cache {kind!r} is unknown; use one of {', '.join(CACHES)}, e.g. first-block:0.1")
         try:
             threshold = float(number) if number else THRESHOLDS[kind]
         except ValueError:

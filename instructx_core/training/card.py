@@ -15,9 +15,9 @@ from typing import Any
 
 from ..config import InstructXConfig, preset
 from ..errors import InputError
-from ..weights import SHIPPED as SHIPPED_FOLDER
+from ..weights import SHIPPED
 from .plots import plot_metrics
-from .recipes.base import SHIPPED
+from .recipes.base import FROM_SHIPPED
 from .recipes.edit import EditRecipe
 from .start import run_recipe, started_from
 
@@ -49,15 +49,15 @@ def runs_before(output: Path, last: str) -> list[str]:
     """The runs that led to `last`, in the order in which one needed the other, with `last` at the end."""
     found: list[str] = []
     for name in started_from(output, last):
-        if name != SHIPPED:
+        if name != FROM_SHIPPED:
             found += [each for each in runs_before(output, name) if each not in found]
     return [*found, last]
 
 
 def history(output: Path, last: str) -> dict[str, Any]:
     """Runs and plots that led to the final weights of `last`, in order."""
-    if SHIPPED in started_from(output, last):
-        earlier = json.loads((SHIPPED_FOLDER / HISTORY).read_text())
+    if FROM_SHIPPED in started_from(output, last):
+        earlier = json.loads((SHIPPED / HISTORY).read_text())
         return {
             "runs": [*earlier["runs"], run_facts(output, last)],
             "plots": [*earlier["plots"], f"curves-{last}.png"],
@@ -67,7 +67,7 @@ def history(output: Path, last: str) -> dict[str, Any]:
 
 def plotted_runs(output: Path, last: str) -> list[str]:
     """The runs of the newest plot: all stages of edits that led to `last`, or `last` alone."""
-    if SHIPPED in started_from(output, last):
+    if FROM_SHIPPED in started_from(output, last):
         return [last]
     stages = [name for name in runs_before(output, last) if run_recipe(output, name)["job"] == EditRecipe.job]
     return stages or [last]
@@ -160,8 +160,8 @@ def write_card(output: Path, evaluation: Path, hardware: str, target: Path, last
     *earlier, newest = past["plots"]
     plot_metrics([output / name / "metrics.jsonl" for name in plotted_runs(output, last)], target / newest)
     for plot in earlier:
-        if target.resolve() != SHIPPED_FOLDER.resolve():
-            shutil.copyfile(SHIPPED_FOLDER / plot, target / plot)
+        if target.resolve() != SHIPPED.resolve():
+            shutil.copyfile(SHIPPED / plot, target / plot)
     (target / HISTORY).write_text(json.dumps(past, indent=1) + "\n", encoding="utf-8")
     (target / "README.md").write_text(text, encoding="utf-8")
     logger.info("wrote %s", target / "README.md")

@@ -11,13 +11,14 @@ from pathlib import Path
 
 from ..config import InstructXConfig, preset
 from ..data.source import EditSource, PretrainingSource
-from ..data.sources import SOURCES, open_source
+from ..data.sources import SOURCES, open_data
 from ..errors import InputError
 from .jobs.edit import EditJob
-from .jobs.job import Job
+from .jobs.job import TrainingJob
 from .jobs.mllm import MllmJob
 from .jobs.text_to_video import TextToVideoJob
 from .jobs.vae import VaeJob
+from .machine import Machine
 from .recipes.base import Recipe
 from .recipes.edit import EditRecipe
 from .recipes.mllm import MllmRecipe
@@ -25,7 +26,7 @@ from .recipes.text_to_video import TextToVideoRecipe
 from .recipes.vae import VaeRecipe
 from .trainer import Trainer
 
-JOBS: dict[type[Recipe], Callable[..., Job]] = {
+JOBS: dict[type[Recipe], Callable[..., TrainingJob]] = {
     VaeRecipe: VaeJob,
     MllmRecipe: MllmJob,
     TextToVideoRecipe: TextToVideoJob,
@@ -40,18 +41,18 @@ def recipe_source(recipe: Recipe) -> EditSource:
             f"{recipe.name} has no data source; give --data NAME or --data NAME:PATH. Known: {', '.join(SOURCES)}; "
             "readers of public data sets are not written yet (docs/training.md)"
         )
-    return open_source(recipe.data)
+    return open_data(recipe.data)
 
 
-def build_job(recipe: Recipe, config: InstructXConfig, output: Path) -> Job:
+def build_job(recipe: Recipe, config: InstructXConfig, output: Path, machine: Machine | None = None) -> TrainingJob:
     """The job of this kind of recipe. Raises InputError when its data source lacks what the job needs."""
     source = recipe_source(recipe)
     if not isinstance(recipe, EditRecipe) and not isinstance(source, PretrainingSource):
         raise InputError(f"{recipe.name} needs scenes and pictures; {source.name} has edit pairs only")
-    return JOBS[type(recipe)](recipe, config, source, output)
+    return JOBS[type(recipe)](recipe, config, source, output, machine or Machine())
 
 
-def train(recipe: Recipe, output: Path, stop_at: int | None = None) -> Path | None:
+def train(recipe: Recipe, output: Path, stop_at: int | None = None, machine: Machine | None = None) -> Path | None:
     """Starts or resumes `recipe` under `output`; returns final.safetensors, None when stopped before the end."""
-    job = build_job(recipe, preset(recipe.preset), output)
+    job = build_job(recipe, preset(recipe.preset), output, machine)
     return Trainer(recipe, job, output / recipe.name).run(stop_at)

@@ -15,16 +15,16 @@ from torch import Tensor, nn
 
 from ..config import InstructXConfig, preset
 from ..errors import InputError
-from .recipes.base import SHIPPED, Recipe
+from .recipes.base import FROM_SHIPPED, Recipe
 from .recipes.registry import command_of
 
 
 def final_weights(output: Path, recipe_name: str) -> dict[str, Tensor]:
-    """What `recipe_name` trained, or for SHIPPED every tensor of the shipped model, LoRA apart.
+    """What `recipe_name` trained, or for FROM_SHIPPED every tensor of the shipped model, LoRA apart.
 
     Raises InputError when that recipe has not been trained to its end under `output`.
     """
-    if recipe_name == SHIPPED:
+    if recipe_name == FROM_SHIPPED:
         return shipped_weights()
     path = output / recipe_name / "final.safetensors"
     if not path.is_file():
@@ -45,17 +45,17 @@ def run_recipe(output: Path, recipe_name: str) -> dict[str, Any]:
 
 
 def started_from(output: Path, recipe_name: str) -> tuple[str, ...]:
-    """What a run required: its recipe's, or SHIPPED. Raises InputError when there is no such run."""
+    """What a run required: its recipe's, or FROM_SHIPPED. Raises InputError when there is no such run."""
     return tuple(run_recipe(output, recipe_name)["requires"])
 
 
 def trains_shipped(recipe: Recipe) -> bool:
     """Whether the recipe's model is the one in this package: its parts have the same config."""
     from ..formats.layouts.files import find_files
-    from ..formats.layouts.folders import SHIPPED as FOLDER
+    from ..formats.layouts.folders import SHIPPED
     from ..formats.layouts.weight_file import open_weights
 
-    with open_weights(find_files(FOLDER).adapter) as file:
+    with open_weights(find_files(SHIPPED).adapter) as file:
         shipped = file.config
     return shipped is not None and _parts(shipped) == _parts(preset(recipe.preset))
 

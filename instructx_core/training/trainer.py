@@ -1,7 +1,7 @@
 """The training loop: draw, accumulate, clip, step, average, validate, save. Knows nothing of what it trains.
 
-A Job (jobs/job.py) gives the trainable tensors and the loss of some positions of a step's global batch; everything
-random comes from (seed, step, position) (rng.py), so a resumed run repeats the uninterrupted one to the bit.
+A TrainingJob (jobs/job.py) gives the trainable tensors and the loss of some positions of a step's global batch; all
+randomness comes from (seed, step, position) (rng.py), so a resumed run repeats the uninterrupted one to the bit.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from . import checkpoint, distributed
 from .average import Average, copy_tensors
-from .jobs.job import Job
+from .jobs.job import TrainingJob
 from .metrics import Metrics
 from .optimizers import build_optimizers, learning_rate, set_learning_rate
 from .recipes.base import Recipe
@@ -30,7 +30,7 @@ logger = logging.getLogger("instructx")
 class Trainer:
     """Runs `recipe` with `job`; state lives in `folder`. `run()` starts or resumes."""
 
-    def __init__(self, recipe: Recipe, job: Job, folder: Path) -> None:
+    def __init__(self, recipe: Recipe, job: TrainingJob, folder: Path) -> None:
         self.recipe, self.job, self.folder = recipe, job, folder
         self.rank, self.world = distributed.setup()
         self.trainable = job.trainable

@@ -19,8 +19,8 @@ from .long import jumps, part, there_and_back
 from .palette import COLORS, GROUNDS, HELD_OUT, SHAPES
 from .pretraining import natural_sample, scene_sample
 from .render import render
-from .sampling import Object, Sample, sample
-from .scene import FRAMES, MODALITIES, Scene, frame_times
+from .sampling import Object, Sample, reference_size, sample
+from .scene import FRAMES, MODALITIES, Instruction, Scene, frame_times
 from .splits import LOOKS, SPLITS, bucket, image_tasks, looks_of, task_of, tasks_of, video_tasks
 from .success import RegionScore, Score, score
 
@@ -32,6 +32,7 @@ __all__ = [
     "FRAMES",
     "GROUNDS",
     "HELD_OUT",
+    "Instruction",
     "LANGUAGES",
     "LOOKS",
     "MODALITIES",
@@ -61,6 +62,7 @@ __all__ = [
     "natural_sample",
     "part",
     "qa_pairs",
+    "reference_size",
     "render",
     "sample",
     "scene_sample",

@@ -127,11 +127,16 @@ def _render(draft: Draft, times_F: np.ndarray) -> tuple[Layers, Layers]:
     return source, render_visible(draft.target, times_F, was_told=is_less)
 
 
+def reference_size(split: str, index: int, modality: str, size: Size) -> Size:
+    """The size of the reference picture of a number that is drawn in that size: the same, or 64x64."""
+    return size if generator("reference", split, index, modality).random() < 0.5 else (SIZE, SIZE)
+
+
 def _reference(thing: Thing, split: str, index: int, modality: str, canvas: Canvas) -> np.ndarray:
     """The reference picture, of the canvas' size or 64x64: the thing in any size and finish, on any ground that it
     stands out from, often white."""
     rng = generator("reference", split, index, modality)
-    canvas = canvas if rng.random() < 0.5 else Canvas()
+    canvas = canvas if rng.random() < 0.5 else Canvas()  # as reference_size says
     finish = draw_finish(rng)
     kind, radius = rng.random(), float(rng.uniform(9.0, 20.0))
     ground: Ground = "plain white"

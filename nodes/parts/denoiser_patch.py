@@ -22,7 +22,7 @@ from .graph_checks import check_conditioning, check_grids
 from .keys import NO_NEGATIVE, SOURCE, SOURCE_NODE
 
 if TYPE_CHECKING:
-    from .adapter import Adapter
+    from .dit_adapter import DitAdapter
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Call:
 class DenoiserPatch:
     """DIFFUSION_MODEL wrapper. Holds the switches and own embedders of one adapter; no reference to any model."""
 
-    def __init__(self, adapter: Adapter) -> None:
+    def __init__(self, adapter: DitAdapter) -> None:
         self.config = adapter.denoiser
         self.source_embedder = adapter.source_embedder
         self.reference_embedder = adapter.reference_embedder

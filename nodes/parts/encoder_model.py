@@ -19,12 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from . import host
-from .adapter import Adapter, adapter_of_file
+from .dit_adapter import DitAdapter, adapter_of_file
 
 if TYPE_CHECKING:
     from ...instructx_core.config import InstructXConfig
     from ...instructx_core.encoder.inputs import EncoderInputs
-    from ...instructx_core.formats.layouts.adapter import Adapter as StoredAdapter
+    from ...instructx_core.formats.layouts.adapter import Adapter
     from ...instructx_core.formats.layouts.kiwi_config import Position
     from ...instructx_core.formats.layouts.report import LoadReport
     from ...instructx_core.formats.layouts.weight_file import WeightFile
@@ -41,7 +41,7 @@ class LoadedEncoder:
     patcher: Any
     config: InstructXConfig
     tokenizer: Any
-    adapter: Adapter
+    adapter: DitAdapter
     dtype: torch.dtype
 
     @contextmanager
@@ -52,13 +52,13 @@ class LoadedEncoder:
             yield self.patcher.model.encoder
 
     def features(self, inputs: EncoderInputs) -> tuple[Tensor, Tensor | None]:
-        """Query features (1, Q, D) and the reference's (1, L, D) or None, on the CPU in fp32."""
+        """Query features (B, Q, D) and the references' (B, L, D) or None, on the CPU in fp32."""
         with self.loaded(activation_bytes(inputs, self.config, self.dtype)) as encoder:
             query_BQD, reference_BLD = encoder.encode_features(inputs.to(self.patcher.load_device, self.dtype))
         return query_BQD.float().cpu(), None if reference_BLD is None else reference_BLD.float().cpu()
 
     def connect(self, query_BQD: Tensor, reference_BLD: Tensor | None) -> Tensor:
-        """Context (1, L, DiT width), on the CPU in fp32."""
+        """Context (B, L, DiT width), on the CPU in fp32."""
         device = self.patcher.load_device
         with self.loaded() as encoder:
             reference = None if reference_BLD is None else reference_BLD.to(device, self.dtype)
@@ -109,7 +109,7 @@ def load_files(
 
 
 def load(
-    qwen: WeightFile, stored: StoredAdapter, tokenizer_file: Path, dtype: torch.dtype, devices: tuple[Any, Any]
+    qwen: WeightFile, stored: Adapter, tokenizer_file: Path, dtype: torch.dtype, devices: tuple[Any, Any]
 ) -> LoadedEncoder:
     """Read the encoder of an adapter from Qwen's file. devices: (load, offload). InputError when they do not fit."""
     from ...instructx_core.encoder.forward import PlainEncoder

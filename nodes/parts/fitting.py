@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from ...instructx_core.errors import InputError
 from ...instructx_core.geometry import pad_frames
@@ -22,11 +23,29 @@ LENGTH_RULES = (PAD, TRIM, ERROR)
 
 
 @dataclass(frozen=True)
+class Placement:
+    """Where a source lies on the model's grid: what was cut off before it, what was added behind it.
+
+    source, grid: (frames, height, width) before and after; offset: (top, left) of the part that was kept.
+    """
+
+    source: tuple[int, int, int]
+    grid: tuple[int, int, int]
+    offset: tuple[int, int] = (0, 0)
+
+    @property
+    def keep(self) -> tuple[int, int, int]:
+        """(frames, height, width) of the grid that are picture, from its first corner; the rest is padding."""
+        frames, height, width = (min(pair) for pair in zip(self.source, self.grid, strict=True))
+        return frames, height, width
+
+
+@dataclass(frozen=True)
 class Fitted:
-    """A source on the model's grid. keep: (frames, height, width) of it that are picture, the rest is padding."""
+    """A source on the model's grid, and what was done to it in words."""
 
     frames_FHWC: Tensor
-    keep: tuple[int, int, int]
+    placement: Placement
     notes: tuple[str, ...]
 
 
@@ -37,9 +56,33 @@ def fit_source(frames_FHWC: Tensor, multiple: int, stride: int, size_rule: str, 
     """
     sized_FHWC, size_note = _fit_size(frames_FHWC, multiple, size_rule)
     fitted_FHWC, length_note = _fit_length(sized_FHWC, stride, length_rule)
-    height, width = sized_FHWC.shape[1:3] if size_rule != PAD else frames_FHWC.shape[1:3]
-    keep = (min(len(frames_FHWC), len(fitted_FHWC)), height, width)
-    return Fitted(fitted_FHWC, keep, tuple(note for note in (size_note, length_note) if note))
+    source, grid = ((len(x), x.shape[1], x.shape[2]) for x in (frames_FHWC, fitted_FHWC))
+    offset = (max(0, source[1] - grid[1]) // 2, max(0, source[2] - grid[2]) // 2)
+    placement = Placement(source, grid, offset)
+    return Fitted(fitted_FHWC, placement, tuple(note for note in (size_note, length_note) if note))
+
+
+def fit_mask(mask_FHW: Tensor, placement: Placement) -> Tensor:
+    """A mask of the source, of one frame or one a frame -> the mask on the grid, so that it lies on what it lay on.
+
+    A mask of another size is meant for the whole source: it is scaled to it first, as the host does. Padding repeats
+    the edge and the last frame. One that has the grid's size already is left alone.
+    """
+    _, height, width = placement.source
+    if tuple(mask_FHW.shape[-2:]) == placement.grid[1:]:
+        fitted_FHW = mask_FHW
+    else:
+        if tuple(mask_FHW.shape[-2:]) != (height, width):
+            scaled = interpolate(mask_FHW[:, None].float(), (height, width), mode="bilinear", align_corners=False)
+            mask_FHW = scaled[:, 0]
+        rows, columns = (
+            (torch.arange(size) + start).clamp(max=whole - 1)
+            for size, start, whole in zip(placement.grid[1:], placement.offset, (height, width), strict=True)
+        )
+        fitted_FHW = mask_FHW[:, rows][:, :, columns]
+    if len(fitted_FHW) != placement.source[0] or len(fitted_FHW) == 1:
+        return fitted_FHW  # one for all frames, or a count that the host spreads over the clip
+    return fitted_FHW[torch.arange(placement.grid[0]).clamp(max=len(fitted_FHW) - 1)]
 
 
 def _fit_size(frames_FHWC: Tensor, multiple: int, rule: str) -> tuple[Tensor, str]:
@@ -86,9 +129,9 @@ def fit_reference(picture_HWC: Tensor, height: int, width: int) -> Tensor:
     return pad_reference(picture_HWC, height, width)[None].float() / 255.0
 
 
-def cut_back(frames_BFHWC: Tensor, keep: tuple[int, int, int] | None) -> Tensor:
-    """Decoded clips (B, F, H, W, 3) -> IMAGE batch without the padding that fit_source added."""
-    if keep is not None:
-        frames, height, width = keep
+def cut_back(frames_BFHWC: Tensor, placement: Placement | None) -> Tensor:
+    """Clips (B, F, H, W, 3) on the grid -> IMAGE batch without the padding that fit_source added."""
+    if placement is not None:
+        frames, height, width = placement.keep
         frames_BFHWC = frames_BFHWC[:, :frames, :height, :width]
     return frames_BFHWC.reshape(-1, *frames_BFHWC.shape[2:])

@@ -14,7 +14,7 @@ from ...instructx_core.errors import InputError
 from .keys import CONNECTOR_NODE, SOURCE_NODE
 
 if TYPE_CHECKING:
-    from .adapter import Adapter
+    from .dit_adapter import DitAdapter
 
 
 def check_conditioning(dim: int, context: Tensor | None, source: Tensor | None, no_negative: bool) -> None:
@@ -52,7 +52,7 @@ def _grid(latent_BCTHW: Tensor) -> tuple[int, ...]:
     return tuple(latent_BCTHW.shape[1:])
 
 
-def check_model(model: Any, adapter: Adapter) -> None:
+def check_model(model: Any, adapter: DitAdapter) -> None:
     """Raises InputError unless MODEL is a Wan text-to-video DiT of the adapter's width and channels."""
     denoiser = model.get_model_object("diffusion_model")
     if not all(hasattr(denoiser, name) for name in ("patch_embedding", "text_embedding", "head", "dim", "in_dim")):

@@ -23,7 +23,7 @@ def wrapper_kinds() -> Any:
     return WrappersMP
 
 
-def load_denoiser(read: Callable[[], dict[str, Tensor]], **options: Any) -> Any:
+def load_host_model(read: Callable[[], dict[str, Tensor]], **options: Any) -> Any:
     """A MODEL from a function that reads a DiT in the names of Wan files; newer hosts may read it again later.
 
     Raises ValueError when the host does not know the DiT.
@@ -33,7 +33,7 @@ def load_denoiser(read: Callable[[], dict[str, Tensor]], **options: Any) -> Any:
     model = load_diffusion_model_state_dict(read(), **options)
     if model is None:
         raise ValueError("this ComfyUI does not know the DiT of the checkpoint; update ComfyUI")
-    model.cached_patcher_init = (load_denoiser, (read,))
+    model.cached_patcher_init = (load_host_model, (read,))
     return model
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d, normalize
 
 from ...instructx_core.errors import InputError
 
@@ -21,21 +22,35 @@ logger = logging.getLogger("instructx")
 
 
 @dataclass(frozen=True)
-class Clip:
+class SourceClip:
     """frames_FHWC: uint8 (F, H, W, 3). fps: of a VIDEO, in Hz; None for an IMAGE batch, which carries none."""
 
     frames_FHWC: Tensor
     fps: float | None
 
 
-def read_clip(source: Any) -> Clip:
+def read_clip(source: Any) -> SourceClip:
     """IMAGE batch (F, H, W, 3) in [0, 1], or VIDEO. Raises InputError for anything else."""
     if isinstance(source, Tensor):
-        return Clip(to_uint8(source, "source"), None)
+        return SourceClip(to_uint8(source, "source"), None)
     if not hasattr(source, "get_components"):
         raise InputError(f"source is a {type(source).__name__}; connect an IMAGE (one or a batch) or a VIDEO")
     components = source.get_components()
-    return Clip(to_uint8(components.images, "source"), float(components.frame_rate))
+    return SourceClip(to_uint8(components.images, "source"), float(components.frame_rate))
+
+
+def are_unrelated(frames_FHWC: Tensor) -> bool:
+    """Whether no two neighbours of a batch look like frames of one clip: a batch of photos, most likely.
+
+    At every step 8x8 thumbnails differ by 12 of 255 or more, and correlate under 0.5; a clip with a cut or a flash has
+    other steps. A hint, to ask by: pictures of one scene pass for a clip.
+    """
+    if len(frames_FHWC) < 2:
+        return False
+    small_FN = adaptive_avg_pool2d(frames_FHWC.movedim(-1, 1).float(), 8).flatten(1)
+    unit_FN = normalize(small_FN - small_FN.mean(1, keepdim=True))
+    differ_S = (small_FN[1:] - small_FN[:-1]).abs().mean(1) >= 12
+    return bool((differ_S & ((unit_FN[1:] * unit_FN[:-1]).sum(1) < 0.5)).all())
 
 
 def read_references(inputs: Mapping[str, Tensor | None]) -> list[Tensor]:

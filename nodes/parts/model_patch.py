@@ -13,7 +13,7 @@ from .graph_checks import check_model
 from .keys import KEY, REFERENCES
 
 if TYPE_CHECKING:
-    from .adapter import Adapter
+    from .dit_adapter import DitAdapter
 
 
 def reference_count(conds: Mapping[str, Any]) -> int:
@@ -37,7 +37,7 @@ def count_references(executor: Any, model: Any, noise_shape: Any, conds: Any, *a
     return executor(model, noise_shape, conds, *args, **kwargs)
 
 
-def patch_model(model: Any, adapter: Adapter) -> Any:
+def patch_model(model: Any, adapter: DitAdapter) -> Any:
     """A clone of the MODEL that takes source, references and context; patching it again replaces the patch.
 
     Raises InputError when model and adapter do not fit.

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from ...instructx_core.errors import InputError
 from ...instructx_core.sampling.sigmas import flow_sigmas, shift_sigmas
-from .fitting import cut_back
+from .fitting import Placement, cut_back, fit_mask
 from .host_model import draw_noise, interruptible, run_sampler, scheduled_sigmas, with_shift
-from .keys import KEY, SOURCE_NODE
+from .keys import PLACEMENT, SOURCE_NODE
 from .model_patch import is_patched
 from .schema import OWN_SCHEDULE
 from .settings import PreparedEdit, SamplingSettings
@@ -44,9 +44,37 @@ def sample(
         sigmas_N = own_sigmas(settings.steps, settings.shift, settings.denoise)
     else:
         sigmas_N = scheduled_sigmas(shifted, settings)
-    edit = dataclasses.replace(edit, model=shifted)
+    placement = placement_of(edit.positive)
+    edit = dataclasses.replace(edit, model=shifted, latent=with_placed_mask(edit.latent, placement))
     sampled_BCTHW = run_sampler(edit, noise_BCTHW, start_BCTHW, sigmas_N, settings, callback)
-    return decode(vae, sampled_BCTHW, edit.latent.get(KEY)), sampled_BCTHW
+    return decode(vae, sampled_BCTHW, placement), sampled_BCTHW
+
+
+def placement_of(conditioning: Any) -> Placement | None:
+    """Where the source that a conditioning carries lies on the grid.
+
+    Not from the LATENT: another node may have scaled or cut it, and its entries ride along.
+    """
+    return next((options[PLACEMENT] for _, options in conditioning if PLACEMENT in options), None)
+
+
+def with_placed_mask(latent: dict[str, Any], placement: Placement | None) -> dict[str, Any]:
+    """A LATENT whose noise mask, drawn on the source, lies on the same things of the fitted source."""
+    mask = latent.get("noise_mask")
+    if mask is None or placement is None or mask.ndim > 4:  # five dimensions: on the latent's grid already
+        return latent
+    if tuple(mask.shape[-2:]) == tuple(latent["samples"].shape[-2:]):
+        return latent
+    mask_FHW = fit_mask(mask.reshape(-1, *mask.shape[-2:]), placement)
+    return {**latent, "noise_mask": on_latent(mask_FHW, latent["samples"])}
+
+
+def on_latent(mask_FHW: Tensor, samples_BCTHW: Tensor) -> Tensor:
+    """A mask a frame as the host reads it for clips, (F, 1, H, W), or a mask a picture, (B, 1, 1, H, W)."""
+    pictures, frames = samples_BCTHW.shape[0], samples_BCTHW.shape[2]
+    if frames == 1 and pictures > 1 and len(mask_FHW) == pictures:
+        return mask_FHW[:, None, None]
+    return mask_FHW[:, None]
 
 
 def own_sigmas(steps: int, shift: float, denoise: float) -> Tensor:
@@ -56,8 +84,8 @@ def own_sigmas(steps: int, shift: float, denoise: float) -> Tensor:
     return torch.cat((sigmas_N, sigmas_N.new_zeros(1)))[-(steps + 1) :]
 
 
-def decode(vae: Any, latent_BCTHW: Tensor, keep: tuple[int, int, int] | None) -> Tensor:
+def decode(vae: Any, latent_BCTHW: Tensor, placement: Placement | None) -> Tensor:
     """Latents -> IMAGE batch (B * frames, H, W, 3) in [0, 1], without padding."""
     with interruptible(vae):
         frames = vae.decode(latent_BCTHW)
-    return cut_back(frames if frames.ndim == 5 else frames[:, None], keep)
+    return cut_back(frames if frames.ndim == 5 else frames[:, None], placement)

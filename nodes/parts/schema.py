@@ -23,7 +23,7 @@ DEVICES = ("auto", "cpu")
 
 # Wires of our own; everything else is a native type.
 Encoder = io.Custom("INSTRUCTX_ENCODER")
-Queries = io.Custom("INSTRUCTX_QUERIES")
+QueriesWire = io.Custom("INSTRUCTX_QUERIES")
 
 
 def schema(node_id: str, display_name: str, description: str, **keywords: Any) -> io.Schema:
@@ -54,6 +54,16 @@ def reference_inputs() -> list[Any]:
     tooltip = "A picture the instruction refers to, any size; a batch counts as several."
     names = [f"reference_{number}" for number in range(1, MAX_REFERENCES + 1)]
     return [io.Image.Input(name, optional=True, tooltip=tooltip) for name in names]
+
+
+def mask_input() -> Any:
+    return make(
+        io.Mask,
+        "mask",
+        optional=True,
+        tooltip="Where the edit may change the picture (white); drawn on the source, of its size or any other. It goes "
+        "into the latent, for any sampler, moved with the source by resize and length.",
+    )
 
 
 def vae_input() -> Any:

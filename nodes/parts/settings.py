@@ -24,7 +24,7 @@ class SamplingSettings:
 
 @dataclass(frozen=True)
 class PreparedEdit:
-    """The four outputs of Source and Reference: they belong together."""
+    """The first four outputs of Source and Reference: they belong together."""
 
     model: Any
     positive: Any

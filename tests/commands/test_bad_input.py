@@ -1,4 +1,7 @@
-"""Bad input, as a person meets it: a process, one line on stderr (after what was loaded), exit code 2, no file."""
+"""Bad input, as a person meets it: one line on stderr (after what was loaded), exit code 2, no file.
+
+Every case goes through `main` in this process, whose stderr is read below Python; one at each depth is a process.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from instructx_core.cli import main
 from instructx_core.config import InstructXConfig, kiwi_5b, tiny
 
 
@@ -192,21 +196,45 @@ CASES = [
 ]  # fmt: skip
 
 
+AS_A_PROCESS = [missing_file, nan_weights]  # refused before a model is loaded, and after
+
+
+@pytest.fixture
+def place(random_checkpoint: Path, bunny: Path, tmp_path: Path) -> Place:
+    return Place(tmp_path, random_checkpoint, bunny)
+
+
+def files(place: Place) -> set[str]:
+    return {path.relative_to(place.folder).as_posix() for path in place.folder.rglob("*")}
+
+
+def is_one_line(code: int, out: str, err: str, words: tuple[str, ...]) -> None:
+    assert code == 2, err
+    *loaded, error = err.rstrip().splitlines()
+    assert all("tensors consumed" in line or line.startswith("  ") for line in loaded), err
+    assert error.startswith("error: "), err
+    for word in words:
+        assert word in error, error
+    assert out == ""
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
 def test_one_line_exit_2_no_output(
-    case: Callable[[Place], Case], random_checkpoint: Path, bunny: Path, tmp_path: Path
+    case: Callable[[Place], Case], place: Place, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    place = Place(tmp_path, random_checkpoint, bunny)
     wanted = case(place)
-    before = {p.relative_to(tmp_path) for p in tmp_path.rglob("*")}
-    done = subprocess.run(
-        [sys.executable, "-m", "instructx_core", *wanted.arguments], capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 2, done.stderr
-    *loaded, error = done.stderr.rstrip().splitlines()
-    assert all("tensors consumed" in line or line.startswith("  ") for line in loaded), done.stderr
-    assert error.startswith("error: "), done.stderr
-    for word in wanted.words:
-        assert word in error, error
-    assert done.stdout == ""
-    assert {p.relative_to(tmp_path) for p in tmp_path.rglob("*")} == before, "nothing was written"
+    before = files(place)
+    capfd.readouterr()  # of the libraries that made the case
+    code = main(wanted.arguments)
+    is_one_line(code, *capfd.readouterr(), wanted.words)
+    assert files(place) == before, "nothing was written"
+
+
+@pytest.mark.parametrize("case", AS_A_PROCESS, ids=lambda case: case.__name__)
+def test_a_process_ends_like_it(case: Callable[[Place], Case], place: Place) -> None:
+    wanted = case(place)
+    before = files(place)
+    command = [sys.executable, "-m", "instructx_core", *wanted.arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    is_one_line(done.returncode, done.stdout, done.stderr, wanted.words)
+    assert files(place) == before, "nothing was written"

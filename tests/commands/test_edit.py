@@ -14,10 +14,10 @@ from instructx_core.commands.edit import add_arguments, given_options, key_of_mo
 from instructx_core.commands.model import ModelOptions
 from instructx_core.commands.speed import SpeedOptions
 from instructx_core.editing import options as module
-from instructx_core.editing.fields import NO_RESULT
 from instructx_core.editing.options import option_types
 from instructx_core.editing.windows.options import CONTEXTS
 from instructx_core.editing.windows.plan import JOINS
+from instructx_core.fields import NO_RESULT
 from instructx_core.speed.step_cache import StepCache
 
 

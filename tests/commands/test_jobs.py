@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
+from sounds import write_clip
 
 from instructx_core.cli import main
+from instructx_core.editing.journal import Journal
 from instructx_core.media.files import read_image, read_media, write_video
 
 
@@ -99,6 +103,18 @@ def test_every_option_of_the_command_line_is_one_of_a_job(run: Callable[..., Any
     assert "1 done, 1 skipped" in run([{**lines[0], "match_colour": False}, lines[1]], "--match-colour")[1]
 
 
+def test_a_sound_that_cannot_be_kept_is_said_or_refused(run: Callable[..., Any], tmp_path: Path) -> None:
+    """Never at the cost of the pictures, of the job or of the list; where it is needed, before a model is loaded."""
+    clip = write_clip(tmp_path / "in.mov", layouts=("stereo", "mono"))
+    clip.write_bytes(clip.read_bytes().replace(b"sowt", b"apac", 1))
+    code, text = run([job("in.mov", "a.mp4"), job("in.mov", "b.mp4", need_sound=True), job("red.png", "c.png")])
+    assert code == 1 and "2 done, 0 skipped, 1 failed" in text, text
+    said, refused = (row for row in text[text.index("line  status") :].splitlines() if ".mp4" in row)
+    assert "audio 1 left out: this FFmpeg knows no decoder for it" in said and "audio 2 (pcm_s16le) encoded" in said
+    assert "audio 1 left out" in refused and "leave --need-sound out" in refused
+    assert len(read_media(tmp_path / "a.mp4").frames_FHWC) == 17 and not (tmp_path / "b.mp4").exists()
+
+
 def test_a_job_with_a_wrong_file_loads_no_model(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("instructx_core.commands.edit.load", lambda args: pytest.fail("nothing to run"))
     code, text = run([job(output="a.mp4"), job(keep_outside="blue.png", output="c.png", size="8x")])
@@ -164,19 +180,90 @@ def test_interrupt_tells_what_is_done(run: Callable[..., Any], tmp_path: Path, m
     assert "1 done, 1 skipped" in run(lines)[1]
 
 
-def test_a_device_error_fails_one_job(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("CUDA error: an illegal memory access"), MemoryError(), OSError(5, "Input/output error"),
+     SystemExit(3), AssertionError("a bug"), KeyError("x"), StopIteration(), RecursionError(),
+     av.error.InvalidDataError(1, "libav"), UnicodeEncodeError("ascii", "\ud800", 0, 1, "odd\nname")],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+def test_whatever_a_job_raises_fails_that_job_only(
+    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """While its files are looked at, and while it is edited."""
     from instructx_core.editing import jobs
 
-    original = jobs.edit
+    def broken(original: Callable[..., Any], request: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*given: Any) -> Any:
+            if request(*given).seed == 7:
+                raise error
+            return original(*given)
 
-    def broken(pipe: Any, look: Any) -> Any:
-        if look.request.source.name == "red.png":
-            raise RuntimeError("CUDA error: an illegal memory access was encountered")
-        return original(pipe, look)
+        return call
 
-    monkeypatch.setattr(jobs, "edit", broken)
-    code, text = run([job(output="a.png"), job(source="blue.png", output="b.png")])
-    assert code == 1 and "1 done, 0 skipped, 1 failed" in text and "RuntimeError: CUDA error" in text
+    lines = [job(output="a.png", seed=7), job(source="blue.png", output="b.png")]
+    with monkeypatch.context() as patch:
+        patch.setattr("instructx_core.commands.edit.load", lambda args: "a pipeline")
+        patch.setattr(jobs, "edit", broken(_write, lambda pipe, look: look.request))
+        code, text = run(lines)
+        assert code == 1 and "1 done, 0 skipped, 1 failed" in text and f"a.png: {type(error).__name__}:" in text
+        patch.setattr(jobs, "edit", _write)
+        patch.setattr(jobs, "look_at", broken(jobs.look_at, lambda request, source: request))
+        code, text = run(lines)
+        assert code == 1 and "0 done, 1 skipped, 1 failed" in text and f"a.png: {type(error).__name__}:" in text
+    rows = text[text.index("line  status") :].splitlines()
+    assert len(rows) == 4, "one row a job, whatever its message holds"
+
+
+def _write(pipe: Any, look: Any) -> None:
+    look.request.output.write_bytes(b"picture")
+
+
+def test_a_job_that_ended_the_process_is_tried_last(
+    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that crashes a library in C: the next run must come past it, and so with jobs that read what it writes."""
+    lines = [job(output="a.png"), job(source="a.png", output="c.png"), job(source="blue.png", output="b.png")]
+    Image.new("RGB", (48, 32), "red").save(tmp_path / "a.png")
+    at_kill, tried = dict[str, bytes](), list[str]()
+
+    def keep_journal(pipe: Any, look: Any) -> None:
+        name = look.request.output.name
+        tried.append(name)
+        at_kill[name] = (tmp_path / "jobs.done.jsonl").read_bytes()  # what a process that ends here leaves
+        shutil.copy(look.request.source, look.request.output)
+
+    monkeypatch.setattr("instructx_core.commands.edit.load", lambda args: "a pipeline")
+    monkeypatch.setattr("instructx_core.editing.jobs.edit", keep_journal)
+    assert "3 done" in run(lines)[1] and tried == ["a.png", "c.png", "b.png"]
+    tried.clear()
+    (tmp_path / "jobs.done.jsonl").write_bytes(at_kill["a.png"])
+    assert "3 done" in run(lines)[1] and tried == ["b.png", "a.png", "c.png"]
+    assert Journal(tmp_path / "jobs.jsonl").begun == set()
+    tried.clear()
+    (tmp_path / "jobs.done.jsonl").write_bytes(at_kill["c.png"])
+    assert "1 done, 2 skipped" in run(lines)[1] and tried == ["c.png"]
+
+
+def test_a_journal_that_cannot_be_kept(run: Callable[..., Any], tmp_path: Path) -> None:
+    """Said before a model is loaded; another place is taken; full after an edit, the edit is done and says so."""
+    (tmp_path / "jobs.done.jsonl").mkdir()
+    code, text = run([job()])
+    assert code == 2 and "jobs.done.jsonl: what is finished cannot be remembered there" in text
+    options = ("--journal", str(tmp_path / "journal"))
+    assert "1 done" in run([job()], *options)[1] and "1 skipped" in run([job()], *options)[1]
+    code, text = run([job()], "--journal", os.devnull)
+    assert code == 2 and "is no file" in text
+    resource = pytest.importorskip("resource", reason="limits of files are POSIX")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    (tmp_path / "journal").write_bytes(b"\n" * (1 << 20))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+    try:
+        code, text = run([job(output="b.png")], *options)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert code == 0 and "1 done" in text and f"written, but {tmp_path / 'journal'} cannot be (File too large)" in text
+    assert read_image(tmp_path / "b.png").shape[2] == 3
 
 
 @pytest.mark.parametrize(

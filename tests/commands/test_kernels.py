@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from instructx_core.cli import main
-from instructx_core.commands.kernels import parse_size
+from instructx_core.commands.kernels import parse_attention_size
 from instructx_core.errors import InputError
 from instructx_core.kernels.bench import Row, format_table
 
@@ -26,10 +26,10 @@ def test_no_card(action: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_sizes() -> None:
-    assert parse_size("32760x40") == (1, 32760, 40, 128)
+    assert parse_attention_size("32760x40") == (1, 32760, 40, 128)
     for bad in ("32760", "x40", "0x40", "ax4"):
         with pytest.raises(InputError, match="is not a size"):
-            parse_size(bad)
+            parse_attention_size(bad)
 
 
 def test_the_table_is_markdown_and_shows_only_what_was_measured() -> None:

@@ -9,7 +9,12 @@ import pytest
 
 from instructx_core.config import PRESETS, InstructXConfig, SamplingConfig, preset
 
-SIZES = {"paper_14b": (832, 480, 81, 16.0), "kiwi_5b": (1280, 704, 121, 24.0), "tiny": (64, 64, 17, 16.0)}
+SIZES = {
+    "paper_14b": (832, 480, 81, 16.0),
+    "kiwi_5b": (1280, 704, 121, 24.0),
+    "tiny": (64, 64, 17, 16.0),
+    "tiny2": (64, 64, 17, 16.0),
+}
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
@@ -25,7 +30,7 @@ def test_usual_size(name: str) -> None:
     assert usual.area == usual.width * usual.height
 
 
-@pytest.mark.parametrize("name", sorted(PRESETS))
+@pytest.mark.parametrize("name", ["kiwi_5b", "paper_14b", "tiny"])  # tiny2 is younger
 def test_file_saved_before_the_usual_size_was_a_field(name: str) -> None:
     """What the model is tells its size, under any name."""
     data = json.loads(preset(name).to_json()) | {"name": "renamed"}

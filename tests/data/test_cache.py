@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from instructx_core.data.bucket import Bucket
-from instructx_core.data.cache import Selection, edit_pool, pool_mark, scene_pool, select_samples
-from instructx_core.data.world import ShapesWorld
+from instructx_core.data.cache import SHARD, Cache, Selection, pool_mark, select_samples
+from instructx_core.data.drawn import Renderer
+from instructx_core.data.shapes import ShapesWorld
+from instructx_core.data.world import World
 from instructx_core.encoder.model import build_encoder
 from instructx_core.vae import build_vae
 
@@ -42,27 +44,45 @@ def test_a_kind_is_shared_by_its_sizes_and_no_more_is_asked_than_there_is() -> N
 def test_pools_are_read_again_and_named_by_what_they_hold(model, tmp_path: Path) -> None:
     vae, encoder = model
     selection = Selection("train", Bucket("image", 1, 64, 64, reference=True), 3, 4)
-    pool = edit_pool(tmp_path, WORLD, selection, vae, encoder)
+    pool = Cache(tmp_path, WORLD).edits(selection, vae, encoder)
     (folder,) = tmp_path.iterdir()
     assert folder.name.startswith("shapes-1-edit-train-image-1x64x64-reference-v")
     (shard,) = folder.iterdir()
     assert shard.name == "00000003-4.safetensors" and len(pool) == 4
     assert pool.texts[1] == WORLD.edit("train", 4, selection.bucket).instruction
-    assert pool.tensors["reference"].shape == pool.tensors["target"].shape == (4, 16, 1, 8, 8)
+    assert all(pool.shards[0][name].shape == (4, 16, 1, 8, 8) for name in ("reference", "target"))
     written = shard.stat().st_mtime_ns
-    again = edit_pool(tmp_path, WORLD, selection, vae, encoder)
+    again = Cache(tmp_path, WORLD).edits(selection, vae, encoder)
     assert shard.stat().st_mtime_ns == written
     assert torch.equal(again.take("target", np.array([2])), pool.take("target", np.array([2])))
 
 
 def test_other_weights_have_pools_of_their_own(model, tmp_path: Path) -> None:
     vae, encoder = model
-    scene_pool(tmp_path, WORLD, Selection("train", IMAGES, 0, 1), vae)
+    Cache(tmp_path, WORLD).scenes(Selection("train", IMAGES, 0, 1), vae)
     marks = {pool_mark(vae), pool_mark(vae, encoder)}
     with torch.no_grad():
         vae.post_quant_conv.bias.add_(1)  # of the decoder: no pool depends on it
         assert {pool_mark(vae), pool_mark(vae, encoder)} == marks
         vae.quant_conv.bias.add_(1)
     assert marks.isdisjoint({pool_mark(vae), pool_mark(vae, encoder)}) and len(marks) == 2
-    scene_pool(tmp_path, WORLD, Selection("train", IMAGES, 0, 1), vae)
+    Cache(tmp_path, WORLD).scenes(Selection("train", IMAGES, 0, 1), vae)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_rows_of_several_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SHARD, "image", 3)
+    pool = Cache(tmp_path, SmallSource(9)).pictures(Selection("train", Bucket("image", 1, 64, 96), 1, 7))
+    assert [len(shard["pixels"]) for shard in pool.shards] == [3, 3, 1] and len(pool) == 7
+    taken = pool.take("pixels", np.array([6, 0, 3])).byte().numpy()
+    bucket = Bucket("image", 1, 64, 96)
+    assert np.array_equal(taken, [SmallSource(9).frames(1 + row, bucket) for row in (6, 0, 3)])
+
+
+def test_worker_processes_change_no_bit(tmp_path: Path) -> None:
+    pools = []
+    for workers in (1, 2):
+        cache = Cache(tmp_path / str(workers), World(), Renderer(workers))
+        pools.append(cache.pictures(Selection("train", IMAGES, 5, 8)).shards)
+    assert [list(each) for each in pools[0]] == [["pixels", "weight"]]
+    assert all(torch.equal(pools[0][0][name], pools[1][0][name]) for name in ("pixels", "weight"))

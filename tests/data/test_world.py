@@ -1,60 +1,100 @@
-"""The procedural world as a data source gives the world's own samples, and judges by the world's own measure."""
+"""Version 2 of the world as a data source: its sizes, its references, what the VAE sees, and its own measure."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from instructx_core import shapes
+from instructx_core import world
 from instructx_core.data.bucket import Bucket
 from instructx_core.data.source import PretrainingSource
-from instructx_core.data.sources import SOURCES, open_source
-from instructx_core.data.world import PICTURES, ShapesWorld
+from instructx_core.data.sources import open_data
+from instructx_core.data.world import PICTURES, World, bucket_tasks, drawn, index_of
 from instructx_core.errors import InputError
 
-WORLD = ShapesWorld()
+WORLD = World()
+SMALL, WIDE = Bucket("image", 1, 64, 64), Bucket("image", 1, 64, 96)
 
 
 def test_it_is_a_source_by_its_name() -> None:
-    world = open_source("shapes")
-    assert isinstance(world, PretrainingSource) and world.name in SOURCES
-    with pytest.raises(InputError, match="'films'; known: shapes"):
-        open_source("films")
+    assert isinstance(open_data("world"), PretrainingSource)
     with pytest.raises(InputError, match="takes no path"):
-        open_source("shapes:folder")
+        open_data("world:folder")
 
 
-@pytest.mark.parametrize("bucket", WORLD.buckets("train"), ids=str)
+def test_buckets_are_the_worlds_sizes_with_references_of_two() -> None:
+    buckets = WORLD.buckets("train")
+    assert len(set(map(str, buckets))) == len(buckets)
+    for modality, sizes in world.BUCKETS.items():
+        plain = [(b.height, b.width) for b in buckets if b.modality == modality and not b.reference]
+        assert tuple(plain) == sizes
+    with_one = [(b.height, b.width, b.reference_shape) for b in buckets if b.reference and b.modality == "video"]
+    assert set(with_one) == {(*s, shape) for s in world.BUCKETS["video"] for shape in (s, (64, 64))}
+
+
+@pytest.mark.parametrize(
+    "bucket",
+    [
+        WIDE,
+        replace(WIDE, reference=True),
+        replace(WIDE, reference=True, reference_size=(64, 64)),
+        Bucket("video", 17, 64, 64),
+    ],
+    ids=str,
+)
 def test_edits_are_those_of_the_world(bucket: Bucket) -> None:
-    tasks = [
-        task for task in shapes.tasks_of("train", bucket.modality) if task.startswith("reference") == bucket.reference
-    ]
-    for number in (0, 12):
-        edit, task = WORLD.edit("train", number, bucket), WORLD.task("train", number, bucket)
-        sample = shapes.sample("train", number, bucket.modality, task)
-        assert edit.task == task == tasks[number % len(tasks)]
+    tasks = bucket_tasks("train", bucket)
+    for number in (0, 13):
+        edit = WORLD.edit("train", number, bucket)
+        assert edit.task == WORLD.task("train", number, bucket) == tasks[number % len(tasks)]
         assert edit.target_FHWC.shape == edit.source_FHWC.shape == (bucket.frames, bucket.height, bucket.width, 3)
-        assert np.array_equal(edit.target_FHWC, sample.target_FHWC) and edit.instruction == sample.instruction
         assert (edit.reference_HWC is not None) == bucket.reference
-        assert edit.judge is not None and edit.judge(edit.target_FHWC) and not edit.judge(edit.source_FHWC)
+        assert edit.reference_HWC is None or edit.reference_HWC.shape[:2] == bucket.reference_shape
+        assert edit.judge is not None and edit.judge(edit.target_FHWC)
+        assert edit.judge(edit.source_FHWC) == (edit.task == "noop")
 
 
-def test_scenes_and_their_questions() -> None:
-    bucket = Bucket("image", 1, 64, 64)
-    scene = WORLD.scene("val", 3, bucket)
-    frames_FHWC, caption, drawn = shapes.scene_sample("val", 3, "image")
-    assert np.array_equal(scene.frames_FHWC, frames_FHWC) and scene.caption == caption
-    asked = scene.questions(np.random.default_rng(1))
-    assert asked == shapes.qa_pairs(drawn, np.random.default_rng(1))
+def test_sizes_and_kinds_of_reference_have_samples_of_their_own() -> None:
+    indices = [index_of("train", number, bucket) for number in range(50) for bucket in WORLD.buckets("train")]
+    plain = [b for b in WORLD.buckets("train") if not b.reference]
+    assert len(indices) == 50 * len(WORLD.buckets("train"))
+    for modality in world.MODALITIES:
+        seen = [index_of("train", n, b) for n in range(50) for b in plain if b.modality == modality]
+        assert len(set(seen)) == len(seen)
+    with pytest.raises(InputError, match="no bucket image-1x72x72-plain"):
+        WORLD.edit("train", 0, Bucket("image", 1, 72, 72))
+
+
+def test_questions_of_an_edit_begin_with_the_instruction() -> None:
+    languages = set()
+    for number in range(12):
+        sample = drawn("train", number, SMALL, WORLD.task("train", number, SMALL))
+        edit = WORLD.edit("train", number, SMALL)
+        assert edit.questions is not None
+        first, *others = edit.questions(np.random.default_rng(0))
+        assert first == (edit.instruction, world.caption(sample.target_scene, sample.language))
+        assert others and all(edit.instruction in question for question, _ in others)
+        languages.add(sample.language)
+    assert languages == {"en", "zh"}
 
 
 @pytest.mark.parametrize("modality", ["image", "video"])
-def test_pictures_of_edits(modality: str) -> None:
-    bucket = Bucket(modality, shapes.FRAMES[modality], 64, 64)
+def test_pictures_for_a_vae(modality: str) -> None:
+    bucket = Bucket(modality, world.FRAMES[modality], 96, 64)
     for number, kind in enumerate(PICTURES[modality]):
         picture = WORLD.picture("train", number, bucket)
-        assert picture.frames_FHWC.dtype == np.uint8 and picture.frames_FHWC.shape[1:] == (64, 64, 3)
-        assert len(picture.frames_FHWC) == (1 if kind == "reference" else bucket.frames)
-        assert bool(picture.regions) == (kind not in ("scene", "reference"))
-        if kind in shapes.TASKS:
-            assert np.array_equal(picture.frames_FHWC, shapes.sample("train", number, modality, kind).target_FHWC)
+        frames = 1 if kind == "reference" else bucket.frames
+        assert picture.frames_FHWC.shape == (frames, 96, 64, 3) and picture.frames_FHWC.dtype == np.uint8
+        assert bool(picture.regions) <= (kind not in ("natural", "scene", "drawing", "reference"))
+    found = WORLD.picture("train", PICTURES[modality].index("natural"), bucket).frames_FHWC
+    index = index_of("train", PICTURES[modality].index("natural"), bucket)
+    assert np.array_equal(found, world.natural_sample("train", index, modality, (96, 64))[0])
+
+
+def test_texts_are_pieces_that_chinese_words_do_not_cross(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("instructx_core.data.world.TEXT_SAMPLES", 6)
+    texts = list(WORLD.texts())
+    assert any(not text.isascii() for text in texts) and any(" " in text for text in texts)
+    assert all(world.word_pieces(text) == [text] for text in texts)

@@ -1,4 +1,5 @@
-"""A look at the files: each is opened and decoded once in a whole edit; what is wrong is said without a model."""
+"""A look at the files: each is opened and decoded once in a whole edit, a clip too large to be kept once more to be
+edited; what is wrong is said without a model."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from sounds import write_clip
 
 from instructx_core.editing.edit import edit
 from instructx_core.editing.look import look_at
@@ -19,6 +21,7 @@ from instructx_core.errors import InputError
 from instructx_core.media import container, images, stream
 from instructx_core.media.files import write_image, write_video
 from instructx_core.media.stream import ClipScan
+from instructx_core.media.video import FrameReader
 
 RNG = np.random.default_rng(0)
 
@@ -36,6 +39,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How many pictures and frames were decoded, by file, and how often each was opened."""
     seen: Counter[str] = Counter()
     read_picture, read_frames, open_picture = images.decode_image, container.decoded, Image.open
+    convert = FrameReader.upright
 
     def count_picture(path: Path, *arguments: Any) -> Any:
         seen[path.name] += 1
@@ -50,6 +54,11 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         seen[f"{path.name} opened"] += 1
         return open_picture(path, *arguments)
 
+    def count_converted(reader: FrameReader, *arguments: Any) -> Any:
+        seen["converted"] += 1
+        return convert(reader, *arguments)
+
+    monkeypatch.setattr(FrameReader, "upright", count_converted)
     monkeypatch.setattr(images, "decode_image", count_picture)
     monkeypatch.setattr(stream, "decoded", count_frames)
     monkeypatch.setattr(Image, "open", count_opened)
@@ -76,6 +85,8 @@ def test_a_clip_in_one_piece_is_decoded_once(random_pipe: Any, folder: Path, dec
     assert (look.modality, look.frames) == ("video", 9)
     edit(random_pipe, look)
     assert (decoded["in.mp4"], decoded["cup.png"], decoded["mask.png"]) == (9, 1, 1)
+    assert decoded["converted"] == 9, "the frames laid under the edit are those that it was given"
+    assert isinstance(look.source, ClipScan) and not look.source.kept, "while the model runs they take no memory"
 
 
 def test_a_long_clip_is_scanned_once_and_then_streamed(
@@ -86,7 +97,8 @@ def test_a_long_clip_is_scanned_once_and_then_streamed(
     look = look_at(request(folder, ".mp4", **options))
     assert isinstance(look.source, ClipScan) and not look.source.kept and decoded["in.mp4"] == 9
     edit(random_pipe, look)
-    assert decoded["in.mp4"] == 27, "to be edited, and at its full size to be laid under the edit"
+    assert decoded["in.mp4"] == 18, "to be edited"
+    assert decoded["converted"] == 9, "the frames laid under the edit are those that it was given"
 
 
 @pytest.mark.parametrize(
@@ -118,6 +130,17 @@ def test_what_is_wrong_is_said_without_a_model(folder: Path, suffix: str, change
             given[name] = value if name == "max_frames" else folder / value
     with pytest.raises(InputError, match=message):
         look_at(EditRequest(**given))
+
+
+def test_what_becomes_of_the_sound_is_known_without_a_model(tmp_path: Path) -> None:
+    """For this output: sixteen channels go into .mov, but not into .mp4, which is refused where they are needed."""
+    clip = write_clip(tmp_path / "in.mov", layouts=("16C",))
+    given: dict[str, Any] = {"source": clip, "instruction": "x", "need_sound": True}
+    assert look_at(EditRequest(output=tmp_path / "a.mov", **given)).notes[-1] == "audio (pcm_s16le) copied"
+    with pytest.raises(InputError, match=r"in\.mov: audio \(pcm_s16le\) left out: few players know it in \.mp4"):
+        look_at(EditRequest(output=tmp_path / "a.mp4", **given))
+    given["need_sound"] = False
+    assert "left out" in look_at(EditRequest(output=tmp_path / "a.mp4", **given)).notes[-1]
 
 
 def _write_odd(path: Path) -> None:

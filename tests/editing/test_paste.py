@@ -115,6 +115,10 @@ def test_wrong_masks(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=words):
             mask = read_paste_mask(keep, (64, 64))
             paste_back(original[None], original[None], original[None], box, mask)
+    painted = np.dstack([np.full((64, 64, 3), 255, np.uint8), line])  # white on nothing, which white paper would hide
+    Image.fromarray(painted).save(tmp_path / "clear.png")
+    with pytest.raises(InputError, match=r"transparent in places.*fill them with black"):
+        read_paste_mask(KeepOutside(tmp_path / "clear.png"), (64, 64))
     with pytest.raises(InputError, match="feather is -1"):
         KeepOutside(feather=-1)
     with pytest.raises(InputError, match="use at most 32"):

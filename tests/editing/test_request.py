@@ -9,12 +9,12 @@ from typing import Any, get_type_hints
 import pytest
 
 from instructx_core.editing.edit import edit_file
-from instructx_core.editing.fields import field_types
 from instructx_core.editing.options import option_types, read_request
 from instructx_core.editing.paste import KeepOutside
 from instructx_core.editing.request import PLACES, EditOptions, EditRequest
 from instructx_core.editing.windows.options import WindowOptions
 from instructx_core.errors import InputError
+from instructx_core.fields import field_types
 
 
 def request(**change: Any) -> EditRequest:
@@ -26,6 +26,7 @@ def request(**change: Any) -> EditRequest:
     [
         ({"instruction": " \n"}, "instruction is empty"),
         ({"instruction": "a\ud800"}, "half a character"),
+        ({"instruction": "\u200b."}, "no letter and no digit"),
         ({"seed": -1}, r"seed is -1; it must lie between 0 and 2\^63 - 1"),
         ({"seed": 2**63}, "seed is 9223372036854775808"),
         ({"steps": 0}, "steps is 0; use at least 1"),
@@ -154,7 +155,7 @@ def test_every_option_has_a_plain_form() -> None:
     assert option_types() == {
         "steps": (int,), "guidance": (int, float), "seed": (int,), "max_frames": (int,), "partial": (bool,),
         "feather": (int,), "overlap": (int,), "context": (str,), "match_colour": (bool,), "joins": (str,),
-        "restart": (bool,), "size": (str,), "window": (str,), "keep_outside": (str,),
+        "restart": (bool,), "need_sound": (bool,), "size": (str,), "window": (str,), "keep_outside": (str,),
     }  # fmt: skip
 
 

@@ -106,6 +106,19 @@ def test_batch_equals_single_samples(
     assert context_BLD.shape == (3, inputs.query_count + reference_tokens, config.denoiser.dim)
 
 
+@pytest.mark.parametrize("slot", [0, 1])
+def test_the_mllm_sees_every_reference(encoder: InstructXEncoder, tokenizer: Tokenizer, slot: int) -> None:
+    clips, pictures = batch_of(1, 2)
+    assert pictures is not None
+    with torch.no_grad():
+        before = encoder(prepare_inputs(tokenizer, encoder.instructx, TEXTS, clips, pictures))
+        for sample in pictures:
+            sample[slot] = 255 - sample[slot]
+        after = encoder(prepare_inputs(tokenizer, encoder.instructx, TEXTS, clips, pictures))
+    queries = slice(-4, None)  # the last of the context, whatever a reference connector puts before them
+    assert (before - after)[:, queries].abs().amax(dim=(1, 2)).min() > 1e-4
+
+
 @pytest.mark.parametrize("references", [0, 1])
 def test_precomputed_vision(encoder: InstructXEncoder, tokenizer: Tokenizer, references: int) -> None:
     """Training caches vision features and gives only grids."""

@@ -96,7 +96,7 @@ def use(path: Path) -> None:
     from instructx_core.encoder.forward import PlainEncoder
     from instructx_core.formats.layouts.adapter import load_adapter
     from instructx_core.formats.layouts.modules import empty_parameters
-    from instructx_core.weights import load_denoiser
+    from instructx_core.formats.loading import load_denoiser
 
     identity = identify(path)
     if identity.kind in ("adapter", "models-folder", "kiwi-folder"):

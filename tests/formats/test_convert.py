@@ -202,7 +202,7 @@ def test_a_lora_of_another_model_changes_nothing(narrow_dit, tmp_path: Path) -> 
 def test_lora_of_an_adapter_is_merged_into_qwen(random_checkpoint: Path, tmp_path: Path) -> None:
     """Qwen with the LoRA in it and the adapter without give the same encoder as the two as they were."""
     from instructx_core.formats.layouts.adapter import load_adapter
-    from instructx_core.weights import load_encoder
+    from instructx_core.formats.loading import load_encoder
 
     qwen, adapter = (next((random_checkpoint / f).glob("*")) for f in ("text_encoders", "model_patches"))
     with open_source(adapter) as source:

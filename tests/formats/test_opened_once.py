@@ -5,16 +5,18 @@ time, and closes it, also when it fails.
 from __future__ import annotations
 
 import io
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
 import pytest
 from models import Small, dit_lora, put, shards
 from small import llama_cpp_pair, packed
 
+import instructx_core
 from instructx_core.cli import main
 from instructx_core.errors import InputError
 from instructx_core.formats.containers.json_object import read_json
@@ -91,6 +93,28 @@ def test_the_counters_count(opened: Opened, shipped: Path) -> None:
 
 
 # --- loading -------------------------------------------------------------------------------------------------------
+
+
+def test_a_load_enters_formats_once(small: Small) -> None:
+    """From name to model: weights.py asks formats/ one time, which comes back with modules for the pipeline."""
+    own = Path(instructx_core.__file__).parent
+    entered = []
+
+    def watch(frame: FrameType, event: str, _: object) -> None:
+        caller = frame.f_back
+        if event == "call" and caller is not None and Path(caller.f_code.co_filename).parent == own:
+            if own / "formats" in Path(frame.f_code.co_filename).parents:
+                entered.append((Path(caller.f_code.co_filename).name, frame.f_code.co_name))
+
+    load_pipeline(small.root)  # what is imported is not what is asked
+    before = sys.getprofile()
+    sys.setprofile(watch)
+    try:
+        load_pipeline(small.root)
+    finally:
+        sys.setprofile(before)
+    built = ("denoiser.py", "register")  # a parameter of a module that is being built empty
+    assert [each for each in entered if each != built] == [("weights.py", "read_model")]
 
 
 def test_the_shipped_model(opened: Opened, shipped: Path) -> None:

@@ -12,12 +12,27 @@ from types import ModuleType
 import pytest
 
 from instructx_core.kernels import abi, loader, select
-from instructx_core.kernels.cache import Cache
+from instructx_core.kernels.cache import KernelCache
 from instructx_core.kernels.driver import Driver
 from instructx_core.kernels.nvrtc import Nvrtc
 from instructx_core.kernels.select import Verdict
 
 HERE = Path(__file__).parent
+NAMES = ("\n" + "\n".join(abi.KERNELS) + "\n").encode()
+# What makes another process's `runtime()` this one.
+BOOT = """
+import ctypes
+from pathlib import Path
+from instructx_core.kernels import loader
+from instructx_core.kernels.cache import KernelCache
+from instructx_core.kernels.driver import Driver
+from instructx_core.kernels.nvrtc import Nvrtc
+lib = ctypes.CDLL({path!r})
+lib.stand_in_kernels({kernels!r})
+{more}
+found = Driver({path!r}), lambda: Nvrtc({path!r}), KernelCache(Path({folder!r}))
+loader.installed(loader.Runtime(*found, device_type="cpu")).__enter__()
+"""
 GOOD = Verdict("card", (8, 9), {"exact": 0.002, "int8": 0.009}, {}, {})
 
 
@@ -26,13 +41,14 @@ class StandIn:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.more = ""  # controls that a child process sets as well
         self.lib = ctypes.CDLL(str(path))
         self.lib.stand_in_log.restype = ctypes.c_char_p
         self.lib.stand_in_headers.restype = ctypes.c_char_p
 
     def reset(self) -> None:
         self.lib.stand_in_reset()
-        self.lib.stand_in_kernels(("\n" + "\n".join(abi.KERNELS) + "\n").encode())
+        self.lib.stand_in_kernels(NAMES)
 
     def launches(self) -> list[str]:
         return self.lib.stand_in_log().decode().splitlines()
@@ -41,7 +57,9 @@ class StandIn:
         self.lib.stand_in_break(function.encode())
 
     def runtime(self, folder: Path | None) -> loader.Runtime:
-        return loader.Runtime(Driver(self.path), lambda: Nvrtc(self.path), Cache(folder), device_type="cpu")
+        boot = BOOT.format(path=str(self.path), folder=str(folder), kernels=NAMES, more=self.more)
+        found = Driver(self.path), lambda: Nvrtc(self.path), KernelCache(folder)
+        return loader.Runtime(*found, device_type="cpu", boot=boot)
 
 
 @pytest.fixture(scope="session")
@@ -74,6 +92,7 @@ def _emulator_library(load_helper: Callable[[str, str], ModuleType]) -> Path:
 def emulated(stand_in: StandIn, on_stand_in: loader.Runtime, _emulator_library: Path) -> loader.Runtime:
     """As `on_stand_in`, and launches run the kernels, in the emulator."""
     assert stand_in.lib.stand_in_emulator(str(_emulator_library).encode()) == 0
+    on_stand_in.boot += f"lib.stand_in_emulator({str(_emulator_library).encode()!r})"
     return on_stand_in
 
 
@@ -81,6 +100,7 @@ def emulated(stand_in: StandIn, on_stand_in: loader.Runtime, _emulator_library: 
 def on_stand_in(stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[loader.Runtime]:
     """`loader.runtime()` is a card that launches nothing but the stand-in's log; judgements of cards start empty."""
     monkeypatch.setattr(select, "_verdicts", {})
+    monkeypatch.setattr(select, "_loaded", set())
     with loader.installed(stand_in.runtime(tmp_path / "cache")) as runtime:
         yield runtime
 

@@ -2,6 +2,7 @@
 // A "cubin" made here is text that starts with an ELF mark; a launch goes to the kernel emulator (a shared library with
 // `launch_<kernel>`), or, without one, only to the log. Everything is checked that the real driver would check.
 #include <dlfcn.h>
+#include <unistd.h>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
@@ -14,7 +15,10 @@ typedef int (*Launch)(const void*, const uint32_t*, uint32_t, uint32_t, uint32_t
 struct Library { std::string code; };
 struct Kernel { std::string name; int shared = 48 * 1024; bool resident = false; };
 
-static std::string g_error = "no error", g_log, g_broken, g_source_headers;
+// A device is a handle, not its place in the list: the card that CUDA counts as number i.
+constexpr int CARDS = 2, HANDLE = 40;
+static std::string g_error = "no error", g_log, g_broken, g_source_headers, g_fault;
+static int g_code = 999, g_order[CARDS] = {0, 1}, g_slice = 0, g_context_of = -1, g_bound[CARDS] = {1, 2};
 static void* g_emulator = nullptr;
 static int g_major = 8, g_minor = 9, g_driver = 13000, g_compiles = 0, g_loads = 0, g_context = 0;
 static uint32_t g_seed = 1;
@@ -22,13 +26,22 @@ static std::map<std::string, Kernel*> g_kernels;
 
 static int fail(int code, const std::string& why) { g_error = why; return code; }
 static bool broken(const char* name) { return g_broken == name; }
-#define BREAKABLE(name) if (broken(name)) return fail(999, std::string(name) + " told to fail")
+#define BREAKABLE(name) if (broken(name)) return fail(g_code, std::string(name) + " told to fail")
+static bool is_card(int device) { return device >= HANDLE && device < HANDLE + CARDS; }
+#define NEEDS_CARD(device) if (!is_card(device)) return fail(101, "invalid device ordinal")
 
 // --- controls of the tests
 API void stand_in_reset() {
   g_error = "no error"; g_log.clear(); g_broken.clear(); g_major = 8; g_minor = 9; g_compiles = g_loads = 0;
-  g_context = 0; g_seed = 1; g_kernels.clear(); g_emulator = nullptr;
+  g_context = 0; g_seed = 1; g_kernels.clear(); g_emulator = nullptr; g_fault.clear(); g_code = 999;
+  g_order[0] = 0; g_order[1] = 1; g_slice = 0; g_context_of = -1;
 }
+API void stand_in_code(int code) { g_code = code; }                       // of the function told to fail
+API void stand_in_swap() { g_order[0] = 1; g_order[1] = 0; }              // the driver counts its cards the other way
+API void stand_in_slice(int slice) { g_slice = slice; }                   // a MIG part of each card is used
+API void stand_in_fault(const char* how) { g_fault = how; }               // "<kernel> abort" or "<kernel> hang"
+API int stand_in_context() { return g_context_of; }                       // handle of the current context's card
+API void stand_in_enter(int ordinal) { g_context = 1; g_context_of = HANDLE + g_order[ordinal]; }
 API void stand_in_card(int major, int minor) { g_major = major; g_minor = minor; }
 API void stand_in_break(const char* name) { g_broken = name; }
 API int stand_in_emulator(const char* path) { g_emulator = dlopen(path, RTLD_NOW | RTLD_LOCAL); return g_emulator ? 0 : 1; }
@@ -41,18 +54,51 @@ API const char* stand_in_headers() { return g_source_headers.c_str(); }
 // --- driver
 API int cuInit(unsigned) { BREAKABLE("cuInit"); return 0; }
 API int cuDriverGetVersion(int* out) { *out = g_driver; return 0; }
-API int cuDeviceGet(int* out, int i) { *out = i; return 0; }
-API int cuDeviceGetName(char* out, int n, int device) { snprintf(out, n, "Stand-in %d", device); return 0; }
-API int cuDeviceGetAttribute(int* out, int attribute, int) {
+API int cuDeviceGetCount(int* out) { *out = CARDS; return 0; }
+API int cuDeviceGet(int* out, int i) {
+  if (i < 0 || i >= CARDS) return fail(101, "invalid device ordinal");
+  *out = HANDLE + g_order[i];
+  return 0;
+}
+API int cuDeviceGetUuid(unsigned char* out, int device) {
+  NEEDS_CARD(device);
+  memset(out, 0x10 + device - HANDLE, 16);
+  return 0;
+}
+API int cuDeviceGetUuid_v2(unsigned char* out, int device) {
+  NEEDS_CARD(device);
+  memset(out, 0x10 + device - HANDLE + 0x80 * g_slice, 16);
+  return 0;
+}
+API int cuDeviceGetName(char* out, int n, int device) {
+  NEEDS_CARD(device);
+  snprintf(out, n, "Stand-in %d", device - HANDLE);
+  return 0;
+}
+API int cuDeviceGetAttribute(int* out, int attribute, int device) {
+  NEEDS_CARD(device);
   if (attribute == 75) *out = g_major;
   else if (attribute == 76) *out = g_minor;
   else if (attribute == 97) *out = 99 * 1024;
   else return fail(1, "attribute the stand-in does not know");
   return 0;
 }
-API int cuCtxGetCurrent(void** out) { *out = g_context ? &g_context : nullptr; return 0; }
-API int cuCtxSetCurrent(void* context) { g_context = context != nullptr; return 0; }
-API int cuDevicePrimaryCtxRetain(void** out, int) { *out = &g_context; return 0; }
+API int cuCtxGetCurrent(void** out) {
+  BREAKABLE("cuCtxGetCurrent");
+  *out = g_context ? &g_context : nullptr;
+  return 0;
+}
+API int cuCtxGetDevice(int* out) { *out = g_context_of; return g_context ? 0 : fail(201, "invalid device context"); }
+API int cuCtxSetCurrent(void* context) {
+  g_context = context != nullptr;
+  g_context_of = context ? HANDLE + (int)((int*)context - g_bound) : -1;
+  return 0;
+}
+API int cuDevicePrimaryCtxRetain(void** out, int device) {
+  NEEDS_CARD(device);
+  *out = &g_bound[device - HANDLE];
+  return 0;
+}
 API int cuGetErrorString(int, const char** out) { *out = g_error.c_str(); return 0; }
 API int cuLibraryLoadData(void** out, const void* code, void*, void*, unsigned a, void*, void*, unsigned b) {
   BREAKABLE("cuLibraryLoadData");
@@ -73,7 +119,8 @@ API int cuLibraryGetKernel(void** out, void* library, const char* name) {
   *out = kernel;
   return 0;
 }
-API int cuKernelSetAttribute(int attribute, int value, void* kernel, int) {
+API int cuKernelSetAttribute(int attribute, int value, void* kernel, int device) {
+  NEEDS_CARD(device);
   if (attribute != 8 || value > 99 * 1024) return fail(1, "invalid attribute");
   ((Kernel*)kernel)->shared = value;
   return 0;
@@ -91,6 +138,8 @@ API int cuLaunchKernel(void* handle, unsigned gx, unsigned gy, unsigned gz, unsi
   snprintf(line, sizeof line, "%s grid %u %u %u block %u shared %u stream %lu\n", kernel->name.c_str(), gx, gy, gz, bx,
            shared, (unsigned long)stream);
   g_log += line;
+  if (g_fault == kernel->name + " abort") abort();
+  while (g_fault == kernel->name + " hang") sleep(1);
   if (!g_emulator) return 0;
   Launch launch = (Launch)dlsym(g_emulator, ("launch_" + kernel->name).c_str());
   if (!launch) return fail(500, "the emulator lacks launch_" + kernel->name);

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from instructx_core.kernels.cache import Cache, default_folder, digest
+from instructx_core.kernels.cache import KernelCache, default_folder, digest
 
 KEY = digest("some", "entry")
 
@@ -23,36 +23,36 @@ def test_digest_separates_its_parts() -> None:
 
 
 def test_an_entry_survives_the_process(tmp_path: Path) -> None:
-    Cache(tmp_path / "c").put(KEY, b"\x7fELF cubin")
-    assert Cache(tmp_path / "c").get(KEY) == b"\x7fELF cubin"
-    assert Cache(tmp_path / "c").get(digest("other")) is None
-    assert Cache(tmp_path / "c").place == str(tmp_path / "c")
+    KernelCache(tmp_path / "c").put(KEY, b"\x7fELF cubin")
+    assert KernelCache(tmp_path / "c").get(KEY) == b"\x7fELF cubin"
+    assert KernelCache(tmp_path / "c").get(digest("other")) is None
+    assert KernelCache(tmp_path / "c").place == str(tmp_path / "c")
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "renamed", "foreign"])
 def test_a_damaged_entry_is_not_returned(tmp_path: Path, damage: str) -> None:
-    Cache(tmp_path).put(KEY, b"\x7fELF cubin")
+    KernelCache(tmp_path).put(KEY, b"\x7fELF cubin")
     path = tmp_path / KEY
     data = path.read_bytes()
     other = digest("another")
     if damage == "renamed":  # a valid entry under the key of another source
         path.rename(tmp_path / other)
-        assert Cache(tmp_path).get(other) is None
+        assert KernelCache(tmp_path).get(other) is None
         return
     broken = {"truncated": data[:-1], "flipped": data[:-1] + b"x", "empty": b"", "foreign": b"\x7fELF cubin"}[damage]
     path.write_bytes(broken)
-    assert Cache(tmp_path).get(KEY) is None
+    assert KernelCache(tmp_path).get(KEY) is None
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
 def test_the_folder_is_private(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    Cache(tmp_path / "new").put(KEY, b"x")
+    KernelCache(tmp_path / "new").put(KEY, b"x")
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
     shared = tmp_path / "shared"
     shared.mkdir()
     shared.chmod(0o777)
     with caplog.at_level(logging.INFO, "instructx"):
-        cache = Cache(shared)
+        cache = KernelCache(shared)
         cache.put(KEY, b"x")
         assert cache.get(KEY) == b"x"  # from memory
         cache.put(KEY, b"y")
@@ -63,7 +63,7 @@ def test_the_folder_is_private(tmp_path: Path, caplog: pytest.LogCaptureFixture)
 def test_a_folder_that_cannot_be_made_means_memory_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("in the way")
     with caplog.at_level(logging.INFO, "instructx"):
-        cache = Cache(tmp_path / "file" / "cache")
+        cache = KernelCache(tmp_path / "file" / "cache")
         cache.put(KEY, b"x")
         with cache.lock(KEY):
             assert cache.get(KEY) == b"x"
@@ -73,7 +73,7 @@ def test_a_folder_that_cannot_be_made_means_memory_only(tmp_path: Path, caplog: 
 def test_a_full_disk_means_memory_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cache = Cache(tmp_path)
+    cache = KernelCache(tmp_path)
     assert cache.get(KEY) is None
 
     def full(*args: object) -> None:
@@ -88,19 +88,19 @@ def test_a_full_disk_means_memory_only(
 
 
 def test_old_entries_are_pruned(tmp_path: Path) -> None:
-    cache = Cache(tmp_path)
+    cache = KernelCache(tmp_path)
     for number in range(70):
         cache.put(digest(str(number)), b"x")
         os.utime(tmp_path / digest(str(number)), (number, number))
     assert len(list(tmp_path.iterdir())) <= 65
-    assert Cache(tmp_path).get(digest("69")) == b"x"
+    assert KernelCache(tmp_path).get(digest("69")) == b"x"
 
 
 def test_the_lock_lets_one_work_and_the_others_wait(tmp_path: Path) -> None:
-    cache, order = Cache(tmp_path), []
+    cache, order = KernelCache(tmp_path), []
 
     def work(name: str) -> None:
-        with Cache(tmp_path).lock(KEY):
+        with KernelCache(tmp_path).lock(KEY):
             order.append(name)
             time.sleep(0.05)
             order.append(name)
@@ -126,7 +126,7 @@ def test_a_dead_worker_leaves_no_lock(tmp_path: Path) -> None:
         assert worker.stdout is not None and worker.stdout.readline() == b"held\n"
         worker.kill()
     began = time.monotonic()
-    with Cache(tmp_path).lock(KEY):
+    with KernelCache(tmp_path).lock(KEY):
         assert time.monotonic() - began < 5
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from instructx_core.kernels import abi, loader, nvrtc
-from instructx_core.kernels.cache import Cache
+from instructx_core.kernels.cache import KernelCache
 from instructx_core.kernels.driver import Driver
 from instructx_core.kernels.errors import KernelError
 
@@ -169,6 +169,70 @@ def test_other_devices_are_refused(stand_in, tmp_path: Path) -> None:
         stand_in.runtime(tmp_path).index(torch.device("meta"))
 
 
+# --- which card ----------------------------------------------------------------------------------------------------
+
+
+def test_ordinals_are_not_devices(stand_in) -> None:
+    """torch's number becomes a handle, by uuid where the driver counts its cards the other way."""
+    driver = Driver(stand_in.path)
+    first, second = driver.device_of(0), driver.device_of(1)
+    assert {first, second}.isdisjoint({0, 1}) and driver.name(second) == "Stand-in 1"
+    of_second, _ = driver.uuids(second)
+    stand_in.lib.stand_in_swap()
+    assert driver.device_of(1) == first and driver.device_of(1, of_second) == second
+    with pytest.raises(KernelError, match=r"torch's card 1 .* is not among the driver's 2"):
+        driver.device_of(1, "0" * 32)
+    with pytest.raises(KernelError, match="invalid device ordinal"):
+        driver.device_of(2)
+
+
+def test_a_slice_of_a_card_has_a_name_of_its_own(stand_in) -> None:
+    driver = Driver(stand_in.path)
+    handle = driver.device_of(1)
+    assert driver.visible_name(handle) == "GPU-11111111-1111-1111-1111-111111111111"
+    stand_in.lib.stand_in_slice(1)
+    assert driver.visible_name(handle) == "MIG-91919191-9191-9191-9191-919191919191"
+    assert all(driver.device_of(1, uuid) == handle for uuid in driver.uuids(handle))  # torch may tell either
+
+
+def test_the_context_of_another_card_is_not_kept(stand_in) -> None:
+    driver = Driver(stand_in.path)
+    first, second = driver.device_of(0), driver.device_of(1)
+    for device in (first, second, second, first):
+        driver.ensure_context(device)
+        assert stand_in.lib.stand_in_context() == device
+
+
+def test_the_device_is_switched_back_after_an_error(stand_in, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's own switch needs a card: here it only notes who is current."""
+    current = [0]
+
+    class Switch:
+        def __init__(self, device: torch.device) -> None:
+            self.wanted, self.before = device.index or 0, 0
+
+        def __enter__(self) -> None:
+            self.before, current[0] = current[0], self.wanted
+
+        def __exit__(self, *exception: object) -> None:
+            current[0] = self.before
+
+    class Stream:
+        device_index, cuda_stream = 1, 7
+
+    monkeypatch.setattr(torch.cuda, "device", Switch)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream())
+    runtime = stand_in.runtime(tmp_path)
+    runtime.device_type = "cuda"
+    monkeypatch.setattr(runtime, "uuid", lambda index: None)
+    with runtime._on(torch.device("cuda", 1)) as stream:
+        assert stream == 7 and current == [1] and stand_in.lib.stand_in_context() == runtime.handle(1)
+    stand_in.break_("cuCtxGetCurrent")
+    with pytest.raises(KernelError, match="cuCtxGetCurrent failed"), runtime._on(torch.device("cuda", 1)):
+        pass
+    assert current == [0]
+
+
 def test_no_card_is_a_reason_not_an_error() -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a card")
@@ -232,6 +296,6 @@ def test_the_installed_nvrtc_loads() -> None:
 def test_cache_entries_of_the_wrong_kind_are_not_loaded(stand_in, tmp_path: Path) -> None:
     launch(stand_in.runtime(tmp_path))
     (entry,) = tmp_path.iterdir()
-    Cache(tmp_path).put(entry.name, b"not a cubin")
+    KernelCache(tmp_path).put(entry.name, b"not a cubin")
     launch(stand_in.runtime(tmp_path))
     assert stand_in.lib.stand_in_compiles() == 2

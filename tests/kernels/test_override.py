@@ -13,9 +13,9 @@ from torch import Tensor
 
 from instructx_core.kernels import Session, int8, sdpa
 from instructx_core.kernels.override import KEY, AttentionOverride, exact_on_failure, install
-from instructx_core.kernels.select import Plan
+from instructx_core.kernels.select import Route
 
-INT8 = Plan("int8", "int8 asked for, self-test passed")
+INT8 = Route("int8", "int8 asked for, self-test passed")
 B, S, H, D = 2, 6, 3, 64
 
 
@@ -84,7 +84,7 @@ def test_what_stays_with_the_host(card: list, named: dict[str, Any], reason: str
     q = flat()
     AttentionOverride(session)(host, q, q, q, H, **named)
     assert not card and len(host.calls) == 1
-    assert list(session.calls()) == [Plan("host", reason)]
+    assert list(session.calls()) == [Route("host", reason)]
     if "enable_gqa" in named:
         assert host.calls[0]["enable_gqa"], "the host gets its arguments as they were"
 
@@ -92,7 +92,7 @@ def test_what_stays_with_the_host(card: list, named: dict[str, Any], reason: str
 def test_cross_attention_stays_with_the_host(card: list) -> None:
     session = Session("int8")
     AttentionOverride(session)(host, flat(), flat(4), flat(4), H)
-    assert not card and list(session.calls()) == [Plan("host", "not self-attention")]
+    assert not card and list(session.calls()) == [Route("host", "not self-attention")]
 
 
 def test_chains_the_override_that_was_there(card: list) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from instructx_core.errors import InputError
 from instructx_core.kernels import int8, sdpa
 from instructx_core.kernels.operands import Inputs, NormRope
-from instructx_core.kernels.select import Plan
+from instructx_core.kernels.select import Route
 from instructx_core.sampling import guidance
 from instructx_core.sampling.guidance import Conditions, Guidance
 from instructx_core.sampling.schedule import Level
@@ -126,7 +126,7 @@ def test_the_fused_path_gets_projections_weights_and_tables(monkeypatch: pytest.
     stock, ours = run(wan(torch.bfloat16)), wan(torch.bfloat16)
     session = use_attention(ours, "int8")
     torch.testing.assert_close(run(ours), stock, rtol=3e-2, atol=3e-2)
-    assert session.calls() == {Plan("int8", "int8 asked for, self-test passed"): 2}
+    assert session.calls() == {Route("int8", "int8 asked for, self-test passed"): 2}
     ours.fuse_qkv_projections()
     torch.testing.assert_close(run(ours), stock, rtol=3e-2, atol=3e-2)
 
@@ -165,7 +165,7 @@ def test_a_step_that_is_not_finite_is_repeated_exactly(
 
         def velocity(_model: Any, latents: Tensor, *rest: Any) -> Tensor:
             calls.append(session.demoted)
-            session.count(Plan("int8", "test"), torch.device("cpu"))
+            session.count(Route("int8", "test"), torch.device("cpu"))
             return latents + (0.0 if session.demoted else float("nan"))
 
         monkeypatch.setattr(guidance, "guided_velocity", velocity)

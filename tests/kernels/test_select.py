@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from instructx_core.kernels import Session, attention, attention_lse, report, resolve_mode, select
-from instructx_core.kernels.errors import KernelError
+from instructx_core.kernels import Session, abi, attention, attention_lse, report, resolve_mode, select
 from instructx_core.kernels.operands import Inputs
-from instructx_core.kernels.select import Plan
+from instructx_core.kernels.select import Route
+from instructx_core.kernels.trial import Tried
 
 BF16 = torch.bfloat16
 
@@ -38,16 +38,16 @@ def card(on_stand_in, good, monkeypatch: pytest.MonkeyPatch):
 def test_auto_prefers_what_was_measured_fastest(card) -> None:
     inputs = Inputs.of(*qkv())
     card(milliseconds={"int8": 5.0, "exact": 11.0, "host": 10.0})
-    assert select.plan(inputs, "auto") == Plan("int8", "2.0x the speed of SDPA measured, self-test error 0.9%")
+    assert select.route(inputs, "auto") == Route("int8", "2.0x the speed of SDPA measured, self-test error 0.9%")
     card(milliseconds={"int8": 9.5, "exact": 11.0, "host": 10.0})
-    plan = select.plan(inputs, "auto")
-    assert plan == Plan("host", "int8 measured 1.05x the speed of SDPA, 1.1x is needed")
+    route = select.route(inputs, "auto")
+    assert route == Route("host", "int8 measured 1.05x the speed of SDPA, 1.1x is needed")
     card(milliseconds={"int8": 5.0, "host": 10.0, "comfy-kitchen": 4.0})
-    assert select.plan(inputs, "auto").path == "comfy-kitchen"
+    assert select.route(inputs, "auto").path == "comfy-kitchen"
     card(milliseconds={"int8": 5.0, "host": 10.0, "comfy-kitchen": 6.0})
-    assert select.plan(inputs, "auto").path == "int8"
+    assert select.route(inputs, "auto").path == "int8"
     card(milliseconds={"int8": 20.0, "exact": 5.0, "host": 10.0})  # no flash kernel in torch, as on old Windows builds
-    assert select.plan(inputs, "auto").path == "exact"
+    assert select.route(inputs, "auto").path == "exact"
 
 
 @pytest.mark.parametrize(
@@ -55,43 +55,43 @@ def test_auto_prefers_what_was_measured_fastest(card) -> None:
 )
 def test_auto_without_a_measurement(card, capability: tuple[int, int], path: str) -> None:
     card(capability=capability)
-    plan = select.plan(Inputs.of(*qkv()), "auto")
-    assert plan.path == path and ("not measured" in plan.reason or "prefers SDPA unless" in plan.reason)
+    route = select.route(Inputs.of(*qkv()), "auto")
+    assert route.path == path and ("not measured" in route.reason or "prefers SDPA unless" in route.reason)
 
 
 def test_hopper_takes_int8_when_it_was_measured_faster(card) -> None:
     card(capability=(9, 0), milliseconds={"int8": 5.0, "host": 10.0})
-    assert select.plan(Inputs.of(*qkv()), "auto").path == "int8"
+    assert select.route(Inputs.of(*qkv()), "auto").path == "int8"
     card(capability=(9, 0), milliseconds={"int8": 10.0, "host": 5.0})
-    assert select.plan(Inputs.of(*qkv()), "auto").path == "host"
+    assert select.route(Inputs.of(*qkv()), "auto").path == "host"
 
 
 def test_modes(card) -> None:
     card(milliseconds={"int8": 20.0, "exact": 11.0, "host": 10.0})
     inputs = Inputs.of(*qkv())
-    assert select.plan(inputs, "off") == Plan("host", "switched off")
-    assert select.plan(inputs, "exact") == Plan("host", "exact asked for")
-    assert select.plan(inputs, "int8") == Plan("int8", "int8 asked for, self-test passed")
-    assert select.plan(inputs, "int8", low_precision=False) == Plan("host", "the model forbids low precision here")
+    assert select.route(inputs, "off") == Route("host", "switched off")
+    assert select.route(inputs, "exact") == Route("host", "exact asked for")
+    assert select.route(inputs, "int8") == Route("int8", "int8 asked for, self-test passed")
+    assert select.route(inputs, "int8", low_precision=False) == Route("host", "the model forbids low precision here")
 
 
 def test_a_failed_self_test_switches_the_path_off(card) -> None:
     card(problems={"int8": "self-test failed"})
     for mode in ("auto", "int8"):
-        assert select.plan(Inputs.of(*qkv()), mode) == Plan("host", "self-test failed")
+        assert select.route(Inputs.of(*qkv()), mode) == Route("host", "self-test failed")
     card(problems={"int8": "no compiler", "exact": "no compiler"})
-    assert select.plan(Inputs.of(*qkv()), "auto", need_lse=True) == Plan("host", "no compiler")
+    assert select.route(Inputs.of(*qkv()), "auto", need_lse=True) == Route("host", "no compiler")
 
 
 def test_what_the_exact_kernel_is_for(card) -> None:
     keys = qkv()
-    assert select.plan(Inputs.of(*keys), "exact", need_lse=True).path == "exact"
-    assert select.plan(Inputs.of(*keys, key_bias=torch.zeros(1, 1, 4096)), "auto").path == "exact"
-    assert select.plan(Inputs.of(*keys, extra_k=keys[1]), "exact").path == "exact"
-    assert select.plan(Inputs.of(*keys, extra_k=keys[1]), "auto").path == "int8"
+    assert select.route(Inputs.of(*keys), "exact", need_lse=True).path == "exact"
+    assert select.route(Inputs.of(*keys, key_bias=torch.zeros(1, 1, 4096)), "auto").path == "exact"
+    assert select.route(Inputs.of(*keys, extra_k=keys[1]), "exact").path == "exact"
+    assert select.route(Inputs.of(*keys, extra_k=keys[1]), "auto").path == "int8"
     card(capability=(9, 0))
-    assert select.plan(Inputs.of(*keys, extra_k=keys[1]), "exact") == Plan("host", "exact asked for")
-    assert select.plan(Inputs.of(*keys), "exact", need_lse=True).path == "exact"
+    assert select.route(Inputs.of(*keys, extra_k=keys[1]), "exact") == Route("host", "exact asked for")
+    assert select.route(Inputs.of(*keys), "exact", need_lse=True).path == "exact"
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_what_the_exact_kernel_is_for(card) -> None:
     ],
 )
 def test_what_falls_back_says_why(card, inputs, reason: str) -> None:
-    assert select.plan(Inputs.of(*inputs), "int8") == Plan("host", reason)
+    assert select.route(Inputs.of(*inputs), "int8") == Route("host", reason)
 
 
 def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,14 +129,14 @@ def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def measured(on_stand_in, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Calls of the self-test, which finds small errors."""
+    """Paths of every self-test, which finds small errors."""
     calls: list[str] = []
 
-    def measure(path: str, device: torch.device, dtype: torch.dtype = BF16) -> dict[str, float]:
-        calls.append(path)
-        return {"random/128": 0.001, "outlier/128": 0.003}
+    def run(device: torch.device) -> dict[str, Tried]:
+        calls.extend(("exact", "int8"))
+        return {path: Tried({"random/128": 0.001, "outlier/128": 0.003}) for path in ("exact", "int8")}
 
-    monkeypatch.setattr(select.selftest, "measure", measure)
+    monkeypatch.setattr(select.trial, "run", run)
     yield calls
 
 
@@ -163,23 +163,21 @@ def test_another_driver_or_source_is_judged_anew(measured: list[str], monkeypatc
 def test_a_wrong_result_disables_and_warns(
     measured: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(
-        select.selftest, "measure", lambda path, device: {"random/64": float("inf") if path == "int8" else 0.001}
-    )
+    wrong = {"exact": Tried({"random/64": 0.001}), "int8": Tried({"random/64": float("inf")})}
+    monkeypatch.setattr(select.trial, "run", lambda device: wrong)
     found = select.verdict(torch.device("cpu"))
     assert list(found.problems) == ["int8"] and "error inf% in random/64, allowed 1.80%" in found.problems["int8"]
     assert "please report it" in caplog.text
 
 
 def test_what_does_not_run_is_tried_again_next_time(measured, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(path: str, device: torch.device) -> dict[str, float]:
-        raise KernelError("no compiler")
-
+    fails = {path: Tried(problem="no compiler", lasting=False) for path in ("exact", "int8")}
     device = torch.device("cpu")
-    monkeypatch.setattr(select.selftest, "measure", fails)
+    monkeypatch.setattr(select.trial, "run", lambda device: fails)
     assert select.verdict(device).problems == {"exact": "no compiler", "int8": "no compiler"}
     monkeypatch.setattr(select, "_verdicts", {})
-    monkeypatch.setattr(select.selftest, "measure", lambda path, device: {"random/64": 0.001})
+    works = {path: Tried({"random/64": 0.001}) for path in ("exact", "int8")}
+    monkeypatch.setattr(select.trial, "run", lambda device: works)
     assert not select.verdict(device).problems
 
 
@@ -208,17 +206,53 @@ def test_a_launch_that_fails_falls_back_and_is_not_tried_again(on_stand_in, good
     expected = torch.nn.functional.scaled_dot_product_attention(*[q.transpose(1, 2)] * 3).transpose(1, 2)
     assert torch.equal(out, expected)
     session.attend(Inputs.of(q, q, q))
-    reasons = [plan.reason for plan in session.calls()]
-    assert reasons[1].startswith("cuLaunchKernel failed") and "switched off" in caplog.text
+    (route,) = session.calls()
+    assert route.path == "host" and route.reason.startswith("cuLaunchKernel failed") and "switched off" in caplog.text
+
+
+@pytest.mark.parametrize("code", [2, 900, 906])
+def test_a_refused_call_switches_nothing_off(on_stand_in, stand_in, good, code: int, monkeypatch, caplog) -> None:
+    """No memory, or a graph that captures: the call runs on torch, the next one on the kernel again."""
+    monkeypatch.setattr(select, "verdict", lambda device, again=False: good)
+    session, q = Session("int8", "Wan"), torch.randn(1, 2048, 1, 64).to(BF16)
+    stand_in.break_("cuLaunchKernel")
+    stand_in.lib.stand_in_code(code)
+    for _ in range(2):
+        session.attend(Inputs.of(q, q, q))
+    stand_in.break_("")
+    session.attend(Inputs.of(q, q, q))
+    assert sorted((route.path, count) for route, count in session.calls().items()) == [("host", 2), ("int8", 1)]
+    assert caplog.text.count("such calls run on pytorch SDPA") == 1 and not good.problems
+
+
+def test_no_memory_for_tensors_is_a_reason_too(on_stand_in, good, monkeypatch, caplog) -> None:
+    def none_left(*args: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 1.5 GiB")
+
+    monkeypatch.setattr(select, "verdict", lambda device, again=False: good)
+    monkeypatch.setattr("instructx_core.kernels.int8.attention_quantizing", none_left)
+    session, q = Session("int8", "Wan"), torch.randn(1, 2048, 1, 64).to(BF16)
+    session.attend(Inputs.of(q, q, q))
+    assert list(session.calls()) == [Route("host", "int8 found too little memory")] and not good.problems
+
+
+def test_every_kernel_is_loaded_with_the_judgement(measured: list[str], stand_in, on_stand_in) -> None:
+    """So that a capture may begin with any of them, with any number of heads."""
+    select.verdict(torch.device("cpu"))
+    stand_in.break_("cuLibraryLoadData")
+    for name, kernel in abi.KERNELS.items():
+        for heads in (1, 40, 120):
+            on_stand_in.launch(name, kernel.args(), (1, 1, 1), torch.device("cpu"), heads)
+    assert len(stand_in.launches()) == 3 * len(abi.KERNELS)
 
 
 def test_demotion_needs_something_inexact(card) -> None:
     session = Session("int8")
     assert not session.demote("not finite"), "nothing ran yet"
-    session.count(Plan("int8", "asked for"), torch.device("cpu"))
+    session.count(Route("int8", "asked for"), torch.device("cpu"))
     assert session.inexact and session.demote("not finite") and not session.demote("not finite")
     assert not session.inexact
-    assert session.plan(Inputs(*qkv(), 0.1)) == Plan("host", "not finite")
+    assert session.route(Inputs(*qkv(), 0.1)) == Route("host", "not finite")
 
 
 def test_the_hosts_own_attention_is_timed_once_and_beaten_or_used(card, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,11 +263,11 @@ def test_the_hosts_own_attention_is_timed_once_and_beaten_or_used(card, monkeypa
     session, inputs = Session("auto", host_name="sage"), Inputs(*qkv(), 0.1)
     session.probe = lambda q, k, v: q
     for _ in range(2):
-        assert session.plan(inputs) == Plan("host", "int8 measured 0.80x the speed of sage, 1.1x is needed")
+        assert session.route(inputs) == Route("host", "int8 measured 0.80x the speed of sage, 1.1x is needed")
     assert timed == [session.probe]
     forced = Session("int8", host_name="sage")
     forced.probe = session.probe
-    assert forced.plan(inputs).path == "int8" and len(timed) == 1
+    assert forced.route(inputs).path == "int8" and len(timed) == 1
 
 
 def test_preview_says_what_would_run(card) -> None:

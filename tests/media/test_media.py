@@ -106,7 +106,7 @@ def test_untagged_small_clip_is_reported(tmp_path: Path) -> None:
 def test_real_clip_with_audio(bunny: Path, tmp_path: Path) -> None:
     small = read_media(bunny, transform=lambda frame: frame[::10, ::10][:64, :64])
     assert small.size == (720, 1280) and small.fps == 25 and small.frames_FHWC.shape == (132, 64, 64, 3)
-    assert small.audio is not None and small.audio.codec == "aac"
+    assert small.audio is not None and [track.codec for track in small.audio.tracks] == ["aac"]
     path = tmp_path / "cut.mp4"
     notes = write_video(path, small.frames_FHWC[:50], small.fps, audio=small.audio)
     assert notes == ("audio (aac) copied",)
@@ -138,7 +138,7 @@ def test_audio_that_the_container_cannot_hold_is_encoded(tmp_path: Path) -> None
         out.mux(sound.encode(None))
         out.mux(video.encode(None))
     media = read_media(source)
-    assert media.audio is not None and media.audio.codec == "flac"
+    assert media.audio is not None and [track.codec for track in media.audio.tracks] == ["flac"]
     path = tmp_path / "aac.mp4"
     (note,) = write_video(path, media.frames_FHWC, media.fps, audio=media.audio)
     assert "AAC" in note
@@ -203,7 +203,7 @@ def test_rotation_is_applied(tmp_path: Path) -> None:
         graph.push(stored)
         expected = graph.pull().to_ndarray(format="rgb24")
     media = read_media(path)
-    assert media.size == (96, 64) and media.rotation == angle
+    assert media.size == (96, 64)
     assert np.abs(media.frames_FHWC[0].astype(int) - expected).max() < 8
     assert any("turned" in note for note in media.notes)
 
@@ -281,7 +281,7 @@ def test_images_of_every_mode(tmp_path: Path, photo: Path, gray_photo: Path) -> 
 
     floats = tmp_path / "float.tif"
     Image.fromarray(np.ones((8, 8), np.float32)).save(floats)
-    with pytest.raises(InputError, match="pixel format F"):
+    with pytest.raises(InputError, match="float numbers have no fixed black and white"):
         read_media(floats)
 
 

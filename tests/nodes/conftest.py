@@ -80,11 +80,12 @@ def conditioning(pack: Callable[[str], ModuleType]) -> Callable[..., Any]:
     shaped = pack("nodes.parts.host_model").noise_shaped
 
     def make(model: Any, given: Any, context: Tensor | None = None) -> Any:
-        references = given.references
-        if references is not None:  # the node hands over what the VAE gave; the host normalises it
-            references = model.get_model_object("latent_format").process_out(references)
+        entries = {}
+        if given.references is not None:  # the node hands over what the VAE gave; the host normalises it
+            process = model.get_model_object("latent_format").process_out
+            entries["time_dim_concat"] = process(given.references)
         first = given.context if context is None else context
-        return attach([[first[:1], {}]], {"instructx_source": shaped(given.source[:1])}, references)
+        return attach([[first[:1], {}]], {"instructx_source": shaped(given.source[:1])}, entries)
 
     return make
 

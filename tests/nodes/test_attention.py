@@ -88,10 +88,10 @@ def test_a_step_that_is_not_finite_is_repeated(
     want = forward(case, model, given)
     patched, _ = node.with_attention(model, "int8")
     override = options(patched)["optimized_attention_override"]
-    plan = pack("instructx_core.kernels.select").Plan("int8", "test")
+    route = pack("instructx_core.kernels.select").Route("int8", "test")
 
     def broken(func: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
-        override.session.count(plan, args[0].device)
+        override.session.count(route, args[0].device)
         return func(*args, **kwargs) * (1.0 if override.session.demoted else float("nan"))
 
     override.previous = broken

@@ -276,20 +276,68 @@ def test_modality(pack: Callable[[str], ModuleType], load: Callable[..., Any]) -
     encoder = load()
     rule = encoder.config.instruction
     for source, modality, count in (
-        (image(5), "auto", rule.num_video_queries),
+        (clip(5), "auto", rule.num_video_queries),
         (image(1), "video", rule.num_video_queries),
     ):
         queries = ask(pack, encoder, source, modality=modality).args[0]
         assert queries.modality == "video" and queries.query_BQD.shape[1] == count
-    with pytest.raises(ValueError, match="the source has 5 frames, an image edit takes one; use auto or video"):
-        ask(pack, encoder, image(5), modality="image")
+
+
+def test_a_batch_of_photos(pack: Callable[[str], ModuleType], load: Callable[..., Any]) -> None:
+    """Unrelated pictures are not taken for a clip: the choice is asked for, and each can be an edit of its own."""
+    encoder = load()
+    photos = torch.cat([photo(seed) for seed in range(3)])
+    with pytest.raises(
+        ValueError, match=r"a batch of 3 pictures that do not look like one clip; set modality to image"
+    ):
+        ask(pack, encoder, photos)
+    assert ask(pack, encoder, photos, modality="video").args[0].modality == "video"
+    answer = ask(pack, encoder, photos, modality="image", reference_1=image(1, 30, 40))
+    queries = answer.args[0]
+    assert queries.query_BQD.shape[:2] == (3, encoder.config.instruction.num_image_queries)
+    assert "image: 3 pictures, each seen as" in answer.ui["text"][0]
+    ((context, options),) = pack("nodes.connector").InstructXConnector.execute(queries).args[0]
+    assert context.shape[0] == 3 and options["instructx_pictures"] == 3
+    for number in range(3):
+        alone = ask(pack, encoder, photos[number : number + 1], reference_1=image(1, 30, 40)).args[0]
+        assert (queries.query_BQD[number] - alone.query_BQD[0]).abs().max() < 1e-4
+    ((_, options),) = pack("nodes.connector").InstructXConnector.execute(ask(pack, encoder, clip(5)).args[0]).args[0]
+    assert options["instructx_pictures"] == 0
+
+
+def photo(seed: int) -> Tensor:
+    """A picture of six by four patches of colour."""
+    patches = torch.rand(1, 3, 4, 6, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.interpolate(patches, (48, 64)).movedim(1, -1)
+
+
+def clip(frames: int) -> Tensor:
+    """A smooth picture that moves two pixels a frame."""
+    row = torch.linspace(0, 1, 64 + 2 * frames)
+    return torch.stack([row[2 * f : 2 * f + 64].expand(48, 64) for f in range(frames)])[..., None].repeat(1, 1, 1, 3)
+
+
+def test_what_looks_like_a_clip(pack: Callable[[str], ModuleType]) -> None:
+    are_unrelated = pack("nodes.parts.media").are_unrelated
+    levels = lambda frames: (frames * 255).to(torch.uint8)  # noqa: E731
+    moving, other = levels(clip(6)), levels(clip(1).flip(2))
+    assert not are_unrelated(moving) and not are_unrelated(moving[:1])
+    assert not are_unrelated(torch.cat([moving, other, moving]))  # one flash, or two cuts
+    assert not are_unrelated(torch.full((4, 48, 64, 3), 90, dtype=torch.uint8))  # nothing to correlate
+    assert are_unrelated(torch.cat([moving[:1], other, moving[:1]]))
+    assert are_unrelated(torch.cat([levels(photo(seed)) for seed in range(4)]))
+
+
+def test_the_batch_is_called_a_clip(pack: Callable[[str], ModuleType], load: Callable[..., Any]) -> None:
+    assert "edited as one clip, set modality to image" in ask(pack, load(), clip(5)).ui["text"][0]
+    assert "one clip" not in ask(pack, load(), clip(5), modality="video").ui["text"][0]
 
 
 def test_video_is_read_with_its_rate(pack: Callable[[str], ModuleType], load: Callable[..., Any]) -> None:
     """A VIDEO equals the IMAGE batch of its frames at its rate; the rate matters to the encoder."""
     from comfy_api.latest import InputImpl, Types
 
-    encoder, frames = load(), image(9)
+    encoder, frames = load(), clip(9)
     video = InputImpl.VideoFromComponents(Types.VideoComponents(images=frames, audio=None, frame_rate=Fraction(4)))
     have = ask(pack, encoder, video).args[0].query_BQD
     assert torch.equal(have, ask(pack, encoder, frames, fps=4.0).args[0].query_BQD)
@@ -307,6 +355,8 @@ def test_dropped_instruction(pack: Callable[[str], ModuleType], load: Callable[.
     assert not torch.equal(first, ask(pack, encoder, image(seed=1), "", drop_instruction=True).args[0].query_BQD)
     with pytest.raises(ValueError, match="the instruction is empty; say what to change"):
         ask(pack, encoder, image(), "  ")
+    with pytest.raises(ValueError, match="has no letter and no digit"):
+        ask(pack, encoder, image(), "\u200b.")
 
 
 def test_pictures_are_read_as_the_host_shows_them(pack: Callable[[str], ModuleType], caplog: Any) -> None:

@@ -143,8 +143,8 @@ def test_formats_that_only_the_host_reads_are_refused_by_name(comfy, files, case
 
 @pytest.mark.parametrize("channels", [16, 48])
 def test_the_vaes_are_the_hosts(comfy, files, tmp_path, channels):
+    from instructx_core.formats.loading import load_vae
     from instructx_core.vae import build_vae
-    from instructx_core.weights import load_vae
 
     config = files.config(channels)
     original = files.state(build_vae(config.vae), lambda name: vae_to_original(name, config.vae))

@@ -166,9 +166,9 @@ def test_wrong_models(dit: ModuleType, patching: ModuleType, case: Any) -> None:
 
 
 def test_adapter_without_its_embedder(pack: Callable[[str], ModuleType], case: Any) -> None:
-    adapters = pack("nodes.parts.adapter")
+    adapters = pack("nodes.parts.dit_adapter")
     with pytest.raises(ValueError, match="adapter test has no source_embedder"):
-        adapters.Adapter("test", case.config.denoiser, None, case.adapter.reference_embedder)
+        adapters.DitAdapter("test", case.config.denoiser, None, case.adapter.reference_embedder)
     tensors = {
         f"{name}.{part}": value for name in adapters.EMBEDDERS for part, value in vars(case.adapter)[name].items()
     }

@@ -130,7 +130,7 @@ def by_nodes(both: Both, drawn: Any, cfg: float) -> tuple[torch.Tensor, dict[str
             .args
         )  # fmt: skip
         sampler = pack("nodes.sampler").InstructXSampler
-        return sampler.execute(*parts, both.vae, SEED, STEPS, cfg, shift, "euler", "instructx", 1.0).args
+        return sampler.execute(*parts[:4], both.vae, SEED, STEPS, cfg, shift, "euler", "instructx", 1.0).args
 
 
 def by_library(both: Both, drawn: Any, cfg: float, output_type: str, **options: Any) -> torch.Tensor:

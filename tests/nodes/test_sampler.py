@@ -34,7 +34,7 @@ def prepared(dit: ModuleType, pack: Callable[[str], ModuleType], vae: Any) -> Ca
             result = source.execute(
                 model=model, positive=cond, negative=zero, vae=vae, source=picture, resize="pad", length="pad"
             )
-        return result.args
+        return result.args[:4]
 
     return make
 
@@ -78,6 +78,32 @@ def test_padding_is_cut_off(node: ModuleType, vae: Any, prepared: Any) -> None:
     with torch.inference_mode():
         whole = vae.decode(latent["samples"])
     assert torch.equal(image, whole[0, :6, :30, :40])
+
+
+def test_a_second_pass_at_twice_the_size_is_whole(node: ModuleType, vae: Any, prepared: Any) -> None:
+    """What is cut off belongs to the source of this pass: not to the one whose LATENT was scaled up."""
+    from nodes import LatentUpscaleBy
+
+    _, latent = run(node, vae, prepared(1, 30, 40))
+    (larger,) = LatentUpscaleBy().upscale(latent, "nearest-exact", 2.0)
+    model, positive, negative, own = prepared(1, 60, 80)
+    assert own["samples"].shape[-1] == 10 and larger["samples"].shape[-1] == 12
+    model, positive, negative, own = prepared(1, 64, 96)
+    image, _ = run(node, vae, (model, positive, negative, larger), denoise=0.5)
+    assert image.shape == (1, 64, 96, 3)
+
+
+def test_a_noise_mask_lies_on_what_it_lay_on(node: ModuleType, vae: Any, prepared: Any) -> None:
+    """SetLatentNoiseMask with a mask of the source's size, whose width is padded: the sampler keeps the same pixels."""
+    from nodes import SetLatentNoiseMask
+
+    model, positive, negative, latent = prepared(1, 32, 40)
+    mask = torch.zeros(1, 32, 40)
+    mask[:, :, 16:] = 1.0
+    (masked,) = SetLatentNoiseMask().set_mask(latent, mask)
+    _, out = run(node, vae, (model, positive, negative, masked))
+    moved = (out["samples"] - latent["samples"]).abs().amax(dim=(0, 1, 2, 3))
+    assert (moved[:2] < 1e-4).all() and (moved[2:] > 1e-2).all()  # cells of 8 pixels: the edge is at 16
 
 
 def test_batch_of_two(node: ModuleType, vae: Any, prepared: Any) -> None:

@@ -61,7 +61,7 @@ def test_schema(node: ModuleType) -> None:
     assert schema.node_id == "InstructXSourceReference" and schema.category == "InstructX"
     names = [entry.id for entry in schema.inputs]
     assert names[:7] == ["model", "positive", "vae", "source", "resize", "length", "negative"]
-    assert names[7:] == [f"reference_{i}" for i in range(1, 5)]
+    assert names[7:] == [*(f"reference_{i}" for i in range(1, 5)), "mask"]
     assert all(entry.tooltip for entry in (*schema.inputs, *schema.outputs))
 
 
@@ -69,9 +69,9 @@ def test_latents_are_the_librarys(node: ModuleType, model: Any, case: Any, vae: 
     """Source, normalised for the DiT, and the references as the host will normalise them."""
     from instructx_core.config import InstructXConfig
     from instructx_core.formats.layouts.weight_file import open_weights
+    from instructx_core.formats.loading import load_vae
     from instructx_core.media.pixels import pad_reference, to_signed
     from instructx_core.vae import encode_latents
-    from instructx_core.weights import load_vae
 
     (file,) = (shipped / "vae").glob("*.safetensors")
     with open_weights(file) as opened:
@@ -80,7 +80,7 @@ def test_latents_are_the_librarys(node: ModuleType, model: Any, case: Any, vae: 
     library = load_vae(file, config, torch.float32)
     source, first, second = picture(5), picture(1, 30, 50), picture(2, 64, 64)
     result = run(node, model, case, vae, source, reference_1=first, reference_2=second)
-    _, cond, negative, latent = result.args
+    _, cond, negative, latent, edited = result.args
     options = cond[0][1]
     with torch.no_grad():
         want = encode_latents(library, to_signed(source))
@@ -90,7 +90,8 @@ def test_latents_are_the_librarys(node: ModuleType, model: Any, case: Any, vae: 
     assert float((options["model_conds"]["instructx_source"].cond - want).abs().max()) < 1e-4
     assert float((process(options["time_dim_concat"]) - torch.cat(padded, dim=2)).abs().max()) < 1e-4
     assert float((process(latent["samples"]) - want).abs().max()) < 1e-4
-    assert latent["instructx"] == (5, 64, 64)
+    assert options["instructx_placement"].keep == (5, 64, 64) and set(latent) == {"samples"}
+    assert torch.equal(edited, source)
     assert cond[0][1]["instructx"] is case.adapter
     assert set(negative[0][1]["model_conds"]) == {"instructx_source", "instructx_no_negative"}
     assert result.ui == {"text": ["32 tokens (latent 2x8x8) + 48 for 3 reference(s)"]}
@@ -107,7 +108,7 @@ def test_inputs_are_left_alone(node: ModuleType, model: Any, case: Any, vae: Any
 
 def test_a_second_node_replaces_the_first(node: ModuleType, model: Any, case: Any, vae: Any) -> None:
     first = run(node, model, case, vae, picture(1), reference_1=picture())
-    patched, cond, _, _ = first.args
+    patched, cond, *_ = first.args
     second = run(node, patched, case, vae, picture(5), positive=cond, negative=cond)
     options = second.args[1][0][1]
     assert "time_dim_concat" not in options and set(options["model_conds"]) == {"instructx_source"}
@@ -132,13 +133,36 @@ def test_rules(fitting: ModuleType, size_rule: str, length_rule: str, shape: Any
     """Pixels stay where they were, whatever is cut or added; cut_back gives the source's grid again."""
     source = picture(6, 50, 70)
     fitted = fitting.fit_source(source, 16, 4, size_rule, length_rule)
-    assert tuple(fitted.frames_FHWC.shape[:3]) == shape and fitted.keep == keep
+    assert tuple(fitted.frames_FHWC.shape[:3]) == shape and fitted.placement.keep == keep
     assert all(part in note for part, note in zip(notes, fitted.notes, strict=True))
     frames = min(keep[0], shape[0])
-    back = fitting.cut_back(fitted.frames_FHWC[None], fitted.keep)
+    back = fitting.cut_back(fitted.frames_FHWC[None], fitted.placement)
     want = source[:frames, 1:49, 3:67] if size_rule == "crop" else source[:frames]
     assert torch.equal(back, want)
     assert torch.equal(fitted.frames_FHWC[-1], fitted.frames_FHWC[frames - 1])
+
+
+def blob(frames: int, height: int, width: int) -> torch.Tensor:
+    """A mask of a rectangle that moves a pixel a frame."""
+    mask = torch.zeros(frames, height, width)
+    for frame in range(frames):
+        mask[frame, 20 + frame : 30 + frame, 8:60] = 1.0
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("size_rule", "length_rule"), [("crop", "pad"), ("pad", "trim"), ("crop", "trim"), ("pad", "pad")]
+)
+def test_a_mask_lies_on_what_it_lay_on(fitting: ModuleType, size_rule: str, length_rule: str) -> None:
+    """A mask fitted by itself is the mask of the fitted source: both go through the same cut and padding."""
+    mask = blob(6, 50, 70)
+    fitted = fitting.fit_source(mask[..., None].expand(-1, -1, -1, 3), 16, 4, size_rule, length_rule)
+    want = fitted.frames_FHWC[..., 0]
+    assert torch.equal(fitting.fit_mask(mask, fitted.placement), want)
+    assert torch.equal(fitting.fit_mask(mask[:1], fitted.placement), want[:1])  # one for all frames
+    assert torch.equal(fitting.fit_mask(want, fitted.placement), want)  # fitted already
+    double = mask.repeat_interleave(2, 1).repeat_interleave(2, 2)  # of another size: meant for the whole source
+    assert (fitting.fit_mask(double, fitted.placement) - want).abs().max() < 1e-6
 
 
 def test_fitting_source_is_untouched(fitting: ModuleType) -> None:
@@ -146,7 +170,7 @@ def test_fitting_source_is_untouched(fitting: ModuleType) -> None:
     for size_rule in fitting.SIZE_RULES:
         for length_rule in fitting.LENGTH_RULES:
             fitted = fitting.fit_source(source, 16, 4, size_rule, length_rule)
-            assert torch.equal(fitted.frames_FHWC, source) and not fitted.notes and fitted.keep == (5, 32, 48)
+            assert torch.equal(fitted.frames_FHWC, source) and not fitted.notes and fitted.placement.keep == (5, 32, 48)
 
 
 def test_rule_error_names_the_ways_out(fitting: ModuleType) -> None:
@@ -156,6 +180,36 @@ def test_rule_error_names_the_ways_out(fitting: ModuleType) -> None:
         fitting.fit_source(picture(6, 48, 64), 16, 4, "error", "error")
     with pytest.raises(ValueError, match="nothing is left to crop"):
         fitting.fit_source(picture(1, 10, 64), 16, 4, "crop", "pad")
+
+
+def test_the_mask_input_is_the_latents_noise_mask(node: ModuleType, model: Any, case: Any, vae: Any) -> None:
+    """The host scales it to the latent, so a cropped or padded source has to have its mask cropped or padded too."""
+    from comfy.utils import reshape_mask
+
+    source, mask = picture(1, 64, 72), torch.zeros(1, 64, 72)
+    mask[:, :, 40:] = 1.0
+    rules = {"resize": "pad", "length": "pad"}
+    latent = run(node, model, case, vae, source, mask=mask, **rules).args[3]
+    columns = reshape_mask(latent["noise_mask"], latent["samples"].shape)[0, 0, 0, 0]
+    assert columns.tolist() == [0.0] * 5 + [1.0] * 5  # 72 -> 80 pixels: ten cells of 8, the edge at 40
+    assert run(node, model, case, vae, source, mask=mask[0], **rules).args[3]["noise_mask"].shape == (1, 1, 64, 80)
+    with pytest.raises(ValueError, match="mask has shape"):
+        run(node, model, case, vae, source, mask=mask[None], **rules)
+
+
+def test_pictures_are_edited_apart(node: ModuleType, model: Any, case: Any, vae: Any) -> None:
+    """A batch whose queries are of single pictures: a latent, a source and a mask each, as if it were alone."""
+    source, mask = picture(3, 40, 64), torch.rand(3, 40, 64)
+    cond = [[torch.randn(3, 5, 256), {"instructx": case.adapter, "instructx_pictures": 3}]]
+    rules = {"resize": "pad", "length": "error"}
+    _, positive, _, latent, edited = run(node, model, case, vae, source, positive=cond, mask=mask, **rules).args
+    assert latent["samples"].shape == (3, 16, 1, 6, 8) and latent["noise_mask"].shape == (3, 1, 1, 48, 64)
+    assert positive[0][1]["instructx_placement"].keep == (1, 40, 64) and torch.equal(edited, source)
+    for number in range(3):
+        alone = run(node, model, case, vae, source[number : number + 1], **rules).args
+        assert (latent["samples"][number] - alone[3]["samples"][0]).abs().max() < 1e-5
+    with pytest.raises(ValueError, match=r"saw 3 picture\(s\), this node has 2"):
+        run(node, model, case, vae, source[:2], positive=cond, **rules)
 
 
 def test_wrong_graphs(node: ModuleType, model: Any, case: Any, vae: Any, dit: ModuleType) -> None:

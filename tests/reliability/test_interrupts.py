@@ -13,7 +13,7 @@ import pytest
 
 from instructx_core.media.outputs import atomic_path, claim_output
 
-NEAR = (os.path.join("media", "outputs.py"), "contextlib.py", Path(__file__).name)
+NEAR = (os.path.join("media", "outputs.py"), os.path.join("media", "names.py"), "contextlib.py", Path(__file__).name)
 
 # A file that an interrupt caught between open() and its name is closed by the collector, which says so.
 pytestmark = [
@@ -82,7 +82,7 @@ def test_a_claim_is_given_up(tmp_path: Path) -> None:
 
     count = 0
     while True:
-        (tmp_path / ".a.abcdefgh.part.png").write_bytes(b"of a killed one")
+        (tmp_path / ".a.png.0123abcd.part.png").write_bytes(b"of a killed one")
         stages.clear()
         count += 1
         if not interrupted(work, count):

@@ -1,6 +1,6 @@
 """Runs edits in processes of its own and breaks them: killed, without disk, without memory, two at one output.
 
-Called by test_processes.py with a folder and a number of seeds; prints one JSON object. The model is loaded once and
+Called by test_processes.py with a folder and a number of kills; prints one JSON object. The model is loaded once and
 every edit runs in a fork, so that fifty of them take seconds. A fork needs torch on one thread (OMP_NUM_THREADS=1).
 A child that does not end in time is an error that shows where it stood.
 """
@@ -80,8 +80,12 @@ def fork(work: Callable[[], Any]) -> int:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         return child
     try:
-        os._exit(outcome(work))
-    except KeyboardInterrupt:  # at any point, even after the work: a child that got away would never end
+        try:
+            code = outcome(work)
+        except KeyboardInterrupt:  # over at the end of this block, and with it what its traceback held open
+            code = 130
+        os._exit(code)
+    except KeyboardInterrupt:  # after the work: a child that got away would never end
         os._exit(130)
 
 
@@ -123,43 +127,79 @@ def stuck(child: int) -> NoReturn:
     raise TimeoutError(f"a child had neither ended nor written after {PATIENCE:.0f} s; its stacks are above")
 
 
+class Calls:
+    """Counts calls and returns, C's included, and at the `last` one sends this process a signal: a point of a kill that
+    does not depend on how busy the machine is."""
+
+    def __init__(self, last: int = 0, stop: signal.Signals = signal.SIGKILL) -> None:
+        self.count, self.last, self.stop = 0, last, stop
+
+    def __call__(self, *_: object) -> None:
+        self.count += 1
+        if self.count == self.last:
+            os.kill(os.getpid(), self.stop)
+
+    def of(self, work: Callable[..., Any]) -> Callable[..., Any]:
+        """`work`, counted."""
+
+        def counted(*arguments: Any, **options: Any) -> Any:
+            sys.setprofile(self)
+            try:
+                return work(*arguments, **options)
+            finally:
+                sys.setprofile(None)
+
+        return counted
+
+
+def points(calls: int, count: int) -> list[int]:
+    """Of `calls`: `count` of them evenly over all, the first included, and `count` over the last hundred."""
+    last = min(calls, 100)
+    return [1 + (calls - 1) * i // count for i in range(count)] + [calls - last * i // count for i in range(count)]
+
+
 def killed(place: Place, seeds: int) -> dict[str, Any]:
-    """SIGKILL and SIGINT at random points of an edit; every second one while the file is written."""
-    seen = {"old": 0, "new": 0, "broken": 0, "litter after SIGINT": 0, "codes": []}
-    writing, waiting = os.pipe()
-    original = one.write_like
+    """SIGKILL and SIGINT at points of an edit and of its writing; then at random times, which may be within a call."""
+    seen = {"old": 0, "new": 0, "broken": 0, "litter after SIGINT": 0, "codes": [], "killed when new": 0}
+    original, known = one.write_like, set[str]()  # known: what was left by those that could not clear up
 
-    def announced(*arguments: Any) -> Any:
-        os.write(waiting, b"w")
-        return original(*arguments)
-
-    one.write_like = announced
-    started = time.perf_counter()
-    spent = place.edit("clip.mp4").seconds["write"]
-    total = time.perf_counter() - started
-    os.read(writing, 1)
-    for seed in range(seeds):
-        chance = random.Random(seed)
+    def end(child: int, stop: signal.Signals) -> None:
+        code, state = wait(child), place.state("clip.mp4")
+        seen["codes"].append(code)
+        seen[state] += 1
+        seen["killed when new"] += state == "new" and code != 0
+        left = {name for name in place.litter() if ".part" in name}
+        seen["litter after SIGINT"] += stop == signal.SIGINT and not left <= known
+        known.clear()
+        known.update(left)
         place.reset()
-        child = fork(lambda: place.edit("clip.mp4"))
-        if seed % 2:
-            await_byte(child, writing)
-            time.sleep(chance.uniform(0, 3 * spent))
-        else:
-            time.sleep(chance.uniform(0, 2 * total))
-        stop = signal.SIGKILL if seed % 4 < 2 else signal.SIGINT
-        os.kill(child, stop)
-        seen["codes"].append(wait(child))
-        seen[place.state("clip.mp4")] += 1
-        seen["litter after SIGINT"] += stop == signal.SIGINT and any(".part" in name for name in place.litter())
-        os.set_blocking(writing, False)
-        try:
-            os.read(writing, 64)  # of a child that got to writing before it was killed
-        except BlockingIOError:
-            pass
-        os.set_blocking(writing, True)
+
+    def edit() -> None:
+        place.edit("clip.mp4")
+
+    started = time.perf_counter()
+    edit()
+    total = time.perf_counter() - started
+    whole, writing = Calls(), Calls()
+    one.write_like = writing.of(original)
+    edit()
     one.write_like = original
-    place.edit("clip.mp4")
+    whole.of(edit)()
+    place.reset()
+    quarter = max(1, seeds // 8)  # four lists of twice as many
+    for stop in (signal.SIGKILL, signal.SIGINT):
+        for point in points(whole.count, quarter):
+            end(fork(Calls(point, stop).of(edit)), stop)
+        for point in points(writing.count, quarter):
+            one.write_like = Calls(point, stop).of(original)
+            end(fork(edit), stop)
+        one.write_like = original
+    for seed in range(quarter):
+        child, stop = fork(edit), (signal.SIGKILL, signal.SIGINT)[seed % 2]
+        time.sleep(random.Random(seed).uniform(0, total))
+        os.kill(child, stop)
+        end(child, stop)
+    edit()
     return {**seen, "end": place.state("clip.mp4"), "litter at the end": place.litter()}
 
 
@@ -185,7 +225,7 @@ def one_output(place: Place) -> dict[str, Any]:
     ready, tell = os.pipe()
 
     def slow() -> None:
-        place.edit("image.png", progress=lambda done, steps: os.write(tell, b"r") and time.sleep(60))
+        place.edit("image.png", progress=lambda done, steps: os.write(tell, b"r") and time.sleep(2 * PATIENCE))
 
     first = fork(slow)
     await_byte(first, ready)

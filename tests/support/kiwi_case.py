@@ -7,6 +7,7 @@ numbers that came out of the reference are in tests/golden/. No code of that rep
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import zlib
@@ -39,6 +40,8 @@ STEPS, SHIFT = 4, 5.0
 VAE_CLIP = (1, 3, 5, 32, 32)
 SIZES = ((720, 1280), (704, 1280), (480, 832), (1080, 1920), (333, 500), (1081, 607), (1024, 1024), (96, 2000))
 LENGTHS = (1, 2, 9, 16, 17, 33, 81, 101)
+RESIZED = ((144, 208), (240, 426), (288, 352), (112, 176), (720, 1280), (427, 241))  # each is resized, some twice
+KINDS = ("image", "video", "reference")
 
 
 def golden(name: str) -> dict[str, Any]:
@@ -123,6 +126,26 @@ def case(name: str) -> tuple[Tensor, Tensor | None]:
         "reference": (picture(4, 224, 504, 3), picture(1, 112, 140, 4)[0]),
         "resized": (picture(1, 90, 150, 5), None),
     }[name]
+
+
+def textured(frames: int, height: int, width: int, seed: int) -> Tensor:
+    """uint8 (frames, height, width, 3): edges and grain, on which two ways of resizing differ."""
+    f, y, x, c = torch.meshgrid(*(torch.arange(n) for n in (frames, height, width, 3)), indexing="ij")
+    grain = (x * 7919 + y * 104729 + f * 1299709 + c * 15485863 + seed * 32452843) % 251
+    edges = ((x // 9 + y // 7 + f) % 2) * 140
+    return ((grain // 2 + edges) % 256).to(torch.uint8)
+
+
+def resized_case(kind: str, height: int, width: int) -> tuple[Tensor, Tensor | None]:
+    """Source frames and reference, of which those of the kind have that size."""
+    if kind == "reference":
+        return textured(2, 112, 112, 1), textured(1, height, width, 2)[0]
+    return textured(1 if kind == "image" else 3, height, width, 3), None
+
+
+def digest(levels: Tensor) -> str:
+    """Of uint8 (frames, height, width, 3) and its shape."""
+    return hashlib.sha256(f"{tuple(levels.shape)}".encode() + levels.contiguous().numpy().tobytes()).hexdigest()
 
 
 def small_encoder() -> InstructXEncoder:

@@ -12,7 +12,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("instructx_core", "nodes")  # their folders lie side by side in a host
-WINGS = ("formats/containers", "formats/layouts", "formats/telling", "formats/forms", "nodes/parts")
+WINGS = (
+    "editing/windows",
+    "formats/containers",
+    "formats/layouts",
+    "formats/telling",
+    "formats/forms",
+    "nodes/parts",
+)
 
 
 @dataclass(frozen=True)

@@ -57,28 +57,28 @@ def test_card(runs: Path, evaluation: Path, tmp_path: Path) -> None:
     assert "| zero-shot: style and segment | | - |" in text  # not in this evaluation
     assert "images 0.012, clips 0.046" in text and "one abacus" in text
     row = next(line for line in text.splitlines() if line.startswith("| `tiny_stage1`"))
-    assert row.endswith("| 6 | 32, 16 | 0.001 | 0 | 6 |")
+    assert row.endswith("| 5 | 32, 16 | 0.001 | 0 | 5 |")
     assert (target / "curves.png").stat().st_size > 10_000
-    assert json.loads((target / HISTORY).read_text())["runs"][0]["recipe"] == "tiny_vae_image"
+    assert json.loads((target / HISTORY).read_text())["runs"][0]["recipe"] == "tiny_vae"
 
 
 def test_the_runs_that_led_to_a_model_follow_from_what_each_required(runs: Path) -> None:
-    assert runs_before(runs, "tiny_dit") == ["tiny_vae_image", "tiny_vae", "tiny_dit"]
-    assert runs_before(runs, "tiny_decoder") == TINY
-    assert plotted_runs(runs, "tiny_decoder") == ["tiny_stage1", "tiny_stage2", "tiny_stage3"]
+    assert runs_before(runs, "tiny_dit") == ["tiny_vae", "tiny_dit"]
+    assert runs_before(runs, "tiny_stage3") == TINY
+    assert plotted_runs(runs, "tiny_stage3") == ["tiny_stage1", "tiny_stage2", "tiny_stage3"]
     assert plotted_runs(runs, "tiny_vae") == ["tiny_vae"]
 
 
 def test_a_run_that_started_from_the_shipped_model_adds_a_row(runs: Path, evaluation: Path, tmp_path: Path) -> None:
     target = tmp_path / "model"
     target.mkdir()
-    recipe = dataclasses.replace(RECIPES["tiny_decoder"](), requires=("shipped",))  # --from-shipped
-    (runs / "tiny_decoder" / "recipe.json").write_text(json.dumps(recipe.as_json()))
-    write_card(runs, evaluation, "one abacus", target, "tiny_decoder")
+    recipe = dataclasses.replace(RECIPES["tiny_stage3"](), requires=("shipped",))  # --from-shipped
+    (runs / "tiny_stage3" / "recipe.json").write_text(json.dumps(recipe.as_json()))
+    write_card(runs, evaluation, "one abacus", target, "tiny_stage3")
     shipped = json.loads((SHIPPED / HISTORY).read_text())
     rows = [line for line in (target / "README.md").read_text().splitlines() if line.startswith("| `tiny_")]
-    assert rows == [run_row(run) for run in shipped["runs"]] + [run_row(run_facts(runs, "tiny_decoder"))]
-    for plot in (*shipped["plots"], "curves-tiny_decoder.png"):
+    assert rows == [run_row(run) for run in shipped["runs"]] + [run_row(run_facts(runs, "tiny_stage3"))]
+    for plot in (*shipped["plots"], "curves-tiny_stage3.png"):
         assert f"]({plot})" in (target / "README.md").read_text() and (target / plot).is_file()
 
 

@@ -14,7 +14,7 @@ from instructx_core.cli import main
 from instructx_core.config import PRESETS
 from instructx_core.data.sources import SOURCES
 from instructx_core.errors import InputError
-from instructx_core.training.recipes.base import SHIPPED, Recipe
+from instructx_core.training.recipes.base import FROM_SHIPPED, Recipe
 from instructx_core.training.recipes.edit import EditRecipe
 from instructx_core.training.recipes.mllm import MllmRecipe
 from instructx_core.training.recipes.registry import RECIPES, find_recipe, with_source
@@ -37,16 +37,16 @@ def names(kind: type[Recipe]) -> set[str]:
 def test_a_recipe_has_the_fields_of_its_job_and_no_other() -> None:
     assert not names(VaeRecipe) & {"instruction_dropout", "train", "shift", "reference_probability", "tasks"}
     assert all("muon_scale" not in names(kind) for kind in (EditRecipe, MllmRecipe, TextToVideoRecipe))
-    assert not names(EditRecipe) & {"crop", "pictures", "part", "instruction_share"}
-    assert not names(MllmRecipe) & {"crop", "shift", "image_pool", "instruction_dropout"}
-    assert not names(TextToVideoRecipe) & {"crop", "source_latents", "instruction_dropout", "train"}
+    assert not names(EditRecipe) & {"crops", "part", "instruction_share"}
+    assert not names(MllmRecipe) & {"crops", "shift", "image_pool", "instruction_dropout"}
+    assert not names(TextToVideoRecipe) & {"crops", "source_latents", "instruction_dropout", "train"}
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_builds_and_requires_existing_ones(name: str) -> None:
     recipe = find_recipe(name)
     assert recipe.name == name and recipe.description and recipe.preset in PRESETS
-    assert set(recipe.requires) <= {*RECIPES, SHIPPED} and recipe.data in {None, *SOURCES}
+    assert set(recipe.requires) <= {*RECIPES, FROM_SHIPPED} and recipe.data in {None, *SOURCES}
     assert list(RECIPES).index(name) > max((list(RECIPES).index(r) for r in recipe.requires), default=-1)
     assert type(recipe) in JOBS
     assert json.loads(json.dumps(recipe.as_json())) == recipe.as_json() and recipe.as_json()["job"] == recipe.job
@@ -88,7 +88,9 @@ def test_the_spec_of_the_data_is_kept_and_must_be_the_same(
     monkeypatch.setitem(SOURCES, "small", open_small)
     monkeypatch.setitem(PRESETS, "tiny", small_vae)
     monkeypatch.setitem(
-        RECIPES, "short", lambda: VaeRecipe(**FAST | {"name": "short", "description": "", "num_steps": 2})
+        RECIPES,
+        "short",
+        lambda: VaeRecipe(**FAST | {"name": "short", "description": "", "num_steps": 2, "image_pool": 4}),
     )
     command = ["train", "short", "--output", str(tmp_path)]
     assert main([*command, "--data", "small:a:b", "--stop-at", "1"]) == 0

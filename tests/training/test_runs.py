@@ -15,12 +15,20 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from instructx_core.config import tiny
+from instructx_core.cli import main
+from instructx_core.config import PRESETS
+from instructx_core.data.sources import SOURCES
 from instructx_core.errors import InputError
 from instructx_core.training import checkpoint
 from instructx_core.training.distributed import shard
+from instructx_core.training.recipes.registry import RECIPES
+from instructx_core.training.recipes.vae import VaeRecipe
 from instructx_core.training.rng import draw_indices, draw_modality, draw_noise
 from instructx_core.vae import build_vae
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from nano import FAST, small_vae
+from small_source import SmallSource
 
 WORKER = Path(__file__).parent / "worker.py"
 STEPS = 6
@@ -155,16 +163,20 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
         checkpoint.load_latest(tmp_path, {"name": "x"})
 
 
-def test_a_run_that_is_not_finite_says_so_in_one_line(tmp_path: Path) -> None:
-    """The tiny VAE's second recipe, started from weights with a NaN in them."""
-    start = tmp_path / "tiny_vae_image"
+def test_a_run_that_is_not_finite_says_so_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Started from weights with a NaN in them."""
+    values = {"description": "", "data": "small", "num_steps": 1, "image_pool": 4, "image_validation": 1}
+    monkeypatch.setitem(SOURCES, "small", lambda rest: SmallSource(count=8))
+    monkeypatch.setitem(PRESETS, "tiny", small_vae)
+    monkeypatch.setitem(RECIPES, "next", lambda: VaeRecipe(**FAST | values | {"name": "next", "requires": ("first",)}))
+    start = tmp_path / "first"
     start.mkdir()
-    vae = build_vae(tiny().vae)
-    tensors = {f"vae.{name}": p.detach().clone() for name, p in vae.named_parameters()}
-    next(iter(tensors.values())).view(-1)[0] = float("nan")
+    tensors = {f"vae.{name}": p.detach().clone() for name, p in build_vae(small_vae().vae).named_parameters()}
+    next(iter(tensors.values())).fill_(float("nan"))
     save_file(tensors, start / "final.safetensors")
-    run = [sys.executable, "-m", "instructx_core", "train", "tiny_vae", "--output", str(tmp_path), "--steps", "1"]
-    done = subprocess.run(run, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 2, done.stderr
-    assert re.fullmatch(r"error: step 0: loss nan.*not finite; check the weights.*", done.stderr.splitlines()[-1])
-    assert not (tmp_path / "tiny_vae" / "final.safetensors").exists()
+    assert main(["train", "next", "--output", str(tmp_path), "--device", "cpu"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(r"error: step 0: loss nan.*not finite; check the weights.*", said)
+    assert not (tmp_path / "next" / "final.safetensors").exists()

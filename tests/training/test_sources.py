@@ -1,4 +1,4 @@
-"""Any data source will do: no file of training/ knows `shapes`, and every job trains on one that is no world."""
+"""Any data source will do: no file of training/ knows a world, and every job trains on one that is no world."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from instructx_core.data.sources import SOURCES
 from instructx_core.training.recipes.base import Recipe
 from instructx_core.training.recipes.mllm import MllmRecipe
 from instructx_core.training.recipes.text_to_video import TextToVideoRecipe
-from instructx_core.training.recipes.vae import VaeRecipe
+from instructx_core.training.recipes.vae import Crops, VaeRecipe
 from instructx_core.training.run import build_job
 from instructx_core.training.trainer import Trainer
 
@@ -23,14 +23,15 @@ from small_source import SmallSource
 from sources import SOURCES as FILES
 
 
+@pytest.mark.parametrize("world", ["shapes", "world"])
 @pytest.mark.parametrize("room", ["data", "training"])
-def test_one_file_alone_knows_the_world(room: str) -> None:
+def test_one_file_alone_knows_the_world(room: str, world: str) -> None:
     files = [source for source in FILES.values() if source.room == room]
     assert len(files) > 5
     for source in files:
-        known = any(imported.module.startswith("instructx_core.shapes") for imported in source.imports)
-        known |= "instructx_core" in {i.module for i in source.imports} and "import shapes" in source.text
-        assert known == (source.name == "instructx_core/data/world.py"), source.name
+        known = any(imported.module.startswith(f"instructx_core.{world}") for imported in source.imports)
+        known |= "instructx_core" in {i.module for i in source.imports} and f"import {world}\n" in source.text
+        assert known == (source.name == f"instructx_core/data/{world}.py"), source.name
 
 
 def pretraining(kind: type[Recipe], **values: object) -> Recipe:
@@ -39,8 +40,7 @@ def pretraining(kind: type[Recipe], **values: object) -> Recipe:
 
 
 RECIPES = [
-    pretraining(VaeRecipe, crop=32, ema_decay=0.9),
-    pretraining(VaeRecipe, name="decoder", part="decoder", pictures="edits"),
+    pretraining(VaeRecipe, crops=(Crops(32, 0.5, 4, 2),), ema_decay=0.9, image_pool=4, video_pool=2),
     pretraining(MllmRecipe, instruction_share=0.5),
     pretraining(TextToVideoRecipe, image_pool=4, video_pool=2),
     nano_stage1(data="small", image_pool=4),

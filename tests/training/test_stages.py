@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from instructx_core.config import paper_14b, tiny
-from instructx_core.data.world import ShapesWorld
+from instructx_core.data.shapes import ShapesWorld
 from instructx_core.denoiser import build_denoiser
 from instructx_core.encoder.model import build_encoder
 from instructx_core.errors import InputError

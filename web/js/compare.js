@@ -44,9 +44,9 @@ function urlOf({ filename, subfolder, type }) {
 }
 
 function show(node, output) {
-  const result = output?.[UI_KEY]?.[0];
-  if (!result) return;
-  views.get(node)?.show({ ...result, before: result.before.map(urlOf), after: result.after.map(urlOf) });
+  const results = output?.[UI_KEY]; // one, or one for each item of a list
+  if (!results?.length) return;
+  views.get(node)?.show(results.map((r) => ({ ...r, before: r.before.map(urlOf), after: r.after.map(urlOf) })));
 }
 
 function createView(node, name) {

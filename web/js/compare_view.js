@@ -14,6 +14,8 @@ const WORDS = {
     sound: "Sound of after",
     previous: "Previous picture",
     next: "Next picture",
+    previousPair: "Previous pair",
+    nextPair: "Next pair",
     group: "Before and after",
   },
   zh: {
@@ -28,6 +30,8 @@ const WORDS = {
     sound: "之后视频的声音",
     previous: "上一张",
     next: "下一张",
+    previousPair: "上一组",
+    nextPair: "下一组",
     group: "编辑前后对比",
   },
 };
@@ -77,12 +81,27 @@ function addStyle() {
   document.head.append(style);
 }
 
+/** Results of a list as what is shown one at a time: all pictures are leafed through together, clips are pairs. */
+function joined(results) {
+  const pictures = results.filter((result) => result.kind === "pictures");
+  const shown = results.filter((result) => result.kind !== "pictures");
+  if (!pictures.length) return shown;
+  const side = (name) =>
+    pictures.flatMap((result) => {
+      const count = Math.max(result.before.length, result.after.length);
+      return Array.from({ length: count }, (_, i) => result[name][Math.min(i, result[name].length - 1)]);
+    });
+  return [...shown, { ...pictures[0], before: side("before"), after: side("after") }];
+}
+
 export class CompareView {
   #words;
   #room = make("div", "room");
   #bar = make("div", "bar");
   #stage = null;
   #layers = []; // [before, after]: both img, or both video
+  #pairs = []; // media of a list
+  #pair = 0; // of them, the one shown
   #media = null; // {kind, before: [url], after: [url], frames: [n, n], fps}
   #index = 0; // picture shown
   #split = 50; // percent
@@ -101,8 +120,14 @@ export class CompareView {
     this.#say(this.#words.empty);
   }
 
-  /** Shows a result; media as in #media. Keeps the slider where it is. */
-  show(media) {
+  /** Shows results, one or those of a list; each as #media. Keeps the slider where it is. */
+  show(results) {
+    this.#pairs = joined(results);
+    this.#pair = Math.min(this.#pair, this.#pairs.length - 1);
+    this.#open(this.#pairs[this.#pair]);
+  }
+
+  #open(media) {
     this.#stop();
     this.#media = media;
     this.#index = Math.min(this.#index, Math.max(media.before.length, media.after.length) - 1);
@@ -112,6 +137,23 @@ export class CompareView {
     this.#bar.replaceChildren();
     if (tag === "video") this.#buildPlayer();
     else this.#buildPictures();
+    if (this.#pairs.length > 1) this.#buildPairs();
+  }
+
+  #buildPairs() {
+    const count = this.#pairs.length;
+    const turn = (by) => {
+      this.#pair = (this.#pair + by + count) % count;
+      this.#open(this.#pairs[this.#pair]);
+    };
+    const label = make("span", "pair", { "aria-live": "polite" });
+    label.textContent = `${this.#pair + 1} / ${count}`;
+    this.#bar.hidden = false;
+    this.#bar.prepend(
+      this.#button("\u25c0", this.#words.previousPair, () => turn(-1)),
+      label,
+      this.#button("\u25b6", this.#words.nextPair, () => turn(1)),
+    );
   }
 
   dispose() {

@@ -2,14 +2,13 @@
 
     plan (which frames) -> hand-over (edited tail replaces the next head) -> one edit a window -> colour -> file
 
-`plan`, `options`, `handover` are numpy only and shared with the ComfyUI node. `edit` goes from file to file with
-constant memory: `feed` reads the source, `editor` edits one window, `state` keeps the finished ones. More in
-docs/long-video.md.
+Below the edits: `plan`, `options` and `handover` are numpy only and shared with the ComfyUI node, `state` keeps the
+finished windows of an edit from file to file, which is editing/in_windows.py. More in docs/long-video.md.
 """
 
 from __future__ import annotations
 
-from .handover import FADE, Colour, WindowResult, edit_windows
+from .handover import FADE, ColourMatch, WindowResult, edit_windows
 from .plan import JOINS, SECONDS, SMOOTH, Window, plan_windows, window_frames, window_seed
 
 __all__ = [
@@ -17,7 +16,7 @@ __all__ = [
     "JOINS",
     "SECONDS",
     "SMOOTH",
-    "Colour",
+    "ColourMatch",
     "Window",
     "WindowResult",
     "edit_windows",

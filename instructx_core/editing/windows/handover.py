@@ -2,7 +2,7 @@
 
 Between plan and whatever edits one window (the pipeline, or a ComfyUI sampler): frames come from an iterator and leave
 window by window, so no more than one window lies in memory. Colour drift at a join is measured always and corrected
-when asked for, and the step that is left can be faded out: not in the paper, see `Colour` and `fade_out`.
+when asked for, and the step that is left can be faded out: not in the paper, see `ColourMatch` and `fade_out`.
 Legend: F frames, H W pixels, 3 RGB; frames are uint8 sRGB, O frames of overlap.
 """
 
@@ -25,7 +25,7 @@ MIN_SPREAD = 1.0  # of 255: a channel flatter than this has no contrast to match
 
 
 @dataclass(frozen=True, slots=True)
-class Colour:
+class ColourMatch:
     """y = gain * x + shift for each of R, G, B (0..255): what makes `edited` look like `wanted` in mean and spread.
 
     The frames compared show the same picture: the head a window was handed, and what the window made of it.
@@ -35,7 +35,7 @@ class Colour:
     shift: tuple[float, float, float]
 
     @classmethod
-    def between(cls, edited_OHWC: np.ndarray, wanted_OHWC: np.ndarray) -> Colour:
+    def between(cls, edited_OHWC: np.ndarray, wanted_OHWC: np.ndarray) -> ColourMatch:
         """Per channel: gain = ratio of the standard deviations, shift moves the mean."""
         edited, wanted = (frames.reshape(-1, 3).astype(np.float64) for frames in (edited_OHWC, wanted_OHWC))
         spread, wanted_spread = edited.std(0), wanted.std(0)
@@ -141,7 +141,7 @@ def _finish(
         difference = own_OHWC.astype(np.float64) - kept_OHWC
         join, drift = float(np.abs(difference).mean()), tuple(difference.reshape(-1, 3).mean(0).tolist())
         if match:
-            made_FHWC = Colour.between(own_OHWC, kept_OHWC).apply(made_FHWC)
+            made_FHWC = ColourMatch.between(own_OHWC, kept_OHWC).apply(made_FHWC)
         if fade:
             made_FHWC = fade_out(made_FHWC, head_OHWC, fade)
     following = windows[window.index + 1].shared if window.index + 1 < len(windows) else window.shared

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ...errors import InputError
-from ..fields import NO_RESULT, check_fields
+from ...fields import NO_RESULT, check_fields
 from .plan import JOINS, SMOOTH, Window, check_window, plan_windows, window_frames
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class WindowOptions:
 
     frames: length of a window, 4n+1; or seconds; neither: 5 seconds, at most the model's length. overlap: frames handed
     over from one to the next. context: "window", the MLLM sees each window's frames, or "first", it sees those of the
-    first window and all windows follow what it said there. match_colour: correct colour drift (handover.Colour).
+    first window and all windows follow what it said there. match_colour: correct colour drift (ColourMatch).
     joins: "smooth", the frame handed over is not edited again, and the step that shows in the frame behind it, which
     both windows edit, fades out; or "plain", as in the paper.
     restart: throw away finished windows of an earlier run.

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from ...errors import InputError
+from ...fields import check_seed
 from ...geometry import pad_frames
-from ..fields import check_seed
 
 SECONDS = 5  # length of a window where none is given (paper A.5)
 SMOOTH, PLAIN = JOINS = ("smooth", "plain")  # handed over frames are kept and the step is faded out, or paper A.5 as is

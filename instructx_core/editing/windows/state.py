@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ...errors import InputError
+from ...media.names import hidden_beside
 from ...media.outputs import atomic_path
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class WindowStore:
     """The folder of one long edit. request: everything that decides the result, by name, as JSON values."""
 
     def __init__(self, output: Path, request: Mapping[str, Any]) -> None:
-        self.folder = output.with_name(f".{output.name}.windows")
+        self.folder = hidden_beside(output, ".windows")
         self.request = json.loads(json.dumps(dict(request)))
         self.state = self.folder / "state.safetensors"
 
@@ -103,12 +104,15 @@ class WindowStore:
 
 
 def _saved(stored: dict[str, Any], tensors: dict[str, Tensor]) -> Saved:
-    from ...sampling.encode import Contexts  # with all of diffusers: not before a model is loaded
-
-    context = tensors.get("context")
     return Saved(
         done=int(stored["done"]),
         tail_OHWC=tensors["tail"].numpy() if "tail" in tensors else None,
-        contexts=None if context is None else Contexts(context, tensors.get("negative")),
+        contexts=_contexts(tensors["context"], tensors.get("negative")) if "context" in tensors else None,
         joins=tuple((a, r, g, b) for a, r, g, b in stored["joins"]),
     )
+
+
+def _contexts(positive: Tensor, negative: Tensor | None) -> Contexts:
+    from ...sampling.encode import Contexts  # with all of diffusers: not before a model is loaded, nor in ComfyUI
+
+    return Contexts(positive, negative)

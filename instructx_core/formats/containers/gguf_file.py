@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
-from .tensor_source import TORCH_DTYPES, Entry, FileSource, is_name
+from .tensor_source import TORCH_DTYPES, FileSource, TensorEntry, is_name
 
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 _STRING, _ARRAY = 8, 9
@@ -96,7 +96,7 @@ class GgufSource(FileSource):
         texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}
         super().__init__(path, file, texts, entries)
 
-    def _read_header(self, path: Path, file: BinaryIO) -> tuple[dict, dict[str, Entry]]:
+    def _read_header(self, path: Path, file: BinaryIO) -> tuple[dict, dict[str, TensorEntry]]:
         head = _Header(path, file)
         head.take(4)
         version = head.number("<I")
@@ -122,7 +122,7 @@ class GgufSource(FileSource):
         placed = {name: entry._replace(begin=start + entry.begin) for name, entry in entries.items()}
         return {name: value for name, value in metadata.items() if value is not None}, placed
 
-    def _entry(self, head: _Header, metadata: dict) -> tuple[str, Entry]:
+    def _entry(self, head: _Header, metadata: dict) -> tuple[str, TensorEntry]:
         """Name and place, counted from the start of the data, of the next tensor."""
         name, rank = head.text(), head.number("<I")
         if not is_name(name):
@@ -144,7 +144,7 @@ class GgufSource(FileSource):
             if not whole or math.prod(original) != math.prod(shape):
                 raise head.damaged(f"{name} is {shape}, but was {original}")
             shape = tuple(original)
-        return name, Entry(kind.name, shape, offset, math.prod(shape) // block * size)
+        return name, TensorEntry(kind.name, shape, offset, math.prod(shape) // block * size)
 
     def get(self, key: str, device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> Tensor:
         kind, raw = self.dtype(key), self.read(key)

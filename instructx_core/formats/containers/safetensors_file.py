@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...errors import InputError
 from .json_object import json_object
-from .tensor_source import TORCH_DTYPES, Entry, FileSource, is_name
+from .tensor_source import TORCH_DTYPES, FileSource, TensorEntry, is_name
 
 _OTHER_BITS = {"U64": 64, "U32": 32, "U16": 16, "F8_E8M0": 8, "F8_E5M2FNUZ": 8, "F8_E4M3FNUZ": 8, "F6_E2M3": 6}
 _OTHER_BITS |= {"F6_E3M2": 6, "F4": 4, "C64": 64}
@@ -78,7 +78,7 @@ def _is_size(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
 
 
-def _entry(path: Path, key: str, entry: object, size: int) -> Entry:
+def _entry(path: Path, key: str, entry: object, size: int) -> TensorEntry:
     """Type, shape and place of one tensor, checked against each other and the length of the file."""
     if not is_name(key):
         raise _damaged(path, f"a tensor is called {key[:40]!a}")
@@ -97,10 +97,10 @@ def _entry(path: Path, key: str, entry: object, size: int) -> Entry:
         raise InputError(f"{path.name} is incomplete: {key} ends after the end of the file; download it again")
     if (end - begin) * 8 != bits * math.prod(shape):
         raise _damaged(path, f"{key} has another size than its shape {tuple(shape)} says")
-    return Entry(str(name), tuple(shape), begin, end - begin)
+    return TensorEntry(str(name), tuple(shape), begin, end - begin)
 
 
-def _check_layout(path: Path, entries: Mapping[str, Entry], size: int) -> None:
+def _check_layout(path: Path, entries: Mapping[str, TensorEntry], size: int) -> None:
     """Raises InputError unless the tensors fill the file without gap or overlap, as the format demands."""
     position = 0
     for key, entry in sorted(entries.items(), key=lambda item: (item[1].begin, item[1].length)):

@@ -88,7 +88,7 @@ class TensorSource(ABC):
         self.close()
 
 
-class Entry(NamedTuple):
+class TensorEntry(NamedTuple):
     """One tensor in the header of a file: its bytes are [begin, begin + length)."""
 
     dtype: str
@@ -100,7 +100,9 @@ class Entry(NamedTuple):
 class FileSource(TensorSource):
     """One file, whose header was read: the base of the readers."""
 
-    def __init__(self, path: Path, file: BinaryIO, metadata: Mapping[str, str], entries: Mapping[str, Entry]) -> None:
+    def __init__(
+        self, path: Path, file: BinaryIO, metadata: Mapping[str, str], entries: Mapping[str, TensorEntry]
+    ) -> None:
         super().__init__(path, metadata)
         self._file, self._entries = file, dict(entries)
 

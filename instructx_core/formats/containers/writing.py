@@ -1,7 +1,7 @@
 """Writing safetensors files, and folders of them, whole or not at all.
 
-write_tensors takes the tensors of a module; write_pieces goes tensor by tensor in the memory of one: the header comes
-first in the format, so the type and shape of every Piece are known before any is read.
+write_tensors takes the tensors of a module; write_pending goes tensor by tensor in the memory of one: the header comes
+first in the format, so the type and shape of every Pending tensor are known before any is read.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ALIGN = 8
 
 
 @dataclass(frozen=True)
-class Piece:
+class Pending:
     """A tensor to come. kind: its type as the format names it; read: gives the tensor, called once, in order."""
 
     name: str
@@ -65,25 +65,25 @@ def new_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_pieces(path: Path, pieces: Sequence[Piece], metadata: Mapping[str, str]) -> None:
+def write_pending(path: Path, pending: Sequence[Pending], metadata: Mapping[str, str]) -> None:
     """One safetensors file, largest alignment first as the format's own writer does it, flushed to the disk.
 
     Raises InputError when the disk is full.
     """
-    ordered = sorted(pieces, key=lambda piece: -TORCH_DTYPES[piece.kind].itemsize)
+    ordered = sorted(pending, key=lambda item: -TORCH_DTYPES[item.kind].itemsize)
     header: dict[str, object] = {"__metadata__": {"format": "pt", **metadata}}
     position = 0
-    for piece in ordered:
-        end = position + piece.bytes
-        header[piece.name] = {"dtype": piece.kind, "shape": list(piece.shape), "data_offsets": [position, end]}
+    for item in ordered:
+        end = position + item.bytes
+        header[item.name] = {"dtype": item.kind, "shape": list(item.shape), "data_offsets": [position, end]}
         position = end
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % _ALIGN)
     try:
         with path.open("wb") as file:
             file.write(len(text).to_bytes(8, "little") + text)
-            for piece in ordered:
-                file.write(_bytes(piece))
+            for item in ordered:
+                file.write(_bytes(item))
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
@@ -92,10 +92,10 @@ def write_pieces(path: Path, pieces: Sequence[Piece], metadata: Mapping[str, str
         ) from None
 
 
-def _bytes(piece: Piece) -> memoryview:
-    tensor = piece.read().detach().cpu().contiguous()
-    if tensor.dtype != TORCH_DTYPES[piece.kind] or tuple(tensor.shape) != piece.shape:
-        raise AssertionError(f"{piece.name}: announced {piece.kind} {piece.shape}, got {tensor.dtype} {tensor.shape}")
+def _bytes(item: Pending) -> memoryview:
+    tensor = item.read().detach().cpu().contiguous()
+    if tensor.dtype != TORCH_DTYPES[item.kind] or tuple(tensor.shape) != item.shape:
+        raise AssertionError(f"{item.name}: announced {item.kind} {item.shape}, got {tensor.dtype} {tensor.shape}")
     return memoryview(tensor.reshape(-1).view(torch.uint8).numpy())
 
 

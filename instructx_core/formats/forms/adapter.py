@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ..containers.tensor_source import TORCH_DTYPES
-from ..containers.writing import Piece
+from ..containers.writing import Pending
 from ..layouts.adapter import read_adapter
 from ..layouts.checkpoints import LAYOUTS, open_model
 from ..layouts.weight_file import config_metadata
-from .pieces import write
+from .pending import write
 from .request import Request
 
 DTYPE_NAMES = {dtype: name for name, dtype in TORCH_DTYPES.items()}
@@ -21,10 +21,10 @@ def to_adapter(request: Request) -> tuple[str, ...]:
     adapter = read_adapter(open_model(request.opened, request.source, text_encoder=options.encoder, vae=options.vae))
     of_lora = [key for key in adapter.tensors if ".lora_" in key or key.endswith(".alpha")]
     lora = set(of_lora if options.without_lora else ())
-    pieces = [
-        Piece(key, DTYPE_NAMES[value.dtype], tuple(value.shape), lambda value=value: value)
+    pending = [
+        Pending(key, DTYPE_NAMES[value.dtype], tuple(value.shape), lambda value=value: value)
         for key, value in adapter.tensors.items()
         if key not in lora
     ]
-    write(request.target, pieces, config_metadata(adapter.config))
+    write(request.target, pending, config_metadata(adapter.config))
     return (*adapter.report.notes, *((f"{len(lora)} tensors of the LoRA left out",) if lora else ()))

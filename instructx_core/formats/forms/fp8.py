@@ -11,9 +11,9 @@ from torch import Tensor
 from ...errors import InputError
 from ..containers.quantisation import MARKER
 from ..containers.tensor_source import FLOATS, TORCH_DTYPES
-from ..containers.writing import Piece
+from ..containers.writing import Pending
 from ..layouts.weight_file import WeightFile
-from .pieces import dit_pieces, kept_metadata, plain_pieces, write
+from .pending import kept_metadata, pending_dit, pending_plain, write
 from .request import Request
 
 FP8, FP8_MAX = "F8_E4M3", 448.0
@@ -24,12 +24,12 @@ def to_fp8(request: Request) -> tuple[str, ...]:
     if request.kind == "qwen2.5-vl":
         qwen = request.file
         _refuse_quantised(qwen)
-        pieces = plain_pieces(qwen, {key: key for key in qwen.source.keys() if not key.startswith("lm_head.")})
-        pieces = fp8_pieces(pieces, lambda piece: len(piece.shape) == 2 and "embed_tokens" not in piece.name)
-        return write(request.target, pieces, kept_metadata(qwen))
+        pending = pending_plain(qwen, {key: key for key in qwen.source.keys() if not key.startswith("lm_head.")})
+        pending = pending_fp8(pending, lambda item: len(item.shape) == 2 and "embed_tokens" not in item.name)
+        return write(request.target, pending, kept_metadata(qwen))
     dit = request.dit("fp8")
     _refuse_quantised(dit)
-    return write(request.target, fp8_pieces(dit_pieces(dit), lambda piece: len(piece.shape) == 2), kept_metadata(dit))
+    return write(request.target, pending_fp8(pending_dit(dit), lambda item: len(item.shape) == 2), kept_metadata(dit))
 
 
 def _refuse_quantised(file: WeightFile) -> None:
@@ -38,21 +38,21 @@ def _refuse_quantised(file: WeightFile) -> None:
         raise InputError(f"{file.path.name} is quantised already ({', '.join(packed)}); start from the bf16 file")
 
 
-def fp8_pieces(pieces: list[Piece], chosen: Callable[[Piece], bool]) -> list[Piece]:
+def pending_fp8(pending: list[Pending], chosen: Callable[[Pending], bool]) -> list[Pending]:
     """The chosen matrices as fp8 with a scale beside each, and the marker by which ComfyUI knows such a file.
 
     w = fp8 * scale, scale = max|w| / 448. The marker has two elements: products in full precision.
     """
-    out = [Piece(MARKER, FP8, (2,), lambda: torch.zeros(2, dtype=TORCH_DTYPES[FP8]))]
-    for piece in pieces:
-        if not chosen(piece):
-            out.append(piece)
+    out = [Pending(MARKER, FP8, (2,), lambda: torch.zeros(2, dtype=TORCH_DTYPES[FP8]))]
+    for item in pending:
+        if not chosen(item):
+            out.append(item)
             continue
-        scale = _Scale(piece)
-        stem = piece.name.removesuffix(".weight")
+        scale = _Scale(item)
+        stem = item.name.removesuffix(".weight")
         out += [
-            Piece(f"{stem}.scale_weight", "F32", (), scale.value),
-            Piece(piece.name, FP8, piece.shape, scale.weight),
+            Pending(f"{stem}.scale_weight", "F32", (), scale.value),
+            Pending(item.name, FP8, item.shape, scale.weight),
         ]
     return out
 
@@ -61,13 +61,13 @@ def fp8_pieces(pieces: list[Piece], chosen: Callable[[Piece], bool]) -> list[Pie
 class _Scale:
     """The two halves of one weight. The scale comes first in the file (fp32 before fp8), so a weight is read twice."""
 
-    piece: Piece
+    item: Pending
 
     def value(self) -> Tensor:
-        return _scale_of(self.piece.read())
+        return _scale_of(self.item.read())
 
     def weight(self) -> Tensor:
-        full = self.piece.read().float()
+        full = self.item.read().float()
         return full.div_(_scale_of(full)).clamp_(-FP8_MAX, FP8_MAX).to(TORCH_DTYPES[FP8])
 
 

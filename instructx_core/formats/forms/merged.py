@@ -14,7 +14,7 @@ from ..layouts.keymaps import dit_to_diffusers, dit_to_original
 from ..layouts.mllm_lora import lora_layers
 from ..layouts.qwen_config import check_encoder
 from ..layouts.qwen_names import mllm_from_original
-from .pieces import dit_pieces, kept_metadata, plain_pieces, write
+from .pending import kept_metadata, pending_dit, pending_plain, write
 from .request import Request
 
 
@@ -24,7 +24,7 @@ def to_merged(request: Request) -> tuple[str, ...]:
     if request.kind == "qwen2.5-vl":
         return _merge_mllm(request, options.lora)
     dit = request.dit("merged")
-    shapes = {dit_to_diffusers(piece.name): piece.shape for piece in dit_pieces(dit)}
+    shapes = {dit_to_diffusers(item.name): item.shape for item in pending_dit(dit)}
     lora = DitLora(request.opened.open(options.lora), shapes, options.layers)
     changed = {dit_to_original(name): name for name in lora.names}
 
@@ -33,7 +33,7 @@ def to_merged(request: Request) -> tuple[str, ...]:
             return tensor
         return tensor.float().add_(lora.change(changed[name]), alpha=options.strength)
 
-    write(request.target, dit_pieces(dit, change=change), kept_metadata(dit))
+    write(request.target, pending_dit(dit, change=change), kept_metadata(dit))
     return _notes(options.lora, len(changed), lora.ignored, lora.left_out)
 
 
@@ -58,7 +58,7 @@ def _merge_mllm(request: Request, path: Path) -> tuple[str, ...]:
         return tensor if layer is None else layer.merged_into(tensor)
 
     kept = {key: key for key, name in names.items() if name is not None}
-    write(request.target, plain_pieces(qwen, kept, change=change), kept_metadata(qwen))
+    write(request.target, pending_plain(qwen, kept, change=change), kept_metadata(qwen))
     return _notes(path, len(layers), (), ())
 
 

@@ -8,27 +8,27 @@ import torch
 from torch import nn
 
 from ..containers.tensor_source import TensorSource
-from ..containers.writing import Piece, whole_folder
+from ..containers.writing import Pending, whole_folder
 from ..layouts.dit import dit_config
 from ..layouts.kiwi_folder import WEIGHTS_FILE
 from ..layouts.vae import vae_config
 from ..layouts.weight_file import WeightFile
-from .pieces import dit_pieces, kept_metadata, vae_pieces, write
+from .pending import kept_metadata, pending_dit, pending_vae, write
 from .request import Request
 
 
 def to_original(request: Request) -> tuple[str, ...]:
     file = request.file if request.kind == "wan-vae" else request.dit("original")
-    pieces = vae_pieces(file, diffusers=False) if request.kind == "wan-vae" else dit_pieces(file)
-    return write(request.target, pieces, kept_metadata(file))
+    pending = pending_vae(file, diffusers=False) if request.kind == "wan-vae" else pending_dit(file)
+    return write(request.target, pending, kept_metadata(file))
 
 
 def to_diffusers(request: Request) -> tuple[str, ...]:
     if request.kind == "wan-vae":
         vae = request.file
-        return _folder(request.target, _empty_vae(vae.plain), vae_pieces(vae, diffusers=True))
+        return _folder(request.target, _empty_vae(vae.plain), pending_vae(vae, diffusers=True))
     dit = request.dit("diffusers")
-    return _folder(request.target, _empty_dit(dit), dit_pieces(dit, diffusers=True))
+    return _folder(request.target, _empty_dit(dit), pending_dit(dit, diffusers=True))
 
 
 def _empty_dit(dit: WeightFile) -> nn.Module:
@@ -48,12 +48,12 @@ def _empty_vae(source: TensorSource) -> nn.Module:
         return build_vae(vae_config(source))
 
 
-def _folder(target: Path, module: nn.Module, pieces: list[Piece]) -> tuple[str, ...]:
+def _folder(target: Path, module: nn.Module, pending: list[Pending]) -> tuple[str, ...]:
     """config.json of an empty module, and the weights. Raises AssertionError when the names are not the module's."""
     want = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    have = {piece.name: piece.shape for piece in pieces}
+    have = {item.name: item.shape for item in pending}
     if have != want:
         raise AssertionError(f"names or shapes are not those of {type(module).__name__}: {set(have) ^ set(want)}")
     with whole_folder(target, ()) as temporary:
         module.save_config(str(temporary))  # type: ignore[operator]
-        return write(temporary / WEIGHTS_FILE, pieces, {})
+        return write(temporary / WEIGHTS_FILE, pending, {})

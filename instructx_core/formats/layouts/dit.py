@@ -18,7 +18,7 @@ from ...config import EMBEDDERS, DenoiserConfig, InstructXConfig
 from ...errors import InputError
 from ..containers.strict import check_names, name_all, read_weight
 from ..containers.tensor_source import TensorSource
-from .dit_sizes import FIRST, HEAD_DIM, Shapes, bare_dit, dit_sizes, dit_title, dit_variant, is_public
+from .dit_sizes import HEAD_DIM, PATCH_EMBEDDING, Shapes, bare_dit, dit_sizes, dit_title, dit_variant, is_public
 from .keymaps import dit_to_diffusers, dit_to_original, is_diffusers_dit
 from .public_models import WAN_LICENCE
 from .report import LoadReport
@@ -54,10 +54,10 @@ def _refuse_strangers(source: TensorSource, shapes: Shapes) -> None:
     architecture = source.metadata.get("general.architecture", "wan")
     if architecture not in ("wan", "pig", "cow"):  # the last two: gguf-node's, for any model
         raise InputError(f"{source.path.name} is a GGUF file of {architecture[:40]}, no Wan DiT; choose a Wan file")
-    if FIRST not in shapes or not any(key.startswith("blocks.0.") for key in shapes):
+    if PATCH_EMBEDDING not in shapes or not any(key.startswith("blocks.0.") for key in shapes):
         raise InputError(
-            f"{source.path.name} holds no Wan DiT (no {FIRST} and blocks); choose the diffusion model, a file "
-            "or folder (instructx inspect says what a file is)"
+            f"{source.path.name} holds no Wan DiT (no {PATCH_EMBEDDING} and blocks); choose the diffusion model, a "
+            "file or folder (instructx inspect says what a file is)"
         )
     variant = dit_variant(shapes)
     if variant is not None:
@@ -82,7 +82,9 @@ def dit_config(dit: WeightFile) -> DenoiserConfig:
             ffn_dim=sizes["ffn_dim"],
             num_layers=sizes["layers"],
             num_heads=max(width // HEAD_DIM, 1),
-            in_channels=sizes["in_channels"] if len(shapes[FIRST]) == 5 else out,  # a flattened one, see _unfold
+            in_channels=sizes["in_channels"]
+            if len(shapes[PATCH_EMBEDDING]) == 5
+            else out,  # a flattened one, see _unfold
             out_channels=out,
             freq_dim=shapes["time_embedding.0.weight"][1],
             text_dim=shapes["text_embedding.0.weight"][1],

@@ -13,11 +13,11 @@ from .public_models import DIT_SIZES, variant_mark
 Shapes = Mapping[str, tuple[int, ...]]
 
 HEAD_DIM = 128  # of every public Wan
-FIRST = "patch_embedding.weight"
+PATCH_EMBEDDING = "patch_embedding.weight"
 _WRAPPERS = re.compile(r"^(model\.diffusion_model|diffusion_model)\.")  # of single-file repackagings
 _SIZE_PLACES = {  # size -> (tensor, axis, divided by), in either spelling
-    "dim": ((FIRST, 0, 1),),
-    "in_channels": ((FIRST, 1, 1),),
+    "dim": ((PATCH_EMBEDDING, 0, 1),),
+    "in_channels": ((PATCH_EMBEDDING, 1, 1),),
     "out_channels": (("head.head.weight", 0, 4), ("proj_out.weight", 0, 4)),
     "ffn_dim": (("blocks.0.ffn.0.weight", 0, 1), ("blocks.0.ffn.net.0.proj.weight", 0, 1)),
 }
@@ -62,6 +62,6 @@ def dit_variant(shapes: Shapes) -> str | None:
     marked = variant_mark(shapes)
     sizes = dit_sizes(shapes)
     into, out = sizes.get("in_channels"), sizes.get("out_channels")
-    if marked is None and out is not None and into != out and len(shapes.get(FIRST, ())) == 5:
+    if marked is None and out is not None and into != out and len(shapes.get(PATCH_EMBEDDING, ())) == 5:
         return f"image-to-video or control ({into} channels in, {out} out)"
     return marked

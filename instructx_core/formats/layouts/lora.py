@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,7 +15,7 @@ from torch import nn
 from ...errors import InputError, some
 from .dit_lora import DitLora
 from .report import LoadReport
-from .weight_file import WeightFile, open_weights
+from .weight_file import WeightFile
 
 if TYPE_CHECKING:
     from ...denoiser import InstructXTransformer3DModel
@@ -89,20 +88,3 @@ def _attach(transformer: InstructXTransformer3DModel, lora: DitLora, strength: f
     strengths[name] = strength
     transformer._lora_strengths = strengths
     transformer.set_adapters(list(strengths), list(strengths.values()))
-
-
-class LoadsFiles:
-    """What weight files add to a pipeline. Mixed into InstructXPipeline."""
-
-    transformer: InstructXTransformer3DModel
-    load_reports: tuple[LoadReport, ...] = ()  # what load_pipeline and load_dit_lora read, in order
-
-    def load_dit_lora(
-        self, path: str | Path, strength: float = 1.0, layers: str = "all", merge: bool = True, name: str | None = None
-    ) -> LoadReport:
-        """Add a LoRA file to the DiT; see apply_lora. layers="self" is for step-distilled ones (lightx2v, FastWan)."""
-        name = name or Path(path).stem.replace(".", "_")
-        with open_weights(path) as file:
-            report = apply_lora(self.transformer, file, strength, layers, merge, name).log()
-        self.load_reports = (*self.load_reports, report)
-        return report

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from ..layouts.dit_sizes import FIRST, bare_dit, dit_sizes, dit_title, dit_variant, layer_count
+from ..layouts.dit_sizes import PATCH_EMBEDDING, bare_dit, dit_sizes, dit_title, dit_variant, layer_count
 from ..layouts.public_models import QWEN_SIZES, qwen_size, vae_for
 from ..layouts.vae import is_wan22_vae
 from .identity import Header, Identity, listed
@@ -20,7 +20,7 @@ def wan_dit(header: Header) -> Identity | None:
     shapes = {bare_dit(key): shape for key, shape in header.shapes.items()}
     original = "head.modulation" in shapes
     diffusers = "scale_shift_table" in shapes and "condition_embedder.time_proj.weight" in shapes
-    if FIRST not in shapes or not (original or diffusers):
+    if PATCH_EMBEDDING not in shapes or not (original or diffusers):
         return None
     sizes = dit_sizes(shapes)
     layout = "original" if original else "diffusers"

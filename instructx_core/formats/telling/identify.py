@@ -72,7 +72,7 @@ def _folder(root: Path, opened: OpenFiles) -> Identity | None:
     """A folder that is more than one model's shards; None for those."""
     layout = folder_layout(root)
     if layout is not None:
-        return FOLDERS[layout.kind](root, opened)
+        return FOLDER_KINDS[layout.kind](root, opened)
     present = [name for name in MODEL_FOLDERS if (root / name).is_dir()]
     if "model_patches" in present or len(present) > 1:
         return _models_folder(root, present)
@@ -108,7 +108,7 @@ def _kiwi_folder(root: Path, opened: OpenFiles) -> Identity:
 
 
 # Kind of a layout whose checkpoints are folders (layouts/checkpoints.py) -> what tells more about one.
-FOLDERS: dict[str, Callable[[Path, OpenFiles], Identity]] = {"kiwi-folder": _kiwi_folder}
+FOLDER_KINDS: dict[str, Callable[[Path, OpenFiles], Identity]] = {"kiwi-folder": _kiwi_folder}
 
 
 def _models_folder(root: Path, present: list[str]) -> Identity:

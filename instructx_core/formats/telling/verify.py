@@ -27,7 +27,7 @@ from .identity import Identity
 from .model_sets import combine
 
 # Folders in which ComfyUI and we keep models.
-PLACES = (*MODEL_FOLDERS, "unet", "clip", CHECKPOINTS, DIFFUSERS, "loras")
+SEARCHED = (*MODEL_FOLDERS, "unet", "clip", CHECKPOINTS, DIFFUSERS, "loras")
 # Kinds that something here works with; others are named and left alone.
 USED = ("wan-dit", "wan-vae", "qwen2.5-vl", "qwen-vision", "adapter", "kiwi-training", "kiwi-folder", "dit-lora")
 
@@ -43,7 +43,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verification:
     """checks: one a file. sets: what works together, one line each; lacking: adapters without their parts."""
 
     checks: tuple[Check, ...]
@@ -63,7 +63,7 @@ class Verdict:
         return out if self.sets else [*out, "no set of files here works together yet"]
 
 
-def verify(root: str | Path, full: bool = False) -> Verdict:
+def verify(root: str | Path, full: bool = False) -> Verification:
     """Check a models folder (ComfyUI's, ours, or one Kiwi-Edit folder). full: also read every tensor for NaN.
 
     Raises InputError when the folder holds no weight file at all.
@@ -78,7 +78,7 @@ def verify(root: str | Path, full: bool = False) -> Verdict:
         raise InputError(f"no weight file in {root}; give a folder with {places} or a Kiwi-Edit folder")
     found = [c.identity for c in checks if c.state == "ok" and c.identity is not None]
     sets, lacking = combine(found)
-    return Verdict(tuple(checks), tuple(sets), tuple(lacking))
+    return Verification(tuple(checks), tuple(sets), tuple(lacking))
 
 
 def candidates(root: Path) -> Iterator[Path]:
@@ -88,7 +88,7 @@ def candidates(root: Path) -> Iterator[Path]:
     if (root / KIWI_ENCODER).is_file():
         yield root
         return
-    for place in PLACES:
+    for place in SEARCHED:
         for entry in sorted((root / place).iterdir()) if (root / place).is_dir() else ():
             is_folder = entry.is_dir() and (any(entry.glob("*.safetensors*")) or (entry / KIWI_MLLM).is_dir())
             if is_folder or (entry.suffix in SUFFIXES and entry.is_file()):

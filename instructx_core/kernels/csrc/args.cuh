@@ -38,7 +38,7 @@ struct PrologueArgs {
     View sq_, sk, sv;
     long long rope_sb, rope_ss, rope_se;
     float eps, scale;
-    int heads, sq, skv, is_bf16;
+    int heads, sq, skv, is_bf16, all_heads, first_head;
 };
 
 struct KvStatsArgs {

@@ -205,7 +205,7 @@ template <int D>
 DEVICE void prologue(const PrologueArgs& args) {
     constexpr int N = D / 32;
     const int lane = thread_index() & 31, warp = thread_index() >> 5, token = block_x(), b = block_y();
-    const int heads = args.heads, width = heads * D;
+    const int heads = args.heads, width = heads * D, all = args.all_heads, whole = all * D;
     const bool has_q = args.q != nullptr && token < args.sq;
     const bool has_k = args.k != nullptr && token < args.skv;
     const bool has_v = args.v != nullptr && token < args.skv;
@@ -215,23 +215,24 @@ DEVICE void prologue(const PrologueArgs& args) {
 
     float q_factor = 1.0f, k_factor = 1.0f;
     if (args.wq != nullptr && has_q)
-        q_factor = inverse_rms(sum_squares<N>(q, args.sq_.sh, heads, args.is_bf16), shared_base(), width, args.eps);
+        q_factor = inverse_rms(sum_squares<N>(q, args.sq_.sh, all, args.is_bf16), shared_base(), whole, args.eps);
     if (args.wk != nullptr && has_k)
-        k_factor = inverse_rms(sum_squares<N>(k, args.sk.sh, heads, args.is_bf16), shared_base() + 64, width, args.eps);
+        k_factor = inverse_rms(sum_squares<N>(k, args.sk.sh, all, args.is_bf16), shared_base() + 64, whole, args.eps);
     Angles<N> angles;
     angles.read(args.cos, args.sin, b * args.rope_sb + token * args.rope_ss, args.rope_se);
 
     for (int h = warp; h < heads; h += WARPS) {
-        const i64 head = (i64)b * heads + h;
+        const int from = args.first_head + h;  // the head that is read; `h` is the one that is written
+        const i64 head = (i64)b * heads + h, source = (i64)b * all + from;
         float shift[N], x[N];
-        load_shift<N>(shift, args.kshift, head);
+        load_shift<N>(shift, args.kshift, source);
         if (has_q) {
-            load_head<N>(x, q + h * args.sq_.sh, args.wq == nullptr ? nullptr : args.wq + h * D * 2, q_factor, angles,
-                         args.is_bf16);
+            load_head<N>(x, q + from * args.sq_.sh, args.wq == nullptr ? nullptr : args.wq + from * D * 2, q_factor,
+                         angles, args.is_bf16);
             store_shift<N>(args.lse_shift, x, shift, args, head, token);
             if (args.kshift2 != nullptr) {
                 float other[N];
-                load_shift<N>(other, args.kshift2, head);
+                load_shift<N>(other, args.kshift2, source);
                 store_shift<N>(args.lse_shift2, x, other, args, head, token);
             }
             rotate<N>(x);
@@ -239,14 +240,15 @@ DEVICE void prologue(const PrologueArgs& args) {
         }
         const i64 at = ((i64)b * args.skv + token) * width + h * D;
         if (has_k) {
-            load_head<N>(x, k + h * args.sk.sh, args.wk == nullptr ? nullptr : args.wk + h * D * 2, k_factor, angles,
-                         args.is_bf16);
+            load_head<N>(x, k + from * args.sk.sh, args.wk == nullptr ? nullptr : args.wk + from * D * 2, k_factor,
+                         angles, args.is_bf16);
 #pragma unroll
             for (int i = 0; i < N; ++i) x[i] -= shift[i] * SIXTEENTH;
             rotate<N>(x);
             quantize<N>(x, args.k8 + at, args.k_scale + head * args.skv + token);
         }
-        if (has_v) scale_values<N>(v + h * args.sv.sh, args.v16 + at * 2, load<u32>(args.v_max + head), args.is_bf16);
+        if (has_v)
+            scale_values<N>(v + from * args.sv.sh, args.v16 + at * 2, load<u32>(args.v_max + source), args.is_bf16);
     }
 }
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ...config import InstructXConfig
 from ...data.bucket import Bucket, Kind
-from ...data.cache import Pool, Selection, edit_pool, select_samples
+from ...data.cache import Pool, Selection, select_samples
 from ...data.samples import EditSample
 from ...data.source import EditSource
 from ...encoder.inputs import inputs_of_pictures
@@ -28,6 +28,7 @@ from ...errors import InputError
 from ...sampling.guidance import Conditions
 from ...vae import decode_latents
 from .. import rng
+from ..machine import Machine
 from ..parts import load_parts
 from ..pictures import save_grid, to_uint8
 from ..recipes.edit import EditRecipe
@@ -73,19 +74,28 @@ def pool_rows(recipe: EditRecipe, source: EditSource, selection: Selection) -> n
 
 
 class EditJob:
-    def __init__(self, recipe: EditRecipe, config: InstructXConfig, source: EditSource, output: Path) -> None:
+    def __init__(
+        self,
+        recipe: EditRecipe,
+        config: InstructXConfig,
+        source: EditSource,
+        output: Path,
+        machine: Machine = Machine(),  # noqa: B008 - frozen
+    ) -> None:
+        self.device, self.cache = machine.device, machine.cache(output, source)
         self.recipe, self.config, self.source = recipe, edit_config(recipe, config), source
         self.tokenizer = run_tokenizer(output, config, source)
         counts = {kind: count for kind, count in self._counts().items() if count}
         selections = select_samples(source, "train", counts, recipe.pool_start)
         self.rows = self._rows(selections)
         parts = load_parts(recipe.requires, self.config, output, recipe.seed)
+        parts.root.to(self.device)
         self.vae, self.encoder, self.denoiser = parts.vae, parts.encoder, parts.denoiser
         self.trainable = select(recipe.train, self.encoder, self.denoiser)
         logger.info("%s", summary(self.encoder, self.denoiser, recipe.train))
-        self.pools = self._pools(output, [each for each in selections if each.bucket in self.rows])
+        self.pools = self._pools([each for each in selections if each.bucket in self.rows])
         wanted = {kind: count for kind, count in self._validation_counts().items() if kind in counts}
-        self.validation = self._pools(output, select_samples(source, "val", wanted))
+        self.validation = self._pools(select_samples(source, "val", wanted))
 
     def _rows(self, selections: list[Selection]) -> dict[Bucket, np.ndarray]:
         """Rows of each bucket that has any. Raises InputError when none has."""
@@ -116,9 +126,8 @@ class EditJob:
             ("video", True): self.recipe.video_reference_validation,
         }
 
-    def _pools(self, output: Path, selections: list[Selection]) -> dict[Bucket, Pool]:
-        cache = output / "pools"
-        return {each.bucket: edit_pool(cache, self.source, each, self.vae, self.encoder) for each in selections}
+    def _pools(self, selections: list[Selection]) -> dict[Bucket, Pool]:
+        return {each.bucket: self.cache.edits(each, self.vae, self.encoder) for each in selections}
 
     # --- one batch ---
 
@@ -131,21 +140,25 @@ class EditJob:
         if dropped is not None:
             texts = ["" if drop else text for text, drop in zip(texts, dropped, strict=True)]
         latents = self.recipe.source_latents
+
+        def take(name: str) -> Tensor:
+            return pool.take(name, indices).to(self.device)
+
         return EncodedBatch(
             bucket=bucket,
             texts=texts,
-            target=pool.take("target", indices),
-            source=pool.take("source", indices) if latents else None,
-            reference=pool.take("reference", indices) if latents and bucket.reference else None,
-            vision=pool.take("vision", indices),
-            reference_vision=pool.take("reference_vision", indices) if bucket.reference else None,
+            target=take("target"),
+            source=take("source") if latents else None,
+            reference=take("reference") if latents and bucket.reference else None,
+            vision=take("vision"),
+            reference_vision=take("reference_vision") if bucket.reference else None,
         )
 
     def conditions(self, batch: EncodedBatch) -> Conditions:
         """What the DiT is given: the instruction is encoded, with the features of what the MLLM sees."""
         bucket = batch.bucket
         source_grid = self.encoder.grid_of(bucket.frames, bucket.height, bucket.width, bucket.modality)
-        reference_grid = self.encoder.grid_of(1, bucket.height, bucket.width, "reference")
+        reference_grid = self.encoder.grid_of(1, *bucket.reference_shape, "reference")
         references = (reference_grid,) if bucket.reference else ()
         fps = self.config.sampling.fps
         pictures = pictures_of_grids(self.config, bucket.frames, source_grid, references, fps)

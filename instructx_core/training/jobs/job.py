@@ -1,4 +1,4 @@
-"""Job: what the trainer asks of whatever is trained, and the global batch of a step.
+"""TrainingJob: what the trainer asks of whatever is trained, and the global batch of a step.
 
 Between trainer.py, which knows the loop, and the jobs beside this file, which know models, losses and data.
 """
@@ -23,7 +23,7 @@ class GlobalBatch:
     micro: int  # samples of one forward pass
 
 
-class Job(Protocol):
+class TrainingJob(Protocol):
     """What a recipe trains. All tensors of a step come from (recipe.seed, step, positions)."""
 
     trainable: dict[str, nn.Parameter]

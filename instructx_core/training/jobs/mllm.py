@@ -23,6 +23,7 @@ from ...data.source import PretrainingSource
 from ...encoder.model import build_encoder
 from ...encoder.vision import prepare_pictures
 from .. import rng
+from ..machine import Machine
 from ..recipes.mllm import MllmRecipe
 from ..start import final_weights, load_into
 from ..tokenizer import run_tokenizer
@@ -45,7 +46,14 @@ class Question:
 
 
 class MllmJob:
-    def __init__(self, recipe: MllmRecipe, config: InstructXConfig, source: PretrainingSource, output: Path) -> None:
+    def __init__(
+        self,
+        recipe: MllmRecipe,
+        config: InstructXConfig,
+        source: PretrainingSource,
+        output: Path,
+        machine: Machine = Machine(),  # noqa: B008 - frozen
+    ) -> None:
         self.recipe, self.config, self.source = recipe, config, source
         self.tokenizer = run_tokenizer(output, config, source)
         torch.manual_seed(recipe.seed)

@@ -15,13 +15,14 @@ from torch import Tensor, nn
 
 from ...config import InstructXConfig
 from ...data.bucket import Bucket
-from ...data.cache import Pool, Selection, scene_pool, select_samples
+from ...data.cache import Cache, Pool, Selection, select_samples
 from ...data.source import PretrainingSource
 from ...denoiser import build_denoiser
 from ...errors import InputError
 from ...sampling.guidance import Conditions
 from ...vae import build_vae, decode_latents, speed_up_single_frames
 from .. import rng
+from ..machine import Machine
 from ..pictures import save_grid, to_uint8
 from ..recipes.text_to_video import TextToVideoRecipe
 from ..start import final_weights, load_into
@@ -36,9 +37,14 @@ SHOWN = {"image": 8, "video": 1}
 
 class TextToVideoJob:
     def __init__(
-        self, recipe: TextToVideoRecipe, config: InstructXConfig, source: PretrainingSource, output: Path
+        self,
+        recipe: TextToVideoRecipe,
+        config: InstructXConfig,
+        source: PretrainingSource,
+        output: Path,
+        machine: Machine = Machine(),  # noqa: B008 - frozen
     ) -> None:
-        self.recipe, self.config = recipe, config
+        self.recipe, self.config, self.device = recipe, config, machine.device
         self.tokenizer = run_tokenizer(output, config, source)
         torch.manual_seed(recipe.seed)
         self.vae = build_vae(config.vae)
@@ -49,31 +55,37 @@ class TextToVideoJob:
             load_into(self.root, final_weights(output, required))
         speed_up_single_frames(self.vae)
         self.vae.requires_grad_(False).eval()
+        self.root.to(self.device)
         # The embedders of source and reference have no part in this.
         unused = ("denoiser.source_embedder", "denoiser.reference_embedder", "vae.")
         self.trainable = {n: p for n, p in self.root.named_parameters() if not n.startswith(unused)}
         counts = {("image", False): recipe.image_pool, ("video", False): recipe.video_pool}
         unseen = {("image", False): recipe.image_validation, ("video", False): recipe.video_validation}
         wanted = {kind: count for kind, count in unseen.items() if counts[kind]}
-        self.pools = self._pools(output, source, select_samples(source, "train", counts, recipe.pool_start))
-        self.validation = self._pools(output, source, select_samples(source, "val", wanted))
+        cache = machine.cache(output, source)
+        self.pools = self._pools(cache, select_samples(source, "train", counts, recipe.pool_start))
+        self.validation = self._pools(cache, select_samples(source, "val", wanted))
         if not self.pools:
             raise InputError(f"{recipe.name} has no samples to train on: give image_pool or video_pool in the recipe")
 
-    def _pools(self, output: Path, source: PretrainingSource, selections: list[Selection]) -> dict[Bucket, Pool]:
-        return {each.bucket: scene_pool(output / "pools", source, each, self.vae) for each in selections}
+    def _pools(self, cache: Cache, selections: list[Selection]) -> dict[Bucket, Pool]:
+        return {each.bucket: cache.scenes(each, self.vae) for each in selections}
 
     def global_batch(self, step: int) -> GlobalBatch:
         return draw_batch(self.recipe, step, tuple(self.pools))
 
     def _conditions(self, texts: list[str]) -> Conditions:
-        return Conditions(self.text_encoder(*tokenize(self.tokenizer, texts)), text=True)
+        ids_BL, mask_BL = tokenize(self.tokenizer, texts)
+        return Conditions(self.text_encoder(ids_BL.to(self.device), mask_BL.to(self.device)), text=True)
+
+    def _clean(self, pool: Pool, rows: np.ndarray) -> Tensor:
+        return pool.take("target", rows).to(self.device)
 
     def loss(self, step: int, batch: GlobalBatch, positions: range) -> Tensor:
         pool: Pool = self.pools[batch.bucket]
         indices = rng.draw_indices(self.recipe.seed, step, batch.size, len(pool))[positions.start : positions.stop]
         velocity = model_velocity(self.denoiser, self._conditions([pool.texts[i] for i in indices]))
-        return flow_loss(self.recipe, step, batch.size, positions, pool.take("target", indices), velocity)
+        return flow_loss(self.recipe, step, batch.size, positions, self._clean(pool, indices), velocity)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -81,7 +93,7 @@ class TextToVideoJob:
         losses: dict[str, list[float]] = {}
         for bucket, pool in self.validation.items():
             velocity = model_velocity(self.denoiser, self._conditions(pool.texts))
-            loss = validation_loss(pool.take("target", np.arange(len(pool))), velocity)
+            loss = validation_loss(self._clean(pool, np.arange(len(pool))), velocity)
             losses.setdefault(bucket.modality, []).append(loss)
         return {modality: sum(values) / len(values) for modality, values in losses.items()}
 
@@ -91,7 +103,7 @@ class TextToVideoJob:
         rows = []
         for bucket, pool in self.validation.items():
             count = min(SHOWN[bucket.modality], len(pool))
-            clean = pool.take("target", np.arange(count))
+            clean = self._clean(pool, np.arange(count))
             conditions = self._conditions(pool.texts[:count])
             made = sample_latents(self.denoiser, conditions, tuple(clean.shape), self.config)
             for latents in (clean, made):

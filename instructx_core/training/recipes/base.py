@@ -10,7 +10,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-SHIPPED = "shipped"  # in `requires`: the model in this package, in place of runs (`--from-shipped`)
+FROM_SHIPPED = "shipped"  # in `requires`: the model in this package, in place of runs (`--from-shipped`)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,7 +23,7 @@ class Recipe:
     description: str  # what it trains, for the model card and `instructx train --help`
     preset: str  # config.PRESETS
     data: str | None = None  # spec of a source, NAME or NAME:PATH (data/sources.py); None: `--data` must give it
-    requires: tuple[str, ...] = ()  # recipes whose final weights this one starts from, in this order; or SHIPPED
+    requires: tuple[str, ...] = ()  # recipes whose final weights this one starts from, in this order; or FROM_SHIPPED
     num_steps: int
     learning_rate: float = 1e-5
     # not in paper; linear: to 0 over the run, cooldown: to 0 over its last quarter

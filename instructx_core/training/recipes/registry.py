@@ -12,22 +12,19 @@ from .base import Recipe
 from .edit import EditRecipe
 from .paper import stage1, stage2, stage3
 from .tiny import (
-    tiny_decoder,
     tiny_dit,
     tiny_mllm,
     tiny_mllm_words,
     tiny_stage1,
     tiny_stage2,
     tiny_stage3,
-    tiny_vae,
-    tiny_vae_image,
 )
+from .tiny2 import tiny_vae
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "stage1": stage1,
     "stage2": stage2,
     "stage3": stage3,
-    "tiny_vae_image": tiny_vae_image,
     "tiny_vae": tiny_vae,
     "tiny_mllm": tiny_mllm,
     "tiny_mllm_words": tiny_mllm_words,
@@ -35,7 +32,6 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "tiny_stage1": tiny_stage1,
     "tiny_stage2": tiny_stage2,
     "tiny_stage3": tiny_stage3,
-    "tiny_decoder": tiny_decoder,
 }
 
 

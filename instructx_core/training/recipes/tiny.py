@@ -1,7 +1,7 @@
 """The recipes of the tiny model, in the order in which they run (docs/training.md).
 
 It has no pretrained parts to start from, so the first five train counterparts of the Wan VAE, of Qwen2.5-VL and of the
-Wan DiT; three stages follow as in the paper, and the VAE's decoder ends on what edits make.
+Wan DiT; three stages follow as in the paper. tiny2.py has the VAE.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from .edit import EditRecipe
 from .mllm import MllmRecipe
 from .paper import stage1, stage2, stage3
 from .text_to_video import TextToVideoRecipe
-from .vae import VaeRecipe
 
 PARTS = ("tiny_vae", "tiny_mllm", "tiny_mllm_words", "tiny_dit")
 COMMON: dict[str, Any] = {
@@ -36,40 +35,6 @@ EDIT: dict[str, Any] = COMMON | {
     "video_validation": 14,  # and each of seven
     "video_reference_validation": 6,
 }
-
-
-def tiny_vae_image() -> VaeRecipe:
-    """The VAE on single frames: learns in minutes from vae_start.py, and needs 2-D convolutions only."""
-    values = COMMON | {
-        "name": "tiny_vae_image",
-        "description": "the VAE on images",
-        "num_steps": 3000,
-        "precision": "bf16",
-        "learning_rate_decay": "linear",
-        "warmup_steps": 30,
-        "weight_decay": 0.0,
-        "muon_scale": 2.0,
-        "crop": 32,
-        "ema_decay": 0.99,
-        "image_batch": 16,
-        "video_batch": 2,
-        "video_validation": 6,
-        "sample_every": 500,
-    }
-    return VaeRecipe(**values)
-
-
-def tiny_vae() -> VaeRecipe:
-    """The VAE on clips as well: its temporal convolutions start as the identity."""
-    return dataclasses.replace(
-        tiny_vae_image(),
-        name="tiny_vae",
-        description="the VAE on images and clips",
-        requires=("tiny_vae_image",),
-        num_steps=800,
-        learning_rate=5e-4,
-        video_probability=0.4,
-    )
 
 
 def tiny_mllm() -> MllmRecipe:
@@ -159,22 +124,3 @@ def tiny_stage3() -> EditRecipe:
         "tasks": ("add", "background", "color", "remove", "segment", "style", *("swap", "hybrid", "tone") * 2),
     }
     return dataclasses.replace(stage3(), **values)
-
-
-def tiny_decoder() -> VaeRecipe:
-    """The VAE's decoder on what edits make: fine lines, patterned things, reference pictures (docs/training.md).
-
-    Its encoder stays, and with it the latents that the DiT knows.
-    """
-    return dataclasses.replace(
-        tiny_vae_image(),
-        name="tiny_decoder",
-        description="the VAE's decoder, on what edits make: lines, patterns, reference pictures",
-        requires=(*PARTS, "tiny_stage1", "tiny_stage2", "tiny_stage3"),
-        part="decoder",
-        pictures="edits",
-        num_steps=4000,
-        learning_rate=5e-4,
-        crop=0,
-        video_probability=0.15,
-    )

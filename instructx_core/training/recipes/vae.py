@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from .base import Recipe
 
 
+@dataclass(frozen=True, slots=True)
+class Crops:
+    """A part of a run: the side in pixels of its crops (0: whole frames), its share of the steps, its batches."""
+
+    side: int
+    share: float
+    image_batch: int
+    video_batch: int
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VaeRecipe(Recipe):
-    """Not in the paper, whose VAE is Wan's."""
+    """Not in the paper, whose VAE is Wan's. Pools are pictures drawn once, shared evenly by all sizes."""
 
     job: ClassVar[str] = "vae"
 
-    part: Literal["whole", "decoder"] = "whole"  # decoder: the latents, and all that was trained on them, stay valid
-    pictures: Literal["scenes", "edits"] = "scenes"  # edits: targets of edits and references as well, region by region
     muon_scale: float = 0.0  # convolutions train with Muon at this multiple of learning_rate; 0: with AdamW as the rest
-    crop: int = 0  # side in pixels of the crops of all but the last sixth of the steps; 0: whole frames
+    image_pool: int = 0
+    video_pool: int = 0
+    crops: tuple[Crops, ...] = ()  # in this order; what is left of the steps sees whole frames in the recipe's batches

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from instructx_core.editing.windows import Colour, Window, edit_windows, plan_windows, window_frames, window_seed
+from instructx_core.editing.windows import ColourMatch, Window, edit_windows, plan_windows, window_frames, window_seed
 from instructx_core.editing.windows.handover import fade_out
 from instructx_core.editing.windows.plan import check_window
 from instructx_core.errors import InputError
@@ -105,10 +105,10 @@ def test_colour_drift_is_measured_and_corrected() -> None:
 def test_colour_matches_mean_and_spread() -> None:
     wanted = clip(2)
     edited_OHWC = np.rint(wanted * 0.8 + 10).astype(np.uint8)
-    back = Colour.between(edited_OHWC, wanted).apply(edited_OHWC)
+    back = ColourMatch.between(edited_OHWC, wanted).apply(edited_OHWC)
     assert np.abs(back.astype(int) - wanted).max() <= 2
     flat, other = np.full((1, 4, 4, 3), 9, np.uint8), np.full((1, 4, 4, 3), 12, np.uint8)
-    assert Colour.between(flat, other) == Colour((1.0, 1.0, 1.0), (3.0, 3.0, 3.0))
+    assert ColourMatch.between(flat, other) == ColourMatch((1.0, 1.0, 1.0), (3.0, 3.0, 3.0))
 
 
 def test_the_step_at_a_join_fades_out() -> None:

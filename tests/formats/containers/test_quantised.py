@@ -33,8 +33,9 @@ def layer():
 
 def read(path, tensors, metadata=None):
     save_file({key: value.clone() for key, value in tensors.items()}, str(path), metadata=metadata)
-    with dequantised(open_source(path)) as source:
-        return {key: source.get(key) for key in source.keys()}
+    with open_source(path) as source:  # its own block: a refusal leaves it to whoever opened it
+        plain = dequantised(source)
+        return {key: plain.get(key) for key in plain.keys()}
 
 
 def test_a_plain_file_comes_back_as_it_is(tmp_path):

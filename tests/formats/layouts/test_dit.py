@@ -17,7 +17,7 @@ from instructx_core.formats.layouts import keymaps
 from instructx_core.formats.layouts.dit import denoiser_name, dit_config, read_dit
 from instructx_core.formats.layouts.modules import empty_parameters
 from instructx_core.formats.layouts.weight_file import WeightFile, open_weights
-from instructx_core.weights import load_denoiser
+from instructx_core.formats.loading import load_denoiser
 
 
 @pytest.fixture(scope="module")

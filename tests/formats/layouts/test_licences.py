@@ -21,7 +21,7 @@ from instructx_core.config import InstructXConfig, LoraConfig, MllmConfig, VaeCo
 from instructx_core.formats.layouts.keymaps import dit_to_original, vae_to_original
 from instructx_core.formats.layouts.public_models import KIWI_LICENCE, QWEN_LICENCE, WAN_LICENCE
 from instructx_core.formats.layouts.qwen_names import mllm_to_original
-from instructx_core.weights import load_denoiser, load_encoder, load_vae
+from instructx_core.formats.loading import load_denoiser, load_encoder, load_vae
 
 
 def zeros(path: Path, module: torch.nn.Module, rename: Any) -> Path:

@@ -15,8 +15,8 @@ from instructx_core.formats.layouts import keymaps
 from instructx_core.formats.layouts.modules import empty_parameters
 from instructx_core.formats.layouts.vae import read_vae, vae_config
 from instructx_core.formats.layouts.weight_file import open_weights
+from instructx_core.formats.loading import load_vae
 from instructx_core.vae import build_vae
-from instructx_core.weights import load_vae
 
 CHANNELS = {16: VAE21, 48: VAE22}
 

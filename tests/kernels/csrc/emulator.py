@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 from torch import Tensor
 
 from instructx_core.kernels import abi
@@ -72,11 +73,12 @@ def build(sources: list[Path], flags: tuple[str, ...], csrc: Path, suffix: str) 
     objects = []
     for source in sources:
         made = folder / (_digest([source, *headers], common) + ".o")
-        if not made.exists():
-            part = made.with_suffix(f".{os.getpid()}.part")
-            command = [compiler(), *common, f"-I{csrc}", f"-I{HERE}", "-x", "c++", "-c", str(source), "-o", str(part)]
-            subprocess.run(command, check=True, capture_output=True, text=True)
-            os.replace(part, made)
+        with FileLock(made.with_suffix(".lock")):  # another process of the run may be at it
+            if not made.exists():
+                part = made.with_suffix(f".{os.getpid()}.part")
+                command = [compiler(), *common, f"-I{csrc}", f"-I{HERE}", "-x", "c++", "-c", str(source)]
+                subprocess.run([*command, "-o", str(part)], check=True, capture_output=True, text=True)
+                os.replace(part, made)
         objects.append(str(made))
     part = target.with_suffix(f".{os.getpid()}.part")
     shared = ("-shared",) if suffix == ".so" else ()
@@ -265,6 +267,7 @@ class Emulator:
             "heads": heads,
             "sq": sq,
             "skv": skv,
+            "all_heads": heads,
             "is_bf16": int(given.dtype == torch.bfloat16),
         }
         fill(args, tensors, ("q", "k", "v"), **numbers, **norm.strides())

@@ -113,7 +113,7 @@ static void int8(Launch stats, Launch prologue, Launch attention, int batch, int
     const View rows_q = view(sq, heads, dim, 2), rows_k = view(skv, heads, dim, 2), bytes_k = view(skv, heads, dim, 1);
     PrologueArgs p = {q, k, v, wq, wk, cos, sin, kshift.data, kshift2.data, v_max.data, q8, k8, v16, q_scale.data,
                       k_scale.data, shift.data, shift2.data, rows_q, rows_k, rows_k, 0, row, 4, 1e-6f, 0.1f, heads, sq,
-                      skv, bf16};
+                      skv, bf16, heads, 0};
     run(prologue, "qkv_prologue", &p, length, batch, 1, 128);
     AttentionInt8Args a = {q8, k8, v16, k8, v16, o, lse.data, q_scale.data, k_scale.data, k_scale.data, v_max.data,
                            shift.data, shift2.data, view(sq, heads, dim, 1), bytes_k, rows_k, bytes_k, rows_k, rows_q,

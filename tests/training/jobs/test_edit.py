@@ -11,7 +11,7 @@ import pytest
 
 from instructx_core.data.bucket import Bucket
 from instructx_core.data.cache import Selection
-from instructx_core.data.world import ShapesWorld
+from instructx_core.data.shapes import ShapesWorld
 from instructx_core.errors import InputError
 from instructx_core.training.jobs.edit import EditJob, pool_rows
 from instructx_core.weights import SHIPPED

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from instructx_core import shapes
 from instructx_core.data.bucket import Bucket
-from instructx_core.data.world import ShapesWorld
+from instructx_core.data.shapes import ShapesWorld
 from instructx_core.training.jobs.mllm import MllmJob
 from instructx_core.training.recipes.mllm import MllmRecipe
 from instructx_core.training.recipes.tiny import tiny_mllm_words

@@ -1,16 +1,19 @@
-"""What a field of a request may hold, by its annotation: one table of types for library, command line and jobs.
+"""What a field of options may hold, by its annotation: one table of types for library, command line and jobs.
 
-Below request.py and its groups of options, which check themselves with it, and options.py, which reads plain values.
+Below the request of an edit and its groups of options, which check themselves with it, and editing/options.py, which
+reads plain values.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import cache
+from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from ..errors import InputError
+from .errors import InputError
 
 NO_RESULT = "no result"  # metadata of a field that does not change what an edit makes
 MAX_SEED = 2**63
@@ -38,6 +41,18 @@ def check_type(name: str, value: object, types: tuple[type, ...], see: str) -> N
         raise InputError(f"{name} is {value!r}, a {type(value).__name__}, not {wanted}; see {see}")
     if isinstance(value, int | float) and float in types and not abs(value) <= LARGEST:
         raise InputError(f"{name} is {value!r}, not a finite number; see {see}")
+    if isinstance(value, Path):
+        _check_path(name, value)
+
+
+def _check_path(name: str, path: Path) -> None:
+    """Raises InputError for a name that no file can have."""
+    try:
+        impossible = "a NUL character" if b"\0" in os.fsencode(path) else ""
+    except UnicodeEncodeError:
+        impossible = "half a character (a lone surrogate)"
+    if impossible:
+        raise InputError(f"{name} is {str(path)!r}: no file has {impossible} in its name; check how it was written")
 
 
 def check_fields(options: Any) -> None:

@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from instructx_core.cli import main
+from instructx_core.editing import in_windows
 from instructx_core.editing.edit import edit_file
 from instructx_core.editing.paste import KeepOutside
 from instructx_core.editing.piece import Piece, edit_piece
 from instructx_core.editing.settings import Sampling
 from instructx_core.editing.windows import WindowResult
-from instructx_core.editing.windows import edit as edit_module
 from instructx_core.editing.windows.handover import fade_out
 from instructx_core.editing.windows.options import WindowOptions
 from instructx_core.errors import InputError
@@ -125,8 +125,8 @@ if place == "before the state is saved":
     save, count = state.WindowStore.save, []
     state.WindowStore.save = lambda self, saved: die() if saved.done == 2 else save(self, saved)
 if place == "while joining":
-    from instructx_core.editing.windows import edit
-    edit.join_clips = lambda *_: die()
+    from instructx_core.editing import in_windows
+    in_windows.join_clips = lambda *_: die()
 pipe = load_pipeline(model, device="cpu")
 pipe.set_progress_bar_config(disable=True)
 edit_file(
@@ -234,7 +234,7 @@ def test_nothing_changes_outside_of_the_mask(random_pipe: Any, tmp_path: Path, m
         written.append(np.stack(list(frames)))
         return write_frames(path, written[-1], *arguments, **options)
 
-    monkeypatch.setattr(edit_module, "write_frames", watched)
+    monkeypatch.setattr(in_windows, "write_frames", watched)
     with pytest.raises(Stop):
         edit(random_pipe, source, output, keep_outside=keep, max_pixels=32 * 32, on_window=stop_after_one)
     report = edit(random_pipe, source, output, keep_outside=keep, max_pixels=32 * 32)

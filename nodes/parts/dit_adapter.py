@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ...instructx_core.config import DenoiserConfig
-    from ...instructx_core.formats.layouts.adapter import Adapter as StoredAdapter
+    from ...instructx_core.formats.layouts.adapter import Adapter
 
 
 @dataclass(frozen=True)
-class Adapter:
+class DitAdapter:
     """Switches and own embedders of one checkpoint. Two are equal when they come from one load.
 
     source_embedder, reference_embedder: {"weight", "bias"} on the CPU, or None where the DiT's own patch embedding
@@ -41,11 +41,11 @@ class Adapter:
                 )
 
 
-def adapter_of_file(stored: StoredAdapter) -> Adapter:
+def adapter_of_file(stored: Adapter) -> DitAdapter:
     """The part for the DiT of an adapter that was read. Raises InputError when an own embedder is missing."""
     embedders = {}
     for name in EMBEDDERS:
         parts = {part: stored.tensors.get(f"{name}.{part}") for part in ("weight", "bias")}
         whole = all(tensor is not None for tensor in parts.values())
         embedders[name] = parts if whole and getattr(stored.config.denoiser, name) == "own" else None
-    return Adapter(stored.config.name, stored.config.denoiser, **embedders)
+    return DitAdapter(stored.config.name, stored.config.denoiser, **embedders)

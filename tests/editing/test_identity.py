@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from instructx_core.digests import file_digest
+from instructx_core.editing import identity as module
 from instructx_core.editing import jobs
 from instructx_core.editing import request as request_module
+from instructx_core.editing.identity import identity
 from instructx_core.editing.journal import Journal
 from instructx_core.editing.look import look_at
 from instructx_core.editing.paste import KeepOutside
 from instructx_core.editing.request import EditRequest
 from instructx_core.editing.settings import settle
-from instructx_core.editing.windows import identity as module
-from instructx_core.editing.windows.identity import identity
 from instructx_core.editing.windows.options import WindowOptions
 from instructx_core.media.files import write_image, write_video
 
@@ -83,7 +83,7 @@ def changes(folder: Path) -> dict[type, dict[str, dict[str, Any]]]:
 def test_every_field_changes_it(random_pipe: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "model_digest", lambda *_: "model")
     left_out = {
-        EditRequest: {"output", "max_frames"},  # the folder's name; an edit in one piece
+        EditRequest: {"output", "max_frames", "need_sound"},  # the folder's name; an edit in one piece; a refusal
         KeepOutside: set(),
         WindowOptions: {"restart"},
     }

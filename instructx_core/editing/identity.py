@@ -1,7 +1,7 @@
 """Which long edit is this: everything that decides its result, by content, so that finished windows are never mixed.
 
-Kept by state.py with the finished windows, and compared when an edit is resumed. Every field of the request and of its
-groups is in it, a new one too, as it was settled or as it was given.
+Kept by windows/state.py with the finished windows, and compared when an edit is resumed. Every field of the request and
+of its groups is in it, a new one too, as it was settled or as it was given.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from ...digests import file_digest, model_digest, picture_digest
-from ...version import __version__
-from ..look import Look
-from ..paste import PasteMask
-from ..request import contents
-from ..settings import Settings
-from .options import Windowing
+from ..digests import file_digest, model_digest, picture_digest
+from ..version import __version__
+from .look import Look
+from .paste import PasteMask
+from .request import contents
+from .settings import Settings
+from .windows.options import Windowing
 
 if TYPE_CHECKING:
-    from ...pipeline import InstructXPipeline
+    from ..pipeline import InstructXPipeline
 
 
 # Fields for which another entry stands: size, window, the fields of WindowOptions; the folder is named after output.

@@ -1,8 +1,8 @@
 """A long edit from file to file, window by window: decode, edit, write; memory does not grow with the clip's length.
 
-One of the two ways from settings to report; one.py is the other. media.stream -> handover -> piece -> state ->
-media.join. The result has exactly the frames of the source, its rate and its sound. Killed at any point, the same
-call goes on at the next window and ends with the same file, byte for byte.
+One of the two ways from settings to report; one.py is the other. feed -> windows.handover -> window_editor -> piece ->
+windows.state -> media.join. The result has exactly the frames of the source, its rate and its sound. Killed at any
+point, the same call goes on at the next window and ends with the same file, byte for byte.
 Legend: F frames, H W pixels, O frames of overlap.
 """
 
@@ -15,23 +15,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...media.encode import ClipFormat, write_frames
-from ...media.join import join_clips
-from ...speed.memory import return_freed
-from ..look import Look
-from ..progress import Progress
-from ..report import EditReport, make_report, remarks
-from ..settings import Settings
-from .editor import WindowEditor
+from ..media.encode import ClipFormat, write_frames
+from ..media.join import join_clips
+from ..speed.memory import return_freed
 from .feed import Feed
-from .handover import FADE, edit_windows
 from .identity import identity
-from .options import Windowing
-from .plan import SMOOTH
-from .state import Saved, WindowStore
+from .look import Look
+from .progress import Progress
+from .report import EditReport, make_report, remarks
+from .settings import Settings
+from .window_editor import WindowEditor
+from .windows.handover import FADE, edit_windows
+from .windows.options import Windowing
+from .windows.plan import SMOOTH
+from .windows.state import Saved, WindowStore
 
 if TYPE_CHECKING:
-    from ...pipeline import InstructXPipeline
+    from ..pipeline import InstructXPipeline
 
 logger = logging.getLogger("instructx")
 

@@ -1,4 +1,4 @@
-"""One window through the pipeline, as handover.edit_windows asks for it.
+"""One window through the pipeline, as windows.handover.edit_windows asks for it.
 
 Between the hand-over and piece.py: pins the frames that were handed over, shares the first window's context where all
 windows follow it, and counts the steps of all windows.
@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..look import Look
-from ..piece import Piece, edit_piece
-from ..progress import Progress
-from ..settings import Sampling
-from .options import FIRST, Windowing
-from .plan import SMOOTH, Window, window_seed
+from .look import Look
+from .piece import Piece, edit_piece
+from .progress import Progress
+from .settings import Sampling
+from .windows.options import FIRST, Windowing
+from .windows.plan import SMOOTH, Window, window_seed
 
 if TYPE_CHECKING:
-    from ...pipeline import InstructXPipeline
-    from ...sampling.encode import Contexts
+    from ..pipeline import InstructXPipeline
+    from ..sampling.encode import Contexts
 
 
 @dataclass(slots=True)

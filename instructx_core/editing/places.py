@@ -1,0 +1,50 @@
+"""Files of a list of jobs by the place that they mean: by links, by ./ and, where the disk does so, by case.
+
+Beside job_list.py: which two lines write one file, or read what another one writes.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import unicodedata
+from pathlib import Path
+
+
+class Places:
+    """Files and the line that named each first."""
+
+    def __init__(self) -> None:
+        self._alike: dict[str, list[tuple[str, int]]] = {}
+
+    def add(self, path: Path, line: int) -> None:
+        place = os.path.realpath(path)
+        self._alike.setdefault(_folded(place), []).append((place, line))
+
+    def find(self, path: Path) -> int | None:
+        """The first line that named this file."""
+        place = os.path.realpath(path)
+        near = self._alike.get(_folded(place), [])
+        return next((line for other, line in near if same_place(Path(place), Path(other))), None)
+
+
+def _folded(place: str) -> str:
+    """Equal for any two names that some file system takes for one."""
+    return unicodedata.normalize("NFKC", place).casefold()
+
+
+def same_place(a: Path, b: Path) -> bool:
+    """Whether two absolute paths without links name one file, which need not be there."""
+    if a == b:
+        return True
+    try:
+        return os.path.samefile(a.parent, b.parent) and (a.name == b.name or _one_name(a.parent, a.name, b.name))
+    except OSError:  # no such folder: the edit will say so
+        return False
+
+
+def _one_name(folder: Path, a: str, b: str) -> bool:
+    """Whether this folder's file system takes two names that differ in case or composition for one: it is asked."""
+    with tempfile.TemporaryDirectory(prefix=".instructx-", dir=folder) as trial:
+        (Path(trial) / a).touch()
+        return (Path(trial) / b).exists()

@@ -1,0 +1,101 @@
+"""One sound of a file, decoded packet by packet: what cannot be decoded is counted, not raised.
+
+Between the file and timeline.py; tracks.py runs through it once to see what there is.
+Legend: times in seconds, from the first picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+
+from ..base import SoundSetup
+from .layout import is_usual, layout_of
+
+STRAY = 300  # packets in a row behind the end after which no one before it is waited for
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Heard:
+    """A decoded frame, which starts at `start`."""
+
+    frame: Any
+    start: float
+    setup: SoundSetup
+
+    @property
+    def end(self) -> float:
+        return self.start + self.frame.samples / self.setup.rate
+
+
+class Decoder:
+    """Decodes the packets of one stream. bad: times of the packets that could not be decoded."""
+
+    def __init__(self, stream: Any, video_start: float) -> None:
+        self.video_start, self.bad = video_start, list[float]()
+        self.layout, self.channels = layout_of(stream.codec_context)
+        self.next, self.setups = 0.0, dict[tuple[Any, ...], SoundSetup]()
+        if self.channels and not is_usual(self.layout):  # only counted: see layout_of
+            stream.codec_context.options = {"ch_layout": f"{len(self.channels)}C"}
+
+    def decode(self, packet: Any) -> Iterator[Heard]:
+        """The frames of one packet; an empty packet gives what is left."""
+        try:
+            frames = packet.decode()
+        except av.error.EOFError:
+            return
+        except av.error.FFmpegError:
+            self.bad.append(self.next if packet.pts is None else packet_time(packet, self.video_start))
+            return
+        for frame in frames:
+            if not frame.samples or not frame.sample_rate:
+                continue
+            start = self.next if frame.pts is None else float(frame.pts * frame.time_base) - self.video_start
+            heard = Heard(frame, start, self._setup(frame))
+            self.next = heard.end
+            yield heard
+
+    def _setup(self, frame: Any) -> SoundSetup:
+        key = frame.sample_rate, frame.layout.name, frame.format.name
+        if key not in self.setups:
+            names = tuple(channel.name for channel in frame.layout.channels)
+            counted = not is_usual(key[1]) and len(names) == len(self.channels)
+            name, names = (self.layout, self.channels) if counted else (key[1], names)
+            self.setups[key] = SoundSetup(key[0], name, names, key[2])
+        return self.setups[key]
+
+
+def packet_time(packet: Any, video_start: float) -> float:
+    """When a packet that has a time stamp is heard."""
+    return float(packet.pts * packet.time_base) - video_start
+
+
+def only(container: Any, stream: Any) -> Any:
+    """Packets of one stream alone; the demuxer need not read the others where PyAV can tell it so (since 18)."""
+    for other in container.streams:
+        if other is not stream and hasattr(other, "discard"):
+            other.discard = av.stream.Discard.all
+    return container.demux(stream)
+
+
+def until(packets: Any, video_start: float, end: float) -> Iterator[Any]:
+    """The packets up to `end`: one wrong time stamp in between does not count as the end. Stops at damage."""
+    late = 0
+    try:
+        for packet in packets:
+            late = late + 1 if packet.pts is not None and packet_time(packet, video_start) >= end else 0
+            if late > STRAY:
+                return
+            yield packet
+    except av.error.FFmpegError:
+        return
+
+
+def timed(frame: Any, start: float, rate: int) -> Any:
+    """The frame with its time counted in samples."""
+    frame.pts, frame.time_base = round(start * rate), Fraction(1, rate)
+    return frame

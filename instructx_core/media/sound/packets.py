@@ -1,0 +1,76 @@
+"""Packets of one sound for the file that is written: copied from the source, or decoded, put on one line of time and
+encoded. Everything lies between the first picture and the last.
+
+Between plan.py, which decides, and feed.py, which writes.
+Legend: times in seconds, from the first picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..base import SoundTrack
+from .decode import Decoder, only, packet_time, until
+from .timeline import Target, Timeline
+
+# How long before the first picture packets are copied: decoders need some to start, and what lies before is cut by an
+# edit list, which Matroska has not.
+EARLY = {".mp4": 0.1, ".mov": 0.1, ".mkv": 0.0}
+
+Packets = tuple[float, Sequence[Any]]  # packets, and the time of the first
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How a sound is encoded. codec: FFmpeg's name of the encoder. bits: a second, None where nothing is lost."""
+
+    codec: str
+    target: Target
+    bits: int | None = None
+
+
+def new_stream(out: Any, source: Any, track: SoundTrack, encoding: Encoding | None) -> Any:
+    """A stream of `out` for this sound. source: the stream that it is copied from where there is no encoding."""
+    if encoding is None:
+        stream = out.add_stream_from_template(source)
+    else:
+        stream = out.add_stream(encoding.codec, rate=encoding.target.rate)
+        stream.codec_context.layout, stream.codec_context.format = encoding.target.layout, encoding.target.sample
+        if encoding.bits:
+            stream.codec_context.bit_rate = encoding.bits
+    stream.metadata.update(track.about)
+    return stream
+
+
+def copied(container: Any, source: Any, stream: Any, video_start: float, end: float) -> Iterator[Packets]:
+    """The packets of `source` for `stream`, as they are."""
+    shift = round(video_start / source.time_base)
+    early = EARLY[_suffix(stream)]
+    for packet in until(only(container, source), video_start, end):
+        if packet.pts is None or packet.dts is None:
+            continue  # the empty packet that ends a stream
+        time = packet_time(packet, video_start)
+        if time >= end or time + float((packet.duration or 0) * packet.time_base) <= -early:
+            continue
+        packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, stream
+        yield time, [packet]
+
+
+def _suffix(stream: Any) -> str:
+    return {"mp4": ".mp4", "mov": ".mov", "matroska": ".mkv"}[stream.container.format.name]
+
+
+def encoded(
+    container: Any, source: Any, stream: Any, target: Target, video_start: float, end: float
+) -> Iterator[Packets]:
+    """`source` decoded, converted to `target` and encoded by `stream`."""
+    decoder, line = Decoder(source, video_start), Timeline(target, end)
+    for packet in until(only(container, source), video_start, end):
+        for heard in decoder.decode(packet):
+            for part in line.put(heard):
+                yield part.pts / target.rate, stream.encode(part)
+    for part in line.finish():
+        yield part.pts / target.rate, stream.encode(part)
+    yield end, stream.encode(None)

@@ -1,0 +1,46 @@
+"""The machine of a run: the device of its models, and the processes that draw its samples. Neither is in a recipe.
+
+Between the command line and the jobs. Everything that is drawn comes from generators on the CPU, so that a run sees the
+same samples and noise on any device.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from ..data.cache import Cache
+from ..data.drawn import Renderer
+from ..data.source import EditSource
+from ..errors import InputError
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    device: torch.device = CPU
+    renderer: Renderer = field(default_factory=Renderer)
+
+    def cache(self, output: Path, source: EditSource) -> Cache:
+        return Cache(output / "pools", source, self.renderer)
+
+
+def find_machine(device: str | None, workers: int) -> Machine:
+    """By the words of the command line. Raises InputError for a device that is missing, or no worker."""
+    return Machine(find_device(device), Renderer(workers))
+
+
+def find_device(name: str | None) -> torch.device:
+    """None: a GPU where there is one; of several processes, each its own. Raises InputError for one that is missing."""
+    if name not in (None, "cpu", "cuda"):
+        raise InputError(f"device is {name!r}; use cpu or cuda")
+    has_gpu = torch.cuda.is_available()
+    if name == "cuda" and not has_gpu:
+        raise InputError("device is cuda, and torch finds no GPU; use cpu, or install a build of torch for your GPU")
+    if name == "cpu" or not has_gpu:
+        return CPU
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
