@@ -20,9 +20,9 @@ import numpy as np
 from ..errors import InputError
 from ..world import Manner, Sample, sample
 
-PHOTOS = (
-    "astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "motorcycle_left", "rocket",
-)  # fmt: skip
+_COLOUR = ("astronaut", "chelsea", "coffee", "motorcycle_left", "rocket")
+_GRAY = ("brick", "camera", "coins", "grass", "gravel")
+PHOTOS = _COLOUR + _GRAY
 SIDE = 128  # pixels
 LEAST = 0.6  # of the shorter side of a photo: the smallest crop
 KEY = 20_261  # of the random places
