@@ -75,13 +75,14 @@ def decode_image(path: Path, image: Image.Image, transform: Transform | None) ->
         plain = to_srgb(plain, profile, notes)
     if plain.mode == "CMYK":
         notes.append("CMYK without a usable profile converted by the plain formula (colours approximate)")
-    colour_HWC = np.array(plain.convert("RGB"), dtype=np.uint8)
+    plain = plain.convert("RGB")
+    colour_HWC = np.array(plain)
     size = (colour_HWC.shape[0], colour_HWC.shape[1])
     if alpha_HW is None:
         frame_HWC = colour_HWC if transform is None else transform(colour_HWC)
         return Media(path, frame_HWC[None], size, is_video=False, notes=tuple(notes))
     notes.append("transparent: the model sees it over white (it knows no alpha)")
-    frame_HWC = over_white(colour_HWC, alpha_HW)
+    frame_HWC = np.array(over_white(plain, alpha_HW))
     if transform is not None:
         frame_HWC, colour_HWC = transform(frame_HWC), transform(colour_HWC)
         alpha_HW = transform(np.repeat(alpha_HW[..., None], 3, axis=-1))[..., 0]
