@@ -94,10 +94,10 @@ def _shapes(args: argparse.Namespace, partial: Path) -> Measured:
 
 
 def _world(args: argparse.Namespace, partial: Path) -> Measured:
-    from ..evaluation.groups import GROUPS, Look, build_groups
+    from ..evaluation.groups import GROUPS, SampleLook, build_groups
     from ..evaluation.world import WorldSettings, run_world, worst_failures
 
-    look = Look(_size(args.size), args.finish, args.manner)
+    look = SampleLook(_size(args.size), args.finish, args.manner)
     settings = WorldSettings(**_common(args), groups=tuple(args.groups or GROUPS), look=look)
     build_groups(settings.groups, look)  # what is wrong is said before a model is read
     pipe = load(args)

@@ -46,7 +46,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Target:
     """One line of the table. measure: how its figure comes from the groups it needs, see world.py."""
 
     title: str
@@ -58,24 +58,24 @@ class Row:
 
 
 ROWS = (
-    Row("images, mean of kinds", 95, 90, ("images",), "mean"),
-    Row("no kind of images below", 85, 75, ("images",), "lowest kind"),
-    Row("clips, mean of kinds", 92, 86, ("clips",), "mean"),
-    Row("with a reference", 90, 82, ("images", "clips"), "reference"),
-    Row("zero-shot style and segmentation on clips, lowest sub-kind", 80, 60, ("zero-shot",), "lowest sub-kind"),
-    Row("held-out wordings, any case, typos, fillers", 92, 85, ("words",), "mean"),
-    Row("Chinese", 90, 80, ("chinese",), "mean"),
-    Row("no-ops left alone", 95, 85, ("no-ops",), "mean"),
-    Row("96x96 and 128x128", 85, 70, ("sizes",), "mean"),
-    Row("real photos, tone and style, 128x128", 90, 75, ("photos",), "photos"),
-    Row("real photos as grounds: add, remove, recolour, swap", 80, 60, ("grounds",), "photos"),
-    Row("VAE round trip of real photos at 128x128", 28, 26, ("vae",), "psnr", "dB"),
+    Target("images, mean of kinds", 95, 90, ("images",), "mean"),
+    Target("no kind of images below", 85, 75, ("images",), "lowest kind"),
+    Target("clips, mean of kinds", 92, 86, ("clips",), "mean"),
+    Target("with a reference", 90, 82, ("images", "clips"), "reference"),
+    Target("zero-shot style and segmentation on clips, lowest sub-kind", 80, 60, ("zero-shot",), "lowest sub-kind"),
+    Target("held-out wordings, any case, typos, fillers", 92, 85, ("words",), "mean"),
+    Target("Chinese", 90, 80, ("chinese",), "mean"),
+    Target("no-ops left alone", 95, 85, ("no-ops",), "mean"),
+    Target("96x96 and 128x128", 85, 70, ("sizes",), "mean"),
+    Target("real photos, tone and style, 128x128", 90, 75, ("photos",), "photos"),
+    Target("real photos as grounds: add, remove, recolour, swap", 80, 60, ("grounds",), "photos"),
+    Target("VAE round trip of real photos at 128x128", 28, 26, ("vae",), "psnr", "dB"),
 )
 GROUPS = tuple(dict.fromkeys(name for row in ROWS for name in row.needs))  # names, in the order of the table
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class SampleLook:
     """How the groups that may look otherwise are drawn: those in PLASTIC; None is the group's own."""
 
     size: Size = (64, 64)
@@ -86,7 +86,7 @@ class Look:
 PLASTIC = ("images", "clips", "zero-shot", "no-ops")
 
 
-def build_groups(names: Sequence[str], look: Look) -> dict[str, Group]:
+def build_groups(names: Sequence[str], look: SampleLook) -> dict[str, Group]:
     """The groups of those names but "vae", which has no edits. Raises InputError where the look can't be theirs."""
     unknown = [name for name in names if name not in GROUPS]
     if unknown or not names:
@@ -94,14 +94,14 @@ def build_groups(names: Sequence[str], look: Look) -> dict[str, Group]:
     if look.manner not in (None, *MANNERS):
         raise InputError(f"manner {look.manner!r} is unknown; use one of {', '.join(MANNERS)}")
     fixed = [name for name in names if name not in PLASTIC]
-    if look != Look() and fixed:
+    if look != SampleLook() and fixed:
         raise InputError(
             f"size, finish and manner of {', '.join(fixed)} are fixed; choose --groups from {', '.join(PLASTIC)}"
         )
     return {name: Group(name, _parts(name, look)) for name in names if name != "vae"}
 
 
-def _parts(name: str, look: Look) -> tuple[Part, ...]:
+def _parts(name: str, look: SampleLook) -> tuple[Part, ...]:
     manner = MANNERS[look.manner or "usual"]
     drawn = BenchmarkSet("image", IMAGES, look.size, look.finish, manner)
     clips = replace(drawn, modality="video", count=CLIPS)

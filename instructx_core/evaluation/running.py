@@ -25,7 +25,7 @@ OnSample = Callable[[int, int], None]
 PORTION = 8  # batches of samples made at once; all at once would take memory for nothing
 
 
-class Verdict(Protocol):
+class Judgement(Protocol):
     @property
     def success(self) -> bool: ...
 
@@ -33,7 +33,7 @@ class Verdict(Protocol):
     def task(self) -> str: ...
 
 
-V = TypeVar("V", bound=Verdict)
+V = TypeVar("V", bound=Judgement)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +125,7 @@ def worst_failures(
     return draw_sheet([rows[i] for i in range(len(samples))], title=title)
 
 
-def _spread(failed: Sequence[Key], scores: Mapping[Key, Verdict], tasks: Sequence[str], count: int) -> list[Key]:
+def _spread(failed: Sequence[Key], scores: Mapping[Key, Judgement], tasks: Sequence[str], count: int) -> list[Key]:
     taken: dict[tuple[str, str], int] = {}
     first: list[Key] = []
     for key in failed:

@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import InputError
 from ..world import TASKS, RegionScore, Score, Summary, score, summarise
 from ..world.benchmark import BOOTSTRAP_DRAWS, BOOTSTRAP_SEED, CLIPS, IMAGES, Rate
-from .groups import GROUPS, ROWS, Group, Look, Part, Row, build_groups
+from .groups import GROUPS, ROWS, Group, Part, SampleLook, Target, build_groups
 from .partial import Key, Lines, Partial, fingerprint
 from .photos import PHOTOS
 from .running import FailureSheet, Judged, OnSample, RunSettings, run_edits
@@ -43,7 +43,7 @@ class WorldSettings(RunSettings):
     images: int = IMAGES
     clips: int = CLIPS
     groups: tuple[str, ...] = GROUPS
-    look: Look = field(default_factory=Look)
+    look: SampleLook = field(default_factory=SampleLook)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -70,7 +70,7 @@ class Reached:
     detail: str = ""
 
 
-def met(row: Row, reached: Reached | None) -> str:
+def met(row: Target, reached: Reached | None) -> str:
     """In words: the aim, the floor, or not."""
     if reached is None:
         return "not run"
@@ -96,7 +96,7 @@ class WorldResult:
         names = dict.fromkeys(part for part, _ in self.scores)
         return {name: summarise(value for _, value in self.of([name])) for name in names}
 
-    def reached(self, row: Row) -> Reached | None:
+    def reached(self, row: Target) -> Reached | None:
         """None where a group that the row needs was not run."""
         if row.measure == "psnr":
             return _over_photos(enumerate(self.psnr), 1.0) if self.psnr else None

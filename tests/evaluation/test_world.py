@@ -12,7 +12,7 @@ import pytest
 from instructx_core.errors import InputError
 from instructx_core.evaluation import photos
 from instructx_core.evaluation.batch import edit_samples, group_samples
-from instructx_core.evaluation.groups import GROUPS, PLAIN, ROWS, Look, build_groups
+from instructx_core.evaluation.groups import GROUPS, PLAIN, ROWS, SampleLook, build_groups
 from instructx_core.evaluation.photos import PHOTOS, PhotoSet, crop
 from instructx_core.evaluation.vae import psnr
 from instructx_core.evaluation.world import Reached, WorldResult, WorldSettings, met, run_world
@@ -55,14 +55,14 @@ def test_the_table_of_targets() -> None:
 
 
 def test_every_row_has_its_groups() -> None:
-    groups = build_groups(GROUPS, Look())
+    groups = build_groups(GROUPS, SampleLook())
     parts = [part for group in groups.values() for part in group.parts]
     assert len({part.name for part in parts}) == len(parts) and set(groups) == set(GROUPS) - {"vae"}
     assert {part.name: len(part.samples) for part in parts if part.name in ("images", "clips")} == {
         "images": 600,
         "clips": 400,
     }
-    words = build_groups(["words"], Look())["words"].parts
+    words = build_groups(["words"], SampleLook())["words"].parts
     shown = benchmark_samples("image", 4, manner=PLAIN)
     for number in range(4):
         said = [part.samples[number] for part in words]
@@ -74,14 +74,14 @@ def test_every_row_has_its_groups() -> None:
 @pytest.mark.parametrize(
     ("groups", "look", "words"),
     [
-        (("imagse",), Look(), "unknown"),
-        ((), Look(), "unknown"),
-        (("images", "words"), Look(finish="flat"), "of words are fixed"),
-        (("photos",), Look(size=(96, 96)), "fixed"),
-        (("images",), Look(manner="loud"), "manner"),
+        (("imagse",), SampleLook(), "unknown"),
+        ((), SampleLook(), "unknown"),
+        (("images", "words"), SampleLook(finish="flat"), "of words are fixed"),
+        (("photos",), SampleLook(size=(96, 96)), "fixed"),
+        (("images",), SampleLook(manner="loud"), "manner"),
     ],
 )
-def test_groups_that_cannot_be(groups: tuple[str, ...], look: Look, words: str) -> None:
+def test_groups_that_cannot_be(groups: tuple[str, ...], look: SampleLook, words: str) -> None:
     with pytest.raises(InputError, match=words):
         build_groups(groups, look)
 
@@ -120,7 +120,7 @@ def test_a_run_and_its_resumption(random_pipe: Any, tmp_path: Path) -> None:
         assert result.scores[key].pixel_error == pytest.approx(value.pixel_error, abs=1e-3)
     assert len(result.psnr) == 1 and 0.0 < reached(result, "VAE").value < 20.0, "random weights"
     with pytest.raises(InputError, match="other settings"):
-        other = WorldSettings(images=6, clips=0, steps=1, groups=("images",), look=Look(finish="flat"))
+        other = WorldSettings(images=6, clips=0, steps=1, groups=("images",), look=SampleLook(finish="flat"))
         run_world(random_pipe, other, path, resume=True)
 
 
@@ -132,7 +132,7 @@ def test_intervals_are_over_photos() -> None:
         shown = sample("test", 0, "image", "tone", picture=crop(PHOTOS[0], 0, 64))
         good, bad = score(shown, shown.target_FHWC), score(shown, shown.source_FHWC)
         scores = {key: bad if key[1] % len(PHOTOS) == 3 else good for key in numbers}
-        result = WorldResult(scores, build_groups(["photos"], Look()), SMALL, "model")
+        result = WorldResult(scores, build_groups(["photos"], SampleLook()), SMALL, "model")
         rows[crops] = reached(result, "tone and style")
     assert rows[2].value == rows[20].value == 90.0
     assert (rows[2].low, rows[2].high) == (rows[20].low, rows[20].high) == (70.0, 100.0)
