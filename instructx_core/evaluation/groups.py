@@ -46,7 +46,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class TargetRow:
     """One line of the table. measure: how its figure comes from the groups it needs, see world.py."""
 
     title: str
@@ -58,18 +58,18 @@ class Target:
 
 
 ROWS = (
-    Target("images, mean of kinds", 95, 90, ("images",), "mean"),
-    Target("no kind of images below", 85, 75, ("images",), "lowest kind"),
-    Target("clips, mean of kinds", 92, 86, ("clips",), "mean"),
-    Target("with a reference", 90, 82, ("images", "clips"), "reference"),
-    Target("zero-shot style and segmentation on clips, lowest sub-kind", 80, 60, ("zero-shot",), "lowest sub-kind"),
-    Target("held-out wordings, any case, typos, fillers", 92, 85, ("words",), "mean"),
-    Target("Chinese", 90, 80, ("chinese",), "mean"),
-    Target("no-ops left alone", 95, 85, ("no-ops",), "mean"),
-    Target("96x96 and 128x128", 85, 70, ("sizes",), "mean"),
-    Target("real photos, tone and style, 128x128", 90, 75, ("photos",), "photos"),
-    Target("real photos as grounds: add, remove, recolour, swap", 80, 60, ("grounds",), "photos"),
-    Target("VAE round trip of real photos at 128x128", 28, 26, ("vae",), "psnr", "dB"),
+    TargetRow("images, mean of kinds", 95, 90, ("images",), "mean"),
+    TargetRow("no kind of images below", 85, 75, ("images",), "lowest kind"),
+    TargetRow("clips, mean of kinds", 92, 86, ("clips",), "mean"),
+    TargetRow("with a reference", 90, 82, ("images", "clips"), "reference"),
+    TargetRow("zero-shot style and segmentation on clips, lowest sub-kind", 80, 60, ("zero-shot",), "lowest sub-kind"),
+    TargetRow("held-out wordings, any case, typos, fillers", 92, 85, ("words",), "mean"),
+    TargetRow("Chinese", 90, 80, ("chinese",), "mean"),
+    TargetRow("no-ops left alone", 95, 85, ("no-ops",), "mean"),
+    TargetRow("96x96 and 128x128", 85, 70, ("sizes",), "mean"),
+    TargetRow("real photos, tone and style, 128x128", 90, 75, ("photos",), "photos"),
+    TargetRow("real photos as grounds: add, remove, recolour, swap", 80, 60, ("grounds",), "photos"),
+    TargetRow("VAE round trip of real photos at 128x128", 28, 26, ("vae",), "psnr", "dB"),
 )
 GROUPS = tuple(dict.fromkeys(name for row in ROWS for name in row.needs))  # names, in the order of the table
 

@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import InputError
 from ..world import TASKS, RegionScore, Score, Summary, score, summarise
 from ..world.benchmark import BOOTSTRAP_DRAWS, BOOTSTRAP_SEED, CLIPS, IMAGES, Rate
-from .groups import GROUPS, ROWS, Group, Part, SampleLook, Target, build_groups
+from .groups import GROUPS, ROWS, Group, Part, SampleLook, TargetRow, build_groups
 from .partial import Key, Lines, Partial, fingerprint
 from .photos import PHOTOS
 from .running import FailureSheet, Judged, OnSample, RunSettings, run_edits
@@ -70,7 +70,7 @@ class Reached:
     detail: str = ""
 
 
-def met(row: Target, reached: Reached | None) -> str:
+def met(row: TargetRow, reached: Reached | None) -> str:
     """In words: the aim, the floor, or not."""
     if reached is None:
         return "not run"
@@ -96,7 +96,7 @@ class WorldResult:
         names = dict.fromkeys(part for part, _ in self.scores)
         return {name: summarise(value for _, value in self.of([name])) for name in names}
 
-    def reached(self, row: Target) -> Reached | None:
+    def reached(self, row: TargetRow) -> Reached | None:
         """None where a group that the row needs was not run."""
         if row.measure == "psnr":
             return _over_photos(enumerate(self.psnr), 1.0) if self.psnr else None
