@@ -26,7 +26,7 @@ CROPS = 100  # ten of each photo
 @torch.no_grad()
 def round_trip(pipe: InstructXPipeline, clips: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Encoded and decoded frames of clips of one size, uint8 (F, H, W, 3)."""
-    latents_BCTHW = pipe.encode_pictures(edit_batch(list(clips), ["-"] * len(clips))).source
+    latents_BCTHW = pipe.encode_pictures(edit_batch(list(clips), ["as it is"] * len(clips))).source
     return list(to_uint8(pipe.decode(latents_BCTHW, "pt").permute(0, 1, 3, 4, 2)).cpu().numpy())
 
 
