@@ -93,9 +93,12 @@ def test_bad_settings(change: dict[str, int]) -> None:
 
 
 def test_batches_are_of_one_size(random_pipe: Any) -> None:
-    shown = [sample("test", index, "image", task, size) for index, (task, size) in enumerate(
-        [("color", (64, 64)), ("color", (64, 80)), ("reference_add", (64, 64)), ("add", (64, 64))]
-    )]  # fmt: skip
+    shown = [
+        sample("test", index, "image", task, size)
+        for index, (task, size) in enumerate(
+            [("color", (64, 64)), ("color", (64, 80)), ("reference_add", (64, 64)), ("add", (64, 64))]
+        )
+    ]
     assert list(group_samples(shown, 4)) == [[0, 3], [1], [2]]
     with pytest.raises(InputError, match="size"):
         edit_samples(random_pipe, shown[:2], steps=1)
@@ -111,9 +114,15 @@ def test_a_run_and_its_resumption(random_pipe: Any, tmp_path: Path) -> None:
     result = run_world(random_pipe, SMALL, path, resume=True)
     parts = {name: summary.overall.count for name, summary in result.summaries().items()}
     assert parts == {
-        "images": 6, "held-out wordings": 1, "upper case": 1, "two typos": 1, "fillers": 1, "96x96": 1, "128x128": 1,
+        "images": 6,
+        "held-out wordings": 1,
+        "upper case": 1,
+        "two typos": 1,
+        "fillers": 1,
+        "96x96": 1,
+        "128x128": 1,
         "photos": 2,
-    }  # fmt: skip
+    }
     whole = run_world(random_pipe, few)
     for key, value in whole.scores.items():
         assert result.scores[key].success == value.success and result.scores[key].task == value.task
