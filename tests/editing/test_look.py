@@ -67,9 +67,14 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 def request(folder: Path, suffix: str, **options: Any) -> EditRequest:
     return EditRequest(
-        source=folder / f"in{suffix}", instruction="x", output=folder / f"out{suffix}",
-        references=(folder / "cup.png",), steps=1, keep_outside=KeepOutside(folder / "mask.png"), **options,
-    )  # fmt: skip
+        source=folder / f"in{suffix}",
+        instruction="x",
+        output=folder / f"out{suffix}",
+        references=(folder / "cup.png",),
+        steps=1,
+        keep_outside=KeepOutside(folder / "mask.png"),
+        **options,
+    )
 
 
 def test_an_image_is_decoded_once(random_pipe: Any, folder: Path, decoded: Counter[str]) -> None:
