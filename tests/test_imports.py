@@ -134,6 +134,7 @@ ROOMS = {
     "nodes/parts": {
         "conditioning",
         "config",
+        "digests",
         "editing/windows",
         "encoder",
         "errors",

@@ -93,7 +93,7 @@ def decode_image(path: Path, image: Image.Image, transform: Transform | None) ->
 def choose_page(path: Path, image: Image.Image, notes: list[str]) -> None:
     """Goes to the one picture of a file. Raises InputError for one that holds several."""
     count = getattr(image, "n_frames", 1)
-    if count == 1:
+    if count <= 1:  # a Photoshop file of one flat picture has no layer
         return
     if image.format == "MPO":  # a phone's JPEG with a preview, a gain map or a second eye's picture behind it
         notes.append(f"the first of {count} pictures in the file is used")

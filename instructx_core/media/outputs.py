@@ -20,6 +20,8 @@ from ..errors import InputError
 from .base import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from .names import check_name, hidden_beside, output_place
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENOENT, errno.ENOTDIR, errno.ENXIO, errno.ESTALE)
 NO_LOCKS = "this file system has no locks: nothing keeps another process from writing the same output"
 
 
@@ -149,12 +151,22 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             os.fsync(file.fileno())  # on the disk before it takes the old one's place
         os.replace(temporary, place)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno not in _FULL:
             raise
-        raise InputError(f"{path}: cannot be written ({error.strerror}); free some space first") from None
+        raise not_written(path, error) from None
     finally:
         with contextlib.suppress(OSError):  # where it could not be made, it cannot be looked for either
             temporary.unlink(missing_ok=True)
+
+
+def not_written(path: Path, error: Exception) -> InputError:
+    """What to say of an error of the system, or of FFmpeg, in writing a result: the disk is blamed for its own only."""
+    number, reason = getattr(error, "errno", None), getattr(error, "strerror", None) or str(error)
+    if number in _FULL:
+        return InputError(f"{path}: cannot be written ({reason}); free some space first")
+    if number in _PLACE:
+        return InputError(f"{path}: cannot be written there ({reason}); choose another place")
+    return InputError(f"{path}: the encoder or the container refused its content ({reason}); try an output in .mkv")
 
 
 def _part(path: Path) -> Path:

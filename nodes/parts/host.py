@@ -77,6 +77,26 @@ def model_path(folder: str, name: str) -> Path:
     raise ValueError(f"no {name} in models/{folder}; put it there and refresh the browser page (key R)")
 
 
+def output_folder() -> str:
+    import folder_paths
+
+    return str(folder_paths.get_output_directory())
+
+
+def file_state(name: str) -> tuple[int, ...] | None:
+    """Size and date of the files that a widget's value names, in the model folders and the input folder."""
+    import folder_paths
+
+    if not name or "\n" in name or len(name) > 255:
+        return None
+    roots = [root for folders, *_ in folder_paths.folder_names_and_paths.values() for root in folders]
+    states = []
+    for path in sorted({os.path.join(root, name) for root in [*roots, folder_paths.get_input_directory()]}):
+        if os.path.isfile(path):
+            states += [os.path.getsize(path), os.stat(path).st_mtime_ns]
+    return tuple(states) or None
+
+
 def qwen_tokenizer() -> Path | None:
     """Folder of Qwen2.5's tokenizer in the host's own tree; None where the host has none."""
     import comfy

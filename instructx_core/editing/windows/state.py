@@ -104,12 +104,15 @@ class WindowStore:
 
 
 def _saved(stored: dict[str, Any], tensors: dict[str, Tensor]) -> Saved:
-    from ...sampling.encode import Contexts  # with all of diffusers: not before a model is loaded
-
-    context = tensors.get("context")
     return Saved(
         done=int(stored["done"]),
         tail_OHWC=tensors["tail"].numpy() if "tail" in tensors else None,
-        contexts=None if context is None else Contexts(context, tensors.get("negative")),
+        contexts=_contexts(tensors["context"], tensors.get("negative")) if "context" in tensors else None,
         joins=tuple((a, r, g, b) for a, r, g, b in stored["joins"]),
     )
+
+
+def _contexts(positive: Tensor, negative: Tensor | None) -> Contexts:
+    from ...sampling.encode import Contexts  # with all of diffusers: not before a model is loaded, nor in ComfyUI
+
+    return Contexts(positive, negative)
