@@ -22,6 +22,7 @@ from .parts.clip_files import Source, finish, open_clip
 from .parts.fitting import PAD
 from .parts.host import output_folder
 from .parts.host_model import interruption
+from .parts.notes import Note, note, report
 from .parts.schema import (
     encoder_input,
     instruction_input,
@@ -33,7 +34,7 @@ from .parts.schema import (
     vae_input,
 )
 from .parts.settings import PreparedEdit, SamplingSettings
-from .parts.unfinished import edit_key, open_unfinished
+from .parts.unfinished import Unfinished, edit_key, open_unfinished
 from .parts.window_run import Steps, WindowRun
 from .query_embeddings import InstructXQueryEmbeddings
 from .source_reference import InstructXSourceReference
@@ -71,17 +72,16 @@ class InstructXLongVideo(io.ComfyNode):
         stride = int(vae.temporal_compression_decode() or 1)
         windows = plan_windows(clip.frames, options["window"], windowing.overlap, stride, windowing.joins)
         work = open_unfinished(Path(output_folder()), edit_key(cls.hidden, clip, references))
-        report = [describe(windows, clip, work.saved.done), *([work.note] if work.note else [])]
-        for line in report:
-            logger.info("InstructX: %s", line)
+        notes = describe(windows, clip, work)
+        report(cls.hidden, notes)
         steps = _steps(model, vae, encoder, instruction, references, float(clip.fps), resize)
         run_or_keep(WindowRun(steps, vae, clip, windows, sampling, windowing, work))
         video = finish(work.parts(len(windows)), lengths(windows), clip)
         work.remove()
         if len(windows) > 1:
             mean = sum(work.joins[1:]) / (len(windows) - 1)
-            report.append(f"where windows meet, they differ by {mean:.1f} of 255")
-        return io.NodeOutput(video, ui={"text": report})
+            notes.append(note("joins", change=f"{mean:.1f}"))
+        return io.NodeOutput(video, ui=report(cls.hidden, notes))
 
 
 def _sampling(options: dict[str, Any]) -> SamplingSettings:
@@ -197,8 +197,9 @@ def lengths(windows: tuple[Window, ...]) -> list[int]:
     return [window.stop - window.first_new for window in windows]
 
 
-def describe(windows: tuple[Window, ...], clip: Source, done: int) -> str:
-    """What will be done, in one line."""
-    line = f"{clip.frames} frames at {float(Fraction(clip.fps)):.3f} fps in {len(windows)} window(s)"
-    line += f" of up to {max(window.frames for window in windows)}"
-    return line + (f"; {done} of them are finished already" if done else "")
+def describe(windows: tuple[Window, ...], clip: Source, work: Unfinished) -> list[Note]:
+    """What will be done, and what was."""
+    longest, fps = max(window.frames for window in windows), f"{float(Fraction(clip.fps)):.3f}"
+    plan = note("windows", frames=clip.frames, fps=fps, windows=len(windows), longest=longest)
+    done = [note("finished", done=work.saved.done)] if work.saved.done else []
+    return [plan, *done, *([note("redone", reason=work.note)] if work.note else [])]

@@ -92,8 +92,8 @@ ROOMS = {
         "speed",
         "version",
     },
-    "evaluation": {"digests", "errors", "media", "pipeline", "sampling", "shapes"},
-    "data": {"digests", "encoder", "errors", "shapes", "vae", "world"},
+    "evaluation": {"digests", "errors", "media", "pipeline", "sampling", "shapes", "world"},
+    "data": {"digests", "encoder", "errors", "media", "shapes", "vae", "world"},
     "training": {
         "config",
         "data",

@@ -18,6 +18,8 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv")
 ALPHA_SUFFIXES = (".png", ".webp", ".tif", ".tiff")
 
+HDR_TRANSFER = {16: "PQ", 18: "HLG"}  # transfer curves of ITU-T H.273
+
 Transform = Callable[[np.ndarray], np.ndarray]
 
 

@@ -44,7 +44,7 @@ class Unfinished:
     store: WindowStore
     clip_so_far: Path
     saved: Saved = field(default_factory=Saved)
-    note: str = ""
+    note: str = ""  # why those of an earlier run cannot be used
 
     @property
     def joins(self) -> list[float]:
@@ -95,7 +95,7 @@ def open_unfinished(output_folder: Path, key: str) -> Unfinished:
         work.saved = store.open()
     except InputError as error:
         work.saved = store.open(restart=True)
-        work.note = f"the windows of an earlier run cannot be used, all are edited again ({error})"
+        work.note = str(error)
     return work
 
 
