@@ -29,6 +29,7 @@ DICTATED = {
     ("instructx_core/kernels/session.py", "_fake_attention_auto"),
 }
 
+TESTS = ROOT / "tests"
 ALL_FILES = sorted(
     path.relative_to(ROOT).as_posix()
     for folder in ("instructx_core", "nodes", "benchmarks", "scripts")
@@ -47,63 +48,91 @@ def arguments(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
     return names[1:] if names[:1] in (["self"], ["cls"]) else names
 
 
-@pytest.mark.parametrize("name", SOURCES)
-def test_forbidden_calls(name: str) -> None:
-    source = SOURCES[name]
-    assert not re.search(r"torch\.load\s*\(|\bimport pickle|\bfrom pickle|\bimport marshal", source.text)
-    for node in ast.walk(source.tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            assert node.func.id not in ("eval", "exec", "__import__"), f"{name}:{node.lineno} calls {node.func.id}"
-        if isinstance(node, ast.ExceptHandler):
-            assert node.type is not None, f"{name}:{node.lineno}: bare except"
+def test_forbidden_calls() -> None:
+    for name, source in SOURCES.items():
+        assert not re.search(r"torch\.load\s*\(|\bimport pickle|\bfrom pickle|\bimport marshal", source.text), name
+        for node in ast.walk(source.tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in ("eval", "exec", "__import__"), f"{name}:{node.lineno} calls {node.func.id}"
+            if isinstance(node, ast.ExceptHandler):
+                assert node.type is not None, f"{name}:{node.lineno}: bare except"
 
 
-@pytest.mark.parametrize("name", ALL_FILES)
-def test_file_is_readable(name: str) -> None:
-    source = Source(name)
-    assert source.text.isascii(), f"{name}: code is ASCII only"
-    assert len(source.text.splitlines()) <= LINES, f"{name} has more than {LINES} lines: split it by concern"
-    if source.text.strip():
-        assert ast.get_docstring(source.tree), f"{name} opens with a docstring"
-    for node in functions(source):
-        length = (node.end_lineno or node.lineno) - node.lineno + 1
-        assert length <= FUNCTION_LINES, f"{name}:{node.lineno}: {node.name} has {length} lines, at most 60"
+def test_file_is_readable() -> None:
+    for name in ALL_FILES:
+        source = Source(name)
+        assert source.text.isascii(), f"{name}: code is ASCII only"
+        assert len(source.text.splitlines()) <= LINES, f"{name} has more than {LINES} lines: split it by concern"
+        if source.text.strip():
+            assert ast.get_docstring(source.tree), f"{name} opens with a docstring"
+        for node in functions(source):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            assert length <= FUNCTION_LINES, f"{name}:{node.lineno}: {node.name} has {length} lines, at most 60"
 
 
 def test_files_are_small() -> None:
     assert statistics.median(len(source.text.splitlines()) for source in SOURCES.values()) < MEDIAN_LINES
 
 
-@pytest.mark.parametrize("name", [name for name, source in SOURCES.items() if source.room == "nodes"])
-def test_a_node_is_thin(name: str) -> None:
-    for node in ast.walk(SOURCES[name].tree):
-        if isinstance(node, ast.ClassDef):
-            length = (node.end_lineno or node.lineno) - node.lineno + 1
-            assert length <= NODE_LINES, f"{name}:{node.lineno}: {node.name} has {length} lines, at most {NODE_LINES}"
+def test_a_node_is_thin() -> None:
+    for name in [name for name, source in SOURCES.items() if source.room == "nodes"]:
+        for node in ast.walk(SOURCES[name].tree):
+            if isinstance(node, ast.ClassDef):
+                length = (node.end_lineno or node.lineno) - node.lineno + 1
+                assert length <= NODE_LINES, f"{name}:{node.lineno}: {node.name} has {length} lines"
 
 
-@pytest.mark.parametrize("name", CORE)
-def test_functions_take_few_arguments(name: str) -> None:
-    for node in functions(CORE[name]):
-        if (name, node.name) not in DICTATED:
-            count = len(arguments(node))
-            assert count <= ARGUMENTS, f"{name}:{node.lineno}: {node.name} takes {count} arguments, at most {ARGUMENTS}"
+def test_functions_take_few_arguments() -> None:
+    for name in CORE:
+        for node in functions(CORE[name]):
+            if (name, node.name) not in DICTATED:
+                count = len(arguments(node))
+                assert count <= ARGUMENTS, f"{name}:{node.lineno}: {node.name} takes {count} arguments"
 
 
-@pytest.mark.parametrize("name", ALL_FILES)
-def test_ruff_formats_everything(name: str) -> None:
+def tables(tree: ast.AST) -> set[int]:
+    """The last lines of tables of data: a display that is given a name, returned, compared with or gone through."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign | ast.AnnAssign | ast.Return):
+            table = node.value
+        elif isinstance(node, ast.Assert) and isinstance(node.test, ast.Compare):
+            table = node.test.comparators[-1]
+        else:
+            table = node.iter if isinstance(node, ast.For) else None
+        if isinstance(table, ast.List | ast.Tuple | ast.Dict | ast.Set):
+            found.add(table.end_lineno)
+    return found
+
+
+def unformatted(name: str, text: str) -> list[str]:
+    """Where ruff is told to leave something as it is, which a test may do with a table of data."""
+    allowed = tables(ast.parse(text)) if name.startswith("tests/") else set()
+    lines = enumerate(text.splitlines(), 1)
+    return [f"{name}:{line}" for line, code in lines if re.search(r"# fmt: (skip|off)", code) and line not in allowed]
+
+
+def test_ruff_formats_everything() -> None:
+    names = [*ALL_FILES, *(path.relative_to(ROOT).as_posix() for path in TESTS.rglob("*.py"))]
+    found = [place for name in names for place in unformatted(name, (ROOT / name).read_text(encoding="utf-8"))]
+    assert not found, f"name what is packed, or let it wrap: {', '.join(found)}"
+
+
+def test_only_a_table_of_a_test_is_left_as_it_is() -> None:
     mark = "# fmt: " + "skip"
-    text = (ROOT / name).read_text(encoding="utf-8")
-    assert mark not in text, f"{name}: name what is packed, or let it wrap"
+    table, call, head = f"rows = [\n  1, 2,\n]  {mark}", f"run(\n  1, 2,\n)  {mark}", f"def f(\n  a,\n):  {mark}"
+    code = "\n".join([table, call, head, f"  return (1,\n  2)  {mark}"])
+    assert unformatted("tests/test_x.py", code) == ["tests/test_x.py:6", "tests/test_x.py:9"]
+    assert len(unformatted("instructx_core/x.py", code)) == 4
 
 
-@pytest.mark.parametrize("name", [name for name, source in CORE.items() if source.room == "speed"])
-def test_what_is_accelerated_has_a_type(name: str) -> None:
-    for node in functions(CORE[name]):
-        for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs):
-            kind = "" if argument.annotation is None else ast.unparse(argument.annotation)
-            if argument.arg in ("pipe", "pipeline", "model", "transformer", "vae", "encoder"):
-                assert kind not in ("", "Any"), f"{name}:{node.lineno}: {node.name}({argument.arg}: {kind})"
+def test_what_is_accelerated_has_a_type() -> None:
+    for name in [name for name, source in CORE.items() if source.room == "speed"]:
+        for node in functions(CORE[name]):
+            for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs):
+                kind = "" if argument.annotation is None else ast.unparse(argument.annotation)
+                if argument.arg in ("pipe", "pipeline", "model", "transformer", "vae", "encoder"):
+                    assert kind not in ("", "Any"), f"{name}:{node.lineno}: {node.name}({argument.arg}: {kind})"
 
 
 def test_a_class_is_named_once() -> None:

@@ -37,32 +37,76 @@ def test_edit(
 ) -> None:
     output = tmp_path / "out.png"
     code = main(
-        ["edit", "--model", str(random_checkpoint), "--input", str(photo), "--instruction", "make it red",
-         "--steps", "2", "--output", str(output), "--size", "64x64", "--scheduler", scheduler,
-         "--device", "cpu", "--dtype", "float32"]
-    )  # fmt: skip
+        [
+            "edit",
+            "--model",
+            str(random_checkpoint),
+            "--input",
+            str(photo),
+            "--instruction",
+            "make it red",
+            "--steps",
+            "2",
+            "--output",
+            str(output),
+            "--size",
+            "64x64",
+            "--scheduler",
+            scheduler,
+            "--device",
+            "cpu",
+            "--dtype",
+            "float32",
+        ]
+    )
     text, said = capsys.readouterr()
     assert said.count("tensors consumed") == 4, "what was read of each file"
     assert code == 0 and read_image(output).shape == (48, 64, 3)
     assert "600x400 -> 64x48" in text and str(output) in text
 
 
-def test_eval(random_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("benchmark", "options", "said", "count"),
+    [
+        ("shapes", ["--images", "11", "--clips", "1"], "mean over tasks", 12),
+        ("world", ["--images", "6", "--clips", "0", "--groups", "images", "grounds", "vae"], "| no |", 8),
+    ],
+)
+def test_eval(
+    random_checkpoint: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    benchmark: str,
+    options: list[str],
+    said: str,
+    count: int,
+) -> None:
     numbers, sheet = tmp_path / "numbers.json", tmp_path / "worst.png"
     code = main(
-        ["eval", "shapes", "--model", str(random_checkpoint), "--json", str(numbers), "--sheet", str(sheet),
-         "--images", "11", "--clips", "1", "--steps", "1", "--device", "cpu"]
-    )  # fmt: skip
-    assert code == 0 and "mean over tasks" in capsys.readouterr().out
-    assert len(json.loads(numbers.read_text())["samples"]) == 12
+        [
+            "eval",
+            benchmark,
+            "--model",
+            str(random_checkpoint),
+            "--json",
+            str(numbers),
+            "--sheet",
+            str(sheet),
+            *options,
+            "--steps",
+            "1",
+            "--device",
+            "cpu",
+        ]
+    )
+    assert code == 0 and said in capsys.readouterr().out
+    assert len(json.loads(numbers.read_text())["samples"]) == count
     assert sorted(p.name for p in tmp_path.iterdir()) == ["numbers.json", "worst.png"], "no partial file is left"
 
 
 def test_demo(random_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "demo"
-    code = main(
-        ["demo", "--model", str(random_checkpoint), "--output", str(folder), "--steps", "1", "--device", "cpu"]
-    )  # fmt: skip
+    code = main(["demo", "--model", str(random_checkpoint), "--output", str(folder), "--steps", "1", "--device", "cpu"])
     text = capsys.readouterr().out
     assert code == 0 and "0 of 11 edits succeeded" in text
     assert len(list(folder.glob("*_side_by_side.mp4"))) == 11

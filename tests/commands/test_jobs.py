@@ -30,9 +30,19 @@ def run(random_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
         text = "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
         (tmp_path / "jobs.jsonl").write_text(text, encoding="utf-8")
         code = main(
-            ["edit", "--jobs", str(tmp_path / "jobs.jsonl"), "--model", str(random_checkpoint), "--device", "cpu",
-             "--steps", "1", *options]
-        )  # fmt: skip
+            [
+                "edit",
+                "--jobs",
+                str(tmp_path / "jobs.jsonl"),
+                "--model",
+                str(random_checkpoint),
+                "--device",
+                "cpu",
+                "--steps",
+                "1",
+                *options,
+            ]
+        )
         captured = capsys.readouterr()
         return code, captured.err + captured.out  # the table comes last
 
@@ -46,11 +56,18 @@ def job(source: str = "red.png", output: str = "a.png", **options: Any) -> dict[
 def test_bad_jobs_do_not_stop_the_rest(run: Callable[..., Any], tmp_path: Path) -> None:
     code, text = run(
         [
-            job(output="a.png"), "{not json", "", job(source="none.png", output="b.png"), job(output="c.mp4"),
-            job(output="d.png", colour=3), job(output="e.png", steps="two"), job(output="a.png"), "[1]",
+            job(output="a.png"),
+            "{not json",
+            "",
+            job(source="none.png", output="b.png"),
+            job(output="c.mp4"),
+            job(output="d.png", colour=3),
+            job(output="e.png", steps="two"),
+            job(output="a.png"),
+            "[1]",
             job(source="blue.png", output="f.png", reference="red.png", steps=2, seed=4, size="32x32"),
         ]
-    )  # fmt: skip
+    )
     assert code == 1
     assert sorted(p.name for p in tmp_path.glob("?.*")) == ["a.png", "f.png"]
     assert read_image(tmp_path / "f.png").shape[0] * read_image(tmp_path / "f.png").shape[1] <= 1024
@@ -182,11 +199,20 @@ def test_interrupt_tells_what_is_done(run: Callable[..., Any], tmp_path: Path, m
 
 @pytest.mark.parametrize(
     "error",
-    [RuntimeError("CUDA error: an illegal memory access"), MemoryError(), OSError(5, "Input/output error"),
-     SystemExit(3), AssertionError("a bug"), KeyError("x"), StopIteration(), RecursionError(),
-     av.error.InvalidDataError(1, "libav"), UnicodeEncodeError("ascii", "\ud800", 0, 1, "odd\nname")],
+    [
+        RuntimeError("CUDA error: an illegal memory access"),
+        MemoryError(),
+        OSError(5, "Input/output error"),
+        SystemExit(3),
+        AssertionError("a bug"),
+        KeyError("x"),
+        StopIteration(),
+        RecursionError(),
+        av.error.InvalidDataError(1, "libav"),
+        UnicodeEncodeError("ascii", "\ud800", 0, 1, "odd\nname"),
+    ],
     ids=lambda error: type(error).__name__,
-)  # fmt: skip
+)
 def test_whatever_a_job_raises_fails_that_job_only(
     run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from instructx_core.errors import InputError
-from instructx_core.evaluation import shapes as evaluation
+from instructx_core.evaluation import running as evaluation
 from instructx_core.evaluation.batch import edit_samples, group_samples, noise_generator
-from instructx_core.evaluation.shapes import EvalSettings, fingerprint, run_benchmark, worst_failures
+from instructx_core.evaluation.partial import fingerprint
+from instructx_core.evaluation.shapes import EvalSettings, run_benchmark, worst_failures
 from instructx_core.evaluation.sheet import SheetRow, draw_sheet, side_by_side
 from instructx_core.shapes import TASKS, sample
 
@@ -35,9 +36,14 @@ def test_equals_the_pipeline(random_pipe: Any) -> None:
     (batched,) = edit_samples(random_pipe, [shown], steps=2)
     fps = random_pipe.instructx_config.sampling.fps
     result = random_pipe(
-        shown.source_FHWC, shown.instruction, reference=torch.from_numpy(shown.reference_HWC.copy()), fps=fps,
-        num_inference_steps=2, generator=noise_generator(shown, 0), output_type="pt",
-    )  # fmt: skip
+        shown.source_FHWC,
+        shown.instruction,
+        reference=torch.from_numpy(shown.reference_HWC.copy()),
+        fps=fps,
+        num_inference_steps=2,
+        generator=noise_generator(shown, 0),
+        output_type="pt",
+    )
     single = (result.frames[0] * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     assert np.abs(single.astype(int) - batched).max() <= 1
 
