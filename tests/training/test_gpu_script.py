@@ -32,6 +32,7 @@ def test_it_says_how_it_is_called(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_rehearsal(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     shutil.copy(SHIPPED / "tokenizer.json", tmp_path / "runs")  # training one takes a while
