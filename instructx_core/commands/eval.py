@@ -44,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         batch_size=args.batch_size,
     )
+    _check_cache(args)
     pipe = load(args)
     partial = args.json.with_name(args.json.name + ".partial.jsonl")
     started = time.perf_counter()
@@ -62,3 +63,14 @@ def run(args: argparse.Namespace) -> int:
             write_image(args.sheet, np.asarray(sheet))
             print(f"worst failures in {args.sheet}")
     return 0
+
+
+def _check_cache(args: argparse.Namespace) -> None:
+    """Raises InputError for a cache under which a batch of samples is not what each of them is alone."""
+    from ..speed.step_cache import StepCache
+
+    if args.cache and StepCache.parse(args.cache).kind != "taylorseer" and args.batch_size > 1:
+        raise InputError(
+            f"--cache {args.cache} with --batch-size {args.batch_size}: the cache would decide for a whole batch; use "
+            "--batch-size 1"
+        )

@@ -86,6 +86,10 @@ def _train(args: argparse.Namespace) -> None:
         changes["requires"] = (FROM_SHIPPED,)
     recipe = dataclasses.replace(recipe, **{k: v for k, v in changes.items() if v is not None})
 
+    from ..media.outputs import make_folder
+
+    make_folder(args.output / recipe.name)
+
     import torch
 
     from ..training.machine import find_machine
