@@ -101,7 +101,7 @@ def photo_psnr(vae: torch.nn.Module, side: int = 128) -> dict[str, float]:
         least = min(photo.shape[:2])
         top, left = (photo.shape[0] - least) // 2, (photo.shape[1] - least) // 2
         square = Image.fromarray(photo[top : top + least, left : left + least])
-        frames_FHWC = np.asarray(square.resize((side, side), Image.Resampling.LANCZOS))[None]
+        frames_FHWC = np.array(square.resize((side, side), Image.Resampling.LANCZOS))[None]
         error = round_trip(vae, frames_FHWC).astype(float) - frames_FHWC
         found[name] = float(10 * np.log10(255**2 / np.mean(error**2)))
     return found

@@ -47,9 +47,11 @@ def extension() -> Any:
     """The ComfyExtension of this pack; also makes the shipped tiny model known to the host's loaders."""
     from comfy_api.latest import ComfyExtension
 
+    from ..instructx_core.errors import InputError
     from .parts.host import register_shipped_models
 
     register_shipped_models()
+    InputError.__module__ = "builtins"  # the page puts an error's module before its sentence, but for these
 
     class InstructXExtension(ComfyExtension):
         async def get_node_list(self) -> list[type]:

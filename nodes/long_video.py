@@ -2,7 +2,7 @@
 
 The whole chain in one node, because the edited tail of a window is the head of the next one's source. A VIDEO that is
 a file is read and written window by window, so that memory does not grow with its length. Finished windows outlive
-Cancel: the same graph, run again, goes on behind them.
+Cancel, /free and the host itself: the same graph, run again, goes on behind them.
 Legend: F frames, H W pixels, 3 RGB; frames are uint8, IMAGE is float [0,1] (F, H, W, 3).
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
@@ -17,9 +18,11 @@ from comfy_api.latest import io
 from ..instructx_core.editing.windows import JOINS, SECONDS, SMOOTH, Window, plan_windows
 from ..instructx_core.editing.windows.options import CONTEXTS, WINDOW, WindowOptions
 from .connector import InstructXConnector
-from .parts.clip_files import Source, finish, new_folder, open_clip, save_unfinished
+from .parts.clip_files import Source, finish, open_clip
 from .parts.fitting import PAD
+from .parts.host import output_folder
 from .parts.host_model import interruption
+from .parts.notes import Note, note, report
 from .parts.schema import (
     encoder_input,
     instruction_input,
@@ -31,7 +34,8 @@ from .parts.schema import (
     vae_input,
 )
 from .parts.settings import PreparedEdit, SamplingSettings
-from .parts.window_run import Steps, Unfinished, WindowRun
+from .parts.unfinished import Unfinished, edit_key, open_unfinished
+from .parts.window_run import Steps, WindowRun
 from .query_embeddings import InstructXQueryEmbeddings
 from .source_reference import InstructXSourceReference
 
@@ -39,8 +43,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 logger = logging.getLogger("instructx")
-
-_unfinished: dict[str, Unfinished] = {}  # by the node's id in the graph
 
 
 class InstructXLongVideo(io.ComfyNode):
@@ -56,7 +58,7 @@ class InstructXLongVideo(io.ComfyNode):
             search_aliases=["long clip", "sliding window", "video edit"],
             inputs=[*_wires(), *sampling_inputs(63), *_windows(), *reference_inputs()],
             outputs=[io.Video.Output("VIDEO", display_name="video", tooltip="The edit: length, speed and sound kept.")],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
         )
 
     @classmethod
@@ -69,21 +71,17 @@ class InstructXLongVideo(io.ComfyNode):
         clip = open_clip(source, multiple, resize)
         stride = int(vae.temporal_compression_decode() or 1)
         windows = plan_windows(clip.frames, options["window"], windowing.overlap, stride, windowing.joins)
-        inputs = (model, vae, encoder, source, instruction, *options.values(), *references.values())
-        key = str(getattr(cls.hidden, "unique_id", ""))
-        work = _unfinished.get(key)
-        if work is None or not work.is_of(inputs):
-            work = _unfinished[key] = Unfinished(inputs, new_folder())
-        report = [describe(windows, clip, len(work.parts))]
-        logger.info("InstructX: %s", report[0])
+        work = open_unfinished(Path(output_folder()), edit_key(cls.hidden, clip, references))
+        notes = describe(windows, clip, work)
+        report(cls.hidden, notes)
         steps = _steps(model, vae, encoder, instruction, references, float(clip.fps), resize)
         run_or_keep(WindowRun(steps, vae, clip, windows, sampling, windowing, work))
-        video = finish(work.parts, work.lengths, clip)
-        del _unfinished[key]
+        video = finish(work.parts(len(windows)), lengths(windows), clip)
+        work.remove()
         if len(windows) > 1:
             mean = sum(work.joins[1:]) / (len(windows) - 1)
-            report.append(f"where windows meet, they differ by {mean:.1f} of 255")
-        return io.NodeOutput(video, ui={"text": report})
+            notes.append(note("joins", change=f"{mean:.1f}"))
+        return io.NodeOutput(video, ui=report(cls.hidden, notes))
 
 
 def _sampling(options: dict[str, Any]) -> SamplingSettings:
@@ -187,15 +185,21 @@ def run_or_keep(run: WindowRun) -> None:
     try:
         run.run()
     except interrupted:
-        if run.work.parts:
-            kept = save_unfinished(run.work.parts, run.work.lengths, run.clip)
-            done = f"{len(run.work.parts)} of {len(run.windows)} windows are finished and kept ({kept})"
+        if run.work.saved.done:
+            kept = run.work.keep(lengths(run.windows), run.clip)
+            done = f"{run.work.saved.done} of {len(run.windows)} windows are finished and kept ({kept})"
             logger.warning("InstructX: %s; run the graph again to go on", done)
         raise
 
 
-def describe(windows: tuple[Window, ...], clip: Source, done: int) -> str:
-    """What will be done, in one line."""
-    line = f"{clip.frames} frames at {float(Fraction(clip.fps)):.3f} fps in {len(windows)} window(s)"
-    line += f" of up to {max(window.frames for window in windows)}"
-    return line + (f"; {done} of them are finished already" if done else "")
+def lengths(windows: tuple[Window, ...]) -> list[int]:
+    """Frames that each window adds."""
+    return [window.stop - window.first_new for window in windows]
+
+
+def describe(windows: tuple[Window, ...], clip: Source, work: Unfinished) -> list[Note]:
+    """What will be done, and what was."""
+    longest, fps = max(window.frames for window in windows), f"{float(Fraction(clip.fps)):.3f}"
+    plan = note("windows", frames=clip.frames, fps=fps, windows=len(windows), longest=longest)
+    done = [note("finished", done=work.saved.done)] if work.saved.done else []
+    return [plan, *done, *([note("redone", reason=work.note)] if work.note else [])]

@@ -7,13 +7,13 @@ Legend: B batch (pictures that are edited apart, else 1), L tokens, Q queries, D
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
 from ..instructx_core.errors import InputError
+from .parts.notes import Note, note, report
 from .parts.schema import QueriesWire, encoder_input, instruction_input, make, reference_inputs, schema, source_input
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from .parts.encoder_model import LoadedEncoder
     from .parts.media import SourceClip
 
-logger = logging.getLogger("instructx")
 MODALITIES = ("auto", "image", "video")
 
 
@@ -86,6 +85,7 @@ class InstructXQueryEmbeddings(io.ComfyNode):
                 *reference_inputs(),
             ],
             outputs=[QueriesWire.Output("QUERIES", display_name="queries", tooltip="For Connector (InstructX).")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -117,10 +117,9 @@ class InstructXQueryEmbeddings(io.ComfyNode):
         if drop_instruction:
             prepared = core.drop_instruction(encoder.tokenizer, config, prepared)
         query_BQD, reference_BLD = encoder.features(prepared)
-        report = describe(prepared, clip, len(pictures), modality)
-        logger.info("InstructX: %s", report)
+        notes = [describe(prepared, clip, len(pictures)), *remarks(clip, modality, encoder)]
         queries = Queries(encoder, query_BQD, reference_BLD, prepared.modality, len(pictures))
-        return io.NodeOutput(queries, ui={"text": [report]})
+        return io.NodeOutput(queries, ui=report(cls.hidden, notes))
 
 
 def edits_of(clip: SourceClip, modality: str) -> list[Tensor]:
@@ -141,15 +140,27 @@ def edits_of(clip: SourceClip, modality: str) -> list[Tensor]:
     return [frames_FHWC]
 
 
-def describe(prepared: Any, clip: SourceClip, references: int, modality: str) -> str:
-    """What the encoder saw, in one line, and what a batch was taken for where nobody said it."""
-    frames = len(clip.frames_FHWC)
-    t, h, w = prepared.grid
-    length = prepared.input_ids_BL.shape[1]
-    what = "pictures, each" if prepared.input_ids_BL.shape[0] > 1 else "frame(s)"
-    line = f"{prepared.modality}: {frames} {what} seen as {t}x{h}x{w} patches, {length} tokens"
-    line += f", {references} reference(s)" if references else ""
-    line = f"{line}, {prepared.query_count} {prepared.query_set} queries"
+def describe(prepared: Any, clip: SourceClip, references: int) -> Note:
+    """What the encoder saw."""
+    return note(
+        "seen_pictures" if prepared.input_ids_BL.shape[0] > 1 else "seen_clip",
+        modality=prepared.modality,
+        frames=len(clip.frames_FHWC),
+        grid="x".join(map(str, prepared.grid)),
+        length=prepared.input_ids_BL.shape[1],
+        references=references,
+        queries=prepared.query_count,
+        query_set=prepared.query_set,
+    )
+
+
+def remarks(clip: SourceClip, modality: str, encoder: LoadedEncoder) -> list[Note]:
+    """What a batch was taken for where nobody said it; that the model knows one small world, for a source out of it."""
+    frames, height, width, _ = clip.frames_FHWC.shape
+    config, found = encoder.config, []
+    usual = config.sampling
     if modality == "auto" and clip.fps is None and frames > 1:
-        line += "; the batch is edited as one clip, set modality to image to edit its pictures one by one"
-    return line
+        found.append(note("batch_is_a_clip"))
+    if config.trained_on and (height * width != usual.area or frames not in (1, usual.frames)):
+        found.append(note("small_world", model=config.name, world=config.trained_on))
+    return found

@@ -7,7 +7,6 @@ Legend: B pictures, F frames, H W pixels, C channels; T R h w latent frames, ref
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
@@ -28,13 +27,12 @@ from .parts.keys import (
 )
 from .parts.media import read_references
 from .parts.model_patch import patch_model
+from .parts.notes import Note, note, report
 from .parts.schema import make, mask_input, reference_inputs, schema, size_rule_input, source_input, vae_input
 from .parts.source import encode, fit, frames_of, latent_of
 
 if TYPE_CHECKING:
     from .parts.dit_adapter import DitAdapter
-
-logger = logging.getLogger("instructx")
 
 
 class InstructXSourceReference(io.ComfyNode):
@@ -75,6 +73,7 @@ class InstructXSourceReference(io.ComfyNode):
                 mask_input(),
             ],
             outputs=_outputs(),
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -106,16 +105,13 @@ class InstructXSourceReference(io.ComfyNode):
         entries = {PLACEMENT: fitted.placement}
         if references_BCRHW is not None:
             entries[REFERENCES] = references_BCRHW
-        report = [*fitted.notes, describe(source_BCTHW, references_BCRHW, adapter)]
-        for line in report:
-            logger.info("InstructX: %s", line)
         return io.NodeOutput(
             patched,
             attach(positive, extras, entries),
             attach(positive if negative is None else negative, extras | stand_in, entries),
             latent_of(source_BCTHW, mask, fitted.placement),
             cut_back(fitted.frames_FHWC[:, None] if apart else fitted.frames_FHWC[None], fitted.placement),
-            ui={"text": report},
+            ui=report(cls.hidden, [*fitted.notes, describe(source_BCTHW, references_BCRHW, adapter)]),
         )
 
 
@@ -179,13 +175,13 @@ def attach(conditioning: Any, extras: dict[str, Any], entries: dict[str, Any]) -
     return parts
 
 
-def describe(source_BCTHW: Tensor, references_BCRHW: Tensor | None, adapter: DitAdapter) -> str:
+def describe(source_BCTHW: Tensor, references_BCRHW: Tensor | None, adapter: DitAdapter) -> Note:
     """What the DiT will see, in tokens."""
     count, _, t, h, w = source_BCTHW.shape
     p, q, r = adapter.denoiser.patch_size
     cells = (h // q) * (w // r)
-    line = f"{count} pictures of " if count > 1 else ""
-    line += f"{t // p * cells} tokens (latent {t}x{h}x{w})"
+    values = {"tokens": t // p * cells, "grid": f"{t}x{h}x{w}"}
     if references_BCRHW is not None:
-        line += f" + {references_BCRHW.shape[2] * cells} for {references_BCRHW.shape[2]} reference(s)"
-    return line
+        more = references_BCRHW.shape[2]
+        return note("tokens_and_references", **values, more=more * cells, references=more)
+    return note("tokens_of_pictures", **values, count=count) if count > 1 else note("tokens", **values)

@@ -15,9 +15,14 @@ def edit(pipe: Any, kind: str, seed: int) -> torch.Tensor:
     frames, with_reference = KINDS[kind]
     reference = clip(1, 40, 40, seed=3)[0] if with_reference else None
     return pipe(
-        clip(frames), "make it blue", reference, num_inference_steps=2, output_type="latent", return_dict=False,
+        clip(frames),
+        "make it blue",
+        reference,
+        num_inference_steps=2,
+        output_type="latent",
+        return_dict=False,
         generator=torch.Generator().manual_seed(seed),
-    )[0]  # fmt: skip
+    )[0]
 
 
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])

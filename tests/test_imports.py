@@ -93,7 +93,7 @@ ROOMS = {
         "version",
     },
     "evaluation": {"digests", "errors", "media", "pipeline", "sampling", "shapes"},
-    "data": {"digests", "encoder", "errors", "shapes", "vae", "world"},
+    "data": {"digests", "encoder", "errors", "media", "shapes", "vae", "world"},
     "training": {
         "config",
         "data",
@@ -134,6 +134,7 @@ ROOMS = {
     "nodes/parts": {
         "conditioning",
         "config",
+        "digests",
         "editing/windows",
         "encoder",
         "errors",

@@ -40,6 +40,20 @@ def test_every_entry_has_text_that_the_frontend_prints_as_it_is(language: str) -
         assert not re.search(r"[{}@|]", text), f"{path}: vue-i18n reads {{}}, @ and | as its own syntax"
 
 
+def test_notes_hold_the_same_values_in_both_languages() -> None:
+    """locales/*/notes.json: what a node says of its run (nodes/parts/notes.py)."""
+    english, chinese = (
+        json.loads((ROOT / "locales" / language / "notes.json").read_text(encoding="utf-8")) for language in LANGUAGES
+    )
+    assert english.keys() == chinese.keys()
+    for key, text in english.items():
+        values = re.findall(r"{(\w+)}", text)
+        assert sorted(values) == sorted(re.findall(r"{(\w+)}", chinese[key])), key
+        assert re.search(r"[\u4e00-\u9fff]", chinese[key]), f"{key} is not translated"
+    code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "nodes").rglob("*.py"))
+    assert [key for key in english if f'"{key}"' not in code] == [], "a sentence that no node says"
+
+
 def test_chinese_is_chinese() -> None:
     for path, text in leaves(TEXTS["zh"]).items():
         if path.endswith(("tooltip", "description", "display_name")):

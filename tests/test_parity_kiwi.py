@@ -46,10 +46,22 @@ def error(have: Tensor, want: list[float]) -> float:
 def dit(position: str = "last", rounding: str = "none") -> InstructXTransformer3DModel:
     c = DENOISER["config"]
     model = InstructXTransformer3DModel(
-        tuple(c["patch_size"]), c["num_heads"], c["dim"] // c["num_heads"], c["in_dim"], c["out_dim"], c["text_dim"],
-        c["freq_dim"], c["ffn_dim"], c["num_layers"], eps=c["eps"], source_embedding="own", source_scale="sigma",
-        reference_embedding="own", reference_position=position, timestep_rounding=rounding,
-    )  # fmt: skip
+        tuple(c["patch_size"]),
+        c["num_heads"],
+        c["dim"] // c["num_heads"],
+        c["in_dim"],
+        c["out_dim"],
+        c["text_dim"],
+        c["freq_dim"],
+        c["ffn_dim"],
+        c["num_layers"],
+        eps=c["eps"],
+        source_embedding="own",
+        source_scale="sigma",
+        reference_embedding="own",
+        reference_position=position,
+        timestep_rounding=rounding,
+    )
     names = {k if k.startswith(EMBEDDERS) else dit_to_original(k): v.shape for k, v in model.state_dict().items()}
     state = case.parameters({name: tuple(shape) for name, shape in names.items()})
     model.load_state_dict({n if n.startswith(EMBEDDERS) else dit_to_diffusers(n): v for n, v in state.items()})

@@ -29,6 +29,7 @@ DICTATED = {
     ("instructx_core/kernels/session.py", "_fake_attention_auto"),
 }
 
+TESTS = ROOT / "tests"
 ALL_FILES = sorted(
     path.relative_to(ROOT).as_posix()
     for folder in ("instructx_core", "nodes", "benchmarks", "scripts")
@@ -90,11 +91,40 @@ def test_functions_take_few_arguments(name: str) -> None:
             assert count <= ARGUMENTS, f"{name}:{node.lineno}: {node.name} takes {count} arguments, at most {ARGUMENTS}"
 
 
-@pytest.mark.parametrize("name", ALL_FILES)
+def tables(tree: ast.AST) -> set[int]:
+    """The last lines of tables of data: a display that is given a name, returned, compared with or gone through."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign | ast.AnnAssign | ast.Return):
+            table = node.value
+        elif isinstance(node, ast.Assert) and isinstance(node.test, ast.Compare):
+            table = node.test.comparators[-1]
+        else:
+            table = node.iter if isinstance(node, ast.For) else None
+        if isinstance(table, ast.List | ast.Tuple | ast.Dict | ast.Set):
+            found.add(table.end_lineno)
+    return found
+
+
+def unformatted(name: str, text: str) -> list[str]:
+    """Where ruff is told to leave something as it is, which a test may do with a table of data."""
+    allowed = tables(ast.parse(text)) if name.startswith("tests/") else set()
+    lines = enumerate(text.splitlines(), 1)
+    return [f"{name}:{line}" for line, code in lines if re.search(r"# fmt: (skip|off)", code) and line not in allowed]
+
+
+@pytest.mark.parametrize("name", [*ALL_FILES, *sorted(p.relative_to(ROOT).as_posix() for p in TESTS.rglob("*.py"))])
 def test_ruff_formats_everything(name: str) -> None:
+    found = unformatted(name, (ROOT / name).read_text(encoding="utf-8"))
+    assert not found, f"name what is packed, or let it wrap: {', '.join(found)}"
+
+
+def test_only_a_table_of_a_test_is_left_as_it_is() -> None:
     mark = "# fmt: " + "skip"
-    text = (ROOT / name).read_text(encoding="utf-8")
-    assert mark not in text, f"{name}: name what is packed, or let it wrap"
+    table, call, head = f"rows = [\n  1, 2,\n]  {mark}", f"run(\n  1, 2,\n)  {mark}", f"def f(\n  a,\n):  {mark}"
+    code = "\n".join([table, call, head, f"  return (1,\n  2)  {mark}"])
+    assert unformatted("tests/test_x.py", code) == ["tests/test_x.py:6", "tests/test_x.py:9"]
+    assert len(unformatted("instructx_core/x.py", code)) == 4
 
 
 @pytest.mark.parametrize("name", [name for name, source in CORE.items() if source.room == "speed"])

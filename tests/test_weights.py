@@ -196,8 +196,10 @@ def test_repackaged_and_diffusers_spellings_load(tmp_path):
         save_file({spell(key): value for key, value in state.items()}, path)  # no metadata: a plain Wan file
         model = loading.load_denoiser(path, config, dtype=torch.float32)
         assert all(torch.equal(a, b) for a, b in zip(model.parameters(), pipe.transformer.parameters(), strict=True))
-    qwen = {f"model.language_model.{k[6:]}" if k.startswith("model.") else f"model.{k}": v
-            for k, v in load_file(files.text_encoder).items()}  # fmt: skip
+    qwen = {
+        f"model.language_model.{k[6:]}" if k.startswith("model.") else f"model.{k}": v
+        for k, v in load_file(files.text_encoder).items()
+    }
     save_file(qwen | {"lm_head.weight": torch.zeros(2, 2)}, tmp_path / "qwen.safetensors")
     adapter = load_adapter(files.adapter).tensors
     encoder = loading.load_encoder(tmp_path / "qwen.safetensors", config, adapter, torch.float32)

@@ -105,6 +105,7 @@ def add_robust_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--feather", type=int, help="pixels over which the mask fades inwards (default: 8)")
     group.add_argument("--partial", action="store_true", help="edit what can be read of a damaged or cut off clip")
+    group.add_argument("--need-sound", action="store_true", help="refuse a clip of whose sound some cannot be kept")
 
 
 def attention_lines(pipe: Any) -> list[str]:
@@ -148,8 +149,11 @@ def run_one(args: argparse.Namespace) -> int:
     if args.split:
         prepare_split(args, request)
     look = look_at(request)  # all that needs no model, before one is loaded, which can take minutes
-    pipe = load(args)
     line = ProgressLine("step")
+    if not args.split or place_of().rank == 0:
+        for note in look.notes:
+            line.tell(f"note      {note}")
+    pipe = load(args)
     if not args.split:
         report = edit(pipe, look, Progress(line, partial(tell_window, line)))
     else:

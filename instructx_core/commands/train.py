@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from ..errors import InputError
 
 if TYPE_CHECKING:
+    from ..training.machine import Machine
     from ..training.recipes.base import Recipe
 
 
@@ -23,7 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "recipe",
         metavar="RECIPE",
-        help="what to train, of those below; export: write the checkpoint folder; card: write its model card",
+        help="what to train, of those below; tiny: all of the tiny model, then its folder; export: write the "
+        "checkpoint folder; card: write its model card",
     )
     parser.add_argument("--output", type=Path, default=Path("runs"), help="folder of all runs (default: runs)")
     parser.add_argument(
@@ -38,12 +40,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="start from the model in this package instead of the runs that the recipe requires",
     )
     parser.add_argument("--source-embedder", choices=["tied", "own"], help="how the source enters the DiT")
+    parser.add_argument(
+        "--recipes", choices=["cpu", "gpu"], default="cpu", help="tiny: gpu has larger batches and fewer steps"
+    )
+    parser.add_argument("--rehearse", action="store_true", help="a few steps on a few samples: does all of it run?")
+    parser.add_argument("--repeat", action="store_true", help="do the last steps of a finished run again: same bits?")
     parser.add_argument("--threads", type=int, help="CPU threads")
     parser.add_argument("--device", choices=["cpu", "cuda"], help="default: a GPU where there is one")
     parser.add_argument("--workers", type=int, default=1, help="processes that draw samples (default: 1)")
-    parser.add_argument("--to", type=Path, help="export, card: folder to write")
+    parser.add_argument("--to", type=Path, help="tiny, export, card: folder to write")
     parser.add_argument("--last", metavar="RECIPE", default="tiny_stage3", help="export, card: the newest run")
-    parser.add_argument("--evaluation", type=Path, help="card: JSON of `instructx eval shapes`")
+    parser.add_argument("--evaluation", type=Path, help="card: JSON of an evaluation; without, it has none")
     parser.add_argument("--hardware", default="unstated hardware", help="card: what the runs ran on, in words")
 
 
@@ -52,8 +59,55 @@ def run(args: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if args.recipe in ("export", "card"):
         _finish(args)
-    else:
-        _train(args)
+        return 0
+    for name in ("steps", "stop_at", "threads"):
+        if (count := getattr(args, name)) is not None and count < 1:
+            raise InputError(f"--{name.replace('_', '-')} is {count}; use at least 1")
+    try:
+        return _train_tiny(args) if args.recipe == "tiny" else _train(args)
+    except FloatingPointError as error:
+        raise InputError(
+            f"{error}; check the weights that it starts from, or lower learning_rate in the recipe and give a new "
+            f"--output ({args.output} keeps the last whole checkpoint)"
+        ) from None
+
+
+def _machine(args: argparse.Namespace) -> Machine:
+    import torch
+
+    from ..training.machine import find_machine
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    return find_machine(args.device, args.workers)
+
+
+def _changed(recipe: Recipe, args: argparse.Namespace) -> Recipe:
+    """With what the command line says of it."""
+    from ..training.recipes.sized import for_gpu, rehearsal
+
+    changes = {"data": args.data, "num_steps": args.steps, "seed": args.seed}
+    recipe = for_gpu(recipe) if args.recipes == "gpu" else recipe
+    recipe = rehearsal(recipe) if args.rehearse else recipe
+    return dataclasses.replace(recipe, **{k: v for k, v in changes.items() if v is not None})
+
+
+def _train_tiny(args: argparse.Namespace) -> int:
+    """The chain. Returns 1 when a signal stopped it."""
+    from ..training.chain import finish_chain, train_chain
+    from ..training.distributed import shutdown
+    from ..training.recipes.registry import find_recipe
+    from ..training.recipes.tiny import TINY
+
+    if args.stop_at or args.from_shipped or args.source_embedder or args.repeat:
+        raise InputError("tiny trains all recipes; --stop-at, --from-shipped, --source-embedder, --repeat are of one")
+    recipes = [_changed(find_recipe(name), args) for name in TINY]
+    try:
+        if not train_chain(recipes, args.output, _machine(args)):
+            return 1
+        finish_chain(recipes, args.output, args.to or args.output / "tiny", args.hardware)
+    finally:
+        shutdown()
     return 0
 
 
@@ -70,7 +124,8 @@ def _recipe(name: str, source_embedder: Literal["tied", "own"] | None) -> Recipe
     return with_source(recipe, source_embedder)
 
 
-def _train(args: argparse.Namespace) -> None:
+def _train(args: argparse.Namespace) -> int:
+    from ..training.distributed import shutdown
     from ..training.recipes.base import FROM_SHIPPED
     from ..training.recipes.edit import EditRecipe
     from ..training.start import trains_shipped
@@ -78,41 +133,41 @@ def _train(args: argparse.Namespace) -> None:
     recipe = _recipe(args.recipe, args.source_embedder)
     if args.from_shipped and not (isinstance(recipe, EditRecipe) and trains_shipped(recipe)):
         raise InputError(f"--from-shipped is for recipes that train that model further; {recipe.name} does not")
-    for name in ("steps", "stop_at", "threads"):
-        if (count := getattr(args, name)) is not None and count < 1:
-            raise InputError(f"--{name.replace('_', '-')} is {count}; use at least 1")
-    changes = {"data": args.data, "num_steps": args.steps, "seed": args.seed}
+    recipe = _changed(recipe, args)
     if args.from_shipped:
-        changes["requires"] = (FROM_SHIPPED,)
-    recipe = dataclasses.replace(recipe, **{k: v for k, v in changes.items() if v is not None})
+        recipe = dataclasses.replace(recipe, requires=(FROM_SHIPPED,))
 
-    from ..media.outputs import make_folder
-
-    make_folder(args.output / recipe.name)
-
-    import torch
-
-    from ..training.machine import find_machine
+    from ..media.outputs import check_folder
     from ..training.run import train
 
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    check_folder(args.output / recipe.name)
+    log = logging.getLogger("instructx")
     try:
-        final = train(recipe, args.output, args.stop_at, find_machine(args.device, args.workers))
-    except FloatingPointError as error:
-        raise InputError(
-            f"{error}; check the weights that it starts from, or lower learning_rate in the recipe and give a new "
-            f"--output ({args.output / recipe.name} keeps its last whole checkpoint)"
-        ) from None
+        if args.repeat:
+            return _repeat(recipe, args)
+        final = train(recipe, args.output, args.stop_at, _machine(args))
+    finally:
+        shutdown()
     if final:
-        logging.getLogger("instructx").info("wrote %s", final)
+        log.info("wrote %s", final)
+    return 0
+
+
+def _repeat(recipe: Recipe, args: argparse.Namespace) -> int:
+    """Returns 1 when other bits came out."""
+    from ..training.repeat import repeat
+
+    steps, different = repeat(recipe, args.output, _machine(args))
+    found = f"other bits in {len(different)} tensors, e.g. {different[0]}" if different else "the same bits"
+    logging.getLogger("instructx").info("%s, the last %d steps again: %s", recipe.name, steps, found)
+    return 1 if different else 0
 
 
 def _finish(args: argparse.Namespace) -> None:
     """The two verbs that train nothing."""
     last = _recipe(args.last, args.source_embedder)
-    if args.to is None or (args.recipe == "card" and args.evaluation is None):
-        raise InputError(f"{args.recipe} needs --to FOLDER{' and --evaluation JSON' if args.recipe == 'card' else ''}")
+    if args.to is None:
+        raise InputError(f"{args.recipe} needs --to FOLDER")
     if args.recipe == "export":
         from ..training.export import export
 

@@ -116,14 +116,18 @@ def tiny() -> InstructXConfig:
 def tiny2() -> InstructXConfig:
     """The next shipped checkpoint: `tiny` for version 2 of the world (`world`, 64 to 128 pixels, many aspect ratios).
 
-    A cell of its vision tower is 16 pixels, as the world's sides are: the MLLM sees each picture pixel by pixel.
+    A cell of its vision tower is 16 pixels, and the world's sides are multiples of that: the MLLM sees every picture as
+    it is. Two languages with typos and synonyms take two layers more.
     """
     base, (fewest, most) = tiny(), WORLD_PIXELS
     return dataclasses.replace(
         base,
         name="tiny2",
         mllm=dataclasses.replace(
-            base.mllm, vocab_size=2048, vision=dataclasses.replace(base.mllm.vision, patch_size=8, window_size=64)
+            base.mllm,
+            vocab_size=2048,
+            num_layers=6,
+            vision=dataclasses.replace(base.mllm.vision, patch_size=8, window_size=64),
         ),
         instruction=dataclasses.replace(
             base.instruction,

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from ..digests import model_digest
 from .bucket import Bucket, Kind
-from .drawn import Drawn, Renderer, draw_edit, draw_picture, draw_scene
+from .drawn import Drawn, Renderer, draw_edit, draw_picture, draw_questions, draw_scene
 from .encoding import Encoded, encode_edits, encode_scenes, keep_pixels
 from .source import EditSource
 
@@ -45,14 +45,14 @@ Encode = Callable[[Sequence[Drawn]], Encoded]
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Samples by row: latents and features in fp16, pixels in uint8, and a text for each.
+    """Samples by row: latents and features in fp16, pixels in uint8, and texts for each.
 
     Shards are mapped from their files, not read: processes share them in memory, and what is not asked for stays on
     disk. All but the last have `rows` samples.
     """
 
     shards: list[dict[str, Tensor]]
-    texts: list[str]
+    texts: list[list[tuple[str, ...]]]  # of each sample, to choose from
     rows: int
 
     def __len__(self) -> int:
@@ -64,6 +64,10 @@ class Pool:
         for place, row in enumerate(indices.tolist()):
             taken[place] = self.shards[row // self.rows][name][row % self.rows]
         return taken
+
+    def text(self, row: int, draw: int = 0) -> tuple[str, ...]:
+        """One of the row's texts; draw: any number, 0 is the first."""
+        return self.texts[row][draw % len(self.texts[row])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,10 @@ class Cache:
         """Encoded scenes with their captions."""
         return self._pool("scene", selection, draw_scene, partial(encode_scenes, vae=vae), pool_mark(vae))
 
+    def questions(self, selection: Selection) -> Pool:
+        """Frames, questions and answers, for an MLLM."""
+        return self._pool("question", selection, draw_questions, keep_pixels, "pixels")
+
     def pictures(self, selection: Selection) -> Pool:
         """Pixels and weights, for a VAE."""
         return self._pool("picture", selection, draw_picture, keep_pixels, "pixels")
@@ -144,7 +152,7 @@ def build_pool(
             with torch.no_grad():
                 write_shard(path, draw(numbers), encode, CHUNK[modality])
     opened = [read_shard(path) for path in paths]
-    return Pool([tensors for tensors, _ in opened], [text for _, texts in opened for text in texts], rows)
+    return Pool([tensors for tensors, _ in opened], [each for _, texts in opened for each in texts], rows)
 
 
 def write_shard(path: Path, drawn: Iterator[Drawn], encode: Encode, chunk: int) -> None:
@@ -152,13 +160,14 @@ def write_shard(path: Path, drawn: Iterator[Drawn], encode: Encode, chunk: int) 
     parts, texts = [], []
     while some := list(islice(drawn, chunk)):
         parts.append(encode(some))
-        texts += [each.text for each in some]
+        texts += [each.texts for each in some]
     tensors = {name: torch.cat([part[name] for part in parts]).contiguous() for name in parts[0]}
     partial_path = path.with_suffix(f".partial-{os.getpid()}")
     save_file(tensors, partial_path, {"texts": json.dumps(texts)})
     partial_path.replace(path)
 
 
-def read_shard(path: Path) -> tuple[dict[str, Tensor], list[str]]:
+def read_shard(path: Path) -> tuple[dict[str, Tensor], list[list[tuple[str, ...]]]]:
     with safe_open(path, "pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["texts"])
+        texts = [[tuple(text) for text in each] for each in json.loads(file.metadata()["texts"])]
+        return {name: file.get_tensor(name) for name in file.keys()}, texts

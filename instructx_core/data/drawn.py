@@ -19,29 +19,32 @@ from .bucket import Bucket
 from .samples import Regions
 from .source import EditSource, PretrainingSource
 
+ASKED, ASKED_BESIDE = 4, 2  # questions about the whole that a sample keeps, and others beside each
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Drawn:
-    """Arrays by name, with the frames in front of each, and what is said."""
+    """Arrays by name, with the frames in front of each, and texts to choose from: an instruction or a caption alone, a
+    question with its answer."""
 
     arrays: dict[str, np.ndarray]
-    text: str = ""
+    texts: tuple[tuple[str, ...], ...] = ()
 
 
 def draw_edit(source: EditSource, split: str, bucket: Bucket, number: int) -> Drawn:
-    """source and target (F,H,W,C), reference (1,H,W,C) where the bucket has one; the instruction."""
+    """source and target (F,H,W,C), reference (1,H,W,C) where the bucket has one; instructions."""
     sample = source.edit(split, number, bucket)
     arrays = {"source": sample.source_FHWC, "target": sample.target_FHWC}
     if bucket.reference:
         assert sample.reference_HWC is not None
         arrays["reference"] = sample.reference_HWC[None]
-    return Drawn(arrays, sample.instruction)
+    return Drawn(arrays, tuple((text,) for text in (sample.instruction, *sample.wordings)))
 
 
 def draw_scene(source: PretrainingSource, split: str, bucket: Bucket, number: int) -> Drawn:
     """target (F,H,W,C); the caption."""
     sample = source.scene(split, number, bucket)
-    return Drawn({"target": sample.frames_FHWC}, sample.caption)
+    return Drawn({"target": sample.frames_FHWC}, ((sample.caption,),))
 
 
 def draw_picture(source: PretrainingSource, split: str, bucket: Bucket, number: int) -> Drawn:
@@ -49,6 +52,23 @@ def draw_picture(source: PretrainingSource, split: str, bucket: Bucket, number: 
     sample = source.picture(split, number, bucket)
     weight_FHW = weigh(sample.regions, sample.frames_FHWC.shape[:3])
     return Drawn({"pixels": sample.frames_FHWC, "weight": weight_FHW.astype(np.float16)})
+
+
+def draw_questions(source: PretrainingSource, split: str, bucket: Bucket, number: int) -> Drawn:
+    """frames (F,H,W,C); questions with their answers: of every other number about an edit's instruction."""
+    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((number, bucket.height, bucket.width))))
+    if number % 2:
+        edit = source.edit(split, number // 2, bucket)
+        frames_FHWC, ask = edit.source_FHWC, edit.questions or (lambda rng: [(edit.instruction, edit.caption)])
+    else:
+        scene = source.scene(split, number // 2, bucket)
+        frames_FHWC, ask = scene.frames_FHWC, scene.questions
+    pairs: list[tuple[str, str]] = []
+    for _ in range(ASKED):
+        whole, *others = ask(rng)
+        chosen = rng.permutation(len(others))[:ASKED_BESIDE]
+        pairs += [whole, *(others[int(each)] for each in chosen)]
+    return Drawn({"frames": frames_FHWC}, tuple(pairs))
 
 
 def weigh(regions: Regions, shape: tuple[int, ...]) -> np.ndarray:

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..encoder.vision import prepare_pictures
+from ..encoder.vision import prepare_batch
+from ..media.pixels import pad_reference, to_signed
 from ..vae import encode_latents
 from .bucket import Bucket
 from .drawn import Drawn
@@ -35,25 +36,32 @@ def to_pixels(frames_FHWC: np.ndarray) -> Tensor:
 
 def clip_latents(vae: AutoencoderKLWan, clips: Sequence[np.ndarray]) -> Tensor:
     """(N,C,T,H,W) fp16."""
-    pixels_BCFHW = torch.stack([to_pixels(clip) for clip in clips])
-    return encode_latents(vae, pixels_BCFHW.to(vae.device)).half().cpu()
+    clips_BFHWC = torch.from_numpy(np.stack(clips)).to(vae.device)
+    return encode_latents(vae, to_signed(clips_BFHWC)).half().cpu()
 
 
 def vision_features(encoder: InstructXEncoder, clips: Sequence[np.ndarray], kind: str) -> Tensor:
-    """(N,S,D) fp16; kind: what prepare_pictures takes, "image", "video" or "reference"."""
-    pairs = [prepare_pictures(torch.from_numpy(clip), encoder.instructx, kind) for clip in clips]
-    patches_BSP = torch.stack([patches for patches, _ in pairs]).to(next(encoder.parameters()).device)
-    return encoder.encode_vision(patches_BSP, pairs[0][1]).half().cpu()
+    """(N,S,D) fp16; kind: what prepare_batch takes, "image", "video" or "reference"."""
+    patches_BSP, grid = prepare_batch(torch.from_numpy(np.stack(clips)), encoder.instructx, kind)
+    return encoder.encode_vision(patches_BSP.to(encoder.device), grid).half().cpu()
 
 
 def encode_edits(drawn: Sequence[Drawn], bucket: Bucket, vae: AutoencoderKLWan, encoder: InstructXEncoder) -> Encoded:
     """Latents of source, target and reference, features of source and reference."""
     arrays = {name: [each.arrays[name] for each in drawn] for name in drawn[0].arrays}
-    tensors = {name: clip_latents(vae, clips) for name, clips in arrays.items()}
+    tensors = {name: clip_latents(vae, arrays[name]) for name in ("source", "target")}
     tensors["vision"] = vision_features(encoder, arrays["source"], bucket.modality)
     if bucket.reference:
+        tensors["reference"] = clip_latents(vae, [padded(clip, bucket) for clip in arrays["reference"]])
         tensors["reference_vision"] = vision_features(encoder, arrays["reference"], "reference")
     return tensors
+
+
+def padded(reference_1HWC: np.ndarray, bucket: Bucket) -> np.ndarray:
+    """The DiT's reference has the size of the source, as sampling/encode.py makes it; the MLLM's has its own."""
+    if reference_1HWC.shape[1:3] == (bucket.height, bucket.width):
+        return reference_1HWC
+    return pad_reference(torch.from_numpy(reference_1HWC[0]), bucket.height, bucket.width)[None].numpy()
 
 
 def encode_scenes(drawn: Sequence[Drawn], vae: AutoencoderKLWan) -> Encoded:

@@ -28,7 +28,8 @@ class EditSample:
     caption: str = ""  # the target in words; "" where nobody wrote it
     regions: Regions = ()  # what must change; () where that is not known
     judge: Judge | None = None  # None: this source cannot tell whether an edit has succeeded
-    questions: Questions | None = None  # about the instruction; the first is itself, answered by the target in words
+    wordings: tuple[str, ...] = ()  # the same asked in other words
+    questions: Questions | None = None  # an instruction for this edit, answered by the target in words; about it
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -22,6 +22,7 @@ from .samples import EditSample, PictureSample, SceneSample
 ENDLESS = 10**9  # numbers of a split; any larger one would do
 FAR = 10**12  # beyond all numbers of all buckets
 TEXT_SAMPLES = 1500  # per kind of text of `texts`
+WORDINGS = 7  # of an edit, beside the first
 REFERENCE_TASKS = ("reference_add", "reference_swap")
 
 # What `picture` shows in turn: natural pictures for the statistics of photographs, scenes some of which have a look,
@@ -141,17 +142,28 @@ def as_edit(sample: world.Sample) -> EditSample:
         caption=sample.caption,
         regions=sample.regions,
         judge=partial(has_succeeded, sample),
+        wordings=tuple(say(sample, stream(sample.index, number)).text for number in range(WORDINGS)),
         questions=partial(asked, sample),
     )
 
 
+def say(sample: world.Sample, rng: np.random.Generator) -> world.Instruction:
+    """The edit asked for in other words, of any manner and language; never in those held out for "test"."""
+    split = "train" if sample.split == "test" else sample.split
+    return world.instruct(rng, sample.changes, sample.is_ordered, split, sample.modality)
+
+
 def asked(sample: world.Sample, rng: np.random.Generator) -> list[tuple[str, str]]:
-    """The instruction, answered by the target in the words of its language, and questions about it."""
-    said = world.Instruction(sample.instruction, sample.language)
+    """An instruction, answered by the target in the words of its language, and questions about it."""
+    said = say(sample, rng)
     return [
-        (sample.instruction, world.caption(sample.target_scene, sample.language)),
+        (said.text, world.caption(sample.target_scene, said.language)),
         *world.asked_pairs(sample.changes, said, rng),
     ]
+
+
+def stream(*key: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
 
 
 def has_succeeded(sample: world.Sample, prediction_FHWC: np.ndarray) -> bool:
@@ -164,6 +176,6 @@ def texts_of(number: int) -> Iterator[str]:
     edit = world.sample("train", number)
     _, caption, scene = world.scene_sample("train", number)
     yield caption
-    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((number,))))
+    rng = stream(number)
     for question, answer in asked(edit, rng) + world.qa_pairs(scene, rng):
         yield from (question, answer)

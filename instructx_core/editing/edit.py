@@ -42,7 +42,7 @@ def edit_file(
 ) -> EditReport:
     """Edit an image or a clip on disk. The output's suffix must fit the source's kind; it is written atomically.
 
-    options: steps, guidance, seed, max_pixels, max_frames, partial, keep_outside, windows, as in EditRequest.
+    options: all fields of EditRequest that are not named here, steps and keep_outside for example.
     progress(done, total) is called after each step, on_window(result, total) after each window.
     Raises InputError for anything wrong with input, output path or the model's numbers; then nothing is written.
     """

@@ -93,7 +93,8 @@ class Stage:
             entry = self.journal.entry(request.output, key)
         except FAILURES as error:
             return Outcome(job.line, output, "failed", time.perf_counter() - start, _reason(job, error)), None
-        return Outcome(job.line, output, "done", time.perf_counter() - start), entry
+        message = _one_line("; ".join(look.notes))
+        return Outcome(job.line, output, "done", time.perf_counter() - start, message), entry
 
 
 def run_jobs(

@@ -18,6 +18,7 @@ from ..media.base import Media
 from ..media.files import open_media, read_image
 from ..media.images import OpenImage
 from ..media.outputs import check_writable, output_kind
+from ..media.sound.plan import plan_sound
 from ..media.stream import ClipScan
 from .paste import PasteMask, read_paste_mask
 from .request import EditRequest
@@ -26,7 +27,7 @@ from .request import EditRequest
 @dataclass(frozen=True, slots=True, eq=False)
 class Look:
     """A request and what its files hold. mask: where the edit is laid over its source. seconds: how long it took.
-    source_digest: of the source's file, where whoever looked knows it."""
+    sound: what becomes of a clip's sound. source_digest: of the source's file, where whoever looked knows it."""
 
     request: EditRequest
     source: Media | ClipScan
@@ -34,6 +35,12 @@ class Look:
     mask: PasteMask | None
     seconds: float
     source_digest: str | None = None
+    sound: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is known of the result before a model runs."""
+        return (*self.source.notes, *self.sound)
 
     @property
     def modality(self) -> str:
@@ -56,7 +63,8 @@ def look_at(request: EditRequest, source_digest: str | None = None) -> Look:
             _check_even(request.source, source.size)
         mask = read_paste_mask(request.keep_outside, source.size)
     references = tuple(read_image(path) for path in request.references)
-    return Look(request, source, references, mask, time.perf_counter() - start, source_digest)
+    sound = _look_at_sound(request, source)
+    return Look(request, source, references, mask, time.perf_counter() - start, source_digest, sound)
 
 
 def _look_at_source(request: EditRequest) -> Media | ClipScan:
@@ -66,6 +74,17 @@ def _look_at_source(request: EditRequest) -> Media | ClipScan:
         if isinstance(opened, OpenImage):
             return opened.read()
         return opened.scan(request.partial, request.max_frames)
+
+
+def _look_at_sound(request: EditRequest, source: Media | ClipScan) -> tuple[str, ...]:
+    """What becomes of the sound. Raises InputError where the request needs all of it and some is lost."""
+    if source.audio is None:
+        return ()
+    plans, left_out = plan_sound(source.audio, request.output.suffix.lower())
+    lost = [*source.audio.lost, *left_out]
+    if lost and request.need_sound:
+        raise InputError(f"{request.source}: {lost[0]}; leave --need-sound out to edit it all the same")
+    return (*(plan.note for plan in plans), *left_out)
 
 
 def _check_kind(is_video: bool, output: Path) -> None:

@@ -32,9 +32,10 @@ class EditRequest:
 
     references: pictures that the instruction refers to. steps, guidance: default to the model's. max_pixels: area of a
     frame that the model works at, default by model; the result has that size. max_frames: edit in one piece, and refuse
-    a longer clip. partial: of a damaged or cut off clip, edit what can be read. keep_outside: lay the edit over the
-    source at its full size, exact outside of a mask (paste.py). windows: edit the clip in windows; without it that
-    happens to clips of more frames than the model was made for.
+    a longer clip. partial: of a damaged or cut off clip, edit what can be read. need_sound: refuse a clip of whose
+    sound some cannot be kept. keep_outside: lay the edit over the source at its full size, exact outside of a mask
+    (paste.py). windows: edit the clip in windows; without it that happens to clips of more frames than the model was
+    made for.
     Raises InputError for a value of another type, and for one that no file and no model could make right.
     """
 
@@ -48,6 +49,7 @@ class EditRequest:
     max_pixels: int | None = None
     max_frames: int | None = None
     partial: bool = False
+    need_sound: bool = dataclasses.field(default=False, metadata={NO_RESULT: True})
     keep_outside: KeepOutside | None = None
     windows: WindowOptions | None = None
 
@@ -88,6 +90,7 @@ class EditOptions(TypedDict, total=False):
     max_pixels: int | None
     max_frames: int | None
     partial: bool
+    need_sound: bool
     keep_outside: KeepOutside | None
     windows: WindowOptions | None
 

@@ -68,13 +68,21 @@ def prepare_pictures(frames_FHWC: Tensor, config: InstructXConfig, kind: str) ->
     frames_FHWC: uint8, the WHOLE clip (sampling happens here). Returns (patches_SP, grid); raises InputError.
     """
     check_frames(frames_FHWC, kind)
+    patches_BSP, grid = prepare_batch(frames_FHWC[None], config, kind)
+    return patches_BSP[0], grid
+
+
+def prepare_batch(clips_BFHWC: Tensor, config: InstructXConfig, kind: str) -> tuple[Tensor, Grid]:
+    """The same of several clips, images or references of one size at once: (patches_BSP, grid)."""
+    batch, rule, vision = len(clips_BFHWC), config.instruction, config.mllm.vision
     if kind == "video":
-        rule = config.instruction
-        frames_FHWC = frames_FHWC[sample_frame_indices(len(frames_FHWC), rule.mllm_frames, rule.frame_rule)]
-    patches_SP, grid = patchify(resize_for_mllm(frames_FHWC, config, kind), config.mllm.vision)
-    if config.instruction.pixel_rounding == "bfloat16":
+        clips_BFHWC = clips_BFHWC[:, sample_frame_indices(clips_BFHWC.shape[1], rule.mllm_frames, rule.frame_rule)]
+    missing = -clips_BFHWC.shape[1] % vision.temporal_patch_size
+    clips_BFHWC = torch.cat([clips_BFHWC, repeat(clips_BFHWC[:, -1:], "b 1 h w c -> b n h w c", n=missing)], 1)
+    patches_SP, (t, h, w) = patchify(resize_for_mllm(clips_BFHWC.flatten(0, 1), config, kind), vision)
+    if rule.pixel_rounding == "bfloat16":
         patches_SP = patches_SP.bfloat16().float()
-    return patches_SP, grid
+    return rearrange(patches_SP, "(b s) p -> b s p", b=batch), (t // batch, h, w)
 
 
 @dataclass(frozen=True, slots=True)

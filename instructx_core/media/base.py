@@ -18,6 +18,8 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv")
 ALPHA_SUFFIXES = (".png", ".webp", ".tif", ".tiff")
 
+HDR_TRANSFER = {16: "PQ", 18: "HLG"}  # transfer curves of ITU-T H.273
+
 Transform = Callable[[np.ndarray], np.ndarray]
 
 
@@ -55,11 +57,15 @@ class SoundTrack:
 
 @dataclass(frozen=True, slots=True)
 class AudioSource:
-    """Where the sound of a clip lies; packets are read from there while the edited clip is written."""
+    """Where the sound of a clip lies; packets are read from there while the edited clip is written.
+
+    lost: what of it cannot be had, one sentence each. tracks: none where that is all of it.
+    """
 
     path: Path
     video_start: float  # seconds; audio timestamps count from here
     tracks: tuple[SoundTrack, ...]
+    lost: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

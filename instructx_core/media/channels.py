@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import av
 import numpy as np
 from PIL import Image
 
@@ -24,6 +23,8 @@ def with_wide_key(path: Path, image: Image.Image, depth: Depth) -> Image.Image:
     """The picture, with alpha where it is one 16-bit colour of a PNG, which Pillow compares with 8-bit pixels."""
     if depth.bits <= 8 or image.mode != "RGB" or _KEY not in image.info or image.format != "PNG":
         return image
+    import av
+
     (frame,) = av.CodecContext.create("png", "r").decode(av.Packet(path.read_bytes()))  # FFmpeg's keeps 16 bits
     alpha_HW = np.asarray(frame.reformat(format="rgba").to_ndarray())[..., 3]  # type: ignore[attr-defined]
     image.putalpha(Image.fromarray(np.where(alpha_HW > 0, 255, 0).astype(np.uint8)))
@@ -79,10 +80,10 @@ def _seen(alpha_HW: np.ndarray) -> np.ndarray | None:
     return None if alpha_HW.min() == 255 else alpha_HW
 
 
-def over_white(colour_HWC: np.ndarray, alpha_HW: np.ndarray) -> np.ndarray:
-    """Colours as they look on white."""
-    rgba = Image.fromarray(np.dstack([colour_HWC, alpha_HW]))
-    return np.array(Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB"))
+def over_white(plain: Image.Image, alpha_HW: np.ndarray) -> Image.Image:
+    """RGB as it looks on white; the picture that is given becomes RGBA, which spares a copy."""
+    plain.putalpha(Image.fromarray(alpha_HW))
+    return Image.alpha_composite(Image.new("RGBA", plain.size, "white"), plain).convert("RGB")
 
 
 def off_white(frame_HWC: np.ndarray, alpha_HW: np.ndarray) -> np.ndarray:

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from PIL import Image, ImageCms
 
 from ..errors import InputError
-from .colour import HDR_TRANSFER
+from . import avif
+from .base import HDR_TRANSFER
 from .profile import SRGB_CURVE, make_profile
 
 _D65 = (0.3127, 0.3290)
@@ -49,11 +50,8 @@ def codes_of(path: Path, image: Image.Image) -> Codes:
         data = _png_chunk(path, b"cICP")
         return Codes(data[0], data[1]) if data else UNSAID
     if image.format == "AVIF":
-        from .container import open_container
-
-        with open_container(path) as container:
-            context = container.streams.video[0].codec_context
-            return Codes(int(context.color_primaries), int(context.color_trc))
+        said = avif.said_of(path)
+        return Codes(said.primaries, said.transfer)
     return UNSAID
 
 

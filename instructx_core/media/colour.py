@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from av.video.reformatter import ColorRange, Colorspace
 
 from ..errors import InputError
+from .base import HDR_TRANSFER
 
 # Numbers of ITU-T H.273, as FFmpeg uses them: matrix, transfer, primaries.
 _MATRIX = {
@@ -20,7 +21,6 @@ _MATRIX = {
     6: ("bt601", Colorspace.ITU601),
     7: ("smpte240m", Colorspace.SMPTE240M),
 }
-HDR_TRANSFER = {16: "PQ", 18: "HLG"}
 _BT2020 = (9, 10)
 _FULL = 2
 

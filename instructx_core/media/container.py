@@ -6,6 +6,7 @@ Legend: times in seconds.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from .tracks import video_track
 # Playlists and network protocols are shut out: a media file must never make the program open something else.
 _OPEN_OPTIONS = {
     "protocol_whitelist": "file",
-    "format_whitelist": "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,mxf,h264,hevc,ivf,m4v",
+    "format_whitelist": "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,mxf,h264,hevc,ivf,m4v,yuv4mpegpipe",
 }
 
 
@@ -30,7 +31,8 @@ def open_container(path: Path) -> Any:
     try:
         return av.open("file:" + os.path.abspath(path), options=dict(_OPEN_OPTIONS))
     except (av.error.FFmpegError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or error
+        known = getattr(error, "errno", None) != errno.EINVAL  # FFmpeg's word for a format that is shut out above
+        reason = (getattr(error, "strerror", None) or error) if known else "no kind of file that is known here"
         raise InputError(
             f"{path}: cannot be read as an image or a video ({reason}); give a PNG, JPEG, MP4, MOV, MKV or WebM file"
         ) from None

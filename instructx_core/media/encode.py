@@ -19,7 +19,7 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from ..errors import InputError
 from .base import VIDEO_SUFFIXES, AudioSource
-from .outputs import atomic_path, output_kind
+from .outputs import atomic_path, not_written, output_kind
 from .sound.feed import Sound
 from .video import SWSCALE_EXACT
 
@@ -78,7 +78,7 @@ def write_frames(path: str | Path, frames: Iterable[np.ndarray], count: int, cli
                     out.mux(stream.encode(None))
                     sound.finish()
         except av.error.FFmpegError as error:
-            raise InputError(f"{path}: cannot be written ({error.strerror}); check free space and the folder") from None
+            raise not_written(path, error) from None
     return tuple(notes)
 
 

@@ -21,6 +21,7 @@ from ..errors import InputError
 from .base import Media, Transform, check_frames
 from .foreign import refuse_after, refuse_before
 from .images import OpenImage, write_image
+from .kinds import check_file, refuse_known, refuse_undrawn
 
 if TYPE_CHECKING:
     from .stream import OpenClip
@@ -34,24 +35,24 @@ def open_media(path: str | Path) -> OpenImage | OpenClip:
     Raises InputError for a file that is missing, empty or neither of the two.
     """
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path}: no such file; check the path")
-    if not path.is_file():
-        raise InputError(f"{path}: not a file; give one image or video file")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path}: the file is empty (0 bytes); give an image or video file")
+    check_file(path)
     refuse_before(path)
     try:
         with warnings.catch_warnings():
             # A large photo is fine; Pillow's hard limit (twice the warning's) still raises.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return OpenImage(path, Image.open(path))
+            image = Image.open(path)
     except Image.DecompressionBombError as error:
         raise InputError(f"{path}: {error}; scale the image down first") from None
     except UnidentifiedImageError:
-        refuse_after(path)
-    except (OSError, SyntaxError, ValueError) as error:
+        image = None
+    except (OSError, SyntaxError, ValueError, ArithmeticError, LookupError) as error:
         raise InputError(f"{path}: cannot be read as an image ({error}); save it again as PNG or JPEG") from None
+    if image is not None:
+        refuse_undrawn(path, image)
+        return OpenImage(path, image)
+    refuse_after(path)
+    refuse_known(path)
     from .stream import OpenClip
 
     return OpenClip(path)

@@ -75,13 +75,14 @@ def decode_image(path: Path, image: Image.Image, transform: Transform | None) ->
         plain = to_srgb(plain, profile, notes)
     if plain.mode == "CMYK":
         notes.append("CMYK without a usable profile converted by the plain formula (colours approximate)")
-    colour_HWC = np.array(plain.convert("RGB"), dtype=np.uint8)
+    plain = plain.convert("RGB")
+    colour_HWC = np.array(plain)
     size = (colour_HWC.shape[0], colour_HWC.shape[1])
     if alpha_HW is None:
         frame_HWC = colour_HWC if transform is None else transform(colour_HWC)
         return Media(path, frame_HWC[None], size, is_video=False, notes=tuple(notes))
     notes.append("transparent: the model sees it over white (it knows no alpha)")
-    frame_HWC = over_white(colour_HWC, alpha_HW)
+    frame_HWC = np.array(over_white(plain, alpha_HW))
     if transform is not None:
         frame_HWC, colour_HWC = transform(frame_HWC), transform(colour_HWC)
         alpha_HW = transform(np.repeat(alpha_HW[..., None], 3, axis=-1))[..., 0]
@@ -93,7 +94,7 @@ def decode_image(path: Path, image: Image.Image, transform: Transform | None) ->
 def choose_page(path: Path, image: Image.Image, notes: list[str]) -> None:
     """Goes to the one picture of a file. Raises InputError for one that holds several."""
     count = getattr(image, "n_frames", 1)
-    if count == 1:
+    if count <= 1:  # a Photoshop file of one flat picture has no layer
         return
     if image.format == "MPO":  # a phone's JPEG with a preview, a gain map or a second eye's picture behind it
         notes.append(f"the first of {count} pictures in the file is used")

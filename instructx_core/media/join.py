@@ -17,7 +17,7 @@ from ..errors import InputError
 from .base import AudioSource
 from .container import open_container
 from .encode import new_container
-from .outputs import atomic_path
+from .outputs import atomic_path, not_written
 from .sound.feed import Sound
 
 REORDER = 2  # frames by which H.264 with B-frames decodes ahead of what it shows
@@ -48,7 +48,7 @@ def join_clips(
                         sound.mux_until(float(written / rate))
                     sound.finish()
         except av.error.FFmpegError as error:
-            raise InputError(f"{path}: cannot be written ({error.strerror}); check free space and the folder") from None
+            raise not_written(path, error) from None
     return tuple(notes)
 
 

@@ -14,12 +14,17 @@ import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from ..errors import InputError
 from .base import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from .names import check_name, hidden_beside, output_place
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENOENT, errno.ENOTDIR, errno.ENXIO, errno.ESTALE)
 NO_LOCKS = "this file system has no locks: nothing keeps another process from writing the same output"
 
 
@@ -52,6 +57,14 @@ def _check_folder(path: Path, folder: Path) -> None:
         raise InputError(f"{path}: the folder {folder} cannot be used ({error.strerror}); choose another") from None
     if not stat.S_ISDIR(found.st_mode):
         raise InputError(f"{path}: {folder} is a file, not a folder; choose another place")
+
+
+def check_folder(folder: str | Path) -> None:
+    """Raises InputError where no folder can be made because a file is in its place or above it. Makes nothing."""
+    path = Path(folder).absolute()
+    there = next((place for place in (path, *path.parents) if os.path.lexists(place)), None)
+    if there is not None and not there.is_dir():
+        raise InputError(f"{folder}: {there} is a file, not a folder; choose another place")
 
 
 def make_folder(folder: str | Path) -> Path:
@@ -162,12 +175,37 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             os.fsync(file.fileno())  # on the disk before it takes the old one's place
         os.replace(temporary, place)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno not in _FULL:
             raise
-        raise InputError(f"{path}: cannot be written ({error.strerror}); free some space first") from None
+        raise not_written(path, error) from None
     finally:
         with contextlib.suppress(OSError):  # where it could not be made, it cannot be looked for either
             temporary.unlink(missing_ok=True)
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """A safetensors file, atomically; its writer's errors of the disk as atomic_path's."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    with atomic_path(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata)
+        except SafetensorError as error:
+            number = re.search(r"os error (\d+)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from None
+
+
+def not_written(path: Path, error: Exception) -> InputError:
+    """What to say of an error of the system, or of FFmpeg, in writing a result: the disk is blamed for its own only."""
+    number, reason = getattr(error, "errno", None), getattr(error, "strerror", None) or str(error)
+    if number in _FULL:
+        return InputError(f"{path}: cannot be written ({reason}); free some space first")
+    if number in _PLACE:
+        return InputError(f"{path}: cannot be written there ({reason}); choose another place")
+    return InputError(f"{path}: the encoder or the container refused its content ({reason}); try an output in .mkv")
 
 
 def _part(path: Path) -> Path:

@@ -9,6 +9,7 @@ length seldom divides; parts may be unequal, so nothing is padded: pad tokens wo
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -81,16 +82,16 @@ def one_clip(model: WanTransformer3DModel, plan: MemoryPlan, device: torch.devic
     place = check_several()
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "cpu:gloo")
     try:
-        split_clip(model, device)
-        plan.offloaded = True  # no second try of the steps when memory ends: the others would not take part
-        with tempfile.TemporaryDirectory() as folder:
+        with split_clip(model, device), tempfile.TemporaryDirectory() as folder:
+            plan.offloaded = True  # no second try of the steps when memory ends: the others would not take part
             yield output if place.rank == 0 else Path(folder) / output.name
     finally:
         dist.destroy_process_group()
 
 
-def split_clip(model: WanTransformer3DModel, device: torch.device) -> None:
-    """Split the sequence of a Wan DiT over all processes of the default group, for good. Inference only.
+@contextlib.contextmanager
+def split_clip(model: WanTransformer3DModel, device: torch.device) -> Iterator[None]:
+    """In the block the sequence of a Wan DiT is split over all processes of the default group. Inference only.
 
     The group must be initialised with a backend for the CPU too, as "cpu:gloo,cuda:nccl": lengths are exchanged there.
     Every process then calls the pipeline with the same inputs and the same seed, and gets the whole result. device: of
@@ -98,7 +99,7 @@ def split_clip(model: WanTransformer3DModel, device: torch.device) -> None:
     """
     try:
         from diffusers import ContextParallelConfig
-        from diffusers.hooks.context_parallel import apply_context_parallel
+        from diffusers.hooks.context_parallel import apply_context_parallel, remove_context_parallel
         from diffusers.models._modeling_parallel import ParallelConfig
 
         context = ContextParallelConfig(ulysses_degree=dist.get_world_size(), ulysses_anything=True)
@@ -108,15 +109,28 @@ def split_clip(model: WanTransformer3DModel, device: torch.device) -> None:
     config = ParallelConfig(context_parallel_config=context)
     # Not model.enable_parallelism: it counts accelerators and divides by their number, which is 0 on a CPU.
     config.setup(dist.get_rank(), dist.get_world_size(), device, mesh=mesh)
-    for block in model.blocks:
-        if not hasattr(block.attn1.processor, "_parallel_config"):
-            name = type(block.attn1.processor).__name__
+    processors = [block.attn1.processor for block in model.blocks]
+    for processor in processors:
+        if not hasattr(processor, "_parallel_config"):
+            name = type(processor).__name__
             raise InputError(f"the attention processor {name} cannot split a clip; call use_attention('off') before")
-        block.attn1.processor._parallel_config = config
     # Without the root's entry, which is for one timestep a token, and with a gathering of our own: theirs hands parts
     # of unequal length to all_gather, which gloo refuses.
-    apply_context_parallel(model, context, {name: model._cp_plan[name] for name in ("rope", "blocks.0")})
-    model.proj_out.register_forward_hook(lambda _module, _inputs, part_BLP: _gather(part_BLP))
+    plan = {name: model._cp_plan[name] for name in ("rope", "blocks.0")}
+    gathering = model.proj_out.register_forward_hook(lambda _module, _inputs, part_BLP: _gather(part_BLP))
+    try:
+        for processor in processors:
+            processor._parallel_config = config
+        apply_context_parallel(model, context, plan)
+        yield
+    finally:
+        # A model that holds on to the group keeps gloo's threads beyond the end of the interpreter, which may abort.
+        gathering.remove()
+        remove_context_parallel(model, plan)
+        for processor in processors:
+            processor._parallel_config = None
+        del mesh, config, context
+        gc.collect()
 
 
 def _gather(part_BLP: Tensor) -> Tensor:

@@ -17,12 +17,11 @@ from typing import TypeAlias, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..digests import weights_digest
 from ..errors import InputError
-from ..media.outputs import atomic_path, make_folder
+from ..media.outputs import make_folder, write_tensors
 
 logger = logging.getLogger("instructx")
 
@@ -125,5 +124,4 @@ class Reuse:
         if self.folder is None:
             return
         tensors = {name: value.contiguous() for name, value in found.items()}
-        with atomic_path(self.folder / f"{key}.safetensors") as temporary:
-            save_file(tensors, str(temporary))
+        write_tensors(self.folder / f"{key}.safetensors", tensors)

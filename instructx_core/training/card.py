@@ -1,7 +1,7 @@
 """The model card of a trained tiny model: its runs and its benchmark as README.md and a plot beside the weights.
 
-Everything in it is read from the runs' own files and from the JSON of `instructx eval shapes`; nothing is typed in but
-the hardware. Which runs led to the model follows from what each required. A run that started from the shipped model
+Everything in it is read from the runs' own files and from the JSON of an evaluation; nothing is typed in but the
+hardware. Which runs led to the model follows from what each required. A run that started from the shipped model
 adds its row to those of that model, which lie in history.json.
 """
 
@@ -98,37 +98,55 @@ def score_rows(evaluation: dict[str, Any]) -> list[str]:
     return rows
 
 
-def card(past: dict[str, Any], evaluation: dict[str, Any], hardware: str, config: InstructXConfig) -> str:
+def target_rows(evaluation: dict[str, Any]) -> list[str]:
+    """One row a target of `instructx eval world`: what was reached with its interval, floor and aim."""
+    rows = ["| | reached | floor | aim |", "| --- | --- | --- | --- |"]
+    for target in evaluation["targets"]:
+        figures = "-"
+        if "value" in target:
+            figures = f"{target['value']:.1f} [{target['low']:.1f}, {target['high']:.1f}]"
+        rows.append(f"| {target['row']} | {figures} | {target['floor']:g} | {target['aim']:g} |")
+    return rows
+
+
+def measured(evaluation: dict[str, Any], config: InstructXConfig) -> str:
+    """The section on what an evaluation found, of either world."""
+    settings, model = evaluation["settings"], evaluation["model"]
+    run = f"model `{model}`, {settings['steps'] or config.sampling.num_steps} steps, seed {settings['seed']}"
+    if "targets" in evaluation:
+        table = "\n".join(target_rows(evaluation))
+        return f"`instructx eval world` ({run}), with 95 % intervals:\n\n{table}"
+    table = "\n".join(["| task | images | clips |", "| --- | --- | --- |", *score_rows(evaluation)])
+    errors = [f"{evaluation[modality]['pixel_error']:.3f}" for modality in ("image", "video")]
+    return f"""`instructx eval shapes --json OUT.json --images {settings["images"]} --clips {settings["clips"]}` on the
+held-out test split ({run}); success in percent with its 95 % bootstrap interval. Doing nothing scores 0,
+the ground truth 100. Style and segmentation were never shown as clips in training.
+
+{table}
+
+Mean absolute pixel error in [0, 1]: images {errors[0]}, clips {errors[1]}."""
+
+
+def card(past: dict[str, Any], evaluation: dict[str, Any] | None, hardware: str, config: InstructXConfig) -> str:
     """The card's text; config: of the model."""
-    settings = evaluation["settings"]
-    steps = settings["steps"] or config.sampling.num_steps
+    found = "Not yet." if evaluation is None else measured(evaluation, config)
     rule, dit, usual = config.instruction, config.denoiser, config.sampling
     layers, blocks = config.mllm.num_layers, f"dim {dit.dim}, {dit.num_layers} blocks"
     queries = f"{rule.num_image_queries} image and {rule.num_video_queries} video"
-    channels, size = config.vae.base_dim, f"{usual.width}x{usual.height} pixels and {usual.frames}"
+    channels, world = config.vae.base_dim, config.trained_on or f"{usual.width}x{usual.height} pixels"
     runs = "\n".join(run_row(run) for run in past["runs"])
     plots = "\n".join(f"![Losses and success on the validation split]({plot})" for plot in past["plots"])
-    scores = "\n".join(score_rows(evaluation))
-    errors = [f"{evaluation[modality]['pixel_error']:.3f}" for modality in ("image", "video")]
     return f"""# The tiny model
 
 InstructX at about ten million parameters: Qwen2.5-VL ({layers} layers), {queries} queries, MLP connector, Wan DiT
-({blocks}), Wan VAE ({channels} channels). Trained from scratch on the procedural world `shapes`, {size}
-frames: on photos and films its results mean nothing. bf16 safetensors with the config in their metadata, original Wan
-and Qwen names, its own byte-level tokenizer. Apache-2.0.
+({blocks}), Wan VAE ({channels} channels). Trained from scratch on
+{world}.
+bf16 safetensors with the config in their metadata, original Wan and Qwen names, its own byte-level tokenizer.
+Apache-2.0.
 
 ## Measured
 
-`instructx eval shapes --json OUT.json --images {settings["images"]} --clips {settings["clips"]}` on the held-out test
-split (model `{evaluation["model"]}`, {steps} steps, seed {settings["seed"]}); success in percent with its
-95 % bootstrap interval. Doing nothing scores 0, the ground truth 100. Style and segmentation were never shown
-as clips in training.
-
-| task | images | clips |
-| --- | --- | --- |
-{scores}
-
-Mean absolute pixel error in [0, 1]: images {errors[0]}, clips {errors[1]}.
+{found}
 
 {plots}
 
@@ -142,21 +160,20 @@ Batches are images, clips; minutes are those of training steps, without renderin
 {runs}
 
 Source and reference latents have embedders of their own; docs/training.md compares that with adding the source to the
-noisy latent before the shared embedding. It also has the settings of every run of the shipped model, those that are
-recipes no longer too, and says which were resumed with another number of steps.
+noisy latent before the shared embedding.
 """
 
 
-def write_card(output: Path, evaluation: Path, hardware: str, target: Path, last: str) -> None:
+def write_card(output: Path, evaluation: Path | None, hardware: str, target: Path, last: str) -> None:
     """README.md, history.json and the plot of the newest run into `target`; the plots of earlier runs are copied.
 
     Raises InputError when a run or the evaluation is missing.
     """
-    if not evaluation.is_file():
+    if evaluation is not None and not evaluation.is_file():
         raise InputError(f"no {evaluation}; write it with `instructx eval shapes --json {evaluation}`")
     past = history(output, last)
     config = preset(run_recipe(output, last)["preset"])
-    text = card(past, json.loads(evaluation.read_text()), hardware, config)
+    text = card(past, None if evaluation is None else json.loads(evaluation.read_text()), hardware, config)
     *earlier, newest = past["plots"]
     plot_metrics([output / name / "metrics.jsonl" for name in plotted_runs(output, last)], target / newest)
     for plot in earlier:

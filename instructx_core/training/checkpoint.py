@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from ..errors import InputError
 
 KEEP = 2  # newest checkpoints kept
+RESUMABLE = {"num_steps", "save_every", "sample_every", "validate_every"}  # in a recipe: don't change what a step does
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +89,7 @@ def load_latest(folder: Path, recipe: dict[str, Any]) -> Checkpoint | None:
     path = found[-1]
     state = json.loads((path / "state.json").read_text())
     different = sorted(k for k in set(recipe) | set(state["recipe"]) if recipe.get(k) != state["recipe"].get(k))
-    resumable = {"num_steps", "save_every", "sample_every", "validate_every"}  # these don't change what a step does
-    resumable |= {key for key in different if key.endswith("_validation")}
+    resumable = RESUMABLE | {key for key in different if key.endswith("_validation")}
     if set(different) - resumable:
         raise InputError(f"{folder} holds a run with another {', '.join(different)}; use another --output")
     try:
@@ -119,4 +119,8 @@ def restore_optimizer(
     stepped = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     for parameter, name in names.items():
         if name in by_name and id(parameter) in stepped:
-            optimizer.state[parameter] = {k: v.clone() for k, v in by_name[name].items()}
+            # AdamW counts its steps on the CPU, wherever the parameter is.
+            optimizer.state[parameter] = {
+                key: value.clone() if key == "step" else value.to(parameter.device, copy=True)
+                for key, value in by_name[name].items()
+            }

@@ -18,8 +18,13 @@ def setup() -> tuple[int, int]:
     """(rank, world size) from torchrun's environment; starts gloo or NCCL when there is more than one process."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    return int(os.environ.get("RANK", "0")), world
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    return rank(), world
+
+
+def rank() -> int:
+    """Of this process; 0 writes the files."""
+    return int(os.environ.get("RANK", "0"))
 
 
 def shard(count: int, rank: int, world: int, micro: int) -> list[range]:
@@ -43,6 +48,12 @@ def sum_scalar(value: Tensor, world: int) -> Tensor:
     if world > 1:
         dist.all_reduce(value)
     return value
+
+
+def wait() -> None:
+    """Until all processes are here."""
+    if dist.is_initialized():
+        dist.barrier()
 
 
 def shutdown() -> None:

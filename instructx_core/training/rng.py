@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 # Streams keep draws of different purpose apart.
-MODALITY, INDEX, NOISE, DROPOUT, CROP = range(5)
+MODALITY, INDEX, NOISE, DROPOUT, CROP, TEXT = range(6)
 
 
 def philox(*key: int) -> np.random.Generator:
@@ -29,6 +29,11 @@ def draw_modality(seed: int, step: int, video_probability: float) -> str:
 def draw_indices(seed: int, step: int, count: int, pool: int) -> np.ndarray:
     """(count,) sample numbers below `pool`, the same for any number of processes."""
     return philox(seed, step, INDEX).integers(0, pool, count)
+
+
+def draw_texts(seed: int, step: int, count: int) -> np.ndarray:
+    """(count,) numbers by which one of a sample's texts is chosen."""
+    return philox(seed, step, TEXT).integers(0, 1 << 30, count)
 
 
 def draw_noise(seed: int, step: int, positions: range, shape: tuple[int, ...]) -> Tensor:

@@ -26,6 +26,9 @@ from .recipes.base import Recipe
 
 logger = logging.getLogger("instructx")
 
+FINAL = "final.safetensors"
+REPEATED = 200  # a checkpoint lies that many steps before the end, from which repeat.py does them again
+
 
 class Trainer:
     """Runs `recipe` with `job`; state lives in `folder`. `run()` starts or resumes."""
@@ -69,8 +72,7 @@ class Trainer:
 
     def export(self) -> Path:
         """Writes final.safetensors: the trained tensors (averaged where EMA is on) and the recipe."""
-        path = self.folder / "final.safetensors"
-        partial = self.folder / ".final.safetensors"
+        path, partial = self.folder / FINAL, self.folder / f".{FINAL}"
         with self.average.in_place():
             self.job.finish()
             tensors = {name: p.detach().clone() for name, p in self.trainable.items()}
@@ -87,13 +89,13 @@ class Trainer:
         batch = self.job.global_batch(step)
         rate = learning_rate(recipe, step)
         set_learning_rate(self.optimizers, rate)
-        total = torch.zeros(())
+        total = torch.zeros((), device=self.device)
         for positions in distributed.shard(batch.size, self.rank, self.world, batch.micro):
             with torch.autocast(self.device, torch.bfloat16, enabled=recipe.precision == "bf16"):
                 loss = self.job.loss(step, batch, positions)
             loss = loss * (len(positions) / batch.size)
             loss.backward()
-            total += loss.detach().float().cpu()
+            total += loss.detach().float()
         distributed.sum_gradients(self.parameters, self.world)
         total = distributed.sum_scalar(total, self.world)
         norm = nn.utils.clip_grad_norm_(self.parameters, recipe.clip_norm)
@@ -131,16 +133,18 @@ class Trainer:
                 self._every_so_often()
             if self.step % self.recipe.save_every and not (self.folder / f"step-{self.step:07d}").exists():
                 self.save()
-            return self.export() if self.step >= self.recipe.num_steps and not self.rank else None
+            done = self.step >= self.recipe.num_steps
+            path = self.export() if done and not self.rank else None
+            distributed.wait()  # the next recipe reads what the first process writes
+            return path or (self.folder / FINAL if done else None)
         finally:
             bar.close()
             for number, handler in previous.items():
                 signal.signal(number, handler)
-            distributed.shutdown()
 
     def _every_so_often(self) -> None:
         recipe = self.recipe
-        if self.step % recipe.save_every == 0:
+        if self.step % recipe.save_every == 0 or self.step == recipe.num_steps - REPEATED:
             self.save()
         validate, sample = (bool(n) and self.step % n == 0 for n in (recipe.validate_every, recipe.sample_every))
         if self.rank or not (validate or sample):

@@ -14,7 +14,7 @@ from __future__ import annotations
 from .benchmark import Rate, Summary, benchmark_samples, summarise, zero_shot_clips
 from .canvas import BUCKETS, PLACES, SIZE, WORLD_VERSION, Canvas, Size
 from .edits import TASKS
-from .language import CASES, LANGUAGES, Manner, asked_pairs, caption, qa_pairs, word_pieces
+from .language import CASES, LANGUAGES, Manner, asked_pairs, caption, instruct, qa_pairs, word_pieces
 from .long import jumps, part, there_and_back
 from .palette import COLORS, GROUNDS, HELD_OUT, SHAPES
 from .pretraining import natural_sample, scene_sample
@@ -57,6 +57,7 @@ __all__ = [
     "caption",
     "frame_times",
     "image_tasks",
+    "instruct",
     "jumps",
     "looks_of",
     "natural_sample",

@@ -67,6 +67,7 @@ class Sample:
     held_out_words: bool = False  # a wording or filler that only "test" shows
     traits: tuple[str, ...] = ()  # how the instruction is typed, see Instruction
     changes: tuple[Change, ...] = ()  # what the instruction asks for; asked_pairs() makes questions of it
+    is_ordered: bool = False  # the changes must be said in this order
     numbers: tuple[int, ...] | None = None  # of the frames in the clip as it was drawn; None: all, in order
 
     @property
@@ -224,4 +225,5 @@ def sample(
         held_out_words=words.held_out,
         traits=words.traits,
         changes=draft.changes,
+        is_ordered=draft.is_ordered,
     )

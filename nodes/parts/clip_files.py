@@ -8,7 +8,6 @@ Legend: F frames, H W pixels, 3 RGB; frames are uint8 (H, W, 3), IMAGE is float 
 from __future__ import annotations
 
 import os
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ...instructx_core.digests import file_digest, picture_digest
 from ...instructx_core.errors import InputError
 from .fitting import CROP, PAD, fit_source
 from .media import to_uint8
@@ -26,8 +26,6 @@ from .media import to_uint8
 if TYPE_CHECKING:
     from ...instructx_core.editing.windows import WindowResult
     from ...instructx_core.media.base import AudioSource
-
-UNFINISHED = "InstructX_unfinished"  # subfolder of the host's output folder
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +42,7 @@ class Source:
     sound: Any = None
     in_memory: bool = False
     pixel_aspect: Fraction = Fraction(1)
+    digest: str = ""  # of the file, or of the frames in memory
 
 
 def open_clip(video: Any, multiple: int, resize: str) -> Source:
@@ -67,6 +66,7 @@ def open_clip(video: Any, multiple: int, resize: str) -> Source:
             read=lambda start: clip_frames(scan, fit, start),
             audio=scan.audio,
             pixel_aspect=scan.pixel_aspect,
+            digest=file_digest(path),
         )
     parts = video.get_components()
     frames_FHWC = to_uint8(parts.images, "source")
@@ -76,6 +76,7 @@ def open_clip(video: Any, multiple: int, resize: str) -> Source:
         read=lambda start: (fit(frame_HWC.numpy()) for frame_HWC in frames_FHWC[start:]),
         sound=parts.audio,
         in_memory=True,
+        digest=picture_digest(frames_FHWC.numpy()),
     )
 
 
@@ -88,52 +89,30 @@ def _whole_file(video: Any) -> Path | None:
     return Path(source) if isinstance(source, (str, os.PathLike)) and not trimmed else None
 
 
-def new_folder() -> Path:
-    """A folder for the windows of one run, in the host's temp folder, which it empties when it starts."""
-    import folder_paths
-
-    temp = Path(folder_paths.get_temp_directory())
-    temp.mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(prefix="instructx_long_", dir=temp))
-
-
-def write_part(folder: Path, result: WindowResult, clip: Source) -> Path:
+def write_part(path: Path, result: WindowResult, clip: Source) -> None:
     """Writes what one window added; H.264 of high quality, without sound."""
     from ...instructx_core.media.files import write_video
 
-    path = folder / f"{result.window.index:04d}.mp4"
     write_video(path, result.new_FHWC, clip.fps, pixel_aspect=clip.pixel_aspect)
-    return path
 
 
-def _join(path: Path, parts: Sequence[Path], lengths: Sequence[int], clip: Source) -> Path:
+def join_parts(path: Path, parts: Sequence[Path], lengths: Sequence[int], clip: Source) -> Path:
+    """The windows one after the other as one clip, with the source's sound."""
     from ...instructx_core.media.join import join_clips
 
     join_clips(path, parts, lengths, clip.fps, clip.audio)
     return path
 
 
-def save_unfinished(parts: Sequence[Path], lengths: Sequence[int], clip: Source) -> Path:
-    """The finished windows as one clip in the host's output folder."""
-    import folder_paths
-
-    folder = Path(folder_paths.get_output_directory()) / UNFINISHED
-    folder.mkdir(parents=True, exist_ok=True)
-    return _join(folder / f"{parts[0].parent.name}_{sum(lengths):05d}_frames.mp4", parts, lengths, clip)
-
-
 def finish(parts: Sequence[Path], lengths: Sequence[int], clip: Source) -> Any:
-    """All windows as one VIDEO; their own files are removed."""
+    """All windows as one VIDEO, a file in the host's temp folder."""
+    import folder_paths
     from comfy_api.input_impl import VideoFromComponents, VideoFromFile
     from comfy_api.util import VideoComponents
 
-    folder = parts[0].parent
-    joined = VideoFromFile(
-        str(_join(folder.with_name(f"instructx_long_{uuid.uuid4().hex[:12]}.mp4"), parts, lengths, clip))
-    )
-    for part in parts:
-        part.unlink()
-    folder.rmdir()
+    temp = Path(folder_paths.get_temp_directory())
+    temp.mkdir(parents=True, exist_ok=True)
+    joined = VideoFromFile(str(join_parts(temp / f"instructx_long_{uuid.uuid4().hex[:12]}.mp4", parts, lengths, clip)))
     if not clip.in_memory or clip.sound is None:
         return joined
     images = joined.get_components().images

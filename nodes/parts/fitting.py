@@ -16,6 +16,7 @@ from torch.nn.functional import interpolate
 from ...instructx_core.errors import InputError
 from ...instructx_core.geometry import pad_frames
 from ...instructx_core.media.pixels import pad_reference
+from .notes import Note, note
 
 CROP, PAD, TRIM, ERROR = "crop", "pad", "trim", "error"
 SIZE_RULES = (CROP, PAD, ERROR)
@@ -46,7 +47,7 @@ class Fitted:
 
     frames_FHWC: Tensor
     placement: Placement
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
 
 
 def fit_source(frames_FHWC: Tensor, multiple: int, stride: int, size_rule: str, length_rule: str) -> Fitted:
@@ -59,7 +60,7 @@ def fit_source(frames_FHWC: Tensor, multiple: int, stride: int, size_rule: str, 
     source, grid = ((len(x), x.shape[1], x.shape[2]) for x in (frames_FHWC, fitted_FHWC))
     offset = (max(0, source[1] - grid[1]) // 2, max(0, source[2] - grid[2]) // 2)
     placement = Placement(source, grid, offset)
-    return Fitted(fitted_FHWC, placement, tuple(note for note in (size_note, length_note) if note))
+    return Fitted(fitted_FHWC, placement, tuple(each for each in (size_note, length_note) if each))
 
 
 def fit_mask(mask_FHW: Tensor, placement: Placement) -> Tensor:
@@ -85,11 +86,11 @@ def fit_mask(mask_FHW: Tensor, placement: Placement) -> Tensor:
     return fitted_FHW[torch.arange(placement.grid[0]).clamp(max=len(fitted_FHW) - 1)]
 
 
-def _fit_size(frames_FHWC: Tensor, multiple: int, rule: str) -> tuple[Tensor, str]:
+def _fit_size(frames_FHWC: Tensor, multiple: int, rule: str) -> tuple[Tensor, Note | None]:
     height, width = frames_FHWC.shape[1:3]
     low, high = (tuple(n // multiple * multiple for n in (height + up, width + up)) for up in (0, multiple - 1))
     if low == (height, width):
-        return frames_FHWC, ""
+        return frames_FHWC, None
     need = f"the model needs multiples of {multiple}"
     if rule == ERROR:
         raise InputError(
@@ -101,27 +102,33 @@ def _fit_size(frames_FHWC: Tensor, multiple: int, rule: str) -> tuple[Tensor, st
             raise InputError(f"the source is {width}x{height}, {need}: nothing is left to crop; set resize to pad")
         top, left = (height - low[0]) // 2, (width - low[1]) // 2
         cut_FHWC = frames_FHWC[:, top : top + low[0], left : left + low[1]]
-        return cut_FHWC, f"source {width}x{height} cropped to {low[1]}x{low[0]}, centred ({need})"
+        return cut_FHWC, _size_note("cropped", (height, width), low, multiple)
     rows, columns = (torch.arange(n).clamp(max=size - 1) for n, size in zip(high, (height, width), strict=True))
     padded_FHWC = frames_FHWC[:, rows][:, :, columns]
-    return padded_FHWC, f"source {width}x{height} padded to {high[1]}x{high[0]} by its right and lower edge ({need})"
+    return padded_FHWC, _size_note("padded", (height, width), high, multiple)
 
 
-def _fit_length(frames_FHWC: Tensor, stride: int, rule: str) -> tuple[Tensor, str]:
+def _size_note(key: str, before: tuple[int, int], after: tuple[int, ...], multiple: int) -> Note:
+    (height, width), (new_height, new_width) = before, after
+    sides = {"width": width, "height": height, "new_width": new_width, "new_height": new_height}
+    return note(key, **sides, multiple=multiple)
+
+
+def _fit_length(frames_FHWC: Tensor, stride: int, rule: str) -> tuple[Tensor, Note | None]:
     count = len(frames_FHWC)
     longer = pad_frames(count, stride)
     shorter = (count - 1) // stride * stride + 1
     if longer == count:
-        return frames_FHWC, ""
+        return frames_FHWC, None
     need = f"the VAE needs {stride}n+1 frames"
     if rule == ERROR:
         raise InputError(
             f"the source has {count} frames, {need}; set length to pad ({longer} frames) or trim ({shorter} frames)"
         )
     if rule == TRIM:
-        return frames_FHWC[:shorter], f"source trimmed from {count} to {shorter} frames ({need})"
+        return frames_FHWC[:shorter], note("trimmed", frames=count, new_frames=shorter, stride=stride)
     padded_FHWC = torch.cat((frames_FHWC, frames_FHWC[-1:].expand(longer - count, -1, -1, -1)))
-    return padded_FHWC, f"source padded from {count} to {longer} frames by repeating the last ({need})"
+    return padded_FHWC, note("lengthened", frames=count, new_frames=longer, stride=stride)
 
 
 def fit_reference(picture_HWC: Tensor, height: int, width: int) -> Tensor:

@@ -6,6 +6,7 @@ Everything is imported inside the functions, so that a renamed symbol breaks the
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,26 @@ def model_path(folder: str, name: str) -> Path:
     raise ValueError(f"no {name} in models/{folder}; put it there and refresh the browser page (key R)")
 
 
+def output_folder() -> str:
+    import folder_paths
+
+    return str(folder_paths.get_output_directory())
+
+
+def file_state(name: str) -> tuple[int, ...] | None:
+    """Size and date of the files that a widget's value names, in the model folders and the input folder."""
+    import folder_paths
+
+    if not name or "\n" in name or len(name) > 255:
+        return None
+    roots = [root for folders, *_ in folder_paths.folder_names_and_paths.values() for root in folders]
+    states = []
+    for path in sorted({os.path.join(root, name) for root in [*roots, folder_paths.get_input_directory()]}):
+        if os.path.isfile(path):
+            states += [os.path.getsize(path), os.stat(path).st_mtime_ns]
+    return tuple(states) or None
+
+
 def qwen_tokenizer() -> Path | None:
     """Folder of Qwen2.5's tokenizer in the host's own tree; None where the host has none."""
     import comfy
@@ -133,6 +154,28 @@ def cast_to(tensor: Any, dtype: Any, device: Any, copy: bool) -> Any:
     from comfy import model_management
 
     return model_management.cast_to(tensor, dtype, device, copy=copy)
+
+
+def language() -> str:
+    """The language that the artist chose in the settings, e.g. "en" or "zh"; "en" where nothing is stored."""
+    import json
+
+    import folder_paths
+
+    file = Path(folder_paths.get_user_directory()) / "default" / "comfy.settings.json"
+    try:
+        chosen = json.loads(file.read_text(encoding="utf-8")).get("Comfy.Locale")
+    except (OSError, ValueError, AttributeError):
+        return "en"
+    return chosen if isinstance(chosen, str) else "en"
+
+
+def show_on_node(node: str, text: str) -> None:
+    """A text below the node's widgets, as the host's own Get Image Size shows its numbers. No page: nothing happens."""
+    running = sys.modules.get("server")  # loaded by the host's own start, and by nothing else
+    server = None if running is None else getattr(running.PromptServer, "instance", None)
+    if node and text and server is not None:
+        server.send_progress_text(text, node)
 
 
 def check_interrupted() -> None:

@@ -9,49 +9,29 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from ...instructx_core.editing.windows import FADE, SMOOTH, Window, WindowResult, edit_windows, window_seed
 from ...instructx_core.editing.windows.options import FIRST, WindowOptions
-from .clip_files import Source, write_part
+from .clip_files import Source
 from .host import progress_bar
 from .host_model import window_callback
 from .sampling import sample
 from .settings import PreparedEdit, SamplingSettings
+from .unfinished import Unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
     from torch import Tensor
 
 logger = logging.getLogger("instructx")
 PREVIEW = 512  # pixels, longest side of the preview of a finished window
-
-
-@dataclass(eq=False)
-class Unfinished:
-    """Windows that a cancelled run left: its inputs, the files, and the tail that the next window starts from."""
-
-    inputs: tuple[Any, ...]
-    folder: Path
-    parts: list[Path] = field(default_factory=list)
-    lengths: list[int] = field(default_factory=list)
-    tail_OHWC: np.ndarray | None = None
-    conditioning: tuple[Any, Any] | None = None
-    joins: list[float] = field(default_factory=list)
-
-    def is_of(self, inputs: tuple[Any, ...]) -> bool:
-        """True for the same objects on the wires and the same values: the host hands over what it has cached."""
-        plain = (str, int, float, bool, type(None))
-        return all(
-            a == b if isinstance(a, plain) and type(a) is type(b) else a is b
-            for a, b in zip(self.inputs, inputs, strict=True)
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,10 +57,11 @@ class WindowRun:
     options: WindowOptions
     work: Unfinished
     bar: Any = None
+    shared: tuple[Any, Any] | None = None  # conditioning of the first window, where all follow it
 
     def run(self) -> None:
         """The windows that are not finished yet; each is on disk before the next one begins."""
-        done, steps, count = len(self.work.parts), self.sampling.steps, len(self.windows)
+        done, steps, count = self.work.saved.done, self.sampling.steps, len(self.windows)
         self.bar = progress_bar(count * steps)
         frames = self.clip.read(self.windows[done].first_source) if done < count else iter(())
         results = edit_windows(
@@ -90,13 +71,10 @@ class WindowRun:
             match_colour=self.options.match_colour,
             fade=FADE if self.options.joins == SMOOTH else 0,
             done=done,
-            tail_OHWC=self.work.tail_OHWC,
+            tail_OHWC=self.work.saved.tail_OHWC,
         )
         for result in results:
-            self.work.parts.append(write_part(self.work.folder, result, self.clip))
-            self.work.lengths.append(len(result.new_FHWC))
-            self.work.tail_OHWC = result.tail_OHWC
-            self.work.joins.append(result.join)
+            self.work.add(result, self.clip)
             number = result.window.index + 1
             self.bar.update_absolute(number * steps, count * steps, picture(result))
             logger.info("InstructX: window %d of %d done, join %.1f of 255", number, count, result.join)
@@ -116,17 +94,19 @@ class WindowRun:
 
     def conditioning(self, frames_FHWC: Tensor) -> tuple[Any, Any]:
         """(positive, negative or None) for these frames, or those of the first window where all share them."""
-        shared = self.options.context == FIRST
-        if shared and self.work.conditioning is not None:
-            return self.work.conditioning
+        if self.options.context != FIRST:
+            return self._conditioning(frames_FHWC)
+        if self.shared is None:
+            if self.work.saved.done:  # the run goes on behind the first window
+                first = list(islice(self.clip.read(0), self.windows[0].frames))
+                frames_FHWC = torch.from_numpy(np.stack(first)).float() / 255.0
+            self.shared = self._conditioning(frames_FHWC)
+        return self.shared
+
+    def _conditioning(self, frames_FHWC: Tensor) -> tuple[Any, Any]:
         guided = self.sampling.cfg != 1.0
-        made = (
-            self.steps.conditioning(frames_FHWC, False),
-            self.steps.conditioning(frames_FHWC, True) if guided else None,
-        )
-        if shared:
-            self.work.conditioning = made
-        return made
+        positive = self.steps.conditioning(frames_FHWC, False)
+        return positive, self.steps.conditioning(frames_FHWC, True) if guided else None
 
 
 def pinned(latent: dict[str, Any], count: int) -> dict[str, Any]:

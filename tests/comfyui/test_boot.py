@@ -185,6 +185,13 @@ def test_wrong_graphs_say_so(host: Any, changes: dict[str, Any], message: str) -
     assert re.search(message, host.fails(encode_graph(**changes)))
 
 
+def test_an_error_has_no_class_path_on_the_page(host: Any) -> None:
+    """The page shows type and message: "InputError: the instruction is empty ..."."""
+    put_source(host)
+    entry = host.wait(host.queue(encode_graph(queries={"instruction": " "})))
+    assert dict(entry["status"]["messages"])["execution_error"]["exception_type"] == "InputError"
+
+
 def test_files_of_the_pack(hosting: ModuleType, root: Path) -> None:
     """What an artist gets: the code and the tiny model; no tests, training, benchmarks or CI."""
     files = hosting.pack_files()

@@ -24,14 +24,17 @@ armed = []
 
 def look(module, _):
     if armed and type(module).__name__ == armed[0]:
-        armed.clear()
-        model_management.interrupt_current_processing()
+        armed[1] -= 1
+        if armed[1] == 0:
+            armed.clear()
+            model_management.interrupt_current_processing()
 
 register_module_forward_pre_hook(look)
 
 @PromptServer.instance.routes.post("/instructx_trap")
 async def trap(request):
-    armed[:] = [(await request.json())["module"]]
+    told = await request.json()
+    armed[:] = [told["module"], told.get("count", 1)]
     return web.json_response({})
 """
 
@@ -62,3 +65,25 @@ def test_cancel(host: Any, trapped: Any, graphs: Any, seed: int, module: str, wh
     assert dict(entry["status"]["messages"])["execution_interrupted"]["node_id"] == where
     got, want = (np.stack(graphs.pictures(each, graph)) for each in (trapped, host))
     assert np.array_equal(got, want)
+
+
+def test_a_long_video_goes_on_after_the_host_was_restarted(host: Any, trapped: Any, hosting: Any) -> None:
+    """Cancel in the second window, /free, a new process: the finished window is not edited again."""
+    import json
+
+    graph = json.loads((hosting.ROOT / "workflows" / "api" / "try_long.json").read_text(encoding="utf-8"))
+    (number,) = (name for name, node in graph.items() if node["class_type"] == "InstructXLongVideo")
+    graph[number]["inputs"].update(seed=21, steps=1)
+    kept = trapped.base / "output" / "InstructX_unfinished"
+    trapped.post("/instructx_trap", {"module": "Qwen2_5_VisionPatchEmbed", "count": 2})
+    entry = trapped.wait(trapped.queue(graph))
+    assert dict(entry["status"]["messages"])["execution_interrupted"]["node_id"] == number
+    assert [path.suffix for path in sorted(kept.iterdir())] == [".windows", ".mp4"]
+    trapped.post("/free", {"unload_models": True, "free_memory": True})
+    trapped.stop()
+    trapped.start()
+    went_on = trapped.run(graph)
+    assert "1 of them are finished already" in went_on["outputs"][number]["text"]
+    assert not kept.exists()
+    whole = host.run(graph)
+    assert "finished already" not in str(whole["outputs"][number]["text"])

@@ -82,7 +82,7 @@ def corrupt_video(place: Place) -> Case:
 
 
 def text_as_video(place: Place) -> Case:
-    return Case(place.edit(input=place.file("text.mp4", b"no video " * 99)), ("text.mp4", "cannot be read"))
+    return Case(place.edit(input=place.file("text.mp4", b"no video " * 99)), ("text.mp4", "no picture and no clip"))
 
 
 def empty_file(place: Place) -> Case:
@@ -111,7 +111,7 @@ def one_pixel(place: Place) -> Case:
 
 def wrong_channels(place: Place) -> Case:
     Image.fromarray(np.ones((64, 64), np.float32)).save(place.folder / "depth.tif")
-    return Case(place.edit(input=str(place.folder / "depth.tif")), ("pixel format F", "8-bit RGB"))
+    return Case(place.edit(input=str(place.folder / "depth.tif")), ("float numbers", "8 or 16 bits"))
 
 
 def empty_instruction(place: Place) -> Case:
@@ -197,7 +197,7 @@ def reuse_is_a_file(place: Place) -> Case:
 
 def training_into_a_file(place: Place) -> Case:
     arguments = ["train", "tiny_vae", "--steps", "1", "--output", place.file("taken", b"")]
-    return Case(arguments, ("taken", "cannot be made a folder"))
+    return Case(arguments, ("taken is a file, not a folder",))
 
 
 def a_cache_for_a_batch(place: Place) -> Case:

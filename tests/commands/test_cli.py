@@ -37,10 +37,28 @@ def test_edit(
 ) -> None:
     output = tmp_path / "out.png"
     code = main(
-        ["edit", "--model", str(random_checkpoint), "--input", str(photo), "--instruction", "make it red",
-         "--steps", "2", "--output", str(output), "--size", "64x64", "--scheduler", scheduler,
-         "--device", "cpu", "--dtype", "float32"]
-    )  # fmt: skip
+        [
+            "edit",
+            "--model",
+            str(random_checkpoint),
+            "--input",
+            str(photo),
+            "--instruction",
+            "make it red",
+            "--steps",
+            "2",
+            "--output",
+            str(output),
+            "--size",
+            "64x64",
+            "--scheduler",
+            scheduler,
+            "--device",
+            "cpu",
+            "--dtype",
+            "float32",
+        ]
+    )
     text, said = capsys.readouterr()
     assert said.count("tensors consumed") == 4, "what was read of each file"
     assert code == 0 and read_image(output).shape == (48, 64, 3)
@@ -50,9 +68,25 @@ def test_edit(
 def test_eval(random_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     numbers, sheet = tmp_path / "numbers.json", tmp_path / "worst.png"
     code = main(
-        ["eval", "shapes", "--model", str(random_checkpoint), "--json", str(numbers), "--sheet", str(sheet),
-         "--images", "11", "--clips", "1", "--steps", "1", "--device", "cpu"]
-    )  # fmt: skip
+        [
+            "eval",
+            "shapes",
+            "--model",
+            str(random_checkpoint),
+            "--json",
+            str(numbers),
+            "--sheet",
+            str(sheet),
+            "--images",
+            "11",
+            "--clips",
+            "1",
+            "--steps",
+            "1",
+            "--device",
+            "cpu",
+        ]
+    )
     assert code == 0 and "mean over tasks" in capsys.readouterr().out
     assert len(json.loads(numbers.read_text())["samples"]) == 12
     assert sorted(p.name for p in tmp_path.iterdir()) == ["numbers.json", "worst.png"], "no partial file is left"
@@ -60,9 +94,7 @@ def test_eval(random_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_demo(random_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "demo"
-    code = main(
-        ["demo", "--model", str(random_checkpoint), "--output", str(folder), "--steps", "1", "--device", "cpu"]
-    )  # fmt: skip
+    code = main(["demo", "--model", str(random_checkpoint), "--output", str(folder), "--steps", "1", "--device", "cpu"])
     text = capsys.readouterr().out
     assert code == 0 and "0 of 11 edits succeeded" in text
     assert len(list(folder.glob("*_side_by_side.mp4"))) == 11

@@ -13,6 +13,7 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
+from sounds import write_clip
 
 from instructx_core.cli import main
 from instructx_core.editing.journal import Journal
@@ -29,9 +30,19 @@ def run(random_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
         text = "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
         (tmp_path / "jobs.jsonl").write_text(text, encoding="utf-8")
         code = main(
-            ["edit", "--jobs", str(tmp_path / "jobs.jsonl"), "--model", str(random_checkpoint), "--device", "cpu",
-             "--steps", "1", *options]
-        )  # fmt: skip
+            [
+                "edit",
+                "--jobs",
+                str(tmp_path / "jobs.jsonl"),
+                "--model",
+                str(random_checkpoint),
+                "--device",
+                "cpu",
+                "--steps",
+                "1",
+                *options,
+            ]
+        )
         captured = capsys.readouterr()
         return code, captured.err + captured.out  # the table comes last
 
@@ -45,11 +56,18 @@ def job(source: str = "red.png", output: str = "a.png", **options: Any) -> dict[
 def test_bad_jobs_do_not_stop_the_rest(run: Callable[..., Any], tmp_path: Path) -> None:
     code, text = run(
         [
-            job(output="a.png"), "{not json", "", job(source="none.png", output="b.png"), job(output="c.mp4"),
-            job(output="d.png", colour=3), job(output="e.png", steps="two"), job(output="a.png"), "[1]",
+            job(output="a.png"),
+            "{not json",
+            "",
+            job(source="none.png", output="b.png"),
+            job(output="c.mp4"),
+            job(output="d.png", colour=3),
+            job(output="e.png", steps="two"),
+            job(output="a.png"),
+            "[1]",
             job(source="blue.png", output="f.png", reference="red.png", steps=2, seed=4, size="32x32"),
         ]
-    )  # fmt: skip
+    )
     assert code == 1
     assert sorted(p.name for p in tmp_path.glob("?.*")) == ["a.png", "f.png"]
     assert read_image(tmp_path / "f.png").shape[0] * read_image(tmp_path / "f.png").shape[1] <= 1024
@@ -100,6 +118,18 @@ def test_every_option_of_the_command_line_is_one_of_a_job(run: Callable[..., Any
     assert len(read_media(tmp_path / "a.mp4").frames_FHWC) == 9 == len(read_media(tmp_path / "b.mp4").frames_FHWC)
     assert "2 skipped" in run([{**lines[0], "restart": False}, lines[1]], "--match-colour")[1]
     assert "1 done, 1 skipped" in run([{**lines[0], "match_colour": False}, lines[1]], "--match-colour")[1]
+
+
+def test_a_sound_that_cannot_be_kept_is_said_or_refused(run: Callable[..., Any], tmp_path: Path) -> None:
+    """Never at the cost of the pictures, of the job or of the list; where it is needed, before a model is loaded."""
+    clip = write_clip(tmp_path / "in.mov", layouts=("stereo", "mono"))
+    clip.write_bytes(clip.read_bytes().replace(b"sowt", b"apac", 1))
+    code, text = run([job("in.mov", "a.mp4"), job("in.mov", "b.mp4", need_sound=True), job("red.png", "c.png")])
+    assert code == 1 and "2 done, 0 skipped, 1 failed" in text, text
+    said, refused = (row for row in text[text.index("line  status") :].splitlines() if ".mp4" in row)
+    assert "audio 1 left out: this FFmpeg knows no decoder for it" in said and "audio 2 (pcm_s16le) encoded" in said
+    assert "audio 1 left out" in refused and "leave --need-sound out" in refused
+    assert len(read_media(tmp_path / "a.mp4").frames_FHWC) == 17 and not (tmp_path / "b.mp4").exists()
 
 
 def test_a_job_with_a_wrong_file_loads_no_model(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,11 +199,20 @@ def test_interrupt_tells_what_is_done(run: Callable[..., Any], tmp_path: Path, m
 
 @pytest.mark.parametrize(
     "error",
-    [RuntimeError("CUDA error: an illegal memory access"), MemoryError(), OSError(5, "Input/output error"),
-     SystemExit(3), AssertionError("a bug"), KeyError("x"), StopIteration(), RecursionError(),
-     av.error.InvalidDataError(1, "libav"), UnicodeEncodeError("ascii", "\ud800", 0, 1, "odd\nname")],
+    [
+        RuntimeError("CUDA error: an illegal memory access"),
+        MemoryError(),
+        OSError(5, "Input/output error"),
+        SystemExit(3),
+        AssertionError("a bug"),
+        KeyError("x"),
+        StopIteration(),
+        RecursionError(),
+        av.error.InvalidDataError(1, "libav"),
+        UnicodeEncodeError("ascii", "\ud800", 0, 1, "odd\nname"),
+    ],
     ids=lambda error: type(error).__name__,
-)  # fmt: skip
+)
 def test_whatever_a_job_raises_fails_that_job_only(
     run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:

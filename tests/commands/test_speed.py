@@ -1,36 +1,35 @@
-"""Options of speed and memory through the command line, each run a process of its own: what is equal, what is told."""
+"""Options of speed and memory on the command line, the model loaded anew for each run: what is equal, what is told."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from instructx_core.cli import main
 from instructx_core.media.files import read_image
+
+Run = Callable[..., tuple[np.ndarray, str]]
 
 
 @pytest.fixture
-def run(random_checkpoint: Path, photo: Path, tmp_path: Path, root: Path):
+def run(random_checkpoint: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     """run(*options) -> (pixels, standard output) of four steps on a photo at 64x64."""
 
     def call(*options: str) -> tuple[np.ndarray, str]:
         output = tmp_path / "out.png"
-        done = subprocess.run(
-            [sys.executable, "-m", "instructx_core", "edit", "--model", str(random_checkpoint), "--input", str(photo),
-             "--instruction", "make it red", "--output", str(output), "--steps", "4", "--device", "cpu", *options],
-            capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, cwd=root,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return read_image(output), done.stdout
+        common = ["--model", str(random_checkpoint), "--input", str(photo), "--instruction", "make it red"]
+        code = main(["edit", *common, "--output", str(output), "--steps", "4", "--device", "cpu", *options])
+        text, errors = capsys.readouterr()
+        assert code == 0, errors
+        return read_image(output), text
 
     return call
 
 
-def test_reuse_and_offload_change_nothing_cache_and_fp8_a_little(run, tmp_path: Path) -> None:
+def test_reuse_and_offload_change_nothing_cache_and_fp8_a_little(run: Run, tmp_path: Path) -> None:
     plain, text = run("--reuse", str(tmp_path / "kept"))
     assert "(0 found, 2 made)" in text and len(list((tmp_path / "kept").iterdir())) == 2
     again, text = run("--reuse", str(tmp_path / "kept"), "--offload", "group")
@@ -41,7 +40,7 @@ def test_reuse_and_offload_change_nothing_cache_and_fp8_a_little(run, tmp_path: 
 
 
 @pytest.mark.slow
-def test_compile_changes_nothing_that_is_seen(run) -> None:
+def test_compile_changes_nothing_that_is_seen(run: Run) -> None:
     plain, text = run()
     assert "speed     " not in text
     compiled, text = run("--compile")

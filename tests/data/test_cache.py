@@ -12,6 +12,7 @@ import torch
 from instructx_core.data.bucket import Bucket
 from instructx_core.data.cache import SHARD, Cache, Selection, pool_mark, select_samples
 from instructx_core.data.drawn import Renderer
+from instructx_core.data.encoding import padded
 from instructx_core.data.shapes import ShapesWorld
 from instructx_core.data.world import World
 from instructx_core.encoder.model import build_encoder
@@ -49,7 +50,7 @@ def test_pools_are_read_again_and_named_by_what_they_hold(model, tmp_path: Path)
     assert folder.name.startswith("shapes-1-edit-train-image-1x64x64-reference-v")
     (shard,) = folder.iterdir()
     assert shard.name == "00000003-4.safetensors" and len(pool) == 4
-    assert pool.texts[1] == WORLD.edit("train", 4, selection.bucket).instruction
+    assert pool.text(1) == (WORLD.edit("train", 4, selection.bucket).instruction,)
     assert all(pool.shards[0][name].shape == (4, 16, 1, 8, 8) for name in ("reference", "target"))
     written = shard.stat().st_mtime_ns
     again = Cache(tmp_path, WORLD).edits(selection, vae, encoder)
@@ -86,3 +87,25 @@ def test_worker_processes_change_no_bit(tmp_path: Path) -> None:
         pools.append(cache.pictures(Selection("train", IMAGES, 5, 8)).shards)
     assert [list(each) for each in pools[0]] == [["pixels", "weight"]]
     assert all(torch.equal(pools[0][0][name], pools[1][0][name]) for name in ("pixels", "weight"))
+
+
+def test_questions_are_of_scenes_and_of_instructions_in_turn(tmp_path: Path) -> None:
+    pool = Cache(tmp_path, World()).questions(Selection("val", IMAGES, 0, 4))
+    for row in range(4):
+        edit, scene = World().edit("val", row // 2, IMAGES), World().scene("val", row // 2, IMAGES)
+        shown = edit.source_FHWC if row % 2 else scene.frames_FHWC
+        assert np.array_equal(pool.take("frames", np.array([row]))[0].byte().numpy(), shown)
+        asked = [pool.text(row, draw) for draw in range(len(pool.texts[row]))]
+        assert len(asked) > 8 and all(len(pair) == 2 for pair in asked) and pool.text(row, len(asked)) == asked[0]
+    answers = {answer for row in (1, 3) for _, answer in pool.texts[row]}
+    assert {World().edit("val", number, IMAGES).caption for number in (0, 1)} & answers
+
+
+def test_a_reference_of_another_size_is_padded_for_the_dit_alone(model, tmp_path: Path) -> None:
+    vae, encoder = model
+    bucket = Bucket("image", 1, 64, 96, reference=True, reference_size=(64, 64))
+    (shard,) = Cache(tmp_path, World()).edits(Selection("train", bucket, 0, 1), vae, encoder).shards
+    assert shard["reference"].shape == shard["source"].shape == (1, 16, 1, 8, 12)
+    assert shard["reference_vision"].shape[1] == np.prod(encoder.grid_of(1, 64, 64, "reference")) // 4
+    (picture,) = padded(np.zeros((1, 64, 64, 3), np.uint8), bucket)
+    assert (picture[:, 16:80] == 0).all() and (picture[:, :16] == 255).all() and (picture[:, 80:] == 255).all()

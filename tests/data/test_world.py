@@ -11,7 +11,7 @@ from instructx_core import world
 from instructx_core.data.bucket import Bucket
 from instructx_core.data.source import PretrainingSource
 from instructx_core.data.sources import open_data
-from instructx_core.data.world import PICTURES, World, bucket_tasks, drawn, index_of
+from instructx_core.data.world import PICTURES, WORDINGS, World, bucket_tasks, drawn, index_of, say
 from instructx_core.errors import InputError
 
 WORLD = World()
@@ -67,17 +67,20 @@ def test_sizes_and_kinds_of_reference_have_samples_of_their_own() -> None:
         WORLD.edit("train", 0, Bucket("image", 1, 72, 72))
 
 
-def test_questions_of_an_edit_begin_with_the_instruction() -> None:
-    languages = set()
-    for number in range(12):
+def test_an_edit_is_said_in_several_ways_none_held_out() -> None:
+    """And questions about it begin with an instruction, answered by the target in words of its language."""
+    found, held_out = [], set()
+    for number in range(10):
         sample = drawn("train", number, SMALL, WORLD.task("train", number, SMALL))
         edit = WORLD.edit("train", number, SMALL)
+        assert edit.instruction == sample.instruction and len(edit.wordings) == WORDINGS
+        found += edit.wordings
+        held_out |= {say(sample, np.random.default_rng(seed)).held_out for seed in range(20)}
         assert edit.questions is not None
-        first, *others = edit.questions(np.random.default_rng(0))
-        assert first == (edit.instruction, world.caption(sample.target_scene, sample.language))
-        assert others and all(edit.instruction in question for question, _ in others)
-        languages.add(sample.language)
-    assert languages == {"en", "zh"}
+        (said, answer), *others = edit.questions(np.random.default_rng(0))
+        assert answer == world.caption(sample.target_scene, "en" if said.isascii() else "zh")
+        assert others and all(said in question for question, _ in others)
+    assert len(set(found)) > 60 and {text.isascii() for text in found} == {True, False} and held_out == {False}
 
 
 @pytest.mark.parametrize("modality", ["image", "video"])

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -54,10 +53,7 @@ def write_list(folder: Path) -> Path:
 
 
 def command(jobs: Path, *options: str) -> list[str]:
-    return ["edit", "--jobs", str(jobs), "--steps", "16", "--device", "cpu", *options]
-
-
-RAY = ("--runner", "ray", "--workers", "2")
+    return ["edit", "--jobs", str(jobs), "--steps", "8", "--device", "cpu", *options]
 
 
 @pytest.fixture(scope="module")
@@ -105,51 +101,41 @@ def workers() -> list[int]:
     return found
 
 
-def test_a_lost_worker_costs_one_edit(
+def test_a_worker_and_then_the_driver_are_killed(
     cluster: str, plain: list[bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Killed in the middle of one; the results are those of the plain loop, and what was finished is not made anew."""
-    jobs = write_list(tmp_path / "list")
-    before = dict[str, int]()
-
-    def kill() -> None:
-        wait_for(lambda: finished(jobs) >= 1)
-        before.update({path.name: path.stat().st_ino for path in jobs.parent.glob("out*.png")})
-        os.kill(workers()[0], signal.SIGKILL)
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    code = main(command(jobs, *RAY))
-    killer.join()
-    text = capsys.readouterr().out
-    assert code == 0 and f"{COUNT} done, 0 skipped, 0 failed" in text, text
-    assert written(jobs) == plain and finished(jobs) == COUNT
-    again = [name for name, inode in before.items() if (jobs.parent / name).stat().st_ino != inode]
-    assert before and len(again) <= 1
-    assert [row.split()[0] for row in text.splitlines()[-COUNT - 1 : -1]] == [str(n + 1) for n in range(COUNT)]
-    assert main(command(jobs)) == 0 and f"{COUNT} skipped" in capsys.readouterr().out, "one journal for both"
-
-
-def test_the_driver_is_killed_and_the_loop_goes_on(
-    cluster: str, plain: list[bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    """Results are those of the plain loop, what was finished is not made anew, and either runner ends the list."""
     jobs = write_list(tmp_path / "list")
     driver = subprocess.Popen(
-        [sys.executable, "-m", "instructx_core", *command(jobs, *RAY)],
+        [sys.executable, "-m", "instructx_core", *command(jobs, "--runner", "ray", "--workers", "2")],
         env={**os.environ, "RAY_ADDRESS": cluster},
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
     )
-    wait_for(lambda: finished(jobs) >= 2 or driver.poll() is not None)
-    driver.kill()
-    driver.wait()
+
+    def reached(count: int) -> bool:
+        assert driver.poll() is None, driver.stderr and driver.stderr.read()
+        return finished(jobs) >= count
+
+    try:
+        wait_for(lambda: reached(1))
+        before = {path.name: path.stat().st_ino for path in jobs.parent.glob("out*.png")}
+        os.kill(workers()[0], signal.SIGKILL)
+        wait_for(lambda: reached(3))
+    finally:
+        driver.kill()
+        driver.communicate()
     wait_for(lambda: not workers())
-    before = finished(jobs)
-    assert 2 <= before
-    assert main(command(jobs)) == 0
-    assert f"{COUNT - before} done, {before} skipped" in capsys.readouterr().out
-    assert written(jobs) == plain
+    done = finished(jobs)
+    assert main(command(jobs, "--runner", "ray", "--workers", "1")) == 0
+    text = capsys.readouterr().out
+    assert 3 <= done and f"{COUNT - done} done, {done} skipped, 0 failed" in text, text
+    assert [row.split()[0] for row in text.splitlines()[-COUNT - 1 : -1]] == [str(n + 1) for n in range(COUNT)]
+    assert written(jobs) == plain and finished(jobs) == COUNT
+    again = [name for name, inode in before.items() if (jobs.parent / name).stat().st_ino != inode]
+    assert before and len(again) <= 1, "one that ended with its worker, before it was told"
     assert not list(jobs.parent.glob(".*")), "what the killed workers left is gone"
+    assert main(command(jobs)) == 0 and f"{COUNT} skipped" in capsys.readouterr().out, "one journal for both"
 
 
 def test_a_job_that_takes_every_worker_with_it_is_given_up(cluster: str, tmp_path: Path) -> None:
@@ -204,9 +190,13 @@ def test_how_many_workers() -> None:
     ],
 )
 def test_wrong_calls(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-    options: list[str], environment: dict[str, str], words: str,
-) -> None:  # fmt: skip
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    environment: dict[str, str],
+    words: str,
+) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert main(command(write_list(tmp_path / "list"), *options)) == 2

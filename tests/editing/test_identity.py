@@ -83,7 +83,7 @@ def changes(folder: Path) -> dict[type, dict[str, dict[str, Any]]]:
 def test_every_field_changes_it(random_pipe: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "model_digest", lambda *_: "model")
     left_out = {
-        EditRequest: {"output", "max_frames"},  # the folder's name; an edit in one piece
+        EditRequest: {"output", "max_frames", "need_sound"},  # the folder's name; an edit in one piece; a refusal
         KeepOutside: set(),
         WindowOptions: {"restart"},
     }

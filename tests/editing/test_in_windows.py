@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -111,49 +112,75 @@ def test_the_rule(random_pipe: Any, tmp_path: Path, total: int, windowed: bool) 
         edit_file(random_pipe, source, "x", output=output, max_frames=18, windows=NINE)
 
 
+# One process loads the model; a fork of it edits for each place, and dies there. Prints how each ended.
 KILL = """
 import os, signal, sys
 from pathlib import Path
+from instructx_core.editing import in_windows
 from instructx_core.editing.edit import edit_file
 from instructx_core.editing.windows import state
 from instructx_core.editing.windows.options import WindowOptions
 from instructx_core.weights import load_pipeline
 
-source, output, model, place = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4]
-die = lambda: os.kill(os.getpid(), signal.SIGKILL)
-if place == "before the state is saved":
-    save, count = state.WindowStore.save, []
-    state.WindowStore.save = lambda self, saved: die() if saved.done == 2 else save(self, saved)
-if place == "while joining":
-    from instructx_core.editing import in_windows
-    in_windows.join_clips = lambda *_: die()
+source, model, places = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
 pipe = load_pipeline(model, device="cpu")
 pipe.set_progress_bar_config(disable=True)
-edit_file(
-    pipe, source, "make it dark", output=output, steps=2, seed=5, windows=WindowOptions(frames=9),
-    progress=lambda done, total: die() if place == f"step {done}" else None,
-)
+die = lambda: os.kill(os.getpid(), signal.SIGKILL)
+
+def edit(place):
+    if place == "before the state is saved":
+        save = state.WindowStore.save
+        state.WindowStore.save = lambda self, saved: die() if saved.done == 2 else save(self, saved)
+    if place == "while joining":
+        in_windows.join_clips = lambda *_: die()
+    edit_file(
+        pipe, source, "make it dark", output=source.parent / place / "out.mp4", steps=2, seed=5,
+        windows=WindowOptions(frames=9), progress=lambda done, total: die() if place == f"step {done}" else None,
+    )
+
+for place in places:
+    child = os.fork()
+    if not child:
+        try:
+            edit(place)
+        finally:
+            os._exit(1)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
+KEPT = {"step 1": 0, "step 4": 1, "before the state is saved": 1, "while joining": 3}  # finished windows
 
 
-@pytest.mark.parametrize(
-    ("place", "kept"), [("step 1", 0), ("step 4", 1), ("before the state is saved", 1), ("while joining", 3)]
-)
-def test_a_killed_job_goes_on_and_ends_the_same(
-    pipe: Any, random_checkpoint: Path, clip: Path, tmp_path: Path, place: str, kept: int
-) -> None:
-    whole, output = tmp_path / "whole.mp4", tmp_path / "out.mp4"
-    edit(pipe, clip, whole)
-    arguments = [str(clip), str(output), str(random_checkpoint), place]
-    done = subprocess.run([sys.executable, "-c", KILL, *arguments], capture_output=True, text=True, timeout=300)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    assert not output.exists() and (tmp_path / ".out.mp4.windows").is_dir()
+@pytest.fixture(scope="module")
+def killed(random_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with clip.mp4 and, of each place, a folder with what a killed edit left."""
+    folder = tmp_path_factory.mktemp("killed")
+    write_video(folder / "clip.mp4", moving(22), Fraction(24000, 1001))
+    for place in KEPT:
+        (folder / place).mkdir()
+    command = [sys.executable, "-c", KILL, str(folder / "clip.mp4"), str(random_checkpoint), *KEPT]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # a fork has none of its parent's threads
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, env=environment)
+    assert done.stdout.split() == [str(-signal.SIGKILL)] * len(KEPT), done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(pipe: Any, killed: Path) -> bytes:
+    edit(pipe, killed / "clip.mp4", killed / "whole.mp4")
+    return (killed / "whole.mp4").read_bytes()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forks")
+@pytest.mark.parametrize(("place", "kept"), KEPT.items())
+def test_a_killed_job_goes_on_and_ends_the_same(pipe: Any, killed: Path, whole: bytes, place: str, kept: int) -> None:
+    output = killed / place / "out.mp4"
+    assert not output.exists() and (killed / place / ".out.mp4.windows").is_dir()
     edited: list[int] = []
-    report = edit(pipe, clip, output, on_window=lambda result, _: edited.append(result.window.index))
+    report = edit(pipe, killed / "clip.mp4", output, on_window=lambda result, _: edited.append(result.window.index))
     assert edited == list(range(kept, 3))
     assert any(f"windows 1 to {kept} were finished before" in note for note in report.notes) == (kept > 0)
-    assert output.read_bytes() == whole.read_bytes()
-    assert not (tmp_path / ".out.mp4.windows").exists()
+    assert output.read_bytes() == whole
+    assert not (killed / place / ".out.mp4.windows").exists()
 
 
 class Stop(Exception):
@@ -292,9 +319,23 @@ def test_one_context_for_all_windows(
 def test_command_line(random_checkpoint: Path, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def run(*options: str) -> tuple[int, str]:
         code = main(
-            ["edit", "--input", str(clip), "--instruction", "x", "--output", str(tmp_path / "o.mp4"), "--steps", "1",
-             "--model", str(random_checkpoint), "--device", "cpu", *options]
-        )  # fmt: skip
+            [
+                "edit",
+                "--input",
+                str(clip),
+                "--instruction",
+                "x",
+                "--output",
+                str(tmp_path / "o.mp4"),
+                "--steps",
+                "1",
+                "--model",
+                str(random_checkpoint),
+                "--device",
+                "cpu",
+                *options,
+            ]
+        )
         captured = capsys.readouterr()
         return code, captured.out + captured.err
 

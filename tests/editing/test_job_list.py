@@ -43,7 +43,7 @@ TWO = line("a.png") + "\n" + line("b.png") + "\n"
         codecs.BOM_UTF8 + json.dumps([json.loads(text) for text in TWO.splitlines()], indent=2).encode(),
         json.dumps([json.loads(text) for text in TWO.splitlines()], indent=2).encode("utf-16"),
     ],
-)  # fmt: skip
+)
 def test_a_list_in_any_form_is_read(tmp_path: Path, content: bytes) -> None:
     jobs = read(tmp_path, content)
     assert [job.request.output.name for job in jobs if isinstance(job, Job)] == ["a.png", "b.png"]

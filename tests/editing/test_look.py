@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from sounds import write_clip
 
 from instructx_core.editing.edit import edit
 from instructx_core.editing.look import look_at
@@ -66,9 +67,14 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 def request(folder: Path, suffix: str, **options: Any) -> EditRequest:
     return EditRequest(
-        source=folder / f"in{suffix}", instruction="x", output=folder / f"out{suffix}",
-        references=(folder / "cup.png",), steps=1, keep_outside=KeepOutside(folder / "mask.png"), **options,
-    )  # fmt: skip
+        source=folder / f"in{suffix}",
+        instruction="x",
+        output=folder / f"out{suffix}",
+        references=(folder / "cup.png",),
+        steps=1,
+        keep_outside=KeepOutside(folder / "mask.png"),
+        **options,
+    )
 
 
 def test_an_image_is_decoded_once(random_pipe: Any, folder: Path, decoded: Counter[str]) -> None:
@@ -129,6 +135,17 @@ def test_what_is_wrong_is_said_without_a_model(folder: Path, suffix: str, change
             given[name] = value if name == "max_frames" else folder / value
     with pytest.raises(InputError, match=message):
         look_at(EditRequest(**given))
+
+
+def test_what_becomes_of_the_sound_is_known_without_a_model(tmp_path: Path) -> None:
+    """For this output: sixteen channels go into .mov, but not into .mp4, which is refused where they are needed."""
+    clip = write_clip(tmp_path / "in.mov", layouts=("16C",))
+    given: dict[str, Any] = {"source": clip, "instruction": "x", "need_sound": True}
+    assert look_at(EditRequest(output=tmp_path / "a.mov", **given)).notes[-1] == "audio (pcm_s16le) copied"
+    with pytest.raises(InputError, match=r"in\.mov: audio \(pcm_s16le\) left out: few players know it in \.mp4"):
+        look_at(EditRequest(output=tmp_path / "a.mp4", **given))
+    given["need_sound"] = False
+    assert "left out" in look_at(EditRequest(output=tmp_path / "a.mp4", **given)).notes[-1]
 
 
 def _write_odd(path: Path) -> None:

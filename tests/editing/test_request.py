@@ -155,7 +155,7 @@ def test_every_option_has_a_plain_form() -> None:
     assert option_types() == {
         "steps": (int,), "guidance": (int, float), "seed": (int,), "max_frames": (int,), "partial": (bool,),
         "feather": (int,), "overlap": (int,), "context": (str,), "match_colour": (bool,), "joins": (str,),
-        "restart": (bool,), "size": (str,), "window": (str,), "keep_outside": (str,),
+        "restart": (bool,), "need_sound": (bool,), "size": (str,), "window": (str,), "keep_outside": (str,),
     }  # fmt: skip
 
 
@@ -166,13 +166,18 @@ def test_plain_values_make_the_request() -> None:
         "match_colour": True, "joins": "plain", "restart": True,
     }  # fmt: skip
     assert read_request(values, Path("lists")) == EditRequest(
-        source=Path("lists/in.mp4"), instruction="x", output=Path("lists/out.mp4"),
-        references=(Path("lists/cup.png"), Path("/abs/hat.png")), steps=3, guidance=2, seed=7, max_pixels=64 * 48,
-        partial=True, keep_outside=KeepOutside(Path("lists/mask.png"), 4),
-        windows=WindowOptions(
-            seconds=5.0, overlap=2, context="first", match_colour=True, joins="plain", restart=True
-        ),
-    )  # fmt: skip
+        source=Path("lists/in.mp4"),
+        instruction="x",
+        output=Path("lists/out.mp4"),
+        references=(Path("lists/cup.png"), Path("/abs/hat.png")),
+        steps=3,
+        guidance=2,
+        seed=7,
+        max_pixels=64 * 48,
+        partial=True,
+        keep_outside=KeepOutside(Path("lists/mask.png"), 4),
+        windows=WindowOptions(seconds=5.0, overlap=2, context="first", match_colour=True, joins="plain", restart=True),
+    )
     assert read_request(LINE) == request(source=Path("in.mp4"), output=Path("out.mp4"))
     assert read_request({**LINE, "reference": "cup.png"}).references == (Path("cup.png"),)
     assert read_request({**LINE, "keep_outside": "auto"}).keep_outside == KeepOutside()

@@ -35,9 +35,14 @@ def test_equals_the_pipeline(random_pipe: Any) -> None:
     (batched,) = edit_samples(random_pipe, [shown], steps=2)
     fps = random_pipe.instructx_config.sampling.fps
     result = random_pipe(
-        shown.source_FHWC, shown.instruction, reference=torch.from_numpy(shown.reference_HWC.copy()), fps=fps,
-        num_inference_steps=2, generator=noise_generator(shown, 0), output_type="pt",
-    )  # fmt: skip
+        shown.source_FHWC,
+        shown.instruction,
+        reference=torch.from_numpy(shown.reference_HWC.copy()),
+        fps=fps,
+        num_inference_steps=2,
+        generator=noise_generator(shown, 0),
+        output_type="pt",
+    )
     single = (result.frames[0] * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     assert np.abs(single.astype(int) - batched).max() <= 1
 

@@ -70,10 +70,11 @@ def twice(path: Path, rng: random.Random) -> None:
 def shape(path: Path, rng: random.Random) -> None:
     header, data = split(path)
     name = rng.choice([key for key in header if key != "__metadata__"])
-    header[name]["shape"] = rng.choice(
-        ([2**62, 2**62], [0], [-1, 4], [1] * 100, [1.5], ["4"], "4", None, [], [[4]], [10**400], [2**31, 2**31, 0], 7,
-         [True], {"0": 1}, header[name]["shape"][::-1] + [2])
+    wrong = (
+        [2**62, 2**62], [0], [-1, 4], [1] * 100, [1.5], ["4"], "4", None, [], [[4]], [10**400], [2**31, 2**31, 0], 7,
+        [True], {"0": 1}, header[name]["shape"][::-1] + [2],
     )  # fmt: skip
+    header[name]["shape"] = rng.choice(wrong)
     join(path, header, data)
 
 
@@ -81,11 +82,12 @@ def offsets(path: Path, rng: random.Random) -> None:
     header, data = split(path)
     name = rng.choice([key for key in header if key != "__metadata__"])
     begin, end = header[name]["data_offsets"]
-    header[name]["data_offsets"] = rng.choice(
-        ([end, begin], [begin - 8, end - 8], [begin + 8, end + 8], [0, end - begin], [2**63, 2**63 + end - begin],
-         [begin], [begin, end, end], [-end, -begin], ["0", "8"], None, [begin, 10**30], [float(begin), float(end)],
-         [len(data), len(data)])
+    wrong = (
+        [end, begin], [begin - 8, end - 8], [begin + 8, end + 8], [0, end - begin], [2**63, 2**63 + end - begin],
+        [begin], [begin, end, end], [-end, -begin], ["0", "8"], None, [begin, 10**30], [float(begin), float(end)],
+        [len(data), len(data)],
     )  # fmt: skip
+    header[name]["data_offsets"] = rng.choice(wrong)
     join(path, header, data)
 
 
@@ -353,10 +355,11 @@ def kiwi_index(root: Path, rng: random.Random) -> None:
     file = root / KIWI_INDEX
     places = json.loads(file.read_text())["weight_map"]
     secret = str(root.parent.parent / "secret.safetensors")
-    places[rng.choice(sorted(places))] = rng.choice(
-        ("../../../secret.safetensors", secret, "/etc/passwd", "..", "", "x\0y", "../transformer", "no.safetensors",
-         "a\\b.safetensors", "model.safetensors.index.json", "x" * 5000, "\ud800.safetensors", 3, None, [])
+    wrong = (
+        "../../../secret.safetensors", secret, "/etc/passwd", "..", "", "x\0y", "../transformer", "no.safetensors",
+        "a\\b.safetensors", "model.safetensors.index.json", "x" * 5000, "\ud800.safetensors", 3, None, [],
     )  # fmt: skip
+    places[rng.choice(sorted(places))] = rng.choice(wrong)
     file.write_text(json.dumps({"weight_map": places}))
 
 

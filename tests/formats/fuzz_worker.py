@@ -154,11 +154,20 @@ def main(root: Path) -> None:
             signal.alarm(0)
         inside = str(path if path.is_dir() and not path.is_symlink() else path.parent)
         outside = [file for file in opened if not file.startswith((inside, sys.prefix, sys.base_prefix, "/proc/"))]
-        print(json.dumps({
-            "case": name, "outcome": outcome, "message": message, "seconds": time.monotonic() - start,
-            "growth": peak() - before, "outside": outside,
-            "ran": (path.parent / "pickle_was_run").exists(),
-        }), flush=True)  # fmt: skip
+        print(
+            json.dumps(
+                {
+                    "case": name,
+                    "outcome": outcome,
+                    "message": message,
+                    "seconds": time.monotonic() - start,
+                    "growth": peak() - before,
+                    "outside": outside,
+                    "ran": (path.parent / "pickle_was_run").exists(),
+                }
+            ),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

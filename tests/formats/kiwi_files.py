@@ -35,18 +35,28 @@ def config(lora: LoraConfig | None = None, **denoiser: Any) -> InstructXConfig:
     vision = dataclasses.replace(base.mllm.vision, **tower)
     mllm = dataclasses.replace(base.mllm, vocab_size=320, intermediate_size=96, num_layers=2, vision=vision)
     rule = dataclasses.replace(
-        kiwi.instruction, num_image_queries=4, num_video_queries=6, num_reference_queries=5,
+        kiwi.instruction,
+        num_image_queries=4,
+        num_video_queries=6,
+        num_reference_queries=5,
         max_reference_pixels=28 * 28 * 5,
-    )  # fmt: skip
+    )
     switches = {"source_embedder": "own", "source_scale": "sigma", "reference_embedder": "own"}
     dit = dataclasses.replace(
         base.denoiser, dim=128, ffn_dim=192, num_layers=2, num_heads=1, text_dim=64, **{**switches, **denoiser}
     )
     return dataclasses.replace(
-        base, name="small_kiwi", profile="kiwi", trained_on="", mllm=mllm, instruction=rule, denoiser=dit,
+        base,
+        name="small_kiwi",
+        profile="kiwi",
+        trained_on="",
+        mllm=mllm,
+        instruction=rule,
+        denoiser=dit,
         lora=lora or LoraConfig(rank=4, alpha=4, targets=kiwi.lora.targets, scope="language_model"),
-        vae=dataclasses.replace(base.vae, base_dim=4), sampling=SamplingConfig(),
-    )  # fmt: skip
+        vae=dataclasses.replace(base.vae, base_dim=4),
+        sampling=SamplingConfig(),
+    )
 
 
 @functools.lru_cache(maxsize=4)
@@ -124,15 +134,21 @@ def qwen_config(settings: InstructXConfig) -> str:
     mllm, vision = settings.mllm, settings.mllm.vision
     return json.dumps(
         {
-            "hidden_size": mllm.hidden_size, "num_attention_heads": mllm.num_heads, "rms_norm_eps": mllm.rms_norm_eps,
-            "num_key_value_heads": mllm.num_kv_heads, "rope_theta": mllm.rope_theta,
+            "hidden_size": mllm.hidden_size,
+            "num_attention_heads": mllm.num_heads,
+            "rms_norm_eps": mllm.rms_norm_eps,
+            "num_key_value_heads": mllm.num_kv_heads,
+            "rope_theta": mllm.rope_theta,
             "rope_scaling": {"type": "mrope", "mrope_section": list(mllm.mrope_section)},
             "vision_config": {
-                "num_heads": vision.num_heads, "window_size": vision.window_size, "spatial_merge_size": 2,
-                "fullatt_block_indexes": list(vision.full_attention_blocks), "tokens_per_second": 2,
+                "num_heads": vision.num_heads,
+                "window_size": vision.window_size,
+                "spatial_merge_size": 2,
+                "fullatt_block_indexes": list(vision.full_attention_blocks),
+                "tokens_per_second": 2,
             },
         }
-    )  # fmt: skip
+    )
 
 
 def qwen_folder(folder: Path, settings: InstructXConfig, newer: bool = False, shards: int = 1) -> Path:

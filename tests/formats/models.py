@@ -36,9 +36,16 @@ def small_kiwi(channels: int = 16) -> InstructXConfig:
     counts = {"num_image_queries": 4, "num_video_queries": 8, "num_reference_queries": 6}
     wan22 = dataclasses.replace(base.vae, base_dim=8, decoder_base_dim=12)
     wan21 = dataclasses.replace(
-        base.vae, base_dim=8, decoder_base_dim=None, z_dim=16, in_channels=3, out_channels=3, patch_size=None,
-        is_residual=False, scale_factor_spatial=8,
-    )  # fmt: skip
+        base.vae,
+        base_dim=8,
+        decoder_base_dim=None,
+        z_dim=16,
+        in_channels=3,
+        out_channels=3,
+        patch_size=None,
+        is_residual=False,
+        scale_factor_spatial=8,
+    )
     return dataclasses.replace(
         base,
         name="kiwi_small",

@@ -54,9 +54,24 @@ def edit(tmp_path_factory: pytest.TempPathFactory):
         output.unlink(missing_ok=True)
         given = ["--reference", str(folder / "reference.png")] if reference else []
         code = main(
-            ["edit", "--input", str(folder / "source.png"), *given, "--instruction", "make it blue", "--steps", "2",
-             "--output", str(output), "--device", "cpu", "--dtype", "float32", *map(str, model)]
-        )  # fmt: skip
+            [
+                "edit",
+                "--input",
+                str(folder / "source.png"),
+                *given,
+                "--instruction",
+                "make it blue",
+                "--steps",
+                "2",
+                "--output",
+                str(output),
+                "--device",
+                "cpu",
+                "--dtype",
+                "float32",
+                *map(str, model),
+            ]
+        )
         assert code == 0
         return np.array(Image.open(output))
 

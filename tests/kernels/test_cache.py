@@ -110,13 +110,13 @@ def test_the_lock_lets_one_work_and_the_others_wait(tmp_path: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert order in (["a", "a", "b", "b"], ["b", "b", "a", "a"])
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="flock")
-def test_a_dead_worker_leaves_no_lock(tmp_path: Path) -> None:
+def test_a_dead_worker_leaves_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = (
         "import fcntl, os, sys; f = open(sys.argv[1], 'ab'); fcntl.flock(f, fcntl.LOCK_EX); "
         "print('held', flush=True); sys.stdin.read()"
@@ -125,9 +125,9 @@ def test_a_dead_worker_leaves_no_lock(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", code, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
         assert worker.stdout is not None and worker.stdout.readline() == b"held\n"
         worker.kill()
-    began = time.monotonic()
+    monkeypatch.setattr(time, "sleep", lambda _seconds: pytest.fail("it waits"))
     with KernelCache(tmp_path).lock(KEY):
-        assert time.monotonic() - began < 5
+        pass
 
 
 def test_folder_of_the_system(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

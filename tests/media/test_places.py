@@ -129,6 +129,26 @@ def test_a_folder_that_takes_nothing_is_said_before_the_edit() -> None:
         check_writable("/proc/a.png")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of files are POSIX")
+def test_a_full_disk_between_two_windows_is_one_sentence(tmp_path: Path) -> None:
+    """The state of a long edit is written by safetensors, whose errors are no errors of the system."""
+    import resource
+
+    from instructx_core.editing.windows.state import Saved, WindowStore
+
+    store = WindowStore(tmp_path / "a.mp4", {"x": 1})
+    store.open()
+    store.save(Saved(1, RED[None]))
+    before, limits = store.state.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(InputError, match=r"cannot be written \(File too large\); free some space first"):
+            store.save(Saved(2, RED[None]))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert store.state.read_bytes() == before and len(list(store.folder.iterdir())) == 1
+
+
 def test_names_that_windows_has_not() -> None:
     for name in ("CON", "nul.png", "Aux.tar.png", "com1.mp4", "LPT9", "COM\u00b9.png", "prn .png", "conin$.png"):
         assert "for a device" in (no_windows_name(name) or ""), name

@@ -79,9 +79,14 @@ def forward(model: Any, given: Any, sigma: float = 0.3, options: dict[str, Any] 
     timestep = torch.full((len(given.noisy),), 1000.0 * sigma)
     source = {} if given.source is None else {"instructx_source": given.source}
     return denoiser(
-        given.noisy, timestep, context=given.context, time_dim_concat=given.references,
-        transformer_options={"wrappers": model.wrappers, **(options or {})}, **source, **extra,
-    )  # fmt: skip
+        given.noisy,
+        timestep,
+        context=given.context,
+        time_dim_concat=given.references,
+        transformer_options={"wrappers": model.wrappers, **(options or {})},
+        **source,
+        **extra,
+    )
 
 
 def sample(
@@ -99,9 +104,19 @@ def sample(
 
     noise = host.prepare_noise(latent, seed)
     return host.sample(
-        model, noise, steps, cfg, "euler", "simple", positive, negative, latent, noise_mask=noise_mask, seed=seed,
+        model,
+        noise,
+        steps,
+        cfg,
+        "euler",
+        "simple",
+        positive,
+        negative,
+        latent,
+        noise_mask=noise_mask,
+        seed=seed,
         disable_pbar=True,
-    )  # fmt: skip
+    )
 
 
 def noise_of(shape: tuple[int, ...] = (1, 16, 3, 8, 6), seed: int = 0) -> Tensor:
@@ -117,9 +132,12 @@ def one_step(case: Case, given: Any, noise: Tensor, context: Tensor | None = Non
 
     with torch.no_grad():
         velocity = case.library(
-            noise, torch.full((count,), 1000.0), repeat(given.context if context is None else context),
-            source=repeat(given.source), references=repeat(given.references),
-        ).sample  # fmt: skip
+            noise,
+            torch.full((count,), 1000.0),
+            repeat(given.context if context is None else context),
+            source=repeat(given.source),
+            references=repeat(given.references),
+        ).sample
     return noise - velocity
 
 

@@ -149,8 +149,12 @@ def test_context_windows_show_the_same_frames_of_the_source(
     model.model_options["context_handler"] = context_windows.IndexListContextHandler(
         context_schedule=context_windows.get_matching_context_schedule(schedule),
         fuse_method=context_windows.get_matching_fuse_method("pyramid"),
-        context_length=4, context_overlap=1, context_stride=1, closed_loop=False, dim=2,
-    )  # fmt: skip
+        context_length=4,
+        context_overlap=1,
+        context_stride=1,
+        closed_loop=False,
+        dim=2,
+    )
     context_windows.create_prepare_sampling_wrapper(model)
     given = dit.draw(case.config, frames=9, references=1)
     numbers = torch.arange(9.0).view(1, 1, 9, 1, 1).expand(1, 16, 9, 8, 6)

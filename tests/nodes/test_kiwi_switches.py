@@ -39,7 +39,7 @@ def test_the_timestep_is_rounded_on_request(dit: ModuleType, pack: Callable[[str
     sigma = 0.3017  # bf16 has 300 and 302 around 301.7
     want = case.library(
         given.noisy, torch.full((1,), 1000 * sigma), given.context, given.source, given.references
-    ).sample  # fmt: skip
+    ).sample
     assert float((dit.forward(patched(pack, case), given, sigma) - want).abs().max()) < TOLERANCE
     plain = dit.Case(dit.config_of(**KIWI))
     assert float((dit.forward(patched(pack, plain), given, sigma) - want).abs().max()) > TOLERANCE

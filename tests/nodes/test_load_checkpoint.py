@@ -54,9 +54,13 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 
 def test_a_training_file_equals_its_parts(node: Any, pack: Callable[[str], ModuleType], small: Any) -> None:
     model, loaded = node.execute("stage3.safetensors", "instructx_kiwi_small.safetensors", dtype="bf16").args
-    parts = pack("nodes.load_encoder").InstructXLoadEncoder.execute(
-        "instructx_kiwi_small.safetensors", "instructx_kiwi_small.safetensors", dtype="bf16"
-    ).args[0]  # fmt: skip
+    parts = (
+        pack("nodes.load_encoder")
+        .InstructXLoadEncoder.execute(
+            "instructx_kiwi_small.safetensors", "instructx_kiwi_small.safetensors", dtype="bf16"
+        )
+        .args[0]
+    )
     assert same(weights(loaded), weights(parts)), "encoder, LoRA, queries and connector"
     assert loaded.adapter.denoiser.reference_position == "last"
     for name in ("source_embedder", "reference_embedder"):

@@ -5,10 +5,14 @@ The shipped tiny model, as an artist's graph loads it. Two steps: how good the e
 
 from __future__ import annotations
 
+import gc
+import os
+import time
+import weakref
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -54,7 +58,6 @@ def folders(comfy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module:
 
     monkeypatch.setattr(folder_paths, "temp_directory", str(tmp_path / "temp"))
     monkeypatch.setattr(folder_paths, "output_directory", str(tmp_path / "output"))
-    module._unfinished.clear()
 
 
 @pytest.fixture
@@ -72,8 +75,12 @@ def video(tmp_path: Path) -> Any:
 
 
 def run(module: ModuleType, loaded: Any, video: Any, **options: Any) -> Any:
+    """The node in a graph of one node, whose widgets are the options."""
+    settings = {**SETTINGS, **options}
+    graph = {"7": {"class_type": "InstructXLongVideo", "inputs": {"instruction": TEXT, **settings}}}
+    module.InstructXLongVideo.hidden = SimpleNamespace(unique_id="7", prompt=graph)
     with torch.inference_mode():
-        return module.InstructXLongVideo.execute(*loaded, video, TEXT, **{**SETTINGS, **options})
+        return module.InstructXLongVideo.execute(*loaded, video, TEXT, **settings)
 
 
 def frames_of(output: Any) -> np.ndarray:
@@ -104,7 +111,7 @@ def test_file_in_file_out(
     assert [entry[:2] for entry in told] == [(1, 6), (2, 6), (2, 6), (3, 6), (4, 6), (4, 6), (5, 6), (6, 6), (6, 6)]
     assert all(told[i][2] for i in (2, 5, 8)), "each finished window is shown"
     assert "22 frames at 23.976 fps in 3 window(s)" in output.ui["text"][0] and "they differ by" in output.ui["text"][1]
-    assert [p.suffix for p in (tmp_path / "temp").iterdir()] == [".mp4"] and not module._unfinished
+    assert [p.suffix for p in (tmp_path / "temp").iterdir()] == [".mp4"]
 
 
 def test_each_window_starts_from_the_edited_tail(
@@ -194,7 +201,8 @@ def test_cancel_keeps_finished_windows(
     monkeypatch.setattr(runs.WindowRun, "edit", _stop_at(edit, 2, InterruptProcessingException))
     with pytest.raises(InterruptProcessingException):
         run(module, loaded, video, context=context)
-    (saved,) = (tmp_path / "output" / "InstructX_unfinished").iterdir()
+    kept = tmp_path / "output" / "InstructX_unfinished"
+    (saved,) = kept.glob("*.mp4")
     assert len(read_media(saved).frames_FHWC) == 16, "9 and 7: two are shared"
     again: list[int] = []
 
@@ -204,11 +212,55 @@ def test_cancel_keeps_finished_windows(
 
     monkeypatch.setattr(runs.WindowRun, "edit", counted)
     output = run(module, loaded, video, context=context)
-    assert again == [2] and "2 of them are finished already" in output.ui["text"][0]
+    assert again == [2] and "2 of them are finished already" in output.ui["text"]
     assert (frames_of(output) == whole).all()
+    assert not kept.exists(), "nothing is left of a finished edit"
     again.clear()
     run(module, loaded, video, context=context)
     assert again == [0, 1, 2], "a finished clip is not taken for an unfinished one"
+
+
+def test_after_cancel_nothing_holds_the_models(
+    module: ModuleType, runs: ModuleType, loaded: Any, video: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows are kept as files under a key: a MODEL that the host lets go is gone."""
+    from comfy.model_management import InterruptProcessingException
+
+    model, vae, encoder = loaded
+    mine = model.clone()
+    alive = weakref.ref(mine)
+    monkeypatch.setattr(runs.WindowRun, "edit", _stop_at(runs.WindowRun.edit, 1, InterruptProcessingException))
+    try:
+        run(module, (mine, vae, encoder), video)
+    except InterruptProcessingException:
+        pass
+    del mine
+    gc.collect()
+    assert alive() is None
+
+
+def test_what_cannot_be_used_is_edited_again(
+    module: ModuleType, runs: ModuleType, loaded: Any, video: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A window that somebody deleted, and leftovers of two weeks: said, removed, and never mixed in."""
+    from comfy.model_management import InterruptProcessingException
+
+    edit = runs.WindowRun.edit
+    kept = tmp_path / "output" / "InstructX_unfinished"
+    old = kept / ".0123456789abcdef.mp4.windows"
+    old.mkdir(parents=True)
+    long_ago = time.time() - 15 * 86400
+    os.utime(old, (long_ago, long_ago))
+    monkeypatch.setattr(runs.WindowRun, "edit", _stop_at(edit, 2, InterruptProcessingException))
+    with pytest.raises(InterruptProcessingException):
+        run(module, loaded, video)
+    assert not old.exists()
+    (folder,) = (path for path in kept.iterdir() if path.is_dir())
+    (folder / "0001.mp4").unlink()
+    monkeypatch.setattr(runs.WindowRun, "edit", edit)
+    output = run(module, loaded, video)
+    assert "finished already" not in str(output.ui["text"])
+    assert "windows of an earlier run cannot be used, all are edited again" in output.ui["text"][1]
 
 
 def _stop_at(edit: Any, index: int, error: type[BaseException]) -> Any:
@@ -231,7 +283,25 @@ def test_other_settings_begin_anew(
         run(module, loaded, video)
     monkeypatch.setattr(runs.WindowRun, "edit", edit)
     output = run(module, loaded, video, seed=4)
-    assert "finished already" not in output.ui["text"][0]
+    assert "finished already" not in str(output.ui["text"])
+
+
+def test_another_source_begins_anew(
+    module: ModuleType, runs: ModuleType, loaded: Any, video: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same graph and file name, other pixels."""
+    from comfy.model_management import InterruptProcessingException
+
+    from instructx_core.media.files import read_media, write_video
+
+    edit = runs.WindowRun.edit
+    monkeypatch.setattr(runs.WindowRun, "edit", _stop_at(edit, 1, InterruptProcessingException))
+    with pytest.raises(InterruptProcessingException):
+        run(module, loaded, video)
+    path = tmp_path / "clip.mp4"
+    write_video(path, read_media(path).frames_FHWC[::-1].copy(), Fraction(24000, 1001))
+    monkeypatch.setattr(runs.WindowRun, "edit", edit)
+    assert "finished already" not in str(run(module, loaded, video).ui["text"])
 
 
 def test_pictures_in_memory_keep_their_sound(module: ModuleType, loaded: Any) -> None:

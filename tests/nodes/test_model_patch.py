@@ -101,9 +101,13 @@ def test_deep_copy_works_and_is_independent(dit: ModuleType, patching: ModuleTyp
         weight.zero_()
     timestep = torch.full((1,), 300.0)
     got = twin(
-        given.noisy, timestep, context=given.context, time_dim_concat=given.references, transformer_options=options,
+        given.noisy,
+        timestep,
+        context=given.context,
+        time_dim_concat=given.references,
+        transformer_options=options,
         instructx_source=given.source,
-    )  # fmt: skip
+    )
     assert torch.equal(got, want)
 
 
@@ -117,9 +121,13 @@ def test_timestep_a_frame(dit: ModuleType, patching: ModuleType, position: str) 
     want = dit.forward(model, given)
     options = {"wrappers": model.wrappers}
     got = model.model.diffusion_model(
-        given.noisy, torch.full((1, 3), 300.0), context=given.context, time_dim_concat=given.references,
-        transformer_options=options, instructx_source=given.source,
-    )  # fmt: skip
+        given.noisy,
+        torch.full((1, 3), 300.0),
+        context=given.context,
+        time_dim_concat=given.references,
+        transformer_options=options,
+        instructx_source=given.source,
+    )
     assert float((got - want).abs().max()) < TOLERANCE
 
 

@@ -124,11 +124,17 @@ def by_nodes(both: Both, drawn: Any, cfg: float) -> tuple[torch.Tensor, dict[str
         parts = (
             pack("nodes.source_reference")
             .InstructXSourceReference.execute(
-                model=both.model, positive=positive, negative=negative, vae=both.vae, source=source, resize="error",
-                length="error", **references,
+                model=both.model,
+                positive=positive,
+                negative=negative,
+                vae=both.vae,
+                source=source,
+                resize="error",
+                length="error",
+                **references,
             )
             .args
-        )  # fmt: skip
+        )
         sampler = pack("nodes.sampler").InstructXSampler
         return sampler.execute(*parts[:4], both.vae, SEED, STEPS, cfg, shift, "euler", "instructx", 1.0).args
 
@@ -136,11 +142,16 @@ def by_nodes(both: Both, drawn: Any, cfg: float) -> tuple[torch.Tensor, dict[str
 def by_library(both: Both, drawn: Any, cfg: float, output_type: str, **options: Any) -> torch.Tensor:
     picture = drawn.reference_HWC
     (frames,) = both.pipe(
-        torch.from_numpy(drawn.source_FHWC.copy()), drawn.instruction,
-        reference=None if picture is None else torch.from_numpy(picture.copy()), num_inference_steps=STEPS,
-        guidance_scale=cfg, generator=torch.Generator("cpu").manual_seed(SEED), output_type=output_type,
-        return_dict=False, **options,
-    )  # fmt: skip
+        torch.from_numpy(drawn.source_FHWC.copy()),
+        drawn.instruction,
+        reference=None if picture is None else torch.from_numpy(picture.copy()),
+        num_inference_steps=STEPS,
+        guidance_scale=cfg,
+        generator=torch.Generator("cpu").manual_seed(SEED),
+        output_type=output_type,
+        return_dict=False,
+        **options,
+    )
     return frames
 
 
@@ -188,9 +199,14 @@ def test_random_weights_see_everything(profile: str, random_both: Callable[[str]
     ids=["image", "video", "video and reference", "image and reference", "guided"],
 )
 def test_same_latents_after_each_step(
-    weights: str, frames: int, with_reference: bool, cfg: float, shipped_both: Both,
-    random_both: Callable[[str], Both], monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    weights: str,
+    frames: int,
+    with_reference: bool,
+    cfg: float,
+    shipped_both: Both,
+    random_both: Callable[[str], Both],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The host shows each step's latent to its preview; there it is in the DiT's space, as in the library."""
     import latent_preview
 

@@ -133,9 +133,17 @@ def test_same_as_ksampler(node: ModuleType, vae: Any, prepared: Any) -> None:
             )
             (want,) = VAEDecode().decode(vae, out)
         got, _ = run(
-            node, vae, parts, seed=9, steps=3, cfg=2.5, shift=4.0, sampler_name=sampler, scheduler=scheduler,
+            node,
+            vae,
+            parts,
+            seed=9,
+            steps=3,
+            cfg=2.5,
+            shift=4.0,
+            sampler_name=sampler,
+            scheduler=scheduler,
             denoise=denoise,
-        )  # fmt: skip
+        )
         assert torch.equal(got, want)
 
 

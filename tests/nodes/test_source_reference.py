@@ -134,7 +134,7 @@ def test_rules(fitting: ModuleType, size_rule: str, length_rule: str, shape: Any
     source = picture(6, 50, 70)
     fitted = fitting.fit_source(source, 16, 4, size_rule, length_rule)
     assert tuple(fitted.frames_FHWC.shape[:3]) == shape and fitted.placement.keep == keep
-    assert all(part in note for part, note in zip(notes, fitted.notes, strict=True))
+    assert all(part in note.text() for part, note in zip(notes, fitted.notes, strict=True))
     frames = min(keep[0], shape[0])
     back = fitting.cut_back(fitted.frames_FHWC[None], fitted.placement)
     want = source[:frames, 1:49, 3:67] if size_rule == "crop" else source[:frames]

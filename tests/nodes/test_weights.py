@@ -119,9 +119,14 @@ def test_two_adapters_behind_the_compile_node(
 
 
 def test_gguf(
-    dit: ModuleType, patching: ModuleType, case: Any, conditioning: Any, tmp_path: Path, load_helper: Any,
+    dit: ModuleType,
+    patching: ModuleType,
+    case: Any,
+    conditioning: Any,
+    tmp_path: Path,
+    load_helper: Any,
     gguf_pack: Callable[[str], ModuleType],
-) -> None:  # fmt: skip
+) -> None:
     """ComfyUI-GGUF, where it is present: a Q8_0 file of the same DiT, with a LoRA on top of the patched model."""
     import folder_paths
     from comfy import sd

@@ -23,10 +23,16 @@ pytestmark = [
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the worker found; "errors": what the processes said."""
     done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("worker.py")), str(tmp_path_factory.mktemp("place")),
-         os.environ.get("RELIABILITY_KILLS", str(KILLS))],
-        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+        [
+            sys.executable,
+            str(Path(__file__).with_name("worker.py")),
+            str(tmp_path_factory.mktemp("place")),
+            os.environ.get("RELIABILITY_KILLS", str(KILLS)),
+        ],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     assert done.returncode == 0, done.stderr
     return {**json.loads(done.stdout.splitlines()[-1]), "errors": done.stderr}
 

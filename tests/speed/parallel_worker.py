@@ -16,6 +16,11 @@ from instructx_core.speed.constants import constants_of  # noqa: E402
 from instructx_core.speed.parallel import place_of, split_clip  # noqa: E402
 
 
+def threads() -> list[str]:
+    """Of this process, C++'s included, by name; where there is no /proc, none."""
+    return [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+
+
 def main() -> None:
     dist.init_process_group("cpu:gloo")
     for position in ("last", "first"):
@@ -34,16 +39,19 @@ def main() -> None:
             model.blocks[0].attn1.to_q.register_forward_hook(
                 lambda m, args, out, seen=seen: seen.append(args[0].shape[1])
             )
-            split_clip(model, torch.device("cpu"))
-            with constants_of(model):
+            with split_clip(model, torch.device("cpu")), constants_of(model):
                 for _ in range(2):
                     split = model(**given, return_dict=False)[0]
                     torch.testing.assert_close(split, whole, rtol=1e-5, atol=1e-5)
-        assert seen == [14 - place_of().rank] * 2, seen
-    if dist.get_rank() == 0:
-        print("EQUAL")
+            assert seen == [14 - place_of().rank] * 2, seen
+            assert torch.equal(model(**given, return_dict=False)[0], whole), "and then it is whole again"
+    rank = dist.get_rank()
     dist.barrier()
     dist.destroy_process_group()
+    left = [name for name in threads() if "gloo" in name]
+    assert not left, f"they would run into the end of the interpreter: {left}"
+    if rank == 0:
+        print("EQUAL")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from instructx_core.training.recipes.edit import EditRecipe
 from instructx_core.training.recipes.mllm import MllmRecipe
 from instructx_core.training.recipes.registry import RECIPES, find_recipe, with_source
 from instructx_core.training.recipes.text_to_video import TextToVideoRecipe
+from instructx_core.training.recipes.tiny import TINY
 from instructx_core.training.recipes.vae import VaeRecipe
 from instructx_core.training.run import JOBS, train
 from instructx_core.training.start import final_weights, run_recipe, trains_shipped
@@ -37,8 +38,8 @@ def names(kind: type[Recipe]) -> set[str]:
 def test_a_recipe_has_the_fields_of_its_job_and_no_other() -> None:
     assert not names(VaeRecipe) & {"instruction_dropout", "train", "shift", "reference_probability", "tasks"}
     assert all("muon_scale" not in names(kind) for kind in (EditRecipe, MllmRecipe, TextToVideoRecipe))
-    assert not names(EditRecipe) & {"crops", "part", "instruction_share"}
-    assert not names(MllmRecipe) & {"crops", "shift", "image_pool", "instruction_dropout"}
+    assert not names(EditRecipe) & {"crops"}
+    assert not names(MllmRecipe) & {"crops", "shift", "instruction_dropout"}
     assert not names(TextToVideoRecipe) & {"crops", "source_latents", "instruction_dropout", "train"}
 
 
@@ -121,9 +122,17 @@ def test_a_tied_stage_goes_on_from_tied_ones(tmp_path: Path) -> None:
 
 
 def test_the_model_says_whether_it_is_the_shipped_one() -> None:
-    assert trains_shipped(find_recipe("tiny_stage3")) and not trains_shipped(find_recipe("stage3"))
+    of_shapes = dataclasses.replace(find_recipe("tiny_stage3"), preset="tiny")
+    assert trains_shipped(of_shapes) and not trains_shipped(find_recipe("stage3"))
 
 
 def test_the_document_names_every_recipe() -> None:
-    found = set(re.findall(r"instructx train (\w+)", DOCUMENT.read_text(encoding="utf-8")))
-    assert found == {name for name in RECIPES if name.startswith("tiny")} | {"RECIPE", "export", "card"}
+    text = DOCUMENT.read_text(encoding="utf-8")
+    found = set(re.findall(r"instructx train (\w+)", text)) | set(re.findall(r"^\| `(tiny_\w+)`", text, re.MULTILINE))
+    assert found >= {*TINY, "RECIPE", "tiny", "export"}
+    former = {name for name in found if name.startswith("tiny_")} - {*RECIPES}
+    history = text[text.index("## How the shipped model was made") :]
+    assert former and all(f"\n| `{name}`" in history for name in former)
+    for name in TINY:
+        steps = f"{RECIPES[name]().num_steps:,}"
+        assert re.search(rf"^\| `{name}` \|.*\| {steps} \|", text, re.MULTILINE), f"{name} has {steps} steps"

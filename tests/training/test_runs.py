@@ -1,4 +1,4 @@
-"""Runs as processes: killed and resumed equals uninterrupted; two processes equal one; a full disk loses nothing."""
+"""Whole runs: killed and resumed equals uninterrupted; two processes equal one; a full disk loses nothing."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import re
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -34,8 +35,11 @@ WORKER = Path(__file__).parent / "worker.py"
 STEPS = 6
 
 
-def command(folder: Path, micro: int = 4) -> list[str]:
-    return [sys.executable, str(WORKER), str(folder), str(STEPS), str(micro)]
+Train = Callable[..., None]
+
+
+def command(folder: Path, *more: str, micro: int = 4) -> list[str]:
+    return [sys.executable, str(WORKER), str(folder), str(STEPS), str(micro), *more]
 
 
 def final(folder: Path) -> dict[str, torch.Tensor]:
@@ -43,48 +47,50 @@ def final(folder: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory) -> Path:
+def train(load_helper: Callable[[str, str], ModuleType]) -> Train:
+    """train(folder): what `command` does, in this process, on one thread as there."""
+    worker = load_helper("instructx_test_training_worker", "training/worker.py")
+
+    def run(folder: Path, micro: int = 4) -> None:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            worker.trainer(folder, STEPS, micro).run()
+        finally:
+            torch.set_num_threads(threads)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(train: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
-    subprocess.run(command(folder), check=True, capture_output=True, timeout=300)
+    train(folder)
     return folder
 
 
-def test_killed_and_resumed_equals_uninterrupted(uninterrupted: Path, tmp_path: Path) -> None:
-    victim = subprocess.Popen(command(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    stop_after = random.Random(os.getpid()).randint(1, STEPS - 1)
-    metrics = tmp_path / "stage2" / "metrics.jsonl"
-    deadline = time.monotonic() + 240
-    while victim.poll() is None and time.monotonic() < deadline:
-        if metrics.exists() and metrics.read_text().count("\n") >= stop_after:
-            victim.send_signal(signal.SIGKILL)
-            break
-        time.sleep(0.01)
-    victim.wait()
-    assert not (tmp_path / "stage2" / "final.safetensors").exists(), f"was not killed at step {stop_after}"
-    subprocess.run(command(tmp_path), check=True, capture_output=True, timeout=300)
+def test_killed_and_resumed_equals_uninterrupted(uninterrupted: Path, train: Train, tmp_path: Path) -> None:
+    chance = random.Random(os.getpid())
+    place = (str(chance.randint(1, STEPS - 2)), str(chance.random()))
+    victim = subprocess.run(command(tmp_path, *place), capture_output=True, text=True, timeout=500)
+    assert victim.returncode == -signal.SIGKILL, f"was not killed in {place}: {victim.stderr}"
+    assert not (tmp_path / "stage2" / "final.safetensors").exists()
+    train(tmp_path)
     whole, resumed = final(uninterrupted), final(tmp_path)
     assert whole.keys() == resumed.keys()
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole), f"killed after step {stop_after}"
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole), f"killed in {place}"
 
 
 def test_two_processes_train_like_one(uninterrupted: Path, tmp_path: Path) -> None:
-    run = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node",
-        "2",
-        *command(tmp_path)[1:],
-    ]
-    subprocess.run(run, check=True, capture_output=True, timeout=300)
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    subprocess.run([*run, *command(tmp_path)[1:]], check=True, capture_output=True, timeout=500)
     whole, shared = final(uninterrupted), final(tmp_path)
     for name, tensor in whole.items():
         assert torch.allclose(tensor, shared[name], atol=2e-5), name
 
 
-def test_accumulation_equals_one_large_batch(uninterrupted: Path, tmp_path: Path) -> None:
-    subprocess.run(command(tmp_path, micro=1), check=True, capture_output=True, timeout=300)
+def test_accumulation_equals_one_large_batch(uninterrupted: Path, train: Train, tmp_path: Path) -> None:
+    train(tmp_path, micro=1)
     whole, small = final(uninterrupted), final(tmp_path)
     for name, tensor in whole.items():
         assert torch.allclose(tensor, small[name], atol=2e-5), name

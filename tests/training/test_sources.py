@@ -41,7 +41,7 @@ def pretraining(kind: type[Recipe], **values: object) -> Recipe:
 
 RECIPES = [
     pretraining(VaeRecipe, crops=(Crops(32, 0.5, 4, 2),), ema_decay=0.9, image_pool=4, video_pool=2),
-    pretraining(MllmRecipe, instruction_share=0.5),
+    pretraining(MllmRecipe, image_pool=4, video_pool=2),
     pretraining(TextToVideoRecipe, image_pool=4, video_pool=2),
     nano_stage1(data="small", image_pool=4),
     nano_stage2(data="small", num_steps=4, video_probability=0.5, reference_probability=0.5, **POOLS),

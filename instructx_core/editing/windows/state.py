@@ -20,12 +20,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ...errors import InputError
 from ...media.names import hidden_beside
-from ...media.outputs import atomic_path
+from ...media.outputs import write_tensors
 
 if TYPE_CHECKING:
     from ...sampling.encode import Contexts
@@ -95,8 +94,7 @@ class WindowStore:
         if saved.tail_OHWC is not None:
             tensors["tail"] = torch.from_numpy(saved.tail_OHWC)
         stored = {"request": self.request, "done": saved.done, "joins": saved.joins}
-        with atomic_path(self.state) as temporary:
-            save_file(tensors, temporary, {METADATA_KEY: json.dumps(stored)})
+        write_tensors(self.state, tensors, {METADATA_KEY: json.dumps(stored)})
 
     def remove(self) -> None:
         """Deletes the folder and everything in it."""
@@ -104,12 +102,15 @@ class WindowStore:
 
 
 def _saved(stored: dict[str, Any], tensors: dict[str, Tensor]) -> Saved:
-    from ...sampling.encode import Contexts  # with all of diffusers: not before a model is loaded
-
-    context = tensors.get("context")
     return Saved(
         done=int(stored["done"]),
         tail_OHWC=tensors["tail"].numpy() if "tail" in tensors else None,
-        contexts=None if context is None else Contexts(context, tensors.get("negative")),
+        contexts=_contexts(tensors["context"], tensors.get("negative")) if "context" in tensors else None,
         joins=tuple((a, r, g, b) for a, r, g, b in stored["joins"]),
     )
+
+
+def _contexts(positive: Tensor, negative: Tensor | None) -> Contexts:
+    from ...sampling.encode import Contexts  # with all of diffusers: not before a model is loaded, nor in ComfyUI
+
+    return Contexts(positive, negative)

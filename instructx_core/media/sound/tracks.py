@@ -23,8 +23,8 @@ OUTSIDE = 0.05  # sound before the first or after the last picture that is said
 
 
 def find_audio(path: Path, video_start: float, duration: float, notes: list[str]) -> AudioSource | None:
-    """The sounds of a clip that can be heard. video_start: time of the first picture. duration: of the pictures.
-    notes: what is left out, damaged or missing."""
+    """The sounds of a clip, None where it has none. video_start: time of the first picture. duration: of the pictures.
+    notes: what is left out, damaged or missing is said there."""
     with open_container(path) as container:
         readers = [
             _Reader(number, stream, video_start) for number, stream in enumerate(container.streams.audio, start=1)
@@ -32,9 +32,11 @@ def find_audio(path: Path, video_start: float, duration: float, notes: list[str]
         for packet in _packets(container, [reader for reader in readers if reader.decoder is not None]):
             readers[container.streams.audio.index(packet.stream)].read(packet)
         # Before the file is closed: PyAV's streams read its memory.
-        tracks = [reader.track(duration, len(readers) > 1, notes) for reader in readers]
+        tracks = [reader.track(duration, len(readers) > 1) for reader in readers]
+    lost = [text for reader in readers for text in reader.lost]
+    notes += [*lost, *(text for reader in readers for text in reader.remarks)]
     heard = tuple(track for track in tracks if track is not None)
-    return AudioSource(path, video_start, heard) if heard else None
+    return AudioSource(path, video_start, heard, tuple(lost)) if readers else None
 
 
 def _packets(container: Any, readers: list[_Reader]) -> Iterator[Any]:
@@ -46,7 +48,7 @@ def _packets(container: Any, readers: list[_Reader]) -> Iterator[Any]:
 
 @dataclass(slots=True, eq=False)
 class _Reader:
-    """Follows one sound through the file."""
+    """Follows one sound through the file. lost, remarks: what cannot be had of it, and what else there is to say."""
 
     number: int
     stream: Any
@@ -58,6 +60,8 @@ class _Reader:
     ordered: bool = True  # the times of its packets can be copied
     dts: float = -math.inf  # of the last packet
     packets: int = 0
+    lost: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.stream.codec_context is not None:
@@ -77,22 +81,22 @@ class _Reader:
             self.gaps.append((self.last, heard.start))
         self.first, self.last = min(self.first, heard.start), max(self.last, heard.end)
 
-    def track(self, duration: float, several: bool, notes: list[str]) -> SoundTrack | None:
+    def track(self, duration: float, several: bool) -> SoundTrack | None:
         """What is known of it at the end; None where nothing can be heard."""
         name = f"audio {self.number}" if several else "audio"
         if self.decoder is None:
-            notes.append(f"{name} left out: this FFmpeg knows no decoder for it")
+            self.lost.append(f"{name} left out: this FFmpeg knows no decoder for it")
             return None
         codec = self.stream.codec_context.codec
         name = f"{name} ({codec.canonical_name})"
         if self.last == -math.inf:
-            what = "none of it can be heard" if self.packets else "it holds nothing"
-            notes.append(f"{name} left out: {what}")
+            self.lost.append(f"{name} left out: " + ("none of it can be heard" if self.packets else "it holds nothing"))
             return None
         if self.first >= duration or self.last <= 0:
-            notes.append(f"{name} left out: it is heard only {'after' if self.first > 0 else 'before'} the pictures")
+            where = "after" if self.first > 0 else "before"
+            self.lost.append(f"{name} left out: it is heard only {where} the pictures")
             return None
-        notes += [f"{name}: {text}" for text in self._remarks(duration)]
+        self._remark(name, duration)
         return SoundTrack(
             stream=self.stream.index,
             name=name,
@@ -104,15 +108,17 @@ class _Reader:
             about={key: self.stream.metadata[key] for key in ("language", "title") if key in self.stream.metadata},
         )
 
-    def _remarks(self, duration: float) -> Iterator[str]:
+    def _remark(self, name: str, duration: float) -> None:
         assert self.decoder is not None
         bad, silent = self.decoder.bad, sum(end - start for start, end in self.gaps)
         if bad:
             packets = "1 packet" if len(bad) == 1 else f"{len(bad)} packets"
-            yield f"{packets} cannot be decoded, the first at {max(bad[0], 0):.2f} s; {silent:.2f} s are silent"
+            where = f"the first at {max(bad[0], 0):.2f} s; {silent:.2f} s are silent"
+            self.lost.append(f"{name}: {packets} cannot be decoded, {where}")
         elif self.gaps:
-            yield f"there is none for {silent:.2f} s, first at {self.gaps[0][0]:.2f} s; silent there"
+            where = f"first at {self.gaps[0][0]:.2f} s; silent there"
+            self.remarks.append(f"{name}: there is none for {silent:.2f} s, {where}")
         if self.first < -OUTSIDE:
-            yield f"{-self.first:.2f} s before the first picture left out"
+            self.remarks.append(f"{name}: {-self.first:.2f} s before the first picture left out")
         if self.last > duration + OUTSIDE:
-            yield f"{self.last - duration:.2f} s after the last picture left out"
+            self.remarks.append(f"{name}: {self.last - duration:.2f} s after the last picture left out")

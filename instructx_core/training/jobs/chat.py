@@ -30,10 +30,17 @@ class Chat:
     labels_BL: Tensor
     position_ids_3L: Tensor
     vision_start: int
+    answer_start: int  # the first token of any answer
+
+    def to(self, device: torch.device) -> Chat:
+        ids_BL, labels_BL, positions_3L = (
+            each.to(device) for each in (self.input_ids_BL, self.labels_BL, self.position_ids_3L)
+        )
+        return Chat(ids_BL, labels_BL, positions_3L, self.vision_start, self.answer_start)
 
 
 def chat_tokens(
-    tokenizer: Tokenizer, config: InstructXConfig, pairs: Sequence[tuple[str, str]], grid: Grid, bucket: Bucket
+    tokenizer: Tokenizer, config: InstructXConfig, pairs: Sequence[tuple[str, ...]], grid: Grid, bucket: Bucket
 ) -> Chat:
     """`pairs` of question and answer about pictures of one bucket, whose patches have this grid."""
     start, end = token_id(tokenizer, "<|im_start|>"), token_id(tokenizer, "<|im_end|>")
@@ -50,10 +57,10 @@ def chat_tokens(
         answered = [*encode_plain(tokenizer, answer), end]
         rows.append(asked + answered)
         labels.append([IGNORE] * len(asked) + answered)
-    length = max(map(len, rows))
+    length, answer_start = max(map(len, rows)), min(row.count(IGNORE) for row in labels)
     # Pads come last: the causal mask hides them from everything that counts.
     ids_BL = torch.tensor([row + [end] * (length - len(row)) for row in rows])
     labels_BL = torch.tensor([row + [IGNORE] * (length - len(row)) for row in labels])
     segments: tuple[Segment, ...] = ((len(head), None), (0, cells), (length - len(head) - count, None))
     step = temporal_step(config, bucket.frames, config.sampling.fps)
-    return Chat(ids_BL, labels_BL, sequence_positions(segments, step), len(head))
+    return Chat(ids_BL, labels_BL, sequence_positions(segments, step), len(head), answer_start)

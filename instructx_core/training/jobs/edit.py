@@ -134,11 +134,8 @@ class EditJob:
     def global_batch(self, step: int) -> GlobalBatch:
         return draw_batch(self.recipe, step, tuple(self.pools), self.recipe.reference_probability)
 
-    def batch(self, pool: Pool, bucket: Bucket, indices: np.ndarray, dropped: np.ndarray | None = None) -> EncodedBatch:
-        """`dropped` marks the rows whose instruction is left out (for guidance)."""
-        texts = [pool.texts[i] for i in indices]
-        if dropped is not None:
-            texts = ["" if drop else text for text, drop in zip(texts, dropped, strict=True)]
+    def batch(self, pool: Pool, bucket: Bucket, indices: np.ndarray, texts: list[str]) -> EncodedBatch:
+        """Rows of a pool with what is said of them."""
         latents = self.recipe.source_latents
 
         def take(name: str) -> Tensor:
@@ -163,6 +160,7 @@ class EditJob:
         fps = self.config.sampling.fps
         pictures = pictures_of_grids(self.config, bucket.frames, source_grid, references, fps)
         inputs = inputs_of_pictures(self.tokenizer, self.config, batch.texts, pictures, allow_empty=True)
+        inputs = inputs.to(self.device)
         context_BLD = self.encoder(inputs, batch.vision, batch.reference_vision)
         return Conditions(context_BLD, source=batch.source, references=batch.reference)
 
@@ -172,7 +170,11 @@ class EditJob:
         rows = self.rows[bucket]
         indices = rows[rng.draw_indices(recipe.seed, step, batch.size, len(rows))][part]
         dropped = rng.philox(recipe.seed, step, rng.DROPOUT).random(batch.size)[part] < recipe.instruction_dropout
-        drawn = self.batch(self.pools[bucket], bucket, indices, dropped)
+        draws = rng.draw_texts(recipe.seed, step, batch.size)[part]
+        pool = self.pools[bucket]
+        texts = [pool.text(row, draw)[0] for row, draw in zip(indices, draws, strict=True)]
+        texts = ["" if drop else text for text, drop in zip(texts, dropped, strict=True)]  # for guidance
+        drawn = self.batch(pool, bucket, indices, texts)
         velocity = model_velocity(self.denoiser, self.conditions(drawn))
         return flow_loss(recipe, step, batch.size, positions, drawn.target, velocity)
 
@@ -183,6 +185,10 @@ class EditJob:
         latents = sample_latents(self.denoiser, conditions, tuple(batch.target.shape), self.config)
         return to_uint8(decode_latents(self.vae, latents).permute(0, 2, 3, 4, 1))
 
+    def first(self, pool: Pool, bucket: Bucket, count: int) -> EncodedBatch:
+        """The first rows of a pool, each with its first instruction."""
+        return self.batch(pool, bucket, np.arange(count), [pool.text(row)[0] for row in range(count)])
+
     def _samples(self, bucket: Bucket, count: int) -> list[EditSample]:
         return [self.source.edit("val", number, bucket) for number in range(count)]
 
@@ -192,7 +198,7 @@ class EditJob:
         found: dict[str, list[float]] = {}
         for bucket, pool in self.validation.items():
             name = bucket.modality + (" reference" if bucket.reference else "")
-            batch = self.batch(pool, bucket, np.arange(len(pool)))
+            batch = self.first(pool, bucket, len(pool))
             conditions = self.conditions(batch)
             loss = validation_loss(batch.target, model_velocity(self.denoiser, conditions))
             found.setdefault(f"{name} loss", []).append(loss)
@@ -212,7 +218,7 @@ class EditJob:
         rows = []
         for bucket, pool in self.validation.items():
             count, middle = min(SHOWN, len(pool)), bucket.frames // 2
-            batch = self.batch(pool, bucket, np.arange(count))
+            batch = self.first(pool, bucket, count)
             edited = self.edit(batch, self.conditions(batch))
             samples = self._samples(bucket, count)
             rows.append([sample.source_FHWC[middle] for sample in samples])

@@ -84,7 +84,9 @@ class TextToVideoJob:
     def loss(self, step: int, batch: GlobalBatch, positions: range) -> Tensor:
         pool: Pool = self.pools[batch.bucket]
         indices = rng.draw_indices(self.recipe.seed, step, batch.size, len(pool))[positions.start : positions.stop]
-        velocity = model_velocity(self.denoiser, self._conditions([pool.texts[i] for i in indices]))
+        draws = rng.draw_texts(self.recipe.seed, step, batch.size)[positions.start : positions.stop]
+        texts = [pool.text(row, draw)[0] for row, draw in zip(indices, draws, strict=True)]
+        velocity = model_velocity(self.denoiser, self._conditions(texts))
         return flow_loss(self.recipe, step, batch.size, positions, self._clean(pool, indices), velocity)
 
     @torch.no_grad()
@@ -92,7 +94,7 @@ class TextToVideoJob:
         """Velocity loss by modality, the mean of its sizes."""
         losses: dict[str, list[float]] = {}
         for bucket, pool in self.validation.items():
-            velocity = model_velocity(self.denoiser, self._conditions(pool.texts))
+            velocity = model_velocity(self.denoiser, self._conditions(first_texts(pool, len(pool))))
             loss = validation_loss(self._clean(pool, np.arange(len(pool))), velocity)
             losses.setdefault(bucket.modality, []).append(loss)
         return {modality: sum(values) / len(values) for modality, values in losses.items()}
@@ -104,7 +106,7 @@ class TextToVideoJob:
         for bucket, pool in self.validation.items():
             count = min(SHOWN[bucket.modality], len(pool))
             clean = self._clean(pool, np.arange(count))
-            conditions = self._conditions(pool.texts[:count])
+            conditions = self._conditions(first_texts(pool, count))
             made = sample_latents(self.denoiser, conditions, tuple(clean.shape), self.config)
             for latents in (clean, made):
                 frames = to_uint8(decode_latents(self.vae, latents).permute(0, 2, 3, 4, 1))
@@ -114,3 +116,7 @@ class TextToVideoJob:
 
     def finish(self) -> None:
         """Nothing to change."""
+
+
+def first_texts(pool: Pool, count: int) -> list[str]:
+    return [pool.text(row)[0] for row in range(count)]

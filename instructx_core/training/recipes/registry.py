@@ -14,12 +14,11 @@ from .paper import stage1, stage2, stage3
 from .tiny import (
     tiny_dit,
     tiny_mllm,
-    tiny_mllm_words,
     tiny_stage1,
     tiny_stage2,
     tiny_stage3,
+    tiny_vae,
 )
-from .tiny2 import tiny_vae
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "stage1": stage1,
@@ -27,7 +26,6 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "stage3": stage3,
     "tiny_vae": tiny_vae,
     "tiny_mllm": tiny_mllm,
-    "tiny_mllm_words": tiny_mllm_words,
     "tiny_dit": tiny_dit,
     "tiny_stage1": tiny_stage1,
     "tiny_stage2": tiny_stage2,

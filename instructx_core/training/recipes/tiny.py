@@ -1,7 +1,7 @@
-"""The recipes of the tiny model, in the order in which they run (docs/training.md).
+"""The six recipes of the tiny model, in the order in which they run (docs/training.md); TINY names them.
 
-It has no pretrained parts to start from, so the first five train counterparts of the Wan VAE, of Qwen2.5-VL and of the
-Wan DiT; three stages follow as in the paper. tiny2.py has the VAE.
+It has no pretrained parts to start from, so the first three train counterparts of the Wan VAE, of Qwen2.5-VL and of the
+Wan DiT; three stages follow as in the paper.
 """
 
 from __future__ import annotations
@@ -13,12 +13,22 @@ from .edit import EditRecipe
 from .mllm import MllmRecipe
 from .paper import stage1, stage2, stage3
 from .text_to_video import TextToVideoRecipe
+from .vae import Crops, VaeRecipe
 
-PARTS = ("tiny_vae", "tiny_mllm", "tiny_mllm_words", "tiny_dit")
+TINY = ("tiny_vae", "tiny_mllm", "tiny_dit", "tiny_stage1", "tiny_stage2", "tiny_stage3")
+PARTS = TINY[:3]
+HOURS = {  # on two cores, from the time of single steps; without what else runs there
+    "tiny_vae": 1.2,
+    "tiny_mllm": 1.6,
+    "tiny_dit": 0.7,
+    "tiny_stage1": 0.9,
+    "tiny_stage2": 4.4,
+    "tiny_stage3": 4.9,
+}
 COMMON: dict[str, Any] = {
-    "preset": "tiny",
-    "data": "shapes",
-    "precision": "fp32",
+    "preset": "tiny2",
+    "data": "world",
+    "precision": "bf16",
     "learning_rate": 1e-3,
     "warmup_steps": 100,
     "ema_decay": 0.998,
@@ -28,41 +38,59 @@ COMMON: dict[str, Any] = {
     "micro_video_batch": 16,
 }
 EDIT: dict[str, Any] = COMMON | {
-    "shift": 3.0,
-    "reference_probability": 0.3,
-    "image_validation": 54,  # as often each of the nine kinds that images without a reference are of
-    "image_reference_validation": 16,
-    "video_validation": 14,  # and each of seven
-    "video_reference_validation": 6,
+    "image_validation": 90,  # as often each of ten kinds and nine sizes
+    "image_reference_validation": 34,
+    "video_validation": 32,
+    "video_reference_validation": 14,
+    "validate_every": 3000,
+    "sample_every": 6000,
 }
 
 
+def tiny_vae() -> VaeRecipe:
+    """Images and clips of all sizes, natural pictures, and what edits make: lines, patterns, reference pictures."""
+    values = COMMON | {
+        "name": "tiny_vae",
+        "description": "the VAE on images and clips",
+        "num_steps": 12_000,
+        "learning_rate_decay": "linear",
+        "weight_decay": 0.0,
+        "muon_scale": 2.0,
+        "image_pool": 18_000,
+        "video_pool": 800,
+        "crops": (
+            Crops(side=32, share=0.6, image_batch=32, video_batch=8),
+            Crops(side=64, share=0.25, image_batch=16, video_batch=4),
+        ),
+        "image_batch": 8,
+        "video_batch": 2,
+        "micro_image_batch": 16,
+        "micro_video_batch": 4,
+        "video_probability": 0.15,
+        "image_validation": 90,
+        "video_validation": 8,
+        "validate_every": 1000,
+        "sample_every": 2000,
+    }
+    return VaeRecipe(**values)
+
+
 def tiny_mllm() -> MllmRecipe:
+    """Reads instructions from the start: words that it has not read can't be learnt later, when it is frozen."""
     values = COMMON | {
         "name": "tiny_mllm",
-        "description": "the MLLM describes and locates",
-        "num_steps": 3000,
+        "description": "the MLLM describes, locates and reads instructions",
+        "num_steps": 16_000,
         "learning_rate_decay": "linear",
-        "video_probability": 0.3,
-        "image_validation": 128,
+        "video_probability": 0.2,
+        "image_pool": 40_000,
+        "video_pool": 2_000,
+        "image_validation": 288,
         "video_validation": 32,
+        "validate_every": 1000,
+        "sample_every": 4000,
     }
     return MllmRecipe(**values)
-
-
-def tiny_mllm_words() -> MllmRecipe:
-    """The language of editing (docs/training.md). The vision tower stays, and with it the pools of encoded pictures."""
-    return dataclasses.replace(
-        tiny_mllm(),
-        name="tiny_mllm_words",
-        description="the MLLM's language model reads instructions as well",
-        requires=("tiny_mllm",),
-        part="language_model",
-        num_steps=2000,
-        learning_rate=7e-4,
-        video_probability=0.2,
-        instruction_share=0.6,
-    )
 
 
 def tiny_dit() -> TextToVideoRecipe:
@@ -70,11 +98,13 @@ def tiny_dit() -> TextToVideoRecipe:
         "name": "tiny_dit",
         "description": "the DiT draws scenes from captions",
         "requires": ("tiny_vae",),
-        "num_steps": 1500,
+        "num_steps": 6_000,
         "shift": 3.0,
-        "video_probability": 0.4,
-        "image_pool": 6_000,
-        "video_pool": 400,
+        "video_probability": 0.3,
+        "image_pool": 18_000,
+        "video_pool": 1_200,
+        "validate_every": 1000,
+        "sample_every": 2000,
     }
     return TextToVideoRecipe(**values)
 
@@ -83,44 +113,42 @@ def tiny_stage1() -> EditRecipe:
     values = EDIT | {
         "name": "tiny_stage1",
         "requires": PARTS,
-        "num_steps": 500,
-        "image_pool": 20_000,
-        "reference_probability": 0.0,
+        "num_steps": 1_500,
+        "shift": 3.0,
+        "image_pool": 72_000,
     }
     return dataclasses.replace(stage1(), **values)
 
 
 def tiny_stage2() -> EditRecipe:
+    """Every noise level weighted alike, and more of the high ones.
+
+    The bell all but ignores sigma near 1, where it is decided what will be edited; shift 6 draws more of it.
+    """
     values = EDIT | {
         "name": "tiny_stage2",
         "requires": (*PARTS, "tiny_stage1"),
-        "num_steps": 3000,
-        "image_pool": 20_000,
-        "image_reference_pool": 6_000,
-        "video_pool": 2_400,
-        "video_reference_pool": 800,
+        "num_steps": 26_000,
+        "weighting": "none",
+        "shift": 6.0,
+        "video_probability": 0.3,
+        "reference_probability": 0.4,
+        "image_pool": 72_000,
+        "image_reference_pool": 36_000,
+        "video_pool": 4_000,
+        "video_reference_pool": 2_100,
     }
     return dataclasses.replace(stage2(), **values)
 
 
 def tiny_stage3() -> EditRecipe:
-    """Larger pools, and every noise level weighted alike.
-
-    The bell all but ignores sigma near 1, where it is decided what will be edited; shift 6 draws more of it.
-    """
-    values = EDIT | {
+    """On as many samples again that no stage has seen, at a rate that falls to zero."""
+    values = dataclasses.asdict(tiny_stage2()) | {
         "name": "tiny_stage3",
-        "description": "as stage 2 on more samples, noise levels weighted alike, learning rate to zero",
+        "description": "as stage 2 on other samples, learning rate to zero",
         "requires": (*PARTS, "tiny_stage1", "tiny_stage2"),
-        "num_steps": 5600,
-        "learning_rate_decay": "cooldown",
-        "weighting": "none",
-        "shift": 6.0,
-        "video_probability": 0.35,  # images hold eleven tasks, clips nine, and a batch of clips takes twice as long
-        "image_pool": 45_000,
-        "image_reference_pool": 16_000,
-        "video_pool": 3_600,
-        "video_reference_pool": 1_200,
-        "tasks": ("add", "background", "color", "remove", "segment", "style", *("swap", "hybrid", "tone") * 2),
+        "num_steps": 28_000,
+        "learning_rate_decay": "linear",
+        "pool_start": 100_000,
     }
     return dataclasses.replace(stage3(), **values)

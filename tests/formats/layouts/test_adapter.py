@@ -26,9 +26,13 @@ CONFIG = config()
 def edit(made):
     made.set_progress_bar_config(disable=True)
     return made(
-        clip(), "make it blue", clip(1, 40, 20, seed=2)[0], num_inference_steps=2, output_type="latent",
+        clip(),
+        "make it blue",
+        clip(1, 40, 20, seed=2)[0],
+        num_inference_steps=2,
+        output_type="latent",
         generator=torch.Generator().manual_seed(3),
-    ).frames  # fmt: skip
+    ).frames
 
 
 def own_file(path, settings=CONFIG):

@@ -82,17 +82,24 @@ def test_names_of_the_public_training_file() -> None:
 def test_config_of_the_public_5b_is_the_preset() -> None:
     sizes = {"dim": 3072, "ffn_dim": 14336, "num_layers": 30, "num_heads": 24, "in_channels": 48, "out_channels": 48}
     made = kiwi_config.infer_config(
-        public_shapes(3072, 48, 768, 64, 4), name="kiwi_5b", mllm=MllmConfig(), denoiser=DenoiserConfig(**sizes),
+        public_shapes(3072, 48, 768, 64, 4),
+        name="kiwi_5b",
+        mllm=MllmConfig(),
+        denoiser=DenoiserConfig(**sizes),
         vae=kiwi_5b().vae,
-    )  # fmt: skip
+    )
     assert made == kiwi_5b()
 
 
 def test_a_5b_of_any_name_is_run_at_its_size() -> None:
     made = kiwi_config.infer_config(
-        public_shapes(3072, 48, 768, 64, 4), name="my edits, epoch 3", mllm=MllmConfig(), denoiser=kiwi_5b().denoiser,
-        vae=kiwi_5b().vae, settings=kiwi_config.KiwiSettings(sigma_min=kiwi_config.DIFFUSERS_SIGMA_MIN),
-    )  # fmt: skip
+        public_shapes(3072, 48, 768, 64, 4),
+        name="my edits, epoch 3",
+        mllm=MllmConfig(),
+        denoiser=kiwi_5b().denoiser,
+        vae=kiwi_5b().vae,
+        settings=kiwi_config.KiwiSettings(sigma_min=kiwi_config.DIFFUSERS_SIGMA_MIN),
+    )
     usual = made.sampling
     assert (usual.width, usual.height, usual.frames, usual.fps) == (1280, 704, 121, 24.0)
     assert usual.sigma_min == kiwi_config.DIFFUSERS_SIGMA_MIN
@@ -133,7 +140,7 @@ def edit(made, with_reference: bool = True):
     generator = torch.Generator().manual_seed(3)
     return made(
         clip(), "make it blue", picture, num_inference_steps=2, generator=generator, output_type="latent"
-    ).frames  # fmt: skip
+    ).frames
 
 
 def close(have, want) -> None:
@@ -241,9 +248,14 @@ def test_diffusers_folders(tmp_path, kind: str) -> None:
     with_reference = kind != "instruct-only"
     made = pipe(settings)
     want = made(
-        clip(), "make it blue", clip(1, 40, 20, seed=2)[0] if with_reference else None, num_inference_steps=2,
-        generator=torch.Generator().manual_seed(3), output_type="latent", sigma_min=kiwi_config.DIFFUSERS_SIGMA_MIN,
-    ).frames  # fmt: skip
+        clip(),
+        "make it blue",
+        clip(1, 40, 20, seed=2)[0] if with_reference else None,
+        num_inference_steps=2,
+        generator=torch.Generator().manual_seed(3),
+        output_type="latent",
+        sigma_min=kiwi_config.DIFFUSERS_SIGMA_MIN,
+    ).frames
     close(edit(loaded, with_reference), want)
     assert loaded.instructx_config.denoiser.reference_embedder == ("own" if with_reference else "none")
     assert loaded.instructx_config.mllm == CONFIG.mllm

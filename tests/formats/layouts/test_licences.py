@@ -90,9 +90,14 @@ def test_qwen(log: Any, tmp_path: Path, width: int, named: set[str]) -> None:
 def qwen_config(width: int) -> InstructXConfig:
     vision = VisionConfig(depth=1, hidden_size=64, intermediate_size=16, num_heads=4, full_attention_blocks=())
     mllm = MllmConfig(
-        vocab_size=320, hidden_size=width, intermediate_size=16, num_layers=1, num_heads=width // 128, num_kv_heads=1,
+        vocab_size=320,
+        hidden_size=width,
+        intermediate_size=16,
+        num_layers=1,
+        num_heads=width // 128,
+        num_kv_heads=1,
         vision=vision,
-    )  # fmt: skip
+    )
     return dataclasses.replace(config(), mllm=mllm, lora=LoraConfig(rank=1, alpha=1))
 
 

@@ -1,67 +1,55 @@
-"""The tiny MLLM's pretraining: what it is asked, and which of its tensors the second run trains."""
+"""The tiny MLLM's pretraining: the loss is of the answers alone, and all of Qwen2.5-VL is trained."""
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from safetensors.torch import save_file
+import torch
 
-from instructx_core import shapes
-from instructx_core.data.bucket import Bucket
-from instructx_core.data.shapes import ShapesWorld
-from instructx_core.training.jobs.mllm import MllmJob
+from instructx_core.errors import InputError
+from instructx_core.training.jobs.chat import IGNORE
+from instructx_core.training.jobs.mllm import MllmJob, answer_loss
 from instructx_core.training.recipes.mllm import MllmRecipe
-from instructx_core.training.recipes.tiny import tiny_mllm_words
 from instructx_core.weights import SHIPPED
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
 from nano import FAST, nano
+from small_source import SmallSource
 
-IMAGES = Bucket("image", 1, 64, 64)
-
-
-@pytest.fixture(autouse=True)
-def tokenizer(tmp_path: Path) -> None:
-    """The shipped one: training one takes a while."""
-    shutil.copy(SHIPPED / "tokenizer.json", tmp_path)
+PAIRS = [("what is this?", "noise"), ("invert the colors", "a long answer to a question")]
 
 
-def nano_mllm(folder: Path, share: float = 0.0) -> MllmJob:
-    values = {"name": "tiny_mllm", "description": "", "num_steps": 2, "instruction_share": share}
-    return MllmJob(MllmRecipe(**FAST | values), nano(), ShapesWorld(), folder)
+def nano_mllm(folder: Path, **values: object) -> MllmJob:
+    shutil.copy(SHIPPED / "tokenizer.json", folder)  # training one takes a while
+    recipe = {"name": "mllm", "description": "", "num_steps": 2, "image_pool": 4, "image_validation": 2}
+    return MllmJob(MllmRecipe(**FAST | recipe | values), nano(), SmallSource(8), folder)
 
 
-def test_instructions_are_answered_by_the_caption_of_the_edited_picture(tmp_path: Path) -> None:
-    questions = nano_mllm(tmp_path, 1.0).questions("train", np.arange(9), IMAGES)
-    for index, question in enumerate(questions):
-        edit = shapes.sample("train", index, "image", shapes.TASKS[index])
-        assert np.array_equal(question.frames_FHWC, edit.source_FHWC)
-        assert (question.text, question.answer) == (edit.instruction, edit.caption)
+def test_the_loss_is_of_the_answers(tmp_path: Path) -> None:
+    """Another question changes no label; another answer does. What a row is padded with never counts."""
+    job = nano_mllm(tmp_path)
+    bucket, pool = next(iter(job.pools.items()))
+    frames = pool.take("frames", torch.arange(2).numpy())
+    with torch.no_grad():
+        logits_BLV, labels_BL = job._logits(frames, PAIRS, bucket)
+        said = [job.tokenizer.decode(row[row != IGNORE].tolist()) for row in labels_BL]
+        assert [text.removesuffix("<|im_end|>") for text in said] == [answer for _, answer in PAIRS]
+        alone = [answer_loss(*job._logits(frames[i : i + 1], PAIRS[i : i + 1], bucket)) for i in range(2)]
+        counts = (labels_BL != IGNORE).sum(1)
+    both = (alone[0] * counts[0] + alone[1] * counts[1]) / counts.sum()
+    torch.testing.assert_close(answer_loss(logits_BLV, labels_BL), both)
 
 
-def test_the_share_of_instructions_is_drawn_by_number(tmp_path: Path) -> None:
-    plain = nano_mllm(tmp_path).questions("train", np.arange(40), IMAGES)
-    mixed = nano_mllm(tmp_path, 0.5)
-    found = mixed.questions("train", np.arange(40), IMAGES)
-    other = sum((a.text, a.answer) != (b.text, b.answer) for a, b in zip(plain, found, strict=True))
-    assert 10 < other < 40
-    again = mixed.questions("train", np.arange(20, 40), IMAGES)
-    assert [(q.text, q.answer) for q in again] == [(q.text, q.answer) for q in found[20:]]
+def test_vision_tower_and_language_model_are_trained(tmp_path: Path) -> None:
+    job = nano_mllm(tmp_path)
+    parameters = dict(job.root.named_parameters())
+    assert set(job.trainable) == {name for name in parameters if name.startswith("encoder.mllm.")}
+    assert any(".visual." in name for name in job.trainable)
 
 
-def test_the_second_run_leaves_the_vision_tower_alone(tmp_path: Path) -> None:
-    """Or the pools of encoded pictures would be worthless."""
-    first = nano_mllm(tmp_path)
-    (tmp_path / "tiny_mllm").mkdir()
-    save_file({n: p.detach() for n, p in first.trainable.items()}, tmp_path / "tiny_mllm" / "final.safetensors")
-    second = MllmJob(dataclasses.replace(tiny_mllm_words(), seed=5), nano(), ShapesWorld(), tmp_path)
-    assert all(name.startswith("encoder.mllm.language_model.") for name in second.trainable)
-    assert len(second.trainable) + sum(".visual." in name for name in first.trainable) == len(first.trainable)
-    for name, parameter in second.root.named_parameters():
-        if name in first.trainable:
-            assert parameter.equal(first.trainable[name])
+def test_a_recipe_without_samples_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no samples to train on: give image_pool"):
+        nano_mllm(tmp_path, image_pool=0)
