@@ -138,6 +138,7 @@ def outer_node(graph: Graph, ends: list[End], results: list[tuple[str, Wire]]) -
         ],
         "outputs": [{"name": name, "type": wire.type, "links": []} for name, wire in results],
         "title": graph.name,
-        "properties": {"proxyWidgets": [["-1", end.name] for end in widgets], "cnr_id": PACK_ID},
+        # no "proxyWidgets": newer frontends quarantine entries for ends, and the artist's values with them
+        "properties": {"cnr_id": PACK_ID},
         "widgets_values": [end.value for end in widgets],
     }

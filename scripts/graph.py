@@ -265,5 +265,5 @@ def widget_values(node: Node) -> list[Any]:
         if entry["widget"]:
             values.append(node.value(entry))
             if entry.get("control"):
-                values.append("fixed")
+                values.append("randomize")
     return values

@@ -21,7 +21,6 @@ SETTINGS = (
     ("instruction", "STRING", "Make the circle blue."),
     ("seed", "INT", 0),
     ("steps", "INT", TINY.steps),
-    ("cfg", "FLOAT", 1.0),
     ("shift", "FLOAT", TINY.shift),
     ("unet_name", "COMBO", TINY.diffusion_model),
     ("vae_name", "COMBO", TINY.vae),
@@ -36,7 +35,7 @@ def edit_blueprint(medium: str) -> dict[str, Any]:
     kind = medium.upper()
     ends = [End("source", kind), End("reference", "IMAGE"), *(End(*setting) for setting in SETTINGS)]
     wires = {end.name: end.wire for end in ends}
-    sampling = {name: wires[name] for name in ("seed", "steps", "cfg", "shift")}
+    sampling = {name: wires[name] for name in ("seed", "steps", "shift")} | {"cfg": 1.0}  # above 1 needs a negative
     models = loaders(graph, TINY, lambda name, value: wires[name])
     result, _ = edit(graph, models, wires["source"], wires["reference"], wires["instruction"], **sampling)
     if medium == "video":
@@ -50,7 +49,7 @@ def edit_blueprint(medium: str) -> dict[str, Any]:
 def long_blueprint() -> dict[str, Any]:
     """ "Edit Long Video (InstructX)": video in, video out, any length."""
     graph = Graph("Edit Long Video (InstructX)")
-    settings = (*SETTINGS, ("window", "INT", 17))
+    settings = (*SETTINGS, ("cfg", "FLOAT", 1.0), ("window", "INT", 17))
     ends = [End("source", "VIDEO"), End("reference", "IMAGE"), *(End(*setting) for setting in settings)]
     wires = {end.name: end.wire for end in ends}
     sampling = {name: wires[name] for name in ("seed", "steps", "cfg", "shift", "window")}

@@ -19,7 +19,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 def _options(verb: str) -> set[str]:
     parser = argparse.ArgumentParser()
     importlib.import_module(VERBS[verb][0], "instructx_core").add_arguments(parser)
-    return {option for action in parser._actions for option in action.option_strings}
+    below = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    actions = [*parser._actions, *(each for sub in below for part in sub.choices.values() for each in part._actions)]
+    return {option for action in actions for option in action.option_strings}
 
 
 def test_commands_exist() -> None:

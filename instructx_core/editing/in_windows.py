@@ -49,7 +49,7 @@ def edit_in_windows(
     started, clip, windows = time.perf_counter(), windowing.clip, windowing.windows
     store = WindowStore(look.request.output, identity(pipe, look, settings, windowing))
     saved = store.open(windowing.options.restart)
-    notes = list(clip.notes)
+    notes = [*clip.notes, *look.reference_notes]
     notes.append(
         f"edited in {len(windows)} windows of {windowing.size} frames, {windowing.options.overlap} handed over at each "
         "join"

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..media.base import Media
-from ..media.files import open_media, read_image
+from ..media.base import ALPHA_SUFFIXES, Media
+from ..media.files import open_media, read_picture
 from ..media.images import OpenImage
 from ..media.outputs import check_writable, output_kind
 from ..media.sound.plan import plan_sound
@@ -27,7 +27,8 @@ from .request import EditRequest
 @dataclass(frozen=True, slots=True, eq=False)
 class Look:
     """A request and what its files hold. mask: where the edit is laid over its source. seconds: how long it took.
-    sound: what becomes of a clip's sound. source_digest: of the source's file, where whoever looked knows it."""
+    sound: what becomes of a clip's sound. source_digest: of the source's file, where whoever looked knows it.
+    reference_notes: what was converted in the references."""
 
     request: EditRequest
     source: Media | ClipScan
@@ -36,11 +37,13 @@ class Look:
     seconds: float
     source_digest: str | None = None
     sound: tuple[str, ...] = ()
+    reference_notes: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What is known of the result before a model runs."""
-        return (*self.source.notes, *self.sound)
+        lost = lost_transparency(self.request.output, self.source)
+        return (*self.source.notes, *self.sound, *lost, *self.reference_notes)
 
     @property
     def modality(self) -> str:
@@ -62,9 +65,24 @@ def look_at(request: EditRequest, source_digest: str | None = None) -> Look:
         if isinstance(source, ClipScan):
             _check_even(request.source, source.size)
         mask = read_paste_mask(request.keep_outside, source.size)
-    references = tuple(read_image(path) for path in request.references)
-    sound = _look_at_sound(request, source)
-    return Look(request, source, references, mask, time.perf_counter() - start, source_digest, sound)
+    references = [read_picture(path) for path in request.references]
+    return Look(
+        request,
+        source,
+        tuple(each.frames_FHWC[0] for each in references),
+        mask,
+        time.perf_counter() - start,
+        source_digest,
+        sound=_look_at_sound(request, source),
+        reference_notes=tuple(f"reference {each.path.name}: {note}" for each in references for note in each.notes),
+    )
+
+
+def lost_transparency(output: Path, source: Media | ClipScan) -> tuple[str, ...]:
+    """That of a picture whose output has none."""
+    if isinstance(source, ClipScan) or source.alpha_HW is None or output.suffix.lower() in ALPHA_SUFFIXES:
+        return ()
+    return (f"the source's transparency is lost: {output.suffix} has none, write a .png to keep it",)
 
 
 def _look_at_source(request: EditRequest) -> Media | ClipScan:

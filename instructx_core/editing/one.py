@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..geometry import FitBox, pad_frames
-from ..media.base import ALPHA_SUFFIXES, Media
+from ..media.base import Media
 from ..media.files import write_image, write_video
 from ..media.stream import ClipScan, whole_clip
 from .fit import apply_box
-from .look import Look
+from .look import Look, lost_transparency
 from .paste import paste_back
 from .piece import Piece, edit_piece
 from .progress import Progress
@@ -44,7 +44,7 @@ def edit_whole(pipe: InstructXPipeline, look: Look, settings: Settings, progress
     with _timed(seconds, "edit"):
         piece = Piece(media.frames_FHWC, media.fps, request.instruction, look.references)
         edited_FHWC = edit_piece(pipe, piece, settings.sampling, progress.on_step)
-    notes = [*media.notes, *pipe.memory.notes]
+    notes = [*media.notes, *look.reference_notes, *pipe.memory.notes]
     with _timed(seconds, "write"):
         if look.mask is not None and original is not None:
             edited_FHWC, note = paste_back(
@@ -79,14 +79,12 @@ def write_like(output: Path, frames_FHWC: np.ndarray, media: Media) -> tuple[str
     """Write frames with the rate, sound and transparency of `media`; notes on sound and transparency."""
     if media.is_video:
         return write_video(output, frames_FHWC, media.fps or 25, audio=media.audio, pixel_aspect=media.pixel_aspect)
-    if media.alpha_HW is None:
+    lost = lost_transparency(output, media)
+    if media.alpha_HW is None or lost:
         write_image(output, frames_FHWC[0])
-        return ()
-    if output.suffix.lower() in ALPHA_SUFFIXES:
-        write_image(output, frames_FHWC[0], media.alpha_HW, media)
-        return ("the source's transparency was put back",)
-    write_image(output, frames_FHWC[0])
-    return (f"the source's transparency is lost: {output.suffix} has none, write a .png to keep it",)
+        return lost
+    write_image(output, frames_FHWC[0], media.alpha_HW, media)
+    return ("the source's transparency was put back",)
 
 
 @contextmanager

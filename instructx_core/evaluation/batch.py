@@ -1,7 +1,7 @@
 """Edits many samples of the procedural world at once, through the same pipeline as one edit.
 
-Between shapes (samples) and shapes.success (scores). Samples of one batch share modality and number of references. The
-noise of a sample depends on (seed, modality, index) alone, so its result is the same in every batch and after a resume.
+Between a world's samples and its scores. Samples of one batch share modality, sizes and having a reference. The noise
+of a sample depends on (seed, modality, index) alone, so its result is the same in every batch and after a resume.
 Legend: B batch, F pixel frames, C channels, H W.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -22,22 +22,46 @@ from ..sampling.guidance import Conditions, Guidance
 
 if TYPE_CHECKING:
     from ..pipeline import InstructXPipeline
-    from ..shapes import Sample
 
 
-def group_samples(samples: Sequence[Sample], size: int) -> Iterator[list[int]]:
+class Editable(Protocol):
+    """What an edit needs of a sample, of whichever world."""
+
+    @property
+    def source_FHWC(self) -> np.ndarray: ...
+
+    @property
+    def reference_HWC(self) -> np.ndarray | None: ...
+
+    @property
+    def instruction(self) -> str: ...
+
+    @property
+    def modality(self) -> str: ...
+
+    @property
+    def index(self) -> int: ...
+
+
+def _kind(sample: Editable) -> tuple[str, tuple[int, ...], tuple[int, ...] | None]:
+    """What samples of one batch share: modality, size of the frames, and of the reference if there is one."""
+    reference = sample.reference_HWC
+    return sample.modality, sample.source_FHWC.shape[:3], None if reference is None else reference.shape[:2]
+
+
+def group_samples(samples: Sequence[Editable], size: int) -> Iterator[list[int]]:
     """Positions in `samples`, at most `size` a group, of samples that can share a batch. Order kept within a kind."""
     if size < 1:
         raise InputError(f"batch size is {size}; use at least 1")
-    kinds: dict[tuple[str, bool], list[int]] = {}
+    kinds: dict[object, list[int]] = {}
     for position, sample in enumerate(samples):
-        kinds.setdefault((sample.modality, sample.reference_HWC is not None), []).append(position)
+        kinds.setdefault(_kind(sample), []).append(position)
     for positions in kinds.values():
         for start in range(0, len(positions), size):
             yield positions[start : start + size]
 
 
-def noise_generator(sample: Sample, seed: int) -> torch.Generator:
+def noise_generator(sample: Editable, seed: int) -> torch.Generator:
     """Of one sample's noise, whatever batch it stands in."""
     key = np.random.SeedSequence([seed, int(sample.modality == "video"), sample.index]).generate_state(2, np.uint32)
     return torch.Generator("cpu").manual_seed(int(key[0]) << 31 ^ int(key[1]))
@@ -47,18 +71,20 @@ def noise_generator(sample: Sample, seed: int) -> torch.Generator:
 class EncodedSamples:
     """Samples ready for the steps: encoded once, sampled as often as wanted."""
 
-    samples: Sequence[Sample]
+    samples: Sequence[Editable]
     conditions: Conditions
     source_BCTHW: torch.Tensor
     guidance: Guidance
 
 
 @torch.no_grad()
-def encode_samples(pipe: InstructXPipeline, samples: Sequence[Sample], guidance: float | None = None) -> EncodedSamples:
-    """Context and latents of samples that share modality and having a reference. InputError for a mixed batch."""
+def encode_samples(
+    pipe: InstructXPipeline, samples: Sequence[Editable], guidance: float | None = None
+) -> EncodedSamples:
+    """Context and latents of samples that share modality, sizes and having a reference. InputError for others."""
     check_argument("guidance_scale", guidance)
-    if len({(s.modality, s.reference_HWC is not None) for s in samples}) != 1:
-        raise InputError("samples of one batch must share modality and having a reference; use group_samples")
+    if len({_kind(sample) for sample in samples}) != 1:
+        raise InputError("samples of one batch must share modality, size and having a reference; use group_samples")
     batch = edit_batch(
         [s.source_FHWC for s in samples], [s.instruction for s in samples], [s.reference_HWC for s in samples]
     )
@@ -89,12 +115,12 @@ def edit_encoded(pipe: InstructXPipeline, encoded: EncodedSamples, steps: int, s
 
 def edit_samples(
     pipe: InstructXPipeline,
-    samples: Sequence[Sample],
+    samples: Sequence[Editable],
     steps: int | None = None,
     guidance: float | None = None,
     seed: int = 0,
 ) -> list[np.ndarray]:
-    """Edited frames of each sample, uint8 (F, H, W, 3). All samples must share modality and having a reference.
+    """Edited frames of each sample, uint8 (F, H, W, 3). All samples must share modality, size and having a reference.
 
     steps and guidance default to the model's. Raises InputError for a mixed batch or non-finite model output.
     """

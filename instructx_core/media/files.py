@@ -20,16 +20,17 @@ from PIL import Image, UnidentifiedImageError
 from ..errors import InputError
 from .base import Media, Transform, check_frames
 from .foreign import refuse_after, refuse_before
-from .images import OpenImage, write_image
+from .images import OpenImage, is_animation, write_image
 from .kinds import check_file, refuse_known, refuse_undrawn
 
 if TYPE_CHECKING:
+    from .animation import OpenAnimation
     from .stream import OpenClip
 
 __all__ = ["open_media", "read_image", "read_media", "read_picture", "write_image", "write_video"]
 
 
-def open_media(path: str | Path) -> OpenImage | OpenClip:
+def open_media(path: str | Path) -> OpenImage | OpenAnimation | OpenClip:
     """An image or a clip, open and not decoded yet; what the file is decides, not its name. For a `with` block.
 
     Raises InputError for a file that is missing, empty or neither of the two.
@@ -50,12 +51,25 @@ def open_media(path: str | Path) -> OpenImage | OpenClip:
         raise InputError(f"{path}: cannot be read as an image ({error}); save it again as PNG or JPEG") from None
     if image is not None:
         refuse_undrawn(path, image)
-        return OpenImage(path, image)
+        return _opened(path, image)
     refuse_after(path)
     refuse_known(path)
     from .stream import OpenClip
 
     return OpenClip(path)
+
+
+def _opened(path: Path, image: Image.Image) -> OpenImage | OpenAnimation:
+    try:
+        moving = is_animation(image)
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        image.close()
+        raise InputError(f"{path}: the image is damaged ({error}); save it again as PNG or JPEG") from None
+    if not moving:
+        return OpenImage(path, image)
+    from .animation import OpenAnimation
+
+    return OpenAnimation(path, image)
 
 
 def read_media(
@@ -80,7 +94,7 @@ def read_picture(path: str | Path) -> Media:
     """One picture, e.g. a mask. Raises InputError as read_media, and for a clip."""
     with open_media(path) as opened:
         if not isinstance(opened, OpenImage):
-            raise InputError(f"{path}: this is a video; give an image here")
+            raise InputError(f"{path}: this is a video or an animation; give an image here")
         return opened.read()
 
 

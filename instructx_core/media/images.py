@@ -47,8 +47,29 @@ class OpenImage:
 def decode_image(path: Path, image: Image.Image, transform: Transform | None) -> Media:
     """An opened picture as upright sRGB. Arguments and errors as media.files.read_media."""
     notes: list[str] = []
+    choose_page(path, image, notes)
+    plain, alpha_HW = srgb_and_alpha(path, image, notes)
+    colour_HWC = np.array(plain)
+    size = (colour_HWC.shape[0], colour_HWC.shape[1])
+    if alpha_HW is None:
+        frame_HWC = colour_HWC if transform is None else transform(colour_HWC)
+        return Media(path, frame_HWC[None], size, is_video=False, notes=tuple(notes))
+    notes.append("transparent: the model sees it over white (it knows no alpha)")
+    frame_HWC = np.array(over_white(plain, alpha_HW))
+    if transform is not None:
+        frame_HWC, colour_HWC = transform(frame_HWC), transform(colour_HWC)
+        alpha_HW = transform(np.repeat(alpha_HW[..., None], 3, axis=-1))[..., 0]
+    return Media(
+        path, frame_HWC[None], size, is_video=False, alpha_HW=alpha_HW, colour_HWC=colour_HWC, notes=tuple(notes)
+    )
+
+
+def srgb_and_alpha(path: Path, image: Image.Image, notes: list[str]) -> tuple[Image.Image, np.ndarray | None]:
+    """(upright RGB in sRGB, uint8 (H, W) alpha where not all is opaque) of the page that an opened file is at.
+
+    Raises InputError for HDR, damage and pixels of unknown meaning.
+    """
     try:
-        choose_page(path, image, notes)
         codes, depth = codes_of(path, image), depth_of(path, image)
         check_sdr(path, codes)
         turned = image.getexif().get(_ORIENTATION, 1) not in (0, 1)  # asked first: a TIFF forgets it when it is loaded
@@ -75,40 +96,36 @@ def decode_image(path: Path, image: Image.Image, transform: Transform | None) ->
         plain = to_srgb(plain, profile, notes)
     if plain.mode == "CMYK":
         notes.append("CMYK without a usable profile converted by the plain formula (colours approximate)")
-    plain = plain.convert("RGB")
-    colour_HWC = np.array(plain)
-    size = (colour_HWC.shape[0], colour_HWC.shape[1])
-    if alpha_HW is None:
-        frame_HWC = colour_HWC if transform is None else transform(colour_HWC)
-        return Media(path, frame_HWC[None], size, is_video=False, notes=tuple(notes))
-    notes.append("transparent: the model sees it over white (it knows no alpha)")
-    frame_HWC = np.array(over_white(plain, alpha_HW))
-    if transform is not None:
-        frame_HWC, colour_HWC = transform(frame_HWC), transform(colour_HWC)
-        alpha_HW = transform(np.repeat(alpha_HW[..., None], 3, axis=-1))[..., 0]
-    return Media(
-        path, frame_HWC[None], size, is_video=False, alpha_HW=alpha_HW, colour_HWC=colour_HWC, notes=tuple(notes)
-    )
+    return plain.convert("RGB"), alpha_HW
+
+
+def is_animation(image: Image.Image) -> bool:
+    """Whether an opened file is to be seen as a clip."""
+    return image.format in ("GIF", "WEBP", "PNG", "AVIF") and getattr(image, "n_frames", 1) > 1
 
 
 def choose_page(path: Path, image: Image.Image, notes: list[str]) -> None:
     """Goes to the one picture of a file. Raises InputError for one that holds several."""
-    count = getattr(image, "n_frames", 1)
+    try:
+        count = getattr(image, "n_frames", 1)
+        pages = pages_of(image) if image.format == "TIFF" and count > 1 else [0]
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: the image is damaged ({error}); save it again as PNG or JPEG") from None
     if count <= 1:  # a Photoshop file of one flat picture has no layer
         return
     if image.format == "MPO":  # a phone's JPEG with a preview, a gain map or a second eye's picture behind it
         notes.append(f"the first of {count} pictures in the file is used")
         return
     if image.format == "TIFF":
-        pages = pages_of(image)
         if len(pages) == 1:
             image.seek(pages[0])
             notes.append("smaller copies and masks in the file are left out")
             return
         raise InputError(f"{path}: holds {len(pages)} pages; give one of them as a file of its own")
-    kind = "layers" if image.format == "PSD" else "pictures of an animation"
-    remedy = "flatten it" if image.format == "PSD" else "convert it to MP4, or give one of them"
-    raise InputError(f"{path}: holds {count} {kind} ({image.format}); {remedy}")
+    kind = "layers" if image.format == "PSD" else "pictures"
+    raise InputError(
+        f"{path}: holds {count} {kind} ({image.format}); give one of them as a file of its own, or flatten it"
+    )
 
 
 def write_image(

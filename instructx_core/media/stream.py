@@ -9,9 +9,10 @@ Legend: F frames, H W pixels, 3 RGB; times in seconds, fps in Hz.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial as given
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from ..errors import InputError
 from .base import AudioSource, Media, Transform
 from .container import decoded, open_container
 from .sound.tracks import find_audio
-from .timing import Shown, check_end, constant_rate
+from .timing import Shown, check_end, constant_rate, rates_of
 from .tracks import about_left_out, video_track
 from .video import FrameReader
 
@@ -33,7 +34,8 @@ class ClipScan:
     """A clip without its pixels. picked: number of the decoded frame behind each frame of the clip (constant rate).
 
     size, color, fps, audio, pixel_aspect, notes: as in media.Media. kept: every decoded frame as PyAV gives it, where
-    all of them take no more than KEPT_BYTES; else none. Who reads them takes them: memory is free then.
+    all of them take no more than KEPT_BYTES; else none. Who reads them takes them: memory is free then. decode: gives
+    them again.
     """
 
     path: Path
@@ -43,6 +45,7 @@ class ClipScan:
     audio: AudioSource | None
     pixel_aspect: Fraction
     notes: tuple[str, ...]
+    decode: Callable[[], Iterator[Any]] = field(repr=False)
     color: str = ""
     kept: list[Any] = field(default_factory=list, repr=False)
 
@@ -73,19 +76,10 @@ class OpenClip:
 
     def scan(self, partial: bool = False, max_frames: int | None = None) -> ClipScan:
         """Decode it, once. Arguments and errors as media.files.read_media."""
-        path, reader, shown = self.path, FrameReader(self.path), list[Shown]()
-        kept, size = list[Any](), 0
-        for frame, when in decoded(path, self.container, reader.notes if partial else None):
-            if len(shown) == max_frames:
-                raise InputError(f"{path}: has more than {max_frames} frames; cut it to {max_frames} or fewer")
-            reader.check(frame)
-            shown.append(when)
-            size += sum(plane.buffer_size for plane in frame.planes)
-            if size <= KEPT_BYTES:
-                kept.append(frame)
-            else:
-                kept.clear()
-        timing = constant_rate(path, shown, self.container, self.stream, reader.notes)
+        path, reader = self.path, FrameReader(self.path)
+        frames = decoded(path, self.container, reader.notes if partial else None)
+        shown, kept = gathered(path, frames, reader, max_frames)
+        timing = constant_rate(path, shown, rates_of(self.container, self.stream), reader.notes)
         check_end(path, self.container, self.stream, timing, partial, reader.notes)
         audio = find_audio(path, timing.start, timing.length, reader.notes)
         aspect = reader.pixel_aspect(self.stream)
@@ -97,9 +91,34 @@ class OpenClip:
             audio=audio,
             pixel_aspect=aspect,
             notes=(*about_left_out(self.container, self.stream), *reader.notes),
+            decode=given(_again, path),
             color=reader.colour,
             kept=kept,
         )
+
+
+def gathered(
+    path: Path, frames: Iterable[tuple[Any, Shown]], reader: FrameReader, max_frames: int | None
+) -> tuple[list[Shown], list[Any]]:
+    """(when each frame is shown, the frames where they take no more than KEPT_BYTES) of a clip that is decoded."""
+    shown, kept, size = list[Shown](), list[Any](), 0
+    for frame, when in frames:
+        if len(shown) == max_frames:
+            raise InputError(f"{path}: has more than {max_frames} frames; cut it to {max_frames} or fewer")
+        reader.check(frame)
+        shown.append(when)
+        size += sum(plane.buffer_size for plane in frame.planes)
+        if size <= KEPT_BYTES:
+            kept.append(frame)
+        else:
+            kept.clear()
+    return shown, kept
+
+
+def _again(path: Path) -> Iterator[Any]:
+    with open_container(path) as container:
+        for frame, _ in decoded(path, container):
+            yield frame
 
 
 def scan_clip(path: str | Path, partial: bool = False) -> ClipScan:
@@ -134,9 +153,7 @@ def _decoded_frames(scan: ClipScan) -> Iterator[Any]:
         while kept:
             yield kept.pop()
         return
-    with open_container(scan.path) as container:
-        for frame, _ in decoded(scan.path, container):
-            yield frame
+    yield from scan.decode()
 
 
 def whole_clip(scan: ClipScan, transform: Transform | None = None) -> Media:

@@ -45,16 +45,38 @@ class Timing(NamedTuple):
         return float(len(self.picked) / self.fps)
 
 
-def constant_rate(path: Path, shown: Sequence[Shown], container: Any, stream: Any, notes: list[str]) -> Timing:
+class Rates(NamedTuple):
+    """What a file says of its rate. tags: of the container, FFmpeg's guesses among them. own: of one without times."""
+
+    tags: tuple[Fraction, ...]
+    own: Fraction | None
+
+
+NO_RATES = Rates((), None)
+
+
+def rates_of(container: Any, stream: Any) -> Rates:
+    """Of an open file of FFmpeg's."""
+    tags = _usable(stream.average_rate, stream.guessed_rate, stream.base_rate)
+    raw = container.format.name in RAW  # FFmpeg makes up their tags
+    return Rates(tags, next(iter(_usable(stream.codec_context.framerate) + (() if raw else tags)), None))
+
+
+def _usable(*rates: Fraction | None) -> tuple[Fraction, ...]:
+    return tuple(Fraction(rate) for rate in rates if rate and 0 < rate <= FASTEST)
+
+
+def constant_rate(path: Path, shown: Sequence[Shown], rates: Rates, notes: list[str]) -> Timing:
     """All frames where their steps are equal, else some repeated or dropped. Raises InputError for broken times."""
     stamp_N, held = np.array([each.start for each in shown]), shown[-1].duration
     if np.isnan(stamp_N).all():
-        return Timing(range(len(shown)), _said_rate(container, stream, notes), 0.0)
+        if rates.own is None:
+            notes.append("the file gives no frame rate; 25 fps assumed: put it into an .mp4 first if that is wrong")
+        return Timing(range(len(shown)), rates.own or Fraction(25), 0.0)
     time_N, own_N = _ordered(path, stamp_N, notes)
-    tags = _tags(stream)
-    fps = _even_rate(time_N, held, tags)
+    fps = _even_rate(time_N, held, rates.tags)
     even = fps is not None
-    fps = fps or _covering_rate(time_N[own_N], tags)
+    fps = fps or _covering_rate(time_N[own_N], rates.tags)
     place_N = np.arange(len(time_N)) if even else _places(time_N, fps)
     count = int(place_N[-1]) + max(1, int(held * fps + Fraction(1, 2)))  # a picture that is held at the end is shown
     picked = (np.searchsorted(place_N, np.arange(count), side="right") - 1).tolist()
@@ -69,22 +91,6 @@ def constant_rate(path: Path, shown: Sequence[Shown], container: Any, stream: An
             f"({count - used} repeated, {len(shown) - used} dropped)"
         )
     return Timing(picked, fps, float(time_N[0]))
-
-
-def _said_rate(container: Any, stream: Any, notes: list[str]) -> Fraction:
-    """The rate of a clip without any time stamp."""
-    inside = stream.codec_context.framerate
-    raw = container.format.name in RAW  # FFmpeg makes up their tags
-    rates = [inside] if raw else [inside, *_tags(stream)]
-    fps = next((Fraction(rate) for rate in rates if rate and 0 < rate <= FASTEST), None)
-    if fps is None:
-        notes.append("the file gives no frame rate; 25 fps assumed: put it into an .mp4 first if that is wrong")
-    return fps or Fraction(25)
-
-
-def _tags(stream: Any) -> list[Fraction]:
-    rates = (stream.average_rate, stream.guessed_rate, stream.base_rate)
-    return [Fraction(rate) for rate in rates if rate and 0 < rate <= FASTEST]
 
 
 def _ordered(path: Path, stamp_N: np.ndarray, notes: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -118,7 +124,7 @@ def _places(time_N: np.ndarray, fps: Fraction) -> np.ndarray:
     return np.floor((time_N - time_N[0]) * float(fps) + 0.5).astype(np.int64)
 
 
-def _even_rate(time_N: np.ndarray, held: float, tags: list[Fraction]) -> Fraction | None:
+def _even_rate(time_N: np.ndarray, held: float, tags: Sequence[Fraction]) -> Fraction | None:
     """The rate of frames in equal steps, None for others."""
     if len(time_N) == 1:
         return next(iter(tags), None) or (Fraction(1 / held).limit_denominator(1001) if held else Fraction(25))
@@ -132,7 +138,7 @@ def _even_rate(time_N: np.ndarray, held: float, tags: list[Fraction]) -> Fractio
     return None
 
 
-def _covering_rate(time_N: np.ndarray, tags: list[Fraction]) -> Fraction:
+def _covering_rate(time_N: np.ndarray, tags: Sequence[Fraction]) -> Fraction:
     """The slowest rate that drops next to none of the frames, which come in unequal steps."""
     short = np.quantile(np.diff(time_N), (0.0, 0.02, 0.1, 0.5))
     measured = [Fraction(1 / step).limit_denominator(1001) for step in short if step * FASTEST > 1]

@@ -1,7 +1,8 @@
 """Errors by area: of each thing's visible pixels, of each part that changes, of the rest in overlapping tiles.
 
 Place: limits -> areas -> success. An error counts from the truth's own range around the pixel on, so that a soft edge
-or one that lies half a pixel off makes none, and a changed colour makes all of it.
+or one that lies half a pixel off makes none, and a changed colour makes all of it. What lies behind the things is
+judged as the eye sees it, averaged over a few pixels, and its grain (of a compression, of a VAE) by a wider limit.
 Shapes: error_FHW float32 in [0, 1]; mask_FHW bool.
 """
 
@@ -11,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .limits import BLOCK_LIMIT, FRAME_FACTOR, PART, TILE, TILE_LIMIT
+from .limits import BLOCK_LIMIT, FRAME_FACTOR, GRAIN_LIMIT, GRAIN_RADIUS, PART, TILE, TILE_LIMIT
+from .noise import blur
 
 ROWS, COLUMNS = ("top", "middle", "bottom"), ("left", "center", "right")
 
@@ -101,29 +103,45 @@ def _where(index: int, count: int, names: tuple[str, str, str]) -> str:
     return names[min(2, 3 * index // count)]
 
 
-def tile_score(error_FHW: np.ndarray, rest_FHW: np.ndarray, unit: float) -> Tiles:
-    """The worst of all tiles and blocks of what is no thing; those that show less than a quarter of it don't count."""
+def box_blur(frames_FHWC: np.ndarray, radius: int) -> np.ndarray:
+    """Each pixel's mean over the (2 radius + 1)^2 around, twice, the border repeated: float32."""
+    return np.stack([blur(frame, radius) for frame in frames_FHWC])
+
+
+def seen_error(prediction_FHWC: np.ndarray, target_FHWC: np.ndarray, unit: float) -> np.ndarray:
+    """tolerant_error of both pictures as the eye takes them in, averaged over a few pixels: grain makes none."""
+    radius = max(1, round(GRAIN_RADIUS * unit))
+    return tolerant_error(box_blur(prediction_FHWC, radius), box_blur(target_FHWC, radius))
+
+
+def tile_score(seen_FHW: np.ndarray, error_FHW: np.ndarray, rest_FHW: np.ndarray, unit: float) -> Tiles:
+    """The worst of all tiles and blocks of what is no thing; those that show less than a quarter of it don't count.
+
+    seen_FHW: seen_error, held to the limits of tiles and of blocks; error_FHW: tolerant_error, to that of grain.
+    """
     side = round(TILE * unit) // 2
-    error_sum, count = (
-        _blocks(np.where(rest_FHW, error_FHW, np.float32(0)), side),
-        _blocks(rest_FHW.astype(np.float32), side),
+    count = _blocks(rest_FHW.astype(np.float32), side)
+    seen_sum, error_sum = (_blocks(np.where(rest_FHW, each, np.float32(0)), side) for each in (seen_FHW, error_FHW))
+    counts, area = _pairs(count), 4 * side**2
+    scales = (
+        (seen_sum, count, BLOCK_LIMIT, side**2),
+        (_pairs(seen_sum), counts, TILE_LIMIT, area),
+        (_pairs(error_sum), counts, GRAIN_LIMIT, area),
     )
-    worst: Tiles | None = None
-    scales = ((error_sum, count, BLOCK_LIMIT, side**2), (_pairs(error_sum), _pairs(count), TILE_LIMIT, 4 * side**2))
-    for sums, counts, limit, area in scales:
-        seen = counts >= 0.25 * area
-        frames = np.where(seen, sums / np.maximum(counts, 1.0), 0.0)
-        mean_hw = frames.sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
-        over_hw = np.maximum(mean_hw, frames.max(axis=0) / FRAME_FACTOR) / limit
-        row, column = np.unravel_index(int(over_hw.argmax()), over_hw.shape)
-        mean, most = float(mean_hw[row, column]), float(frames[:, row, column].max())
-        score = RegionScore(mean, most, limit, bool(over_hw[row, column] <= 1.0))
-        where = f"{_where(row, len(over_hw), ROWS)} {_where(column, over_hw.shape[1], COLUMNS)}"
-        found = Tiles(score, where, int(frames[:, row, column].argmax()))
-        if worst is None or excess(found.score) > excess(worst.score):
-            worst = found
-    assert worst is not None
-    return worst
+    return max((_worst(*scale) for scale in scales), key=lambda found: excess(found.score))
+
+
+def _worst(sums_Fhw: np.ndarray, counts_Fhw: np.ndarray, limit: float, area: int) -> Tiles:
+    """The worst tile of one scale, from the sums of errors and of pixels."""
+    seen = counts_Fhw >= 0.25 * area
+    frames = np.where(seen, sums_Fhw / np.maximum(counts_Fhw, 1.0), 0.0)
+    mean_hw = frames.sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
+    over_hw = np.maximum(mean_hw, frames.max(axis=0) / FRAME_FACTOR) / limit
+    row, column = np.unravel_index(int(over_hw.argmax()), over_hw.shape)
+    mean, most = float(mean_hw[row, column]), float(frames[:, row, column].max())
+    score = RegionScore(mean, most, limit, bool(over_hw[row, column] <= 1.0))
+    where = f"{_where(int(row), len(over_hw), ROWS)} {_where(int(column), over_hw.shape[1], COLUMNS)}"
+    return Tiles(score, where, int(frames[:, row, column].argmax()))
 
 
 def excess(score: RegionScore) -> float:

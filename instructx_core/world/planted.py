@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from .benchmark import benchmark_samples
+from .benchmark import benchmark_samples, kind_of
 from .canvas import PLACES
 from .draw import choose, placed
 from .edits import TASKS
@@ -177,6 +177,16 @@ def other_look(sample: Sample, rng: np.random.Generator) -> np.ndarray | None:
     return _render(sample, replace(scene, look=choose(rng, [look for look in looks if look != scene.look])))
 
 
+def half_look(sample: Sample, rng: np.random.Generator) -> np.ndarray | None:
+    """The tone or style on the things alone, or on all but them."""
+    look, things = sample.target_scene.look, [each.target_FHW for each in sample.objects if each.target is not None]
+    if look not in (*TONE_LOOKS, *PIXEL_STYLES) or not things or sample.task == "noop":
+        return None
+    plain, inside = _render(sample, replace(sample.target_scene, look=None)), np.logical_or.reduce(things)
+    chosen = inside if rng.random() < 0.5 else ~inside
+    return np.where(chosen[..., None], sample.target_FHWC, plain)
+
+
 def other_mask(sample: Sample, rng: np.random.Generator) -> np.ndarray | None:
     scene = sample.target_scene
     others = [thing.place for thing in scene.things if thing.place != scene.focus]
@@ -233,6 +243,7 @@ PLANTED: dict[str, Plant] = {
     "another ground": other_ground,
     "another texture in the same tones": other_texture,
     "another tone or style": other_look,
+    "a tone or style on the things alone, or the rest": half_look,
     "another object's mask": other_mask,
     "a small object more": extra_thing,
     "one frame as before": one_frame_idle,
@@ -279,11 +290,14 @@ class Row:
     unseen: int = 0  # the wrong picture equals the target, as far as can be seen: not counted
     words: Counter[str] = field(default_factory=Counter)
     slipped: list[str] = field(default_factory=list)
+    kinds: dict[str, list[int]] = field(default_factory=dict)  # of task and sub-kind: count, passed
 
     def add(self, sample: Sample, prediction_FHWC: np.ndarray) -> None:
         verdict = score(sample, prediction_FHWC)
         self.count += 1
         self.passed += verdict.success
+        kind = self.kinds.setdefault(kind_of(verdict) or verdict.task, [0, 0])
+        kind[0], kind[1] = kind[0] + 1, kind[1] + verdict.success
         if verdict.success:
             self.slipped.append(f"{sample.modality} {sample.index} {sample.task} {sample.sub_kind}")
         else:
@@ -321,13 +335,15 @@ def table_of(samples: Iterable[Sample], degrees: int = 1) -> dict[str, Row]:
 def text_of(rows: dict[str, Row]) -> str:
     """The table in Markdown."""
     lines = [
-        "| planted | n | passed | % | not to be seen | said first, e.g. |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| planted | n | passed | % | not to be seen | passed by kind | said first, e.g. |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, row in rows.items():
         words = "; ".join(word for word, _ in row.words.most_common(2))
         share = 100.0 * row.passed / max(row.count, 1)
-        lines.append(f"| {name} | {row.count} | {row.passed} | {share:.1f} | {row.unseen} | {words} |")
+        kinds = ", ".join(f"{kind} {passed}/{count}" for kind, (count, passed) in row.kinds.items() if passed)
+        kinds = "all" if row.passed == row.count else kinds
+        lines.append(f"| {name} | {row.count} | {row.passed} | {share:.1f} | {row.unseen} | {kinds} | {words} |")
     return "\n".join(lines)
 
 

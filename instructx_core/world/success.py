@@ -18,7 +18,17 @@ import numpy as np
 
 from ..errors import InputError
 from .alternatives import Evidence, Nearness, evidence, name_of, thing_alternatives
-from .areas import RegionScore, Tiles, excess, masked_error, pixel_error, region_score, tile_score, tolerant_error
+from .areas import (
+    RegionScore,
+    Tiles,
+    excess,
+    masked_error,
+    pixel_error,
+    region_score,
+    seen_error,
+    tile_score,
+    tolerant_error,
+)
 from .limits import CLEAR_CHANGE, NEAR, REGION_LIMIT, SOFT, SOFT_BASIS, THING_LIMIT
 from .scene import Scene, Thing, frame_times
 from .stage import Stage, build_stage, scene_at
@@ -100,15 +110,17 @@ def _check(prediction_FHWC: np.ndarray, target_FHWC: np.ndarray) -> None:
         )
 
 
-def _areas(sample: Scorable, error_FHW: np.ndarray) -> tuple[dict[str, RegionScore], Tiles]:
+def _areas(sample: Scorable, prediction_FHWC: np.ndarray) -> tuple[dict[str, RegionScore], Tiles]:
     """Scores of the parts that change and of the things of the target; the worst tile of the rest."""
+    unit, error_FHW = sample.target_scene.canvas.unit, tolerant_error(prediction_FHWC, sample.target_FHWC)
     scores = {name: region_score(error_FHW, mask, REGION_LIMIT) for name, mask in sample.regions}
     rest_FHW = np.ones(error_FHW.shape, dtype=bool)
     for each in sample.objects:
         if each.target is not None:
             scores[name_of(each.target)] = region_score(error_FHW, each.target_FHW, THING_LIMIT)
             rest_FHW &= ~each.target_FHW
-    return scores, tile_score(error_FHW, rest_FHW, sample.target_scene.canvas.unit)
+    seen_FHW = seen_error(prediction_FHWC, sample.target_FHWC, unit)
+    return scores, tile_score(seen_FHW, error_FHW, rest_FHW, unit)
 
 
 def _stage(sample: Scorable) -> Stage:
@@ -161,7 +173,7 @@ def score(sample: Scorable, prediction_FHWC: np.ndarray) -> Score:
     """
     target_FHWC = sample.target_FHWC
     _check(prediction_FHWC, target_FHWC)
-    scores, tiles = _areas(sample, tolerant_error(prediction_FHWC, target_FHWC))
+    scores, tiles = _areas(sample, prediction_FHWC)
     residual_FHWC = prediction_FHWC.astype(np.float32) - target_FHWC
     unit = sample.target_scene.canvas.unit
     found = _alternatives(sample, evidence(residual_FHWC, softening(unit, target_FHWC, SOFT_BASIS)))

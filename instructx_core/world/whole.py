@@ -11,14 +11,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from .alternatives import FULL, Evidence, Nearness, dot, evidence, name_of
+from .alternatives import FULL, Evidence, Nearness, evidence, name_of
+from .areas import box_blur
 from .grounds import ground_image, is_named
-from .limits import SHIFT, SOFT_RADIUS, VISIBLE, VISIBLE_PICTURE
-from .noise import blur
+from .limits import SHIFT, SOFT, SOFT_COLOR, SOFT_RADIUS, VISIBLE, VISIBLE_BLUR, VISIBLE_PICTURE
 from .palette import GROUNDS
 from .render import drawing, sprites_of
 from .scene import PIXEL_STYLES, TONE_LOOKS
-from .stage import Stage, through, with_look
+from .stage import LUMA, Stage, through, with_look
 
 EIGHT = [(x, y) for x in (-1, 0, 1) for y in (-1, 0, 1) if x or y]
 GRID = (slice(None), slice(None, None, 2), slice(None, None, 2))  # a quarter of the pixels tells looks and shifts
@@ -27,9 +27,10 @@ GRID = (slice(None), slice(None, None, 2), slice(None, None, 2))  # a quarter of
 def unchanged(
     seen: Evidence, source_FHWC: np.ndarray, target_FHWC: np.ndarray, name: str, mask_FHW: np.ndarray
 ) -> Nearness | None:
-    """A part that the edit changes: as it was."""
+    """A part that the edit changes: as it was. None where that can't be seen, as of a black ground made darker."""
     difference = (source_FHWC.astype(np.float32) - target_FHWC) * mask_FHW[..., None]
-    return seen.compare(f"{name} is as before", difference, VISIBLE * FULL)
+    least = max(VISIBLE, VISIBLE_PICTURE**2 * float(mask_FHW.sum(axis=(1, 2)).max()))
+    return seen.compare(f"{name} is as before", difference, least * FULL)
 
 
 def _least(shape: tuple[int, ...]) -> float:
@@ -109,22 +110,21 @@ def softening(unit: float, target_FHWC: np.ndarray, radius: float) -> np.ndarray
 
 
 def softness(unit: float, residual_FHWC: np.ndarray, target_FHWC: np.ndarray) -> float:
-    """How far the picture is on the way to a blurred one: 0 as sharp as the truth, 1 blurred by SOFT_RADIUS."""
+    """How far the picture is on the way to a blurred one: 0 as sharp as the truth, 1 blurred by SOFT_RADIUS; its
+    brightness, or its colours, whose blur is seen less, by less. 0 where such a blur can't be seen."""
     blurred = softening(unit, target_FHWC, SOFT_RADIUS)
-    energy = float(dot(blurred, blurred).sum())
-    if energy < _least(residual_FHWC.shape) / 4.0 * len(residual_FHWC):
-        return 0.0
-    return float(dot(residual_FHWC, blurred).sum()) / energy
+    brightness = _way(residual_FHWC @ LUMA, blurred @ LUMA)
+    return max(brightness, SOFT / SOFT_COLOR * _way(residual_FHWC, blurred))
+
+
+def _way(residual: np.ndarray, blurred: np.ndarray) -> float:
+    energy = float(np.vdot(blurred, blurred))
+    return 0.0 if energy < (255.0 * VISIBLE_BLUR) ** 2 * blurred.size else float(np.vdot(residual, blurred)) / energy
 
 
 def coarse_of(seen: Evidence) -> Evidence:
     """The same on a quarter of the pixels."""
     return evidence(seen.residual[GRID], seen.soft[GRID])
-
-
-def box_blur(frames_FHWC: np.ndarray, radius: int) -> np.ndarray:
-    """Mean over the (2 radius + 1)^2 pixels around, the border repeated: float32."""
-    return np.stack([blur(frame, radius) for frame in frames_FHWC])
 
 
 def worst_of(found: Sequence[Nearness | None]) -> Nearness | None:

@@ -350,3 +350,54 @@ def test_blueprint_is_one_node(page: Any, host: Any, medium: str) -> None:
     sampling = next(entry["inputs"] for entry in prompt.values() if "shift" in entry["inputs"])
     assert (sampling["steps"], sampling["shift"]) == (4, 3)
     keep(page, f"docs/comfyui/edit_{medium.lower().replace(' ', '_')}_node.jpg", around(page), width=480)
+
+
+VALUES = {"instruction": "Remove the red star, please.", "seed": 11, "steps": 3}
+
+
+def shown(page: Any) -> dict[str, Any]:
+    """What the one blueprint in the graph shows in its widgets."""
+    return page.evaluate(
+        "names => { const n = window.app.graph.nodes.find(n => n.subgraph);"
+        " return Object.fromEntries(names.map(name => [name, n.widgets.find(w => w.name === name)?.value])); }",
+        list(VALUES),
+    )
+
+
+def sent(page: Any) -> dict[str, Any]:
+    """What would be queued: the same values out of the prompt."""
+    prompt = page.evaluate("async () => (await window.app.graphToPrompt()).output")
+    found: dict[str, Any] = {}
+    for entry in prompt.values():
+        found |= {name: entry["inputs"][name] for name in VALUES if name in entry["inputs"]}
+    return found
+
+
+@pytest.mark.parametrize("medium", ["Image", "Video", "Long Video"])
+def test_a_blueprint_keeps_its_values(page: Any, host: Any, medium: str) -> None:
+    """What is shown is what is sent: as it comes, when typed into, after a change of tab, a save and open, a reload."""
+    served = {entry["name"]: key for key, entry in host.get("/global_subgraphs").items()}
+    blueprint = json.loads(host.get(f"/global_subgraphs/{served[f'Edit {medium} (InstructX)']}")["data"])
+    load(page, blueprint)
+    assert shown(page) == sent(page) == {"instruction": "Make the circle blue.", "seed": 0, "steps": 4}
+    page.evaluate(
+        "values => { const n = window.app.graph.nodes.find(n => n.subgraph);"
+        " for (const [name, value] of Object.entries(values)) {"
+        " const w = n.widgets.find(w => w.name === name); w.value = value; w.callback?.(value); } }",
+        VALUES,
+    )
+    assert shown(page) == sent(page) == VALUES
+    saved = page.evaluate("async () => JSON.stringify((await window.app.graphToPrompt()).workflow)")
+    load(page, template(host, "Try it now - image"))
+    page.evaluate("window.app.extensionManager.command.execute('Workspace.PreviousOpenedWorkflow')")
+    page.wait_for_function("window.app.graph.nodes.length === 1")
+    page.wait_for_timeout(500)
+    assert shown(page) == sent(page) == VALUES, "after a change of tab"
+    load(page, json.loads(saved))
+    assert shown(page) == sent(page) == VALUES, "after save and open"
+    page.wait_for_timeout(1500)  # the frontend keeps a draft of the graph a moment after a change
+    page.reload(wait_until="domcontentloaded")
+    page.wait_for_function(READY)
+    page.wait_for_function("window.app.graph.nodes.length === 1")
+    page.wait_for_timeout(1000)
+    assert shown(page) == sent(page) == VALUES, "after a reload"

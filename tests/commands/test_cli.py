@@ -65,30 +65,42 @@ def test_edit(
     assert "600x400 -> 64x48" in text and str(output) in text
 
 
-def test_eval(random_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("benchmark", "options", "said", "count"),
+    [
+        ("shapes", ["--images", "11", "--clips", "1"], "mean over tasks", 12),
+        ("world", ["--images", "6", "--clips", "0", "--groups", "images", "grounds", "vae"], "| no |", 8),
+    ],
+)
+def test_eval(
+    random_checkpoint: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    benchmark: str,
+    options: list[str],
+    said: str,
+    count: int,
+) -> None:
     numbers, sheet = tmp_path / "numbers.json", tmp_path / "worst.png"
     code = main(
         [
             "eval",
-            "shapes",
+            benchmark,
             "--model",
             str(random_checkpoint),
             "--json",
             str(numbers),
             "--sheet",
             str(sheet),
-            "--images",
-            "11",
-            "--clips",
-            "1",
+            *options,
             "--steps",
             "1",
             "--device",
             "cpu",
         ]
     )
-    assert code == 0 and "mean over tasks" in capsys.readouterr().out
-    assert len(json.loads(numbers.read_text())["samples"]) == 12
+    assert code == 0 and said in capsys.readouterr().out
+    assert len(json.loads(numbers.read_text())["samples"]) == count
     assert sorted(p.name for p in tmp_path.iterdir()) == ["numbers.json", "worst.png"], "no partial file is left"
 
 

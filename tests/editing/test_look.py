@@ -106,6 +106,19 @@ def test_a_long_clip_is_scanned_once_and_then_streamed(
     assert decoded["converted"] == 9, "the frames laid under the edit are those that it was given"
 
 
+def test_what_becomes_of_pictures_is_said_without_a_model(folder: Path) -> None:
+    """Of the source, its transparency in an output that has none, and the references."""
+    Image.fromarray(RNG.integers(0, 200, (48, 64, 4), dtype=np.uint8)).save(folder / "in.png")
+    Image.fromarray(RNG.integers(0, 200, (48, 64), dtype=np.uint8)).save(folder / "cup.png")
+    given: dict[str, Any] = {"source": folder / "in.png", "output": folder / "out.jpg"}
+    look = look_at(EditRequest(instruction="x", references=(folder / "cup.png",), **given))
+    assert look.notes == (
+        "transparent: the model sees it over white (it knows no alpha)",
+        "the source's transparency is lost: .jpg has none, write a .png to keep it",
+        "reference cup.png: gray repeated over R, G, B",
+    )
+
+
 @pytest.mark.parametrize(
     ("suffix", "change", "message"),
     [
@@ -113,7 +126,7 @@ def test_a_long_clip_is_scanned_once_and_then_streamed(
         (".mp4", {"output": "out.png"}, "source is a video and the output an image"),
         (".png", {"output": "out.xyz"}, "unknown output suffix"),
         (".png", {"references": ["gone.png"]}, "gone.png: no such file"),
-        (".png", {"references": ["in.mp4"]}, "this is a video; give an image here"),
+        (".png", {"references": ["in.mp4"]}, "this is a video or an animation; give an image here"),
         (".png", {"keep_outside": "black.png"}, "black everywhere"),
         (".mp4", {"source": "odd.mkv"}, "63x48 cannot be written at its own size"),
         (".mp4", {"max_frames": 8}, "more than 8 frames"),

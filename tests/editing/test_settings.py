@@ -26,7 +26,7 @@ def look(frames: int = 1, **options: Any) -> Look:
     request = EditRequest(source=Path("in"), instruction="x", output=Path("out"), **options)
     source: Media | ClipScan = Media(Path("in"), np.zeros((1, 480, 640, 3), np.uint8), (480, 640), is_video=False)
     if frames > 1:
-        source = ClipScan(Path("in"), (480, 640), Fraction(16), range(frames), None, Fraction(1), ())
+        source = ClipScan(Path("in"), (480, 640), Fraction(16), range(frames), None, Fraction(1), (), lambda: iter(()))
     return Look(request, source, (), None, 0.0)
 
 

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from instructx_core.errors import InputError
-from instructx_core.evaluation import shapes as evaluation
+from instructx_core.evaluation import running as evaluation
 from instructx_core.evaluation.batch import edit_samples, group_samples, noise_generator
-from instructx_core.evaluation.shapes import EvalSettings, fingerprint, run_benchmark, worst_failures
+from instructx_core.evaluation.partial import fingerprint
+from instructx_core.evaluation.shapes import EvalSettings, run_benchmark, worst_failures
 from instructx_core.evaluation.sheet import SheetRow, draw_sheet, side_by_side
 from instructx_core.shapes import TASKS, sample
 

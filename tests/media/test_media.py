@@ -322,9 +322,6 @@ def test_jpeg_is_close(tmp_path: Path) -> None:
 def _broken_files(folder: Path, bunny: Path) -> dict[str, bytes]:
     buffer = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(buffer, "PNG")
-    frames = [Image.new("RGB", (8, 8), (i * 80, 0, 0)) for i in range(3)]
-    gif = io.BytesIO()
-    frames[0].save(gif, "GIF", save_all=True, append_images=frames[1:])
     clip = bunny.read_bytes()
     return {
         "empty.png": b"",
@@ -333,13 +330,10 @@ def _broken_files(folder: Path, bunny: Path) -> dict[str, bytes]:
         "half.mp4": clip[: len(clip) // 3],
         "list.m3u8": b"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n",
         "photo.heic": b"\0\0\0\x18ftypheic" + b"\0" * 64,
-        "moving.gif": gif.getvalue(),
     }
 
 
-@pytest.mark.parametrize(
-    "name", ["empty.png", "text.mp4", "half.png", "half.mp4", "list.m3u8", "photo.heic", "moving.gif"]
-)
+@pytest.mark.parametrize("name", ["empty.png", "text.mp4", "half.png", "half.mp4", "list.m3u8", "photo.heic"])
 def test_bad_files_are_one_line_input_errors(tmp_path: Path, bunny: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(_broken_files(tmp_path, bunny)[name])

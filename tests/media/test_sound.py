@@ -6,6 +6,8 @@ Every clip is made without the code under test: a white picture wherever there i
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -243,3 +245,27 @@ def test_a_set_up_that_changes(tmp_path: Path, rate: int, layout: str, suffix: s
     with av.open(str(output)) as container:
         stream = container.streams.audio[0]
         assert (stream.rate, stream.layout.name) == (48000, "stereo")
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from instructx_core.errors import InputError
+from instructx_core.media.files import read_media, write_video
+media = read_media(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+try:
+    write_video(sys.argv[2], media.frames_FHWC, media.fps, audio=media.audio)
+except InputError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the size of files as Linux does")
+def test_a_full_disk_is_not_taken_for_a_bad_sound(tmp_path: Path) -> None:
+    """Where it is the sound that does not fit, the file is refused, not written with half of it."""
+    source, output = write_clip(tmp_path / "a.mov", layouts=("5.1",)), tmp_path / "b.mov"
+    assert source.stat().st_size > 600_000
+    done = subprocess.run([sys.executable, "-c", FULL, str(source), str(output)], capture_output=True, text=True)
+    assert "b.mov: cannot be written" in done.stdout and not output.exists(), done.stdout + done.stderr

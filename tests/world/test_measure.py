@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 import time
 from functools import cache
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from instructx_core.world import Sample, benchmark_samples, part, sample, score, summarise, there_and_back
+from instructx_core.world import Sample, benchmark_samples, limits, part, sample, score, summarise, there_and_back
 from instructx_core.world.areas import tolerant_error
 from instructx_core.world.benchmark import BenchmarkSet
 from instructx_core.world.planted import PLANTED, Row, blurred, gaussian, noisy, shifted, table_of
@@ -32,6 +36,28 @@ def test_truth_passes_and_planted_errors_fail(modality: str) -> None:
     total, passed = sum(row.count for row in wrong), sum(row.passed for row in wrong)
     assert total > 100 and passed <= 0.02 * total, {name: rows[name].slipped for name in PLANTED}
     assert rows["nothing done"].passed == 0
+
+
+# Of every number in limits.py, and of who passes in planted(): how many had the error, how many passed, and which.
+FROZEN = {"limits": "5344a68f9f0bce9e", "image": "ef69813a78d98d34", "video": "ff686340affb8272"}
+
+
+def _digest(found: object) -> str:
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_the_measure_is_frozen(name: str) -> None:
+    """The measure was finished before any model of this world was trained, and every published figure is by it. Never
+    change these digests to make a model's score better, or to make a change of the measure pass: a measure that moves
+    measures nothing. Where a verdict is wrong, say so in docs/training.md and start a new version of the world with
+    all its figures taken anew. A change that only makes it faster leaves them as they are.
+    """
+    if name == "limits":
+        found: object = {key: value for key, value in vars(limits).items() if key.isupper()}
+    else:
+        found = {key: (row.count, row.unseen, row.passed, row.slipped) for key, row in planted(name).items()}
+    assert _digest(found) == FROZEN[name]
 
 
 def test_the_stage_is_the_render() -> None:
@@ -88,6 +114,33 @@ def test_no_ops_are_right_as_they_are_and_wrong_when_anything_changes() -> None:
         for name in ("untouched object deleted", "another tone or style", "another ground"):
             prediction = PLANTED[name](shown, np.random.default_rng(index))
             assert prediction is None or not score(shown, prediction).success, name
+
+
+def compressed(frames_FHWC: np.ndarray, quality: int) -> np.ndarray:
+    """Every frame through JPEG, with colours at half the resolution."""
+    made = []
+    for frame in frames_FHWC:
+        stored = io.BytesIO()
+        Image.fromarray(frame).save(stored, "JPEG", quality=quality, subsampling=2)
+        made.append(np.asarray(Image.open(stored)))
+    return np.stack(made)
+
+
+def test_a_compressed_truth_passes() -> None:
+    """At 29 dB it is a little dirty around the things, its colours are soft, and it is right."""
+    shown = list(benchmark_samples("image", 24, None))
+    assert np.mean([score(each, compressed(each.target_FHWC, 40)).success for each in shown]) == 1.0
+    assert np.mean([score(each, compressed(each.target_FHWC, 3)).success for each in shown]) < 0.2
+
+
+def test_what_cannot_be_seen_is_not_asked_for() -> None:
+    """A black ground made darker: as before and as it should be are one to the eye."""
+    drawn = (sample("test", index, "image", "tone", finish="flat") for index in range(600))
+    shown = next(s for s in drawn if s.sub_kind == "darker" and s.source_scene.ground == "plain black")
+    ground = np.where(np.logical_or.reduce([each.target_FHW for each in shown.objects])[..., None], 0, 1)
+    faint = np.where(ground, shown.source_FHWC, shown.target_FHWC).astype(np.uint8)
+    assert 0 < np.abs(faint.astype(int) - shown.target_FHWC).max() < 8
+    assert score(shown, faint).success
 
 
 def test_photos_as_grounds_are_judged_too() -> None:

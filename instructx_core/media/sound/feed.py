@@ -8,6 +8,7 @@ Legend: times in seconds, from the first picture.
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -19,8 +20,8 @@ from ..container import open_container
 from .packets import Packets, copied, encoded, new_stream
 from .plan import Plan, plan_sound
 
-# What decoders, filters, encoders and muxers raise for a sound they cannot take; the rest (a full disk) is the file's.
-SOUND_FAILS = (av.error.InvalidDataError, av.error.ArgumentError, av.error.PatchWelcomeError)
+# Of the place that is written to, whatever the sound is; anything else that a muxer does not take is the sound's.
+OF_THE_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ENOMEM, errno.EPIPE)
 
 
 class Sound:
@@ -75,7 +76,9 @@ class _Feed:
             self.waiting = None
             try:
                 self.sound.out.mux(list(item[1]))
-            except SOUND_FAILS as error:
+            except av.error.FFmpegError as error:
+                if error.errno in OF_THE_PLACE:
+                    raise
                 self._end(item[0], error)
 
     def _next(self, time: float) -> Packets | None:

@@ -29,7 +29,7 @@ KNOWN: dict[str, tuple[str, ...]] = {
 LOSSLESS = {".mov": "pcm", ".mkv": "flac"}  # what a sound without loss is encoded to; all else becomes AAC
 SAMPLES = {"u8": "s16", "s16": "s16", "s32": "s32", "s64": "s32", "flt": "flt", "dbl": "flt"}
 PCM = {"s16": "pcm_s16le", "s32": "pcm_s32le", "flt": "pcm_f32le"}
-BITS_A_CHANNEL = 96_000  # of AAC, a second
+BITS, BITS_A_CHANNEL = 128_000, 64_000  # of AAC, a second: at least, and for each channel
 TRIED = 40  # packets that are copied to see whether the container takes them
 
 
@@ -125,7 +125,7 @@ def _encoding(setups: tuple[SoundSetup, ...], codec: str) -> Encoding | None:
         rates = av.codec.Codec("aac", "w").audio_rates or [48000]
         rate = max((r for r in rates if r <= rate), default=min(rates))
         channels = len(av.AudioLayout(layout).channels)
-        return Encoding("aac", Target(rate, layout, "fltp"), BITS_A_CHANNEL * channels)
+        return Encoding("aac", Target(rate, layout, "fltp"), max(BITS, BITS_A_CHANNEL * channels))
     if len(setups) == 1 and len(named[0]) <= 8:
         layout = setups[0].layout if is_usual(setups[0].layout) else native(named[0])
     samples = {SAMPLES[setup.sample.removesuffix("p")] for setup in setups}
