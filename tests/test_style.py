@@ -48,47 +48,46 @@ def arguments(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
     return names[1:] if names[:1] in (["self"], ["cls"]) else names
 
 
-@pytest.mark.parametrize("name", SOURCES)
-def test_forbidden_calls(name: str) -> None:
-    source = SOURCES[name]
-    assert not re.search(r"torch\.load\s*\(|\bimport pickle|\bfrom pickle|\bimport marshal", source.text)
-    for node in ast.walk(source.tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            assert node.func.id not in ("eval", "exec", "__import__"), f"{name}:{node.lineno} calls {node.func.id}"
-        if isinstance(node, ast.ExceptHandler):
-            assert node.type is not None, f"{name}:{node.lineno}: bare except"
+def test_forbidden_calls() -> None:
+    for name, source in SOURCES.items():
+        assert not re.search(r"torch\.load\s*\(|\bimport pickle|\bfrom pickle|\bimport marshal", source.text), name
+        for node in ast.walk(source.tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in ("eval", "exec", "__import__"), f"{name}:{node.lineno} calls {node.func.id}"
+            if isinstance(node, ast.ExceptHandler):
+                assert node.type is not None, f"{name}:{node.lineno}: bare except"
 
 
-@pytest.mark.parametrize("name", ALL_FILES)
-def test_file_is_readable(name: str) -> None:
-    source = Source(name)
-    assert source.text.isascii(), f"{name}: code is ASCII only"
-    assert len(source.text.splitlines()) <= LINES, f"{name} has more than {LINES} lines: split it by concern"
-    if source.text.strip():
-        assert ast.get_docstring(source.tree), f"{name} opens with a docstring"
-    for node in functions(source):
-        length = (node.end_lineno or node.lineno) - node.lineno + 1
-        assert length <= FUNCTION_LINES, f"{name}:{node.lineno}: {node.name} has {length} lines, at most 60"
+def test_file_is_readable() -> None:
+    for name in ALL_FILES:
+        source = Source(name)
+        assert source.text.isascii(), f"{name}: code is ASCII only"
+        assert len(source.text.splitlines()) <= LINES, f"{name} has more than {LINES} lines: split it by concern"
+        if source.text.strip():
+            assert ast.get_docstring(source.tree), f"{name} opens with a docstring"
+        for node in functions(source):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            assert length <= FUNCTION_LINES, f"{name}:{node.lineno}: {node.name} has {length} lines, at most 60"
 
 
 def test_files_are_small() -> None:
     assert statistics.median(len(source.text.splitlines()) for source in SOURCES.values()) < MEDIAN_LINES
 
 
-@pytest.mark.parametrize("name", [name for name, source in SOURCES.items() if source.room == "nodes"])
-def test_a_node_is_thin(name: str) -> None:
-    for node in ast.walk(SOURCES[name].tree):
-        if isinstance(node, ast.ClassDef):
-            length = (node.end_lineno or node.lineno) - node.lineno + 1
-            assert length <= NODE_LINES, f"{name}:{node.lineno}: {node.name} has {length} lines, at most {NODE_LINES}"
+def test_a_node_is_thin() -> None:
+    for name in [name for name, source in SOURCES.items() if source.room == "nodes"]:
+        for node in ast.walk(SOURCES[name].tree):
+            if isinstance(node, ast.ClassDef):
+                length = (node.end_lineno or node.lineno) - node.lineno + 1
+                assert length <= NODE_LINES, f"{name}:{node.lineno}: {node.name} has {length} lines"
 
 
-@pytest.mark.parametrize("name", CORE)
-def test_functions_take_few_arguments(name: str) -> None:
-    for node in functions(CORE[name]):
-        if (name, node.name) not in DICTATED:
-            count = len(arguments(node))
-            assert count <= ARGUMENTS, f"{name}:{node.lineno}: {node.name} takes {count} arguments, at most {ARGUMENTS}"
+def test_functions_take_few_arguments() -> None:
+    for name in CORE:
+        for node in functions(CORE[name]):
+            if (name, node.name) not in DICTATED:
+                count = len(arguments(node))
+                assert count <= ARGUMENTS, f"{name}:{node.lineno}: {node.name} takes {count} arguments"
 
 
 def tables(tree: ast.AST) -> set[int]:
@@ -113,9 +112,9 @@ def unformatted(name: str, text: str) -> list[str]:
     return [f"{name}:{line}" for line, code in lines if re.search(r"# fmt: (skip|off)", code) and line not in allowed]
 
 
-@pytest.mark.parametrize("name", [*ALL_FILES, *sorted(p.relative_to(ROOT).as_posix() for p in TESTS.rglob("*.py"))])
-def test_ruff_formats_everything(name: str) -> None:
-    found = unformatted(name, (ROOT / name).read_text(encoding="utf-8"))
+def test_ruff_formats_everything() -> None:
+    names = [*ALL_FILES, *(path.relative_to(ROOT).as_posix() for path in TESTS.rglob("*.py"))]
+    found = [place for name in names for place in unformatted(name, (ROOT / name).read_text(encoding="utf-8"))]
     assert not found, f"name what is packed, or let it wrap: {', '.join(found)}"
 
 
@@ -127,13 +126,13 @@ def test_only_a_table_of_a_test_is_left_as_it_is() -> None:
     assert len(unformatted("instructx_core/x.py", code)) == 4
 
 
-@pytest.mark.parametrize("name", [name for name, source in CORE.items() if source.room == "speed"])
-def test_what_is_accelerated_has_a_type(name: str) -> None:
-    for node in functions(CORE[name]):
-        for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs):
-            kind = "" if argument.annotation is None else ast.unparse(argument.annotation)
-            if argument.arg in ("pipe", "pipeline", "model", "transformer", "vae", "encoder"):
-                assert kind not in ("", "Any"), f"{name}:{node.lineno}: {node.name}({argument.arg}: {kind})"
+def test_what_is_accelerated_has_a_type() -> None:
+    for name in [name for name, source in CORE.items() if source.room == "speed"]:
+        for node in functions(CORE[name]):
+            for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs):
+                kind = "" if argument.annotation is None else ast.unparse(argument.annotation)
+                if argument.arg in ("pipe", "pipeline", "model", "transformer", "vae", "encoder"):
+                    assert kind not in ("", "Any"), f"{name}:{node.lineno}: {node.name}({argument.arg}: {kind})"
 
 
 def test_a_class_is_named_once() -> None:

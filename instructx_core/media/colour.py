@@ -36,7 +36,8 @@ class Colour(NamedTuple):
 def colour_of(path: Path, frame: Any) -> Colour:
     """Untagged clips follow the players' habit: HD is BT.709, smaller is BT.601. Raises InputError for HDR."""
     transfer = int(getattr(frame, "color_trc", 2) or 2)
-    if transfer in HDR_TRANSFER or int(frame.colorspace) in _BT2020:
+    wide = int(frame.colorspace) in _BT2020 or int(getattr(frame, "color_primaries", 2) or 2) == _BT2020[0]
+    if transfer in HDR_TRANSFER or wide:
         kind = HDR_TRANSFER.get(transfer, "BT.2020")
         raise InputError(f"{path}: HDR clip ({kind}); convert it to SDR (BT.709) first, tone mapping is not built in")
     full = int(frame.color_range) == _FULL or frame.format.name.startswith("yuvj") or frame.format.is_rgb

@@ -18,6 +18,7 @@ from ..errors import InputError
 from .alpha import check_opaque, has_alpha
 from .colour import Colour, colour_of
 from .orientation import Orientation, orientation_of
+from .primaries import FromP3, is_p3
 
 # swscale: BICUBIC, FULL_CHR_H_INT, FULL_CHR_H_INP, ACCURATE_RND, BITEXACT; as numbers, older PyAV does not name them.
 # Plain bilinear is off by up to 3/255 on solid colours, this by 1/255 (measured in the tests).
@@ -33,6 +34,7 @@ class FrameReader:
     def __init__(self, path: Path) -> None:
         self.path, self.notes = path, list[str]()
         self.orientation, self.size, self.colour, self.count = Orientation(), (0, 0), "", 0
+        self.from_p3: FromP3 | None = None
 
     def check(self, frame: Any) -> Colour:
         """How to convert one more frame. Raises InputError for HDR, transparency or a size that changes."""
@@ -42,7 +44,7 @@ class FrameReader:
         size = self.orientation.size(frame.height, frame.width)
         if not self.count:
             self.size, self.colour = size, colour.label
-            self._check_first(frame)
+            self._check_first(frame, colour)
         elif size != self.size:
             raise InputError(
                 f"{self.path}: its size changes from {self.size[1]}x{self.size[0]} to {size[1]}x{size[0]} "
@@ -53,11 +55,14 @@ class FrameReader:
         self.count += 1
         return colour
 
-    def _check_first(self, frame: Any) -> None:
+    def _check_first(self, frame: Any, colour: Colour) -> None:
         if self.orientation.name:
             self.notes.append(f"{self.orientation.name} as its display matrix says")
         if "assumed" in self.colour:
             self.notes.append(f"colour is not tagged; read as {self.colour}")
+        if is_p3(frame):
+            self.from_p3 = FromP3(frame, colour)
+            self.notes.append(self.from_p3.note)
         if frame.interlaced_frame:
             self.notes.append("interlaced; read as it is, without deinterlacing")
         if max((part.bits for part in frame.format.components), default=8) > 8:
@@ -67,6 +72,8 @@ class FrameReader:
 
     def upright(self, frame: Any, colour: Colour) -> np.ndarray:
         """One frame as upright sRGB, uint8 (H, W, 3)."""
+        if self.from_p3 is not None:
+            frame, colour = self.from_p3(frame, colour)
         rgb = frame.reformat(
             format="rgb24",
             src_colorspace=colour.matrix,

@@ -1,11 +1,12 @@
 """What a wrong graph says: one sentence that names the node to connect, before any of the host's own errors.
 
-Called by Source and Reference (check_model) and by the patch inside the sampler (the others).
+Called by Source and Reference (check_model) and by the patch of the model (the others).
 Legend: B batch, C latent channels, T latent frames, R reference frames, H W latent size.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -31,6 +32,44 @@ def check_conditioning(dim: int, context: Tensor | None, source: Tensor | None, 
         raise InputError(
             f"a conditioning without a source reached a model patched for InstructX; take positive and negative from "
             f"{SOURCE_NODE}, not from {CONNECTOR_NODE} directly"
+        )
+
+
+# Entries that other nodes put into a conditioning, and the part of a Wan DiT that reads them.
+FOREIGN = {
+    "vace_frames": ("a control video or reference for VACE", "vace_patch_embedding"),
+    "concat_latent_image": ("a start image for image-to-video", None),
+    "clip_vision_output": ("a CLIP vision picture for image-to-video", "img_emb"),
+    "reference_latents": ("reference latents", "ref_conv"),
+    "audio_embed": ("sound for speech-to-video", "audio_injector"),
+    "camera_conditions": ("a camera path", "control_adapter"),
+}
+
+
+def check_foreign(conds: Mapping[str, Any], denoiser: Any) -> None:
+    """Raises InputError for an entry that the host would drop without a word, since this DiT has no part for it."""
+    for group in conds.values():
+        for name in FOREIGN.keys() & {key for cond in group or () for key in cond}:
+            what, part = FOREIGN[name]
+            if part is None or getattr(denoiser, part, None) is None:
+                raise InputError(
+                    f"the conditioning carries {what} ({name}) from a node behind {SOURCE_NODE}, and this model would "
+                    f"ignore it; connect positive and negative of {SOURCE_NODE} to the sampler directly"
+                )
+
+
+def explain_width(text_embedding: Any, args: tuple[Any, ...]) -> None:
+    """Forward pre-hook of a DiT's text embedding: what is wrong when our context is sent through it, as NAG does.
+
+    Raises InputError in place of the host's message about matrix shapes; changes nothing else.
+    """
+    if "forward" in text_embedding.__dict__ or not args:  # lent by denoiser_patch.py: our context passes as it is
+        return
+    reads, gives = text_embedding[0].in_features, text_embedding[-1].out_features
+    if args[0].shape[-1] == gives != reads:
+        raise InputError(
+            f"a node sends the conditioning of {CONNECTOR_NODE} through the model's text embedding, which reads T5 "
+            "features (NAG nodes do that); give that node a conditioning of CLIP Text Encode with Wan's T5"
         )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .denoiser_patch import DenoiserPatch
-from .graph_checks import check_model
+from .graph_checks import check_foreign, check_model, explain_width
 from .keys import KEY, REFERENCES
 
 if TYPE_CHECKING:
@@ -22,11 +22,13 @@ def reference_count(conds: Mapping[str, Any]) -> int:
     return max((shape[2] for shape in shapes), default=0)
 
 
-def count_references(executor: Any, model: Any, noise_shape: Any, conds: Any, *args: Any, **kwargs: Any) -> Any:
-    """PREPARE_SAMPLING wrapper: the host's memory estimate knows the video only, reference frames cost as much.
+def prepare_sampling(executor: Any, model: Any, noise_shape: Any, conds: Any, *args: Any, **kwargs: Any) -> Any:
+    """PREPARE_SAMPLING wrapper: refuses entries that the model would ignore, and counts references.
 
-    The frames are counted as extra height, because the host's context windows clip the frame axis before or after us.
+    The host's memory estimate knows the video only, reference frames cost as much. They are counted as extra height,
+    because the host's context windows clip the frame axis before or after us.
     """
+    check_foreign(conds, model.get_model_object("diffusion_model"))
     extra = reference_count(conds)
     if extra and len(noise_shape) == 5:
         options = kwargs.get("model_options") or {}
@@ -47,9 +49,12 @@ def patch_model(model: Any, adapter: DitAdapter) -> Any:
     check_model(model, adapter)
     kinds = wrapper_kinds()
     patched = model.clone()
-    for kind, wrapper in ((kinds.DIFFUSION_MODEL, DenoiserPatch(adapter)), (kinds.PREPARE_SAMPLING, count_references)):
+    for kind, wrapper in ((kinds.DIFFUSION_MODEL, DenoiserPatch(adapter)), (kinds.PREPARE_SAMPLING, prepare_sampling)):
         patched.remove_wrappers_with_key(kind, KEY)
         patched.add_wrapper_with_key(kind, KEY, wrapper)
+    text_embedding = model.get_model_object("diffusion_model").text_embedding
+    if explain_width not in text_embedding._forward_pre_hooks.values():
+        text_embedding.register_forward_pre_hook(explain_width)
     counted = tuple(patched.get_model_object("memory_usage_factor_conds"))
     if REFERENCES not in counted:  # when the host decides how many conditionings fit into one batch
         patched.add_object_patch("memory_usage_factor_conds", (*counted, REFERENCES))

@@ -55,6 +55,7 @@ def test_ten_bits_are_read_and_noted(tmp_path: Path) -> None:
         ({"color_trc": PQ, "color_primaries": BT2020, "colorspace": BT2020}, "PQ"),
         ({"color_trc": HLG, "color_primaries": BT2020, "colorspace": BT2020}, "HLG"),
         ({"color_trc": BT709, "color_primaries": BT2020, "colorspace": BT2020}, "BT.2020"),
+        ({"color_trc": BT709, "color_primaries": BT2020, "colorspace": BT709}, "BT.2020"),
     ],
 )
 def test_hdr_and_wide_gamut_are_refused(tmp_path: Path, tags: dict[str, int], word: str) -> None:
@@ -64,6 +65,35 @@ def test_hdr_and_wide_gamut_are_refused(tmp_path: Path, tags: dict[str, int], wo
             read(path)
         assert "tone mapping is not built in" in str(caught.value)
     assert word in str(caught.value) or "BT.2020" in str(caught.value)
+
+
+@pytest.mark.parametrize("pixels", ["yuv420p", "yuv422p10le", "yuv444p"])
+def test_p3_primaries_become_those_of_bt709(tmp_path: Path, pixels: str) -> None:
+    """As screen recorders of Macs write them. The numbers are the published matrix's, under the clip's own curve."""
+    colours, frames = [(200, 100, 50), (128, 128, 128), (40, 60, 180)], np.zeros((3, 64, 96, 3), np.uint8)
+    for place, rgb in enumerate(colours):
+        frames[:, :, place * 32 : place * 32 + 32] = rgb
+    path = tmp_path / "p3.mov"
+    with av.open(str(path), "w") as out:
+        stream: Any = out.add_stream("libx264", rate=10, options={"crf": "1"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, pixels
+        context = stream.codec_context
+        context.colorspace = context.color_trc = context.color_range = 1
+        context.color_primaries = 12
+        for index, image in enumerate(frames):
+            rgb = av.VideoFrame.from_ndarray(image, format="rgb24")
+            ranges = {"src_color_range": "JPEG", "dst_color_range": "MPEG"}
+            frame: Any = rgb.reformat(format=pixels, src_colorspace="ITU709", dst_colorspace="ITU709", **ranges)
+            frame.pts, frame.time_base = index, Fraction(1, 10)
+            frame.colorspace = frame.color_trc = frame.color_range = 1
+            frame.color_primaries = 12
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    media = read_media(path)
+    want = [(216, 93, 36), (128, 128, 128), (34, 61, 188)]
+    seen = media.frames_FHWC[:, 32, 16::32].astype(int)
+    assert np.abs(seen - want).max() <= 3
+    assert "converted from the colours of Display P3 to BT.709's" in media.notes
 
 
 def test_colours_stay_in_their_place(tmp_path: Path, load_helper: Callable[[str, str], ModuleType]) -> None:

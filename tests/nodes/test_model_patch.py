@@ -160,6 +160,36 @@ def test_wrong_graphs(dit: ModuleType, patching: ModuleType, case: Any) -> None:
     assert "set cfg to 1" in error(extra={"instructx_no_negative": True})
 
 
+@torch.no_grad()
+def test_our_context_in_the_text_embedding(dit: ModuleType, patching: ModuleType, case: Any) -> None:
+    """What NAG nodes do when they are set up: T5 features pass, ours get a sentence, and sampling is not disturbed."""
+    model = patched(patching, case)
+    patching.patch_model(model, case.adapter)
+    embedding = model.get_model_object("diffusion_model").text_embedding
+    assert len(embedding._forward_pre_hooks) == 1
+    assert embedding(torch.zeros(1, 5, embedding[0].in_features)).shape[-1] == case.config.denoiser.dim
+    given = dit.draw(case.config)
+    with pytest.raises(ValueError, match=r"through the model's text embedding.*CLIP Text Encode"):
+        embedding(given.context)
+    dit.forward(model, given)
+
+
+@pytest.mark.parametrize("entry", ["vace_frames", "concat_latent_image", "clip_vision_output", "reference_latents"])
+def test_entries_that_the_model_would_ignore(patching: ModuleType, case: Any, entry: str) -> None:
+    """A VACE or image-to-video node behind ours: said when sampling begins, and left to a DiT that has the part."""
+    model, graph_checks = patched(patching, case), patching.check_foreign
+    conds = {"positive": [{"cross_attn": 1}, {entry: torch.zeros(1)}], "negative": None}
+    called: list[Any] = []
+    with pytest.raises(ValueError, match=rf"\({entry}\) from a node behind Source and Reference"):
+        patching.prepare_sampling(lambda *a, **k: called.append(a), model, (1, 16, 1, 4, 4), conds)
+    assert not called
+    patching.prepare_sampling(lambda *a, **k: called.append(a), model, (1, 16, 1, 4, 4), {"positive": [{}]})
+    assert called
+    able = SimpleNamespace(vace_patch_embedding=1, img_emb=1, ref_conv=1)
+    if entry != "concat_latent_image":
+        graph_checks(conds, able)
+
+
 def test_wrong_models(dit: ModuleType, patching: ModuleType, case: Any) -> None:
     wide = dit.config_of(48, **KIWI)
     adapter = SimpleNamespace(**{**vars(case.adapter), "denoiser": wide.denoiser})
@@ -204,14 +234,15 @@ def test_our_conditioning_looks_for_the_patch(patching: ModuleType, guard: Modul
 
 def test_memory_estimate_counts_references(dit: ModuleType, patching: ModuleType, case: Any) -> None:
     """Extra frames of references weigh as much as frames of the video, with and without context windows."""
+    model = patched(patching, case)
     seen = []
 
     def executor(model: Any, noise_shape: Any, conds: Any, **kwargs: Any) -> None:
         seen.append(list(noise_shape))
 
     conds = {"positive": [{"time_dim_concat": torch.zeros(1, 16, 2, 8, 6)}], "negative": [{}]}
-    patching.count_references(executor, None, (1, 16, 4, 8, 6), conds, model_options={})
-    patching.count_references(executor, None, (1, 16, 4, 8, 6), {"positive": [{}]}, model_options={})
+    patching.prepare_sampling(executor, model, (1, 16, 4, 8, 6), conds, model_options={})
+    patching.prepare_sampling(executor, model, (1, 16, 4, 8, 6), {"positive": [{}]}, model_options={})
     windows = {"context_handler": type("Windows", (), {"context_length": 2})()}
-    patching.count_references(executor, None, (1, 16, 4, 8, 6), conds, model_options=windows)
+    patching.prepare_sampling(executor, model, (1, 16, 4, 8, 6), conds, model_options=windows)
     assert seen == [[1, 16, 4, 12, 6], [1, 16, 4, 8, 6], [1, 16, 4, 16, 6]]
