@@ -124,7 +124,7 @@ def peak_of(args: argparse.Namespace) -> int:
         torch.cuda.reset_peak_memory_stats()
         loop()
         return torch.cuda.max_memory_allocated() - before
-    Path("/proc/self/clear_refs").write_text("5")  # Linux: the high-water mark starts anew
+    reset_peak()
     before = resident()
     loop()
     return peak_resident() - before
