@@ -47,6 +47,7 @@ class Result:
     stack: int = 0
     whole: Counter[str] = field(default_factory=Counter)  # instructions of the kernel by full name
     loop: Counter[str] = field(default_factory=Counter)  # those of its main loop
+    order: list[str] = field(default_factory=list)  # the same, as they follow each other
 
 
 class LoggingNvrtc(Nvrtc):
@@ -114,13 +115,23 @@ def _functions(listing: str) -> Iterator[tuple[str, list[str]]]:
         yield name, body.splitlines()
 
 
-def read_sass(cubin: bytes, results: dict[str, Result], tool: str) -> None:
-    """Counts instructions of each kernel and of its main loop: the backward jump around most tensor instructions."""
+def _disassembled(cubin: bytes, tool: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernels.cubin"
         path.write_bytes(cubin)
-        listing = subprocess.run([tool, "-c", str(path)], check=True, capture_output=True, text=True).stdout
-    for name, lines in _functions(listing):
+        return subprocess.run([tool, "-c", str(path)], check=True, capture_output=True, text=True).stdout
+
+
+def listing(cubin: bytes, tool: str) -> Iterator[tuple[str, list[str]]]:
+    """Kernels of a cubin, each with its instructions and their operands, a line each."""
+    for name, lines in _functions(_disassembled(cubin, tool)):
+        found = (re.match(r"\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+ )?\s*([A-Z][^;]*?)\s*;", line) for line in lines)
+        yield name, [match[1] for match in found if match]
+
+
+def read_sass(cubin: bytes, results: dict[str, Result], tool: str) -> None:
+    """Counts instructions of each kernel and of its main loop: the backward jump around most tensor instructions."""
+    for name, lines in _functions(_disassembled(cubin, tool)):
         if name not in results:
             continue
         instructions: list[str] = []
@@ -139,7 +150,7 @@ def read_sass(cubin: bytes, results: dict[str, Result], tool: str) -> None:
             if labels.get(target, at + 1) <= at:
                 loop = Counter(instructions[labels[target] : at + 1])
                 if tensor(loop) > tensor(result.loop):
-                    result.loop = loop
+                    result.loop, result.order = loop, instructions[labels[target] : at + 1]
 
 
 def tensor(counts: Counter[str]) -> int:

@@ -72,7 +72,7 @@ def recipes() -> dict[str, Any]:
     from instructx_core.training.recipes.mllm import MllmRecipe
     from instructx_core.training.recipes.paper import stage1, stage2, stage3
     from instructx_core.training.recipes.text_to_video import TextToVideoRecipe
-    from instructx_core.training.recipes.vae import VaeRecipe
+    from instructx_core.training.recipes.vae import Crops, VaeRecipe
 
     def pretraining(kind: Any, **values: Any) -> Any:
         return kind(**FAST | {"description": ""} | values)
@@ -80,19 +80,17 @@ def recipes() -> dict[str, Any]:
     def stage(make: Any, **values: Any) -> Any:
         return dataclasses.replace(make(), **FAST | COUNTS | values)
 
-    decoder = {"part": "decoder", "pictures": "edits", "video_probability": 0.5, "learning_rate_decay": "linear"}
-    words = {"part": "language_model", "instruction_share": 0.6, "video_probability": 0.3}
     images, clips = {"image_pool": 6}, {"video_pool": 2}
+    muon = {"muon_scale": 2.0, "ema_decay": 0.9}
+    mixed = {**images, **clips, "video_probability": 0.5}
     references = {"image_reference_pool": 4, "video_reference_pool": 2}
     every = {**images, **clips, **references, "video_probability": 0.5, "reference_probability": 0.5}
     parts = ("vae_clips", "mllm", "text_to_video")
     started = {"requires": (*parts, "stage1")}
     made = [
-        pretraining(VaeRecipe, name="vae_images", muon_scale=2.0, crop=32, ema_decay=0.9, num_steps=7),
-        pretraining(VaeRecipe, name="vae_clips", requires=("vae_images",), video_probability=0.5, muon_scale=2.0),
-        pretraining(VaeRecipe, name="vae_decoder", requires=("vae_clips",), **decoder),
-        pretraining(MllmRecipe, name="mllm", video_probability=0.5, learning_rate_decay="cooldown"),
-        pretraining(MllmRecipe, name="mllm_words", requires=("mllm",), **words),
+        pretraining(VaeRecipe, name="vae_images", **images, **muon, crops=(Crops(32, 0.5, 4, 2),), num_steps=7),
+        pretraining(VaeRecipe, name="vae_clips", **mixed, **muon, requires=("vae_images",)),
+        pretraining(MllmRecipe, name="mllm", **mixed, learning_rate_decay="cooldown"),
         pretraining(
             TextToVideoRecipe,
             name="text_to_video",
@@ -189,12 +187,12 @@ def record_run(record: Record, folder: Path, name: str) -> None:
 
 
 def record_real(record: Record, folder: Path) -> None:
-    """Two steps of real recipes by the command line: those that need no large pools."""
+    """A few steps of real recipes by the command line."""
     real = folder / "real"
     real.mkdir()
     shutil.copy(folder / "tokenizer.json", real)
-    for name, options in (("tiny_decoder", ["--from-shipped"]), ("tiny_vae_image", []), ("tiny_mllm", ["--seed", "5"])):
-        said = command(real, "train", name, "--output", str(real), "--steps", "2", "--threads", "1", *options)
+    for name, options in (("tiny_vae", []), ("tiny_mllm", ["--seed", "5"])):
+        said = command(real, "train", name, "--output", str(real), "--rehearse", "--threads", "1", *options)
         if not (real / name / "final.safetensors").exists():
             raise RuntimeError(f"instructx train {name} made nothing:\n{said}")
         record_run(record, real / name, f"instructx train {name}")

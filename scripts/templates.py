@@ -7,8 +7,10 @@ paper's layout (Wan2.1 14B) and of the public Kiwi-Edit weights (Wan2.2 5B).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from graph import Graph, Node, Wire
@@ -36,6 +38,12 @@ class Files:
         return [{"name": name, "url": self.urls[name], "directory": directory}] if name in self.urls else []
 
 
+def note_of(model: str) -> str:
+    """The note of a template, in English and below it in Chinese."""
+    texts = json.loads(Path(__file__).with_name("template_notes.json").read_text(encoding="utf-8"))[model]
+    return f"{texts['en']}\n\n---\n\n{texts['zh']}"
+
+
 TINY = Files(
     diffusion_model="instructx_tiny.safetensors",
     vae="instructx_tiny.safetensors",
@@ -45,13 +53,10 @@ TINY = Files(
     shift=3.0,
     fps=16.0,
     urls={},
-    note="**Press Run.** Nothing to download: the tiny model comes with the pack and runs on a CPU.\n\n"
-    "It knows drawn shapes of 64x64 pixels only. Change `seed` in Sample for another edit; unlink `instruction` to "
-    "type your own, in words it knows: *make the circle blue*, *remove the star*, *invert the colors*.\n\n"
-    "For photos and films use the 14B or Kiwi 5B template: the graph is the same, the loaders name other files.",
+    note=note_of("tiny"),
 )
 PAPER = Files(
-    diffusion_model="wan2.1_t2v_14B_fp8_scaled.safetensors",
+    diffusion_model="instructx_14b.safetensors",
     vae="wan_2.1_vae.safetensors",
     text_encoder="qwen_2.5_vl_fp16.safetensors",
     adapter="instructx_14b.safetensors",
@@ -59,16 +64,12 @@ PAPER = Files(
     shift=5.0,
     fps=16.0,
     urls={
-        "wan2.1_t2v_14B_fp8_scaled.safetensors": f"{HUB}/Wan_2.1_ComfyUI_repackaged/resolve/main/split_files/"
-        "diffusion_models/wan2.1_t2v_14B_fp8_scaled.safetensors",
         "wan_2.1_vae.safetensors": f"{HUB}/Wan_2.1_ComfyUI_repackaged/resolve/main/split_files/vae/"
         "wan_2.1_vae.safetensors",
         "qwen_2.5_vl_fp16.safetensors": f"{HUB}/Omnigen2_ComfyUI_repackaged/resolve/main/split_files/text_encoders/"
         "qwen_2.5_vl_fp16.safetensors",
     },
-    note="**The paper's layout:** Wan2.1 14B, Qwen2.5-VL 3B and an InstructX adapter.\n\n"
-    "The authors have not published their weights. `models/model_patches/instructx_14b.safetensors` and a fine-tuned "
-    "DiT come from your own training (docs/training.md of this pack). The other files can be downloaded.",
+    note=note_of("paper"),
 )
 KIWI = Files(
     diffusion_model="kiwi_edit_5b.safetensors",
@@ -83,9 +84,7 @@ KIWI = Files(
         "wan2.2_vae.safetensors",
         "qwen_2.5_vl_fp16.safetensors": PAPER.urls["qwen_2.5_vl_fp16.safetensors"],
     },
-    note="**Kiwi-Edit 5B:** public weights of the same design.\n\n"
-    "`kiwi_edit_5b.safetensors` (the DiT in diffusion_models, the adapter in model_patches) are made from the public "
-    "checkpoint by this pack's converter. The checkpoint states no licence, and Qwen2.5-VL 3B has a research licence.",
+    note=note_of("kiwi"),
 )
 
 
@@ -104,26 +103,28 @@ class Template:
 
 
 TEMPLATES = (
-    Template("try_image", "Try it now - image", TINY, "image", sample=("color", 10)),
-    Template("try_video", "Try it now - video", TINY, "video", sample=("color", 6)),
-    Template("try_long", "Try it now - long video", TINY, "video", sample=("color", 3), window=17),
-    Template("try_reference", "Try it now - reference", TINY, "image", True, sample=("reference_swap", 2)),
-    Template("paper_image", "InstructX 14B - image", PAPER, "image", instruction="Make it snow."),
-    Template("paper_video", "InstructX 14B - video", PAPER, "video", instruction="Make it snow."),
-    Template("paper_long", "InstructX 14B - long video", PAPER, "video", instruction="Make it snow.", window=81),
+    Template("try_image", "InstructX - Try it now - image", TINY, "image", sample=("color", 10)),
+    Template("try_video", "InstructX - Try it now - video", TINY, "video", sample=("color", 6)),
+    Template("try_long", "InstructX - Try it now - long video", TINY, "video", sample=("color", 3), window=17),
+    Template("try_reference", "InstructX - Try it now - reference", TINY, "image", True, sample=("reference_swap", 2)),
+    Template("paper_image", "InstructX 14B (own weights) - image", PAPER, "image", instruction="Make it snow."),
+    Template("paper_video", "InstructX 14B (own weights) - video", PAPER, "video", instruction="Make it snow."),
+    Template(
+        "paper_long", "InstructX 14B (own weights) - long video", PAPER, "video", instruction="Make it snow.", window=81
+    ),
     Template(
         "paper_reference",
-        "InstructX 14B - reference",
+        "InstructX 14B (own weights) - reference",
         PAPER,
         "video",
         True,
         instruction="Replace the jacket of the person with the one in the reference image.",
     ),
-    Template("kiwi_image", "Kiwi 5B - image", KIWI, "image", instruction="Make it snow."),
-    Template("kiwi_video", "Kiwi 5B - video", KIWI, "video", instruction="Make it snow."),
+    Template("kiwi_image", "InstructX Kiwi 5B - image", KIWI, "image", instruction="Make it snow."),
+    Template("kiwi_video", "InstructX Kiwi 5B - video", KIWI, "video", instruction="Make it snow."),
     Template(
         "kiwi_reference",
-        "Kiwi 5B - reference",
+        "InstructX Kiwi 5B - reference",
         KIWI,
         "video",
         True,

@@ -59,7 +59,7 @@ def test_picture(path: Path) -> None:
 def test_try_it_now_needs_no_download() -> None:
     for path in WORKFLOWS:
         text = path.read_text(encoding="utf-8")
-        if path.stem.startswith("Try it now"):
+        if path.stem.startswith("InstructX - Try it now"):
             assert set(re.findall(r'"([^"]+\.safetensors)"', text)) == {"instructx_tiny.safetensors"}
             assert "LoadImage" not in text and "LoadVideo" not in text and '"models"' not in text
 

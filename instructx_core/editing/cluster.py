@@ -11,6 +11,7 @@ import dataclasses
 import json
 import logging
 import os
+import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,7 @@ class Worker:
             os.chdir(self.folder)  # relative paths mean what they mean where the list was started
         except OSError as error:
             raise InputError(
-                f"{self.folder}: {os.uname().nodename} has no such folder ({error.strerror}); start the list from a "
+                f"{self.folder}: {platform.node()} has no such folder ({error.strerror}); start the list from a "
                 "disk that all machines of the cluster see"
             ) from None
         return Stage(self.journal, self.model.key(), self.model.load, self._began)

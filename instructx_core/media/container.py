@@ -49,12 +49,17 @@ def decoded(path: Path, container: Any, notes: list[str] | None = None) -> Itera
     durations: dict[int, float] = {}  # by the packet's time: a frame of PyAV before 15 has none
     try:
         for packet in container.demux(stream):
+            _refuse_protected(path, packet)
             if packet.pts is not None:
                 durations[packet.pts] = float((packet.duration or 0) * packet.time_base)
             for frame in decoder.decode(packet):
                 start = float("nan") if frame.time is None else float(frame.time)
                 yield frame, Shown(start, durations.pop(frame.pts, 0.0))
                 count += 1
+    except (av.error.PatchWelcomeError, av.error.NotImplementedError, av.error.ExperimentalError) as error:
+        raise InputError(
+            f"{path}: this FFmpeg cannot decode its pictures yet ({error.strerror}); export it as H.264"
+        ) from None
     except av.error.FFmpegError as error:
         if notes is None or not count:
             raise InputError(
@@ -64,3 +69,10 @@ def decoded(path: Path, container: Any, notes: list[str] | None = None) -> Itera
         notes.append(f"damaged at frame {count} ({error.strerror}): only the frames before are used")
     if not count:
         raise InputError(f"{path}: holds no decodable video frame (0 frames); export the clip again")
+
+
+def _refuse_protected(path: Path, packet: Any) -> None:
+    """Raises InputError for encrypted pictures, which decode to noise, or look damaged."""
+    side = packet.iter_sidedata() if hasattr(packet, "iter_sidedata") else ()  # not in the oldest PyAV that is taken
+    if any(data.data_type == "encryption_info" for data in side):
+        raise InputError(f"{path}: is protected (encrypted, as rented films are); give a clip without protection")

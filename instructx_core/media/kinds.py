@@ -91,6 +91,7 @@ def refuse_undrawn(path: Path, image: Any) -> None:
     """Raises InputError for an opened picture of a kind that Pillow cannot draw. EPS would start another program."""
     kind = _UNDRAWN.get(image.format)
     if kind is not None:
+        image.close()
         raise InputError(f"{path}: is {kind}")
 
 

@@ -151,7 +151,7 @@ def test_templates_dialog(page: Any) -> None:
         "[...document.querySelectorAll('img')].filter(i => i.complete && i.naturalWidth === 400).length >= 4"
     )
     keep(page, "docs/comfyui/templates.jpg")
-    page.get_by_text("Try it now - image", exact=True).first.click()
+    page.get_by_text("InstructX - Try it now - image", exact=True).first.click()
     page.wait_for_function("window.app.graph.nodes.some(node => node.type === 'InstructXSampler')")
 
 
@@ -164,7 +164,7 @@ def test_every_template_loads_whole(page: Any, host: Any, title: str) -> None:
     assert kinds and set(kinds) <= set(known)
     marked = page.evaluate("window.app.graph.nodes.filter(node => node.has_errors).map(node => node.type)")
     files = {"UNETLoader", "VAELoader", "InstructXLoadEncoder", "LoadImage", "LoadVideo"}  # of models not here
-    assert set(marked) <= (set() if title.startswith("Try it now") else files)
+    assert set(marked) <= (set() if title.startswith("InstructX - Try it now") else files)
     prompt = page.evaluate("async () => (await window.app.graphToPrompt()).output")
     wanted = next(
         graph
@@ -178,7 +178,7 @@ def test_every_template_loads_whole(page: Any, host: Any, title: str) -> None:
         want = {name: entry["inputs"][name] for name in plain | dotted}
         got = {name: here.get(name) for name in want}
         assert got == want, f"{title}: node {node} ({entry['class_type']})"
-    if not title.startswith("Try it now"):  # those are pictured after a run
+    if not title.startswith("InstructX - Try it now"):  # those are pictured after a run
         show_all(page)
         keep(page, f"docs/comfyui/{_prefix(wanted).removeprefix('InstructX/')}.jpg", around(page))
 
@@ -188,7 +188,7 @@ def _prefix(graph: dict[str, Any]) -> str:
 
 
 def test_image_runs_and_the_slider_moves(page: Any, host: Any) -> None:
-    load(page, template(host, "Try it now - image"))
+    load(page, template(host, "InstructX - Try it now - image"))
     show_all(page)
     run(page, host)
     box = page.locator(STAGE).bounding_box()
@@ -279,7 +279,7 @@ def pictures(page: Any, kinds: list[str]) -> None:
 
 
 def test_video_plays_in_step(page: Any, host: Any) -> None:
-    load(page, template(host, "Try it now - video"))
+    load(page, template(host, "InstructX - Try it now - video"))
     show_all(page)
     run(page, host)
     page.wait_for_function(
@@ -318,7 +318,7 @@ def test_video_plays_in_step(page: Any, host: Any) -> None:
 
 @pytest.mark.parametrize(("title", "slug"), [("reference", "try_reference"), ("long video", "try_long")])
 def test_the_others_run(page: Any, host: Any, title: str, slug: str) -> None:
-    load(page, template(host, f"Try it now - {title}"))
+    load(page, template(host, f"InstructX - Try it now - {title}"))
     show_all(page)
     run(page, host)
     picture_of_run(page, slug, 76)
@@ -326,9 +326,9 @@ def test_the_others_run(page: Any, host: Any, title: str, slug: str) -> None:
 
 def test_result_comes_back_after_a_change_of_tab(page: Any, host: Any) -> None:
     """A graph loaded in a new tab and left again shows its result without a run."""
-    load(page, template(host, "Try it now - image"))
+    load(page, template(host, "InstructX - Try it now - image"))
     run(page, host)
-    load(page, template(host, "Kiwi 5B - image"))
+    load(page, template(host, "InstructX Kiwi 5B - image"))
     assert page.locator(STAGE).count() == 0
     page.evaluate("window.app.extensionManager.command.execute('Workspace.PreviousOpenedWorkflow')")
     page.wait_for_selector(STAGE)
@@ -388,7 +388,7 @@ def test_a_blueprint_keeps_its_values(page: Any, host: Any, medium: str) -> None
     )
     assert shown(page) == sent(page) == VALUES
     saved = page.evaluate("async () => JSON.stringify((await window.app.graphToPrompt()).workflow)")
-    load(page, template(host, "Try it now - image"))
+    load(page, template(host, "InstructX - Try it now - image"))
     page.evaluate("window.app.extensionManager.command.execute('Workspace.PreviousOpenedWorkflow')")
     page.wait_for_function("window.app.graph.nodes.length === 1")
     page.wait_for_timeout(500)

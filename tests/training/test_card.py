@@ -88,3 +88,19 @@ def test_card_without_a_run_or_an_evaluation(runs: Path, evaluation: Path, tmp_p
     with pytest.raises(InputError, match="instructx train tiny_dit"):
         write_card(runs, evaluation, "x", tmp_path, "tiny_stage3")
     assert not (tmp_path / "README.md").exists()
+
+
+def test_card_of_the_targets_of_version_2(runs: Path, tmp_path: Path) -> None:
+    target = {"aim": 95.0, "floor": 90.0, "met": "floor"}
+    reached = {"row": "images, mean of kinds", "value": 91.25, "low": 88.0, "high": 93.5, "count": 600, **target}
+    facts = {
+        "model": "tiny-abc",
+        "settings": {"seed": 0, "steps": None},
+        "targets": [reached, {"row": "Chinese", **target}],
+    }
+    path = tmp_path / "eval.json"
+    path.write_text(json.dumps(facts))
+    write_card(runs, path, "x", tmp_path, "tiny_stage3")
+    text = (tmp_path / "README.md").read_text()
+    assert "| images, mean of kinds | 91.2 [88.0, 93.5] | 90 | 95 |\n| Chinese | - | 90 | 95 |" in text
+    assert "`instructx eval world` (model `tiny-abc`, 4 steps, seed 0)" in text

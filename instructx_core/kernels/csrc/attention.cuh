@@ -192,7 +192,8 @@ DEVICE void write_output(const Args& args, const float (&o)[Policy::DIM / 8][4],
         }
         if (args.lse != nullptr && (lane & 3) == 0) {
             const i64 at = ((i64)b * args.heads + h) * args.sq + row;
-            args.lse[at] = (state.base[r] + (log2_exact(sum) + Policy::OFFSET)) * LN_2 + Policy::lse_shift(args, at);
+            const float lse = (state.base[r] + (log2_exact(sum) + Policy::OFFSET)) * LN_2;
+            store<float>(args.lse + at, lse + Policy::lse_shift(args, at));
         }
     }
 }

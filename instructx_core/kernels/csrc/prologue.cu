@@ -173,7 +173,7 @@ DEVICE void quantize(const float (&x)[N], char* out, float* scale_out) {
         store<u16>(out + lane * 2, (u16)packed);
     if (lane != 0) return;
     const float scale = minimum_nan(top * (16.0f / 127.0f), SCALE_LIMIT);
-    *scale_out = top <= 3.4028234e38f ? scale : bits_float(0x7fc00000u);
+    store<float>(scale_out, top <= 3.4028234e38f ? scale : bits_float(0x7fc00000u));
 }
 
 // V's head times 2^-e, to fp16. e is the exponent of max |v| (zero and subnormals count as 2^-126).
@@ -198,7 +198,8 @@ DEVICE void store_shift(float* out, const float (&x)[N], const float (&shift)[N]
 #pragma unroll
     for (int i = 0; i < N; ++i) dot = multiply_add(clamp(x[i], SHIFT_LIMIT), shift[i], dot);
     dot = warp_sum(dot);
-    if (out != nullptr && (thread_index() & 31) == 0) out[head * args.sq + token] = dot * 16.0f * args.scale;
+    if (out != nullptr && (thread_index() & 31) == 0)
+        store<float>(out + head * args.sq + token, dot * 16.0f * args.scale);
 }
 
 template <int D>
@@ -313,7 +314,7 @@ DEVICE void statistics(const KvStatsArgs& args) {
     for (int h = warp; h < heads; h += WARPS)
 #pragma unroll
         for (int i = 0; i < N; ++i)
-            partial[h * D + lane * N + i] = shared_load(sums + (h * D + lane * N + i) * 4);
+            store<float>(partial + h * D + lane * N + i, shared_load(sums + (h * D + lane * N + i) * 4));
 }
 
 KERNEL(qkv_prologue_d128, PrologueArgs) { prologue<128>(args); }
@@ -327,5 +328,5 @@ KERNEL(kv_shift, KvShiftArgs) {
     float sum = 0.0f;
     for (int chunk = 0; chunk < args.chunks; ++chunk)
         sum += load<float>(args.partial + ((i64)b * args.chunks + chunk) * args.width + channel);
-    args.kshift[(i64)b * args.width + channel] = clamp(sum / args.samples, SHIFT_LIMIT);
+    store<float>(args.kshift + (i64)b * args.width + channel, clamp(sum / args.samples, SHIFT_LIMIT));
 }

@@ -2,7 +2,8 @@
 //
 // What it is: the kernel files compile with a plain C++ compiler against this header and run, block by block, one fiber
 // per CUDA thread. It executes the same loads, fragments, barriers and asynchronous copies as the GPU and stops with a
-// message at what a GPU would leave undefined or would only punish sometimes: races on shared memory, data read before
+// message at what a GPU would leave undefined or would only punish sometimes: races on shared and on global memory
+// (emu_global.h), data read before
 // its copy was waited for, reads of memory that nobody wrote, misaligned access, warps that diverge at a collective,
 // barriers that not all threads reach, and (counted) ldmatrix bank conflicts. With -fsanitize=address,undefined it also
 // finds accesses outside the tensors.
@@ -26,6 +27,12 @@
         return emu::launch(body, args, grid, threads, shared_bytes, seed, message, message_bytes);                   \
     }                                                                                                                \
     static void name(const Args& args)
+
+// Which of the planted bugs of switches.py is on; 0 none.
+inline int& emu_mutant() {
+    static int number = 0;
+    return number;
+}
 
 namespace emu {
 
@@ -168,6 +175,7 @@ inline void unpack_f16(u32 r, float& low, float& high) {
 template <typename T>
 inline T load(const void* address) {
     if ((uintptr_t)address % sizeof(T)) emu::fail("global load is not aligned to %d bytes", (int)sizeof(T));
+    emu::note_global_read(address, sizeof(T));
     T value;
     std::memcpy(&value, address, sizeof(T));
     return value;
@@ -176,9 +184,11 @@ inline T load(const void* address) {
 template <typename T>
 inline void store(void* address, T value) {
     if ((uintptr_t)address % sizeof(T)) emu::fail("global store is not aligned to %d bytes", (int)sizeof(T));
+    emu::note_global_write(address, sizeof(T));
     std::memcpy(address, &value, sizeof(T));
 }
 
 inline void atomic_max(u32* address, u32 value) {
+    emu::note_global_write(address, 4, true);
     if (value > *address) *address = value;
 }

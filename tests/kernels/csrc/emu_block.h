@@ -1,8 +1,9 @@
 // One CUDA block of the CPU stand-in: its fibers and their scheduler, shared memory with race checks, and cp.async.
 //
 // Race check: every 4 bytes of shared memory have a shadow with the last writer, the readers and the "epoch", the
-// number of block barriers passed. Two warps that touch the same word in the same epoch, at least one of them writing,
-// race on a GPU whatever order this run took, so the check does not depend on the schedule.
+// number of block barriers passed. Two threads that touch the same word in the same epoch, at least one of them writing,
+// race on a GPU whatever order this run took, so the check does not depend on the schedule. That goes for lanes of one
+// warp too: they need not run in step, and no warp instruction of these kernels orders memory.
 // cp.async: the target is poisoned and marked when the copy is issued; the data lands in copy_wait, as late as the
 // instruction set allows, so a wait that is missing or too weak always shows.
 #pragma once
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "emu_fiber.h"
+#include "emu_global.h"
 
 namespace emu {
 
@@ -49,8 +51,8 @@ struct Slot {
 };
 
 struct Shadow {
-    uint32_t write_epoch = 0, read_epoch = 0, readers = 0;
-    uint8_t writer = 255;
+    uint32_t write_epoch = 0, read_epoch = 0;
+    int16_t writer = NOBODY, reader = NOBODY;
     bool written = false, in_flight = false;
 };
 
@@ -68,6 +70,7 @@ struct Block {
     const void* args = nullptr;
     std::string finding;  // the first error; the block stops there
     int64_t conflicts = 0;
+    GlobalMemory global;
 };
 
 inline Block*& block() {
@@ -109,43 +112,57 @@ inline void check_range(uint32_t address, uint32_t bytes) {
         fail("shared address %u is past the %u bytes of the launch", address, b.shared_bytes);
 }
 
-inline void note_read(uint32_t address, uint32_t bytes) {
+// `whole_warp`: every lane receives it, as ldmatrix does.
+inline void note_read(uint32_t address, uint32_t bytes, bool whole_warp = false) {
     Block& b = *block();
     check_range(address, bytes);
-    const int warp = warp_of_self();
     for (uint32_t word = address / 4; word < (address + bytes) / 4; ++word) {
         Shadow& s = b.shadow[word];
         if (s.in_flight) fail("read of shared byte %u while its cp.async is in flight", word * 4);
         if (!s.written) fail("read of shared byte %u that was never written", word * 4);
-        if (s.write_epoch == b.epoch && s.writer != warp)
-            fail("race: warp %d reads shared byte %u written by warp %d without a barrier", warp, word * 4, s.writer);
-        if (s.read_epoch != b.epoch) s.readers = 0;
+        if (s.write_epoch == b.epoch && (whole_warp || s.writer != b.current))
+            fail("race: read of shared byte %u that thread %d has written without a barrier", word * 4, s.writer);
+        const bool first = s.read_epoch != b.epoch || s.reader == b.current;
+        s.reader = first && !whole_warp ? (int16_t)b.current : (int16_t)MANY;
         s.read_epoch = b.epoch;
-        s.readers |= 1u << warp;
     }
 }
 
 inline void note_write(uint32_t address, uint32_t bytes) {
     Block& b = *block();
     check_range(address, bytes);
-    const int warp = warp_of_self();
     for (uint32_t word = address / 4; word < (address + bytes) / 4; ++word) {
         Shadow& s = b.shadow[word];
         if (s.in_flight) fail("write to shared byte %u while a cp.async to it is in flight", word * 4);
-        if (s.written && s.write_epoch == b.epoch && s.writer != warp)
-            fail("race: warps %d and %d write shared byte %u without a barrier", s.writer, warp, word * 4);
-        if (s.read_epoch == b.epoch && (s.readers & ~(1u << warp)))
-            fail("race: warp %d overwrites shared byte %u that another warp reads without a barrier", warp, word * 4);
+        if (s.written && s.write_epoch == b.epoch && s.writer != b.current)
+            fail("race: write to shared byte %u that thread %d has written without a barrier", word * 4, s.writer);
+        if (s.read_epoch == b.epoch && s.reader != b.current)
+            fail("race: write to shared byte %u that another thread reads without a barrier", word * 4);
         s.written = true;
-        s.writer = (uint8_t)warp;
+        s.writer = (int16_t)b.current;
         s.write_epoch = b.epoch;
     }
+}
+
+// --- global memory -----------------------------------------------------------------------------------------------
+inline Access access_of_self() {
+    const Block& b = *block();
+    return {(int)((b.index[2] * 65536u + b.index[1]) * 65536u + b.index[0]) & 0x7fffffff, b.epoch, b.current};
+}
+
+inline void note_global_read(const void* address, size_t bytes) {
+    if (const char* wrong = block()->global.read(address, bytes, access_of_self())) fail("%s", wrong);
+}
+
+inline void note_global_write(const void* address, size_t bytes, bool atomic = false) {
+    if (const char* wrong = block()->global.write(address, bytes, access_of_self(), atomic)) fail("%s", wrong);
 }
 
 // --- cp.async ----------------------------------------------------------------------------------------------------
 inline void copy_issue(uint32_t target, const void* source, int total, int bytes) {
     Block& b = *block();
     if (bytes != 0 && (uintptr_t)source % total != 0) fail("cp.async source is not aligned to %d bytes", total);
+    note_global_read(source, (size_t)bytes);
     note_write(target, total);
     std::memset(&b.shared[target], 0xff, total);
     for (int i = 0; i < total; i += 4) b.shadow[(target + i) / 4].in_flight = true;

@@ -48,7 +48,7 @@ inline void load_matrices(Slot& s, bool transposed) {
         uint32_t columns = 0;
         for (int i = 0; i < 8; ++i) {
             const uint32_t address = s.in[8 * m + i][0];
-            note_read(address, 16);
+            note_read(address, 16, true);
             row[i] = &b.shared[address];
             columns |= 1u << ((address >> 4) & 7);
         }

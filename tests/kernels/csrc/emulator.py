@@ -229,11 +229,13 @@ class Emulator:
         scale: float,
         norm: Norm | None = None,
         kshift2: Tensor | None = None,
+        group: tuple[int, int] | None = None,
     ) -> Quantized:
-        """`qkv_prologue_d<D>`; outputs of a tensor that is not given stay poisoned."""
+        """`qkv_prologue_d<D>`; outputs of a tensor that is not given stay poisoned. group: (first head, heads)."""
         norm = norm or Norm()
         given = next(x for x in (q, k, v) if x is not None)
-        batch, _, heads, dim = given.shape
+        batch, _, all_heads, dim = given.shape
+        first_head, heads = group or (0, all_heads)
         sq = 0 if q is None else q.shape[1]
         skv = k.shape[1] if k is not None else v.shape[1] if v is not None else 0
         out = Quantized(
@@ -267,11 +269,12 @@ class Emulator:
             "heads": heads,
             "sq": sq,
             "skv": skv,
-            "all_heads": heads,
+            "all_heads": all_heads,
+            "first_head": first_head,
             "is_bf16": int(given.dtype == torch.bfloat16),
         }
         fill(args, tensors, ("q", "k", "v"), **numbers, **norm.strides())
-        self.kernel(f"qkv_prologue_d{dim}", args, abi.prologue_grid(batch, sq, skv), heads)
+        self.kernel(f"qkv_prologue_d{dim}", args, abi.prologue_grid(batch, sq, skv), all_heads)
         return out
 
     def int8(
@@ -299,7 +302,7 @@ class Emulator:
 
 @dataclass
 class Norm:
-    """RMSNorm weights [H*D] and RoPE tables [S, D/2] (or a strided view of one with repeated pairs)."""
+    """RMSNorm weights [H*D] and RoPE tables [S or B,S, D/2] (or a strided view of one with repeated pairs)."""
 
     wq: Tensor | None = None
     wk: Tensor | None = None
@@ -311,7 +314,8 @@ class Norm:
         if self.cos is None:
             return {}
         assert self.sin is not None and self.cos.stride() == self.sin.stride()
-        return {"rope_sb": 0, "rope_ss": self.cos.stride(0) * 4, "rope_se": self.cos.stride(1) * 4}
+        batch = self.cos.stride(0) * 4 if self.cos.ndim == 3 else 0
+        return {"rope_sb": batch, "rope_ss": self.cos.stride(-2) * 4, "rope_se": self.cos.stride(-1) * 4}
 
 
 @dataclass

@@ -220,9 +220,14 @@ MUTANTS = [
 ]
 
 
-def run_check(number: int, library: Path) -> None:
-    """In the child: the exit code is 0 when the check passes, 1 (an uncaught error) or a signal when it notices."""
+def run_check(check: Check, library: Path, switch: int = 0) -> None:
+    """In the child: the exit code is 0 when the check passes, 1 (an uncaught error) or a signal when it notices.
+
+    switch: of the planted bugs that are in the build, the one that is on.
+    """
     faulthandler.disable()  # a crash is a result here
     torch.set_num_threads(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    MUTANTS[number].check(Emulator(library))
+    emu = Emulator(library)
+    emu.lib.emu_choose(switch)
+    check(emu)

@@ -88,3 +88,27 @@ KERNEL(probe_ldmatrix, ProbeArgs) {
         load_matrix(r, address);
     for (int i = 0; i < 4; ++i) args.out[lane * 4 + i] = r[i];
 }
+
+// Races that the emulator must stop at; kind: 0 none, 1 two lanes of a warp on shared memory, 2 two blocks write one
+// value, 3 a block reads what another writes, 4 two warps of a block write one value, 5 atomic against plain.
+KERNEL(probe_races, ProbeArgs) {
+    const int me = thread_index(), kind = args.kind;
+    shared_store(shared_base() + me * 4, 1.0f);
+    shuffle_xor(1.0f, 1);  // lanes meet here, which orders no memory
+    if (kind == 1) shared_load(shared_base() + (me ^ 1) * 4);
+    block_barrier();
+    shared_load(shared_base() + (me ^ 1) * 4);
+    u32* own = args.out + block_x() * 64 + me;
+    store<u32>(own, 1u);
+    if (kind == 2 && me == 0) store<u32>(args.out + 200, 1u);
+    if (kind == 3 && me == 0) load<u32>(args.out + 64 * (block_x() ^ 1));
+    if (kind == 4 && (me & 31) == 0) store<u32>(args.out + 210 + block_x(), 1u);
+    if (me == 1) atomic_max(args.out + 220, 7u);
+    if (kind == 5 && me == 2) store<u32>(args.out + 220, 1u);
+    block_barrier();
+    load<u32>(args.out + block_x() * 64 + (me ^ 1));  // ordered by the barrier
+}
+
+#ifndef __CUDACC__
+extern "C" void emu_choose(int number) { emu_mutant() = number; }
+#endif

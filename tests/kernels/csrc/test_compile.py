@@ -6,8 +6,10 @@ where a toolkit is installed, with nvcc.
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
+from itertools import groupby
 from pathlib import Path
 
 import kernel_table
@@ -52,7 +54,22 @@ def check(results: list[kernel_table.Result], names: set[str]) -> None:
         for prefix, count in TENSOR[r.name.replace("d64", "d128")].items():
             found = sum(n for name, n in r.loop.items() if name.startswith(prefix))
             assert found == count * kernel.head_dim // 128, f"{label}: {found} {prefix} in {r.loop}"
-        assert any(name.startswith("LDGSTS") for name in r.whole) and any("LDSM" in name for name in r.whole)
+        check_loop(r, kernel.head_dim, label)
+
+
+def check_loop(r: kernel_table.Result, dim: int, label: str) -> None:
+    """What one tile needs beside the tensor cores, by count, and that no copy, wait or barrier has changed places."""
+    steps = dim // 32 if "int8" in r.name else dim // 16  # of QK; PV has 4 of 16 keys
+    # Each probability once and two rescales; int8 has a second copy of the exponentials for huge logits.
+    want = {"LDSM.16.M88.4": 4 * steps, "LDSM.16.MT88.4": dim // 4, "MUFU.EX2": 66 if "int8" in r.name else 34}
+    want |= {"BAR.SYNC": 2, "DEPBAR.LE": 2, "LDGDEPBAR": 2}
+    assert {name: sum(n for full, n in r.loop.items() if full.startswith(name)) for name in want} == want, label
+    marks = [re.match(r"LDSM\.16\.M|LDGSTS|DEPBAR|BAR", name) for name in r.order]
+    order = [mark[0] + ("T" if "MT88" in mark.string else "") for mark in marks if mark is not None]
+    assert [name for name, _ in groupby(order)] == [
+        *("DEPBAR", "BAR", "LDGSTS", "LDSM.16.M"),  # K has arrived: V's copy starts, K is read
+        *("DEPBAR", "BAR", "LDGSTS", "LDSM.16.MT"),  # V has arrived: the next K's copy starts, V is read
+    ], label
 
 
 def test_int8_for_one_card(compiler: kernel_table.LoggingNvrtc) -> None:

@@ -12,7 +12,7 @@ from itertools import product
 
 import pytest
 import torch
-from emulator import Emulator
+from emulator import Emulator, Finding
 from torch import Tensor
 
 # (thread shape, thread strides), (value shape, value strides); the first mode varies fastest.
@@ -81,3 +81,27 @@ def test_ldmatrix(emu: Emulator, transposed: bool) -> None:
     for lane, bits in enumerate(coordinates(LDMATRIX_TRANS if transposed else LDMATRIX)):
         want = source[torch.tensor(bits[::16]) // 16]
         assert torch.equal(out[lane].contiguous().view(torch.int16), want)
+
+
+@pytest.mark.parametrize(
+    ("kind", "finding"),
+    [
+        (0, None),
+        (1, "race: read of shared byte"),
+        (2, "race: two threads write the same global memory"),
+        (3, "race: a thread"),
+        (4, "race: two threads write the same global memory"),
+        (5, "race: two threads write the same global memory"),
+    ],
+)
+def test_races_stop_a_kernel(emu: Emulator, kind: int, finding: str | None) -> None:
+    """Between lanes of a warp, warps of a block and blocks of a grid, whatever order they run in."""
+    for emu.seed in (1, 2, 3):
+        out = torch.zeros(256, dtype=torch.int32)
+        args = ProbeArgs(0, out.data_ptr(), kind)
+        if finding is None:
+            emu.launch("probe_races", args, (2, 1, 1), 256, threads=64)
+        else:
+            with pytest.raises(Finding, match=finding):
+                emu.launch("probe_races", args, (2, 1, 1), 256, threads=64)
+    emu.seed = 1

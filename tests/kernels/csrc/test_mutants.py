@@ -1,4 +1,7 @@
-"""Every planted bug of mutants.py must be noticed; each is compiled, and checked in a process of its own."""
+"""Every planted bug of mutants.py and switches.py must be noticed, each in a process of its own.
+
+Those of mutants.py are compiled one at a time, those of switches.py all together.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,9 @@ from pathlib import Path
 
 import emulator
 import pytest
-from mutants import MUTANTS, Mutant, run_check
+import switches
+from mutants import MUTANTS, Check, Mutant, run_check
+from switches import SWITCHES, Switch
 
 SECONDS = 60.0  # a check takes less than one
 
@@ -31,21 +36,21 @@ def plant(mutant: Mutant, folder: Path) -> tuple[str, ...]:
     return (source,)
 
 
-def survives(mutant: Mutant, library: Path) -> bool:
+def survives(name: str, check: Check, library: Path, switch: int = 0) -> bool:
     """Runs the check in a process of its own, because a mutant may crash or hang.
 
     Not a fork of this one: after OpenMP has run in the parent, its thread pool deadlocks in the child, and a hang would
     pass for a bug that was noticed.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["emulator", "mutants", "torch"])
-    child = context.Process(target=run_check, args=(MUTANTS.index(mutant), library))
+    context.set_forkserver_preload(["emulator", "mutants", "switches", "torch"])
+    child = context.Process(target=run_check, args=(check, library, switch))
     child.start()
     child.join(SECONDS)
     if child.exitcode is None:
         child.kill()
         child.join()
-        pytest.fail(f"{mutant.name}: no result in {SECONDS:.0f} s; the emulator should have found the deadlock")
+        pytest.fail(f"{name}: no result in {SECONDS:.0f} s; the emulator should have found the deadlock")
     return child.exitcode == 0
 
 
@@ -55,8 +60,33 @@ def test_noticed(mutant: Mutant, tmp_path: Path) -> None:
     if not emulator.available():
         pytest.skip("no g++ to build the emulator with")
     sources = plant(mutant, tmp_path)
-    library = emulator.build([tmp_path / name for name in sources], ("-O1",), tmp_path, ".so")
-    assert not survives(mutant, library), f"nothing noticed: {mutant.name}"
+    library = emulator.library(("-O1",), tmp_path, sources)
+    assert not survives(mutant.name, mutant.check, library), f"nothing noticed: {mutant.name}"
+
+
+@pytest.fixture(scope="module")
+def switched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library with every bug of switches.py in it, off."""
+    if not emulator.available():
+        pytest.skip("no g++ to build the emulator with")
+    folder = tmp_path_factory.mktemp("switched")
+    switches.write(folder)
+    return emulator.library(("-O1",), folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("switch", SWITCHES, ids=lambda switch: switch.name)
+def test_switched_bug_is_noticed(switch: Switch, switched: Path) -> None:
+    assert not survives(switch.name, switch.check, switched, SWITCHES.index(switch) + 1), (
+        f"nothing noticed: {switch.name}"
+    )
+
+
+@pytest.mark.parametrize("switch", SWITCHES, ids=lambda switch: switch.name)
+def test_switch_applies(switch: Switch) -> None:
+    """Cheap: the expression that it replaces is there, and there are two results."""
+    text = (emulator.CSRC / switch.file).read_text()
+    assert text.count(switch.old) > switch.nth and switch.old != switch.new
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
@@ -68,11 +98,11 @@ def test_applies(mutant: Mutant) -> None:
 @pytest.mark.slow
 def test_checks_pass_without_a_bug(emu: emulator.Emulator) -> None:
     """Else a mutant would be "noticed" by a check that always fails."""
-    for check in dict.fromkeys(mutant.check for mutant in MUTANTS):
+    for check in dict.fromkeys(mutant.check for mutant in (*MUTANTS, *SWITCHES)):
         check(emu)
 
 
 @pytest.mark.slow
 def test_child_passes_without_a_bug(emu: emulator.Emulator) -> None:
     """The same in a child, which could fail for reasons of its own."""
-    assert survives(MUTANTS[0], emulator.library())
+    assert survives("none", MUTANTS[0].check, emulator.library())
