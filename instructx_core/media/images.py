@@ -122,10 +122,8 @@ def choose_page(path: Path, image: Image.Image, notes: list[str]) -> None:
             notes.append("smaller copies and masks in the file are left out")
             return
         raise InputError(f"{path}: holds {len(pages)} pages; give one of them as a file of its own")
-    kind = "layers" if image.format == "PSD" else "pictures"
-    raise InputError(
-        f"{path}: holds {count} {kind} ({image.format}); give one of them as a file of its own, or flatten it"
-    )
+    what = "layers (PSD); flatten it" if image.format == "PSD" else f"pictures ({image.format}); give one of them"
+    raise InputError(f"{path}: holds {count} {what}")
 
 
 def write_image(

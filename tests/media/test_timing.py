@@ -130,6 +130,13 @@ def test_h264_in_avi_keeps_its_rate(tmp_path: Path) -> None:
     assert scan.fps == 30 and abs(scan.frames - 60) <= 1 and sorted(set(scan.picked)) == list(range(60))
 
 
+def test_a_rate_that_no_file_can_have_is_thinned_out(tmp_path: Path) -> None:
+    """Of a high-speed camera; what is written takes less than 1000 fps, which must not come out after the edit."""
+    scan = scan_clip(write(tmp_path / "fast.mp4", range(60), Fraction(1, 4000), rate=4000))
+    assert scan.fps == 999 and abs(scan.frames / scan.fps - 60 / 4000) < 0.002
+    assert any("variable frame rate made constant at 999.000 fps" in note for note in scan.notes)
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
 def test_a_picture_that_is_held_at_the_end_is_held(tmp_path: Path, suffix: str) -> None:
     scan = scan_clip(write(tmp_path / f"held{suffix}", steps((100, 5)), last=3000))
