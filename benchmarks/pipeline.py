@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import results
 import torch
-from process import peak_resident, resident
+from process import clear_peak, peak_resident, resident
 from torch import Tensor
 
 GOAL = 1.05
@@ -124,7 +124,7 @@ def peak_of(args: argparse.Namespace) -> int:
         torch.cuda.reset_peak_memory_stats()
         loop()
         return torch.cuda.max_memory_allocated() - before
-    Path("/proc/self/clear_refs").write_text("5")  # Linux: the high-water mark starts anew
+    clear_peak()
     before = resident()
     loop()
     return peak_resident() - before

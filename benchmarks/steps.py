@@ -94,7 +94,7 @@ class Bench:
         pipe.scheduler = build_scheduler(pipe.instructx_config, sampler)
         batches = self.encoded[1 if alone else self.batch_size]
         if pipe.step_cache is not None and pipe.step_cache.kind == "mag":
-            edit_encoded(pipe, batches[0], steps)  # measures the magnitudes
+            edit_encoded(pipe, self.encoded[1][0], steps)  # measures the magnitudes
         self.blocks, scores, start = 0, [], time.process_time()
         for batch in batches:
             frames = edit_encoded(pipe, batch, steps)

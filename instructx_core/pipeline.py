@@ -247,6 +247,8 @@ class InstructXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         self.check_inputs(instruction, context, names)
         batch = edit_batch(source, instruction, reference, None if context is None else len(context))
         check_batch(batch, self.instructx_config, height, width)
+        if self.step_cache is not None:
+            self.step_cache.check_batch(len(batch), steps)
         contexts = self._contexts(batch, sampling.fps if fps is None else fps, context, negative_context)
         pictures = self.encode_pictures(batch)
         conditions = self.conditions(contexts, pictures)
@@ -329,8 +331,10 @@ class InstructXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         sigma_min = self.instructx_config.sampling.sigma_min if sigma_min is None else sigma_min
         levels = start(self.scheduler, num_inference_steps, device, sigma_min)
         self._num_timesteps, self._interrupt = len(levels), False
-        cache = self.step_cache
-        cached = nullcontext() if cache is None else cache.around(model, num_inference_steps, guidance.branches)
+        cached = nullcontext()
+        if self.step_cache is not None:
+            self.step_cache.check_batch(len(noise), num_inference_steps)
+            cached = self.step_cache.around(model, num_inference_steps, guidance.branches)
         latents = pin(noise, pinned, levels[0].sigma)
         with constants_of(model), cached, self.progress_bar(total=num_inference_steps) as progress:
             walk = self._walk(levels, progress.update)

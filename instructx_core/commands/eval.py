@@ -63,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"{args.json}: the folder {args.json.parent} does not exist; create it first")
     if args.sheet is not None and output_kind(args.sheet) != "image":
         raise InputError(f"{args.sheet}: the sheet is a picture; use .png")
+    _check_cache(args)
     partial = args.json.with_name(args.json.name + ".partial.jsonl")
     measure = _world if args.benchmark == "world" else _shapes
     started = time.perf_counter()
@@ -130,3 +131,14 @@ def _draw(path: Path, sheet: Image.Image | None) -> None:
 
     write_image(path, np.asarray(sheet))
     print(f"worst failures in {path}")
+
+
+def _check_cache(args: argparse.Namespace) -> None:
+    """Raises InputError for a cache under which a batch of samples is not what each of them is alone."""
+    from ..speed.step_cache import StepCache
+
+    if args.cache and StepCache.parse(args.cache).kind != "taylorseer" and args.batch_size > 1:
+        raise InputError(
+            f"--cache {args.cache} with --batch-size {args.batch_size}: the cache would decide for a whole batch; use "
+            "--batch-size 1"
+        )

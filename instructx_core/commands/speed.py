@@ -53,10 +53,13 @@ class SpeedOptions:
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> SpeedOptions:
-        """Raises InputError for a cache that there is not."""
+        """Raises InputError for a cache that there is not, and a folder that cannot be made."""
+        from ..media.outputs import make_folder
         from ..speed.step_cache import StepCache
 
         cache = StepCache.parse(args.cache) if args.cache else None
+        if args.reuse is not None:
+            make_folder(args.reuse)
         return cls(cache, args.reuse, args.offload, args.fp8, args.compile)
 
     def loading_device(self, device: torch.device) -> torch.device:

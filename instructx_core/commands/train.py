@@ -137,8 +137,10 @@ def _train(args: argparse.Namespace) -> int:
     if args.from_shipped:
         recipe = dataclasses.replace(recipe, requires=(FROM_SHIPPED,))
 
+    from ..media.outputs import check_folder
     from ..training.run import train
 
+    check_folder(args.output / recipe.name)
     log = logging.getLogger("instructx")
     try:
         if args.repeat:

@@ -46,7 +46,9 @@ class Piece:
         padded_FHWC = pad_clip(self.frames_FHWC, pipe.instructx_config.vae.scale_factor_temporal)
         batch = edit_batch(padded_FHWC, self.instruction, list(self.references) or None)
         fps = float(self.fps or pipe.instructx_config.sampling.fps)
-        made = pipe.encode_instruction(batch, fps, unconditional=guidance != 1.0)
+        made = pipe.within_memory(
+            "encoding", lambda: pipe.encode_instruction(batch, fps, unconditional=guidance != 1.0)
+        )
         # A view multiplies in another order than the copy that a resumed edit reads, which shows in the last bit.
         negative = None if made.negative is None else made.negative.contiguous()
         return dataclasses.replace(made, positive=made.positive.contiguous(), negative=negative)

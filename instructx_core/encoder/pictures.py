@@ -89,7 +89,12 @@ def _stack(clips: Sequence[Tensor], config: InstructXConfig, kind: str) -> tuple
     pairs = [prepare_pictures(clip, config, kind) for clip in clips]
     grids = {grid for _, grid in pairs}
     if len(grids) != 1:
-        raise InputError(f"the {kind}s of one batch have grids {sorted(grids)}; batch equal sizes and lengths together")
+        name = "reference" if kind == "reference" else "source"
+        sizes = sorted({f"{clip.shape[2]}x{clip.shape[1]}" for clip in clips})
+        raise InputError(
+            f"the {name}s of one batch differ in shape ({', '.join(sizes)}), and the encoder reads them together; "
+            "scale or pad them to one size, or edit one at a time"
+        )
     return torch.stack([patches for patches, _ in pairs]), grids.pop()
 
 

@@ -90,8 +90,10 @@ def encode_samples(
     )
     sampling = pipe.instructx_config.sampling
     scale = Guidance(float(sampling.guidance_scale if guidance is None else guidance))
-    contexts = pipe.encode_instruction(batch, sampling.fps, unconditional=scale.branches == 2)
-    pictures = pipe.encode_pictures(batch)
+    contexts = pipe.within_memory(
+        "encoding", lambda: pipe.encode_instruction(batch, sampling.fps, unconditional=scale.branches == 2)
+    )
+    pictures = pipe.within_memory("encoding", lambda: pipe.encode_pictures(batch))
     return EncodedSamples(samples, pipe.conditions(contexts, pictures), pictures.source, scale)
 
 
@@ -102,8 +104,10 @@ def edit_encoded(pipe: InstructXPipeline, encoded: EncodedSamples, steps: int, s
     generators = [noise_generator(sample, seed) for sample in encoded.samples]
     noise_BCTHW = pipe.prepare_latents(encoded.source_BCTHW, generators)
     try:
-        latents_BCTHW = pipe.denoise(noise_BCTHW, encoded.conditions, steps, encoded.guidance)
-        video_BFCHW = pipe.decode(latents_BCTHW, "pt")
+        latents_BCTHW = pipe.within_memory(
+            "sampling", lambda: pipe.denoise(noise_BCTHW, encoded.conditions, steps, encoded.guidance)
+        )
+        video_BFCHW = pipe.within_memory("decoding", lambda: pipe.decode(latents_BCTHW, "pt"))
     except FloatingPointError as error:
         raise InputError(f"{error}; the weights may hold NaN: check the checkpoint") from None
     return list(to_uint8(video_BFCHW.permute(0, 1, 3, 4, 2)).cpu().numpy())

@@ -59,6 +59,27 @@ def _check_folder(path: Path, folder: Path) -> None:
         raise InputError(f"{path}: {folder} is a file, not a folder; choose another place")
 
 
+def check_folder(folder: str | Path) -> None:
+    """Raises InputError where no folder can be made because a file is in its place or above it. Makes nothing."""
+    path = Path(folder).absolute()
+    there = next((place for place in (path, *path.parents) if os.path.lexists(place)), None)
+    if there is not None and not there.is_dir():
+        raise InputError(f"{folder}: {there} is a file, not a folder; choose another place")
+
+
+def make_folder(folder: str | Path) -> Path:
+    """A folder for results, made where there is none. Raises InputError where a file is, or none can be made."""
+    path = Path(folder)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise InputError(f"{folder}: is a file, not a folder; choose another place") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL character
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{folder}: cannot be made a folder ({reason}); choose another place") from None
+    return path
+
+
 def check_writable(path: str | Path) -> None:
     """Raises InputError when nothing can be written beside `path`, before any work is done for it. It is tried."""
     path = Path(path)

@@ -38,7 +38,10 @@ def as_frames(clip: Any) -> Tensor:
     if isinstance(clip, Image.Image):
         return _from_pil(clip)
     if isinstance(clip, np.ndarray):
-        clip = torch.from_numpy(np.ascontiguousarray(clip))
+        try:
+            clip = torch.from_numpy(np.ascontiguousarray(clip))
+        except TypeError:  # of texts, objects, dates
+            raise InputError(f"cannot read an array of {clip.dtype} as pixels; {ACCEPTED}") from None
     if not isinstance(clip, Tensor):
         raise InputError(f"cannot read a {type(clip).__name__} as pixels; {ACCEPTED}")
     frames = clip[None] if clip.ndim == 3 else clip

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ..digests import weights_digest
 from ..errors import InputError
-from ..media.outputs import write_tensors
+from ..media.outputs import make_folder, write_tensors
 
 logger = logging.getLogger("instructx")
 
@@ -85,17 +85,10 @@ class Reuse:
     def __init__(self, folder: str | Path | None = None, entries: int = ENTRIES) -> None:
         if entries < 1:
             raise InputError(f"entries is {entries}; keep at least 1 result")
-        self.folder = None if folder is None else Path(folder)
+        self.folder = None if folder is None else make_folder(folder)
         self.entries = entries
         self.hits = self.misses = 0
         self._kept: OrderedDict[str, dict[str, Tensor]] = OrderedDict()
-        if self.folder is not None:
-            try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise InputError(
-                    f"{folder}: cannot be made a folder ({error.strerror}); choose another place"
-                ) from None
 
     def get(self, key: str, kind: type[Result], make: Callable[[], Result], device: torch.device | str) -> Result:
         """make(), or the `kind` that it gave for this key before, on `device`."""

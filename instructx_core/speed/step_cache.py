@@ -53,6 +53,21 @@ class StepCache:
             raise InputError(f"cache threshold of {kind} is {threshold:g}; it must be {rule}")
         return cls(kind, threshold)
 
+    def check_batch(self, count: int, steps: int) -> None:
+        """Raises InputError where a batch of `count` edits would decide together, and differ from each edit alone."""
+        if count == 1 or self.kind == "taylorseer":  # which steps are left out depends on their number only
+            return
+        if self.kind == "first-block":
+            raise InputError(
+                f"the first-block cache decides for a whole batch at once, so {count} edits together would not be what "
+                "they are alone; edit one at a time, use taylorseer, or leave the cache out"
+            )
+        if steps not in self.magnitudes:
+            raise InputError(
+                f"the mag cache measures the first edit of {steps} steps, and a batch of {count} would be measured "
+                "together; run one edit alone first"
+            )
+
     def config(self, steps: int, dtype: torch.dtype) -> CacheConfig:
         """The config of diffusers for a run of `steps`. Raises InputError where this diffusers has no such cache."""
         import diffusers

@@ -82,7 +82,7 @@ def corrupt_video(place: Place) -> Case:
 
 
 def text_as_video(place: Place) -> Case:
-    return Case(place.edit(input=place.file("text.mp4", b"no video " * 99)), ("text.mp4", "cannot be read"))
+    return Case(place.edit(input=place.file("text.mp4", b"no video " * 99)), ("text.mp4", "no picture and no clip"))
 
 
 def empty_file(place: Place) -> Case:
@@ -111,7 +111,7 @@ def one_pixel(place: Place) -> Case:
 
 def wrong_channels(place: Place) -> Case:
     Image.fromarray(np.ones((64, 64), np.float32)).save(place.folder / "depth.tif")
-    return Case(place.edit(input=str(place.folder / "depth.tif")), ("pixel format F", "8-bit RGB"))
+    return Case(place.edit(input=str(place.folder / "depth.tif")), ("float numbers", "8 or 16 bits"))
 
 
 def empty_instruction(place: Place) -> Case:
@@ -189,7 +189,24 @@ def pickle_in_disguise(place: Place) -> Case:
     return Case(place.edit(), ("pickle", "under another name"))
 
 
+def reuse_is_a_file(place: Place) -> Case:
+    """Said before the model is loaded, of which no part is there."""
+    words = ("taken", "is a file, not a folder")
+    return Case(place.edit(reuse=place.file("taken", b""), model=str(place.folder)), words)
+
+
+def training_into_a_file(place: Place) -> Case:
+    arguments = ["train", "tiny_vae", "--steps", "1", "--output", place.file("taken", b"")]
+    return Case(arguments, ("taken is a file, not a folder",))
+
+
+def a_cache_for_a_batch(place: Place) -> Case:
+    words = ("--cache first-block", "--batch-size 1")
+    return Case(["eval", "shapes", "--json", str(place.folder / "x.json"), "--cache", "first-block"], words)
+
+
 CASES = [
+    reuse_is_a_file, training_into_a_file, a_cache_for_a_batch,
     missing_file, corrupt_image, corrupt_video, text_as_video, empty_file, no_frames, one_pixel, wrong_channels,
     empty_instruction, bad_size, output_kind, output_folder, bad_reference, bad_device, no_checkpoint, nan_weights,
     other_profile, other_size, missing_tensor, missing_part, truncated_weights, pickle_model, pickle_in_disguise,

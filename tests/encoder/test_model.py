@@ -356,8 +356,11 @@ def test_errors_of_prepared_pictures(tokenizer: Tokenizer) -> None:
 
 def test_unequal_samples_are_refused(tokenizer: Tokenizer) -> None:
     config = make_config(max_image_pixels=10 * 3136)
-    with pytest.raises(InputError, match="have grids"):
+    with pytest.raises(InputError, match=r"sources of one batch differ in shape"):
         prepare_inputs(tokenizer, config, ["a", "b"], [noise(1, 56, 56), noise(1, 56, 112)])
+    pictures = [[noise(1, 56, 56)], [noise(1, 56, 112)]]
+    with pytest.raises(InputError, match=r"references of one batch differ in shape \(112x56, 56x56\).*one at a time"):
+        prepare_inputs(tokenizer, config, ["a", "b"], [noise(1, 56, 56)] * 2, pictures)
     with pytest.raises(InputError, match=r"clips of \[1, 2\] frames"):
         prepare_inputs(tokenizer, config, ["a", "b"], [noise(1, 56, 56), noise(2, 56, 56)])
     inputs = prepare_inputs(tokenizer, config, ["a"], [noise(1, 56, 56)])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pytest
 import torch
 from PIL import Image
 from tiny import clip
 
+from instructx_core.errors import InputError
 from instructx_core.media.pixels import as_frames, as_references, pad_reference, to_signed, to_uint8
 
 
@@ -19,6 +22,14 @@ def test_pixels_round_trip_and_alpha():
     assert bool((as_frames(clear) == 255).all())
     assert as_frames(Image.new("L", (4, 6), 7)).shape == (1, 6, 4, 3)
     assert len(as_references([clip(1, 8, 8)[0], clip(2, 9, 9)])) == 3 and as_references(None) == []
+
+
+@pytest.mark.parametrize("array", [["a.png"], [None], ["2026-01-01"]])
+def test_arrays_that_hold_no_numbers_are_refused_in_a_sentence(array: list[object]):
+    kinds = {"2026-01-01": "datetime64[D]"}
+    values = np.array(array, kinds.get(str(array[0])))
+    with pytest.raises(InputError, match=r"cannot read an array of .* as pixels; give a PIL image"):
+        as_frames(values)
 
 
 def test_reference_is_padded_with_white_and_not_stretched():

@@ -11,6 +11,7 @@ from tiny import clip, own_config, pipeline, small_config
 from torch import Tensor
 
 from instructx_core.errors import InputError
+from instructx_core.sampling.batch import edit_batch
 from instructx_core.sampling.encode import Contexts, PictureLatents
 from instructx_core.speed.constants import Constants, constants_of
 from instructx_core.speed.reuse import Reuse, content_key, weights_key
@@ -199,6 +200,33 @@ def test_mag_measures_once_then_skips() -> None:
             for _ in range(2):
                 pipe.transformer(torch.ones(1, 16, 1, 4, 4), torch.tensor([timestep]), torch.ones(1, 4, 256))
     assert len(twice) == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"), [("first-block", "2 edits together would not be"), ("mag", "run one edit alone first")]
+)
+def test_a_batch_is_refused_where_the_cache_would_decide_for_all_of_it(kind: str, message: str) -> None:
+    pipe, clips = pipeline(own_config()), [clip(1, 32, 32), clip(1, 32, 32, seed=1)]
+    pipe.enable_cache(kind)
+    with pytest.raises(InputError, match=message):
+        pipe(clips, ["a", "b"], num_inference_steps=3, output_type="latent")
+    pictures = pipe.encode_pictures(edit_batch(clips, ["a", "b"]))
+    conditions = pipe.conditions(Contexts(torch.zeros(2, 4, 256)), pictures)
+    with pytest.raises(InputError, match=message):
+        pipe.denoise(torch.zeros_like(pictures.source), conditions, 3)
+
+
+def test_taylorseer_leaves_the_same_steps_out_of_a_batch_and_of_each_edit() -> None:
+    pipe, clips = pipeline(own_config()), [clip(1, 32, 32), clip(1, 32, 32, seed=1)]
+    pipe.enable_cache("taylorseer:3")
+
+    def noise(seed: int) -> torch.Generator:
+        return torch.Generator().manual_seed(seed)
+
+    both = pipe(clips, ["a", "b"], generator=[noise(0), noise(1)], num_inference_steps=8, output_type="latent").frames
+    for index, (frames, text) in enumerate(zip(clips, "ab", strict=True)):
+        alone = pipe(frames, text, generator=noise(index), num_inference_steps=8, output_type="latent").frames
+        torch.testing.assert_close(both[index : index + 1], alone, rtol=1e-4, atol=1e-4)
 
 
 def test_words_of_the_cache_option() -> None:
