@@ -110,7 +110,7 @@ MUTANTS = [
         "(at.second ? args.v2 : args.v) + b * view.sb",
         exact,
     ),
-    Mutant("LSE in base 2", LOOP, "* LN_2 + Policy", "+ Policy", exact),
+    Mutant("LSE in base 2", LOOP, "Policy::OFFSET)) * LN_2;", "Policy::OFFSET));", exact),
     Mutant("output never rescaled", EXACT, "o[n][i] *= state.rescale[i >> 1];", "o[n][i] *= 1.0f;", exact),
     Mutant("bias of the second segment not shifted", EXACT, "(at.second ? args.skv * 4ll : 0)", "0", bias),
     Mutant("bias of the wrong column", EXACT, "s[n][2 + j] += extra;", "s[n][3 - j] += extra;", bias),
