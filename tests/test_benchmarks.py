@@ -75,7 +75,7 @@ def test_attention_needs_a_card(tmp_path: Path) -> None:
 def test_none_is_forgotten(load_helper: Callable[[str, str], ModuleType]) -> None:
     lane = load_helper("instructx_test_host_benchmarks", "comfyui/test_benchmarks.py")
     here = {path.stem for path in BENCHMARKS.glob("*.py")} - PARTS
-    assert here == {*SMALLEST, *lane.SMALLEST, "attention"} and "joins" in lane.SMALLEST
+    assert here == {*SMALLEST, *lane.SMALLEST, "attention", "on_gpu"} and "joins" in lane.SMALLEST
 
 
 def test_a_table_goes_between_its_marks(load_helper: Callable[[str, str], ModuleType], tmp_path: Path) -> None:
