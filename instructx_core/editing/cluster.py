@@ -94,6 +94,7 @@ def run_on_ray(
     or that runs here, else starts one of this machine. Raises InputError without Ray, for more workers than there is
     place for, and as a worker that cannot load the model.
     """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read at import; a cluster started here tells nobody
     try:
         import ray
         from ray.data import ActorPoolStrategy, DataContext, from_items
