@@ -25,11 +25,10 @@ from tqdm import tqdm
 
 from instructx_core import shapes, world
 from instructx_core.config import preset
-from instructx_core.data.encoding import to_pixels
 from instructx_core.evaluation.photos import PHOTOS, crop
 from instructx_core.evaluation.vae import psnr
 from instructx_core.formats.loading import load_vae
-from instructx_core.training.pictures import to_uint8
+from instructx_core.media.pixels import from_signed, to_signed
 from instructx_core.training.start import final_weights, load_into, run_recipe
 from instructx_core.vae import build_vae, speed_up_single_frames
 from instructx_core.weights import SHIPPED, find_files
@@ -72,8 +71,8 @@ def vae_of(args: argparse.Namespace) -> torch.nn.Module:
 
 @torch.no_grad()
 def round_trip(vae: torch.nn.Module, frames_FHWC: np.ndarray) -> np.ndarray:
-    latents = vae.encode(to_pixels(frames_FHWC)[None]).latent_dist.mode()
-    return to_uint8(vae.decode(latents).sample[0].permute(1, 2, 3, 0))
+    latents = vae.encode(to_signed(torch.from_numpy(frames_FHWC))).latent_dist.mode()
+    return from_signed(vae.decode(latents).sample[0].permute(1, 2, 3, 0)).numpy()
 
 
 def measure(vae: torch.nn.Module, name: str, task: str, modality: str, count: int) -> Row:

@@ -8,10 +8,9 @@ Legend: F frames (1, 17 or 129), H = W = 64 pixels; IMAGE is float [0,1] (F, H, 
 
 from __future__ import annotations
 
-from typing import Any
-
 from comfy_api.latest import io
 
+from .parts.media import to_image
 from .parts.schema import schema
 
 ANY = "any"
@@ -91,14 +90,7 @@ class InstructXSample(io.ComfyNode):
         modality = "video" if kind == LONG_VIDEO else kind
         drawn = sample("test", seed, modality, None if edit == ANY else edit)
         drawn = there_and_back(drawn) if kind == LONG_VIDEO else drawn
-        reference = None if drawn.reference_HWC is None else as_image(drawn.reference_HWC[None])
+        reference = None if drawn.reference_HWC is None else to_image(drawn.reference_HWC[None])
         return io.NodeOutput(
-            as_image(drawn.source_FHWC), drawn.instruction, reference, as_image(drawn.target_FHWC), FPS
+            to_image(drawn.source_FHWC), drawn.instruction, reference, to_image(drawn.target_FHWC), FPS
         )
-
-
-def as_image(frames_FHWC: Any) -> Any:
-    """uint8 frames (F, H, W, 3) -> the host's IMAGE, float32 in [0, 1]."""
-    import torch
-
-    return torch.from_numpy(frames_FHWC.astype("float32") / 255.0)

@@ -8,9 +8,9 @@ import torch
 
 from instructx_core.config import VaeConfig, tiny
 from instructx_core.data.bucket import Bucket
-from instructx_core.data.encoding import to_pixels
 from instructx_core.data.shapes import ShapesWorld
 from instructx_core.latents import latent_stats
+from instructx_core.media.pixels import to_signed
 from instructx_core.training.vae_start import start_simple
 from instructx_core.vae import build_vae, fold_latent_scale, speed_up_single_frames
 
@@ -55,7 +55,9 @@ def test_folding_gives_the_wan_statistics_and_the_same_pictures() -> None:
 def scene_batch(modality: str, frames: int, count: int) -> torch.Tensor:
     """(B,3,F,H,W) in [-1,1]."""
     world, bucket = ShapesWorld(), Bucket(modality, frames, 64, 64)
-    return torch.stack([to_pixels(world.scene("val", number, bucket).frames_FHWC) for number in range(count)])
+    return torch.cat(
+        [to_signed(torch.from_numpy(world.scene("val", number, bucket).frames_FHWC)) for number in range(count)]
+    )
 
 
 @torch.no_grad()

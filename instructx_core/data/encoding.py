@@ -29,11 +29,6 @@ if TYPE_CHECKING:
 Encoded = dict[str, Tensor]  # fp16 or uint8, with N in front
 
 
-def to_pixels(frames_FHWC: np.ndarray) -> Tensor:
-    """uint8 (F,H,W,3) -> [-1,1] (3,F,H,W)."""
-    return torch.from_numpy(frames_FHWC).permute(3, 0, 1, 2).float() / 127.5 - 1
-
-
 def clip_latents(vae: AutoencoderKLWan, clips: Sequence[np.ndarray]) -> Tensor:
     """(N,C,T,H,W) fp16."""
     clips_BFHWC = torch.from_numpy(np.stack(clips)).to(vae.device)

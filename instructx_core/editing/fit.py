@@ -6,11 +6,11 @@ Legend: F frames, H W pixels, C = 3 (RGB, 0..255); B batch.
 from __future__ import annotations
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
 from ..geometry import FitBox, pad_frames
+from ..media.pixels import to_uint8
 
 
 def apply_box(frame_HWC: np.ndarray, box: FitBox) -> np.ndarray:
@@ -33,4 +33,4 @@ def pad_clip(frames_FHWC: np.ndarray, stride: int = 4) -> np.ndarray:
 
 def to_uint8_frames(frames_BFCHW: Tensor) -> np.ndarray:
     """The pipeline's "pt" output, (1, F, 3, H, W) in [0, 1] -> (F, H, W, 3) uint8, rounded."""
-    return (frames_BFCHW[0].float() * 255.0).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    return to_uint8(frames_BFCHW[0].float()).permute(0, 2, 3, 1).cpu().numpy()

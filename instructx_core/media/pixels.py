@@ -96,6 +96,11 @@ def to_signed(frames_FHWC: Tensor, rounding: str = "none") -> Tensor:
     return rearrange(signed_BFHWC, "b f h w c -> b c f h w").contiguous()
 
 
+def from_signed(pixels: Tensor) -> Tensor:
+    """[-1, 1], of any shape -> uint8, the nearest of 256 levels; what a VAE gives beyond them is black or white."""
+    return ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
 def pad_reference(picture_HWC: Tensor, height: int, width: int) -> Tensor:
     """(H, W, 3) uint8 -> (height, width, 3) uint8: largest size that fits, bicubic, centred on white, not stretched."""
     image = Image.fromarray(picture_HWC.cpu().numpy())

@@ -7,14 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
 GAP = 4  # pixels between cells
-
-
-def to_uint8(pixels: Tensor) -> np.ndarray:
-    """[-1,1] -> uint8, rounded; any shape."""
-    return ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().byte().cpu().numpy()
 
 
 def save_grid(path: Path, rows: Sequence[Sequence[np.ndarray]], scale: int = 2) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, normalize
@@ -61,6 +62,11 @@ def read_references(inputs: Mapping[str, Tensor | None]) -> list[Tensor]:
         if value is not None:
             pictures += list(to_uint8(value, name))
     return pictures
+
+
+def to_image(frames_FHWC: np.ndarray) -> Tensor:
+    """uint8 frames -> the host's IMAGE, float in [0, 1]."""
+    return torch.from_numpy(frames_FHWC).float() / 255.0
 
 
 def to_uint8(image_FHWC: Tensor, name: str) -> Tensor:

@@ -21,6 +21,7 @@ from ...instructx_core.editing.windows.options import FIRST, WindowOptions
 from .clip_files import Source
 from .host import progress_bar
 from .host_model import window_callback
+from .media import to_image, to_uint8
 from .sampling import sample
 from .settings import PreparedEdit, SamplingSettings
 from .unfinished import Unfinished
@@ -81,7 +82,7 @@ class WindowRun:
 
     def edit(self, given_FHWC: np.ndarray, window: Window) -> np.ndarray:
         """One window through the pack's own nodes, uint8 in and out."""
-        frames_FHWC = torch.from_numpy(given_FHWC).float() / 255.0
+        frames_FHWC = to_image(given_FHWC)
         edit = self.steps.prepare(frames_FHWC, *self.conditioning(frames_FHWC))
         if self.options.joins == SMOOTH:
             kept = window.pinned(int(self.vae.temporal_compression_decode() or 1))
@@ -90,7 +91,7 @@ class WindowRun:
         steps = self.sampling.steps
         callback = window_callback(edit.model, self.bar, window.index * steps, len(self.windows) * steps)
         image, _ = sample(edit, self.vae, seeded, callback)
-        return (image * 255.0).round().clamp(0, 255).to("cpu", torch.uint8).numpy()
+        return to_uint8(image, "the edit").numpy()
 
     def conditioning(self, frames_FHWC: Tensor) -> tuple[Any, Any]:
         """(positive, negative or None) for these frames, or those of the first window where all share them."""
@@ -99,7 +100,7 @@ class WindowRun:
         if self.shared is None:
             if self.work.saved.done:  # the run goes on behind the first window
                 first = list(islice(self.clip.read(0), self.windows[0].frames))
-                frames_FHWC = torch.from_numpy(np.stack(first)).float() / 255.0
+                frames_FHWC = to_image(np.stack(first))
             self.shared = self._conditioning(frames_FHWC)
         return self.shared
 

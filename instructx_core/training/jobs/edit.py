@@ -26,16 +26,15 @@ from ...encoder.inputs import inputs_of_pictures
 from ...encoder.pictures import pictures_of_grids
 from ...errors import InputError
 from ...sampling.guidance import Conditions
-from ...vae import decode_latents
 from .. import rng
 from ..machine import Machine
 from ..parts import load_parts
-from ..pictures import save_grid, to_uint8
+from ..pictures import save_grid
 from ..recipes.edit import EditRecipe
 from ..tokenizer import run_tokenizer
 from ..trainable import select, summary
 from .drawing import draw_batch
-from .flow import flow_loss, model_velocity, sample_latents, validation_loss
+from .flow import decoded_frames, flow_loss, model_velocity, sample_latents, validation_loss
 from .job import GlobalBatch
 
 logger = logging.getLogger("instructx")
@@ -183,7 +182,7 @@ class EditJob:
     def edit(self, batch: EncodedBatch, conditions: Conditions) -> np.ndarray:
         """Edited frames (N,F,H,W,3) uint8."""
         latents = sample_latents(self.denoiser, conditions, tuple(batch.target.shape), self.config)
-        return to_uint8(decode_latents(self.vae, latents).permute(0, 2, 3, 4, 1))
+        return decoded_frames(self.vae, self.config.vae, latents)
 
     def first(self, pool: Pool, bucket: Bucket, count: int) -> EncodedBatch:
         """The first rows of a pool, each with its first instruction."""

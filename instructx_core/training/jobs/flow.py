@@ -6,18 +6,26 @@ Legend: B batch, C channels, T latent frames, H W latent cells.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ...config import InstructXConfig
+from ...config import InstructXConfig, VaeConfig
 from ...denoiser import InstructXTransformer3DModel
+from ...media.pixels import from_signed
+from ...sampling.decode import decode_video
 from ...sampling.denoise import denoise
 from ...sampling.guidance import Conditions
 from ...sampling.schedule import build_scheduler, start
+from ...speed.memory import MemoryPlan
 from .. import rng
 from ..objective import draw_sigma, loss_weight, noisy_latent, velocity_loss, velocity_target
 from ..recipes.flow import FlowRecipe
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKLWan
 
 VALIDATION_SIGMAS = tuple((i + 0.5) / 8 for i in range(8))
 SAMPLE_STEPS = 8
@@ -74,3 +82,9 @@ def sample_latents(
     noise_BCTHW = rng.draw_noise(0, 1, range(shape[0]), shape[1:]).to(conditions.context.device)
     levels = start(scheduler, SAMPLE_STEPS, noise_BCTHW.device)
     return denoise(model, scheduler, noise_BCTHW, conditions, levels)
+
+
+def decoded_frames(vae: AutoencoderKLWan, config: VaeConfig, latents_BCTHW: Tensor) -> np.ndarray:
+    """Latents -> frames (N, F, H, W, 3) uint8, as an edit decodes them."""
+    video_BCFHW = decode_video(vae, config, latents_BCTHW, MemoryPlan(), vae.device)
+    return from_signed(video_BCFHW).permute(0, 2, 3, 4, 1).cpu().numpy()

@@ -20,16 +20,16 @@ from ...data.source import PretrainingSource
 from ...denoiser import build_denoiser
 from ...errors import InputError
 from ...sampling.guidance import Conditions
-from ...vae import build_vae, decode_latents, speed_up_single_frames
+from ...vae import build_vae, speed_up_single_frames
 from .. import rng
 from ..machine import Machine
-from ..pictures import save_grid, to_uint8
+from ..pictures import save_grid
 from ..recipes.text_to_video import TextToVideoRecipe
 from ..start import final_weights, load_into
 from ..text_encoder import TextEncoder, tokenize
 from ..tokenizer import run_tokenizer
 from .drawing import draw_batch
-from .flow import flow_loss, model_velocity, sample_latents, validation_loss
+from .flow import decoded_frames, flow_loss, model_velocity, sample_latents, validation_loss
 from .job import GlobalBatch
 
 SHOWN = {"image": 8, "video": 1}
@@ -109,7 +109,7 @@ class TextToVideoJob:
             conditions = self._conditions(first_texts(pool, count))
             made = sample_latents(self.denoiser, conditions, tuple(clean.shape), self.config)
             for latents in (clean, made):
-                frames = to_uint8(decode_latents(self.vae, latents).permute(0, 2, 3, 4, 1))
+                frames = decoded_frames(self.vae, self.config.vae, latents)
                 frames = frames.reshape(-1, *frames.shape[2:])
                 rows.append(list(frames[:: max(1, len(frames) // 8)])[:8])
         save_grid(path, rows)

@@ -19,10 +19,11 @@ from ...data.bucket import Bucket
 from ...data.cache import Pool, select_samples
 from ...data.source import PretrainingSource
 from ...errors import InputError
+from ...media.pixels import from_signed
 from ...vae import build_vae, fold_latent_scale, speed_up_single_frames
 from .. import rng
 from ..machine import Machine
-from ..pictures import save_grid, to_uint8
+from ..pictures import save_grid
 from ..recipes.vae import Crops, VaeRecipe
 from ..start import final_weights, load_into
 from ..vae_start import start_simple
@@ -135,7 +136,7 @@ class VaeJob:
         for bucket, pool in self.validation.items():
             pixels, _ = self.pictures(pool, np.arange(min(SHOWN[bucket.modality], len(pool))))
             for side in (pixels, self.round_trip(pixels)):
-                frames = to_uint8(side.permute(0, 2, 3, 4, 1)).reshape(-1, *side.shape[-2:], 3)
+                frames = from_signed(side.permute(0, 2, 3, 4, 1)).cpu().numpy().reshape(-1, *side.shape[-2:], 3)
                 rows.append(list(frames[:: max(1, len(frames) // 12)])[:12])
         save_grid(path, rows)
 
