@@ -76,8 +76,9 @@ class InstructXLongVideo(io.ComfyNode):
         report(cls.hidden, notes)
         steps = _steps(model, vae, encoder, instruction, references, float(clip.fps), resize)
         run_or_keep(WindowRun(steps, vae, clip, windows, sampling, windowing, work))
-        video = finish(work.parts(len(windows)), lengths(windows), clip)
+        video, about_sound = finish(work.parts(len(windows)), lengths(windows), clip)
         work.remove()
+        notes += [note("file", text=text) for text in about_sound]
         if len(windows) > 1:
             mean = sum(work.joins[1:]) / (len(windows) - 1)
             notes.append(note("joins", change=f"{mean:.1f}"))
@@ -202,4 +203,5 @@ def describe(windows: tuple[Window, ...], clip: Source, work: Unfinished) -> lis
     longest, fps = max(window.frames for window in windows), f"{float(Fraction(clip.fps)):.3f}"
     plan = note("windows", frames=clip.frames, fps=fps, windows=len(windows), longest=longest)
     done = [note("finished", done=work.saved.done)] if work.saved.done else []
-    return [plan, *done, *([note("redone", reason=work.note)] if work.note else [])]
+    redone = [note("redone", reason=work.note)] if work.note else []
+    return [plan, *done, *redone, *(note("file", text=text) for text in clip.notes)]

@@ -43,6 +43,7 @@ class Source:
     in_memory: bool = False
     pixel_aspect: Fraction = Fraction(1)
     digest: str = ""  # of the file, or of the frames in memory
+    notes: tuple[str, ...] = ()  # what the reader has to say of the file
 
 
 def open_clip(video: Any, multiple: int, resize: str) -> Source:
@@ -67,6 +68,7 @@ def open_clip(video: Any, multiple: int, resize: str) -> Source:
             audio=scan.audio,
             pixel_aspect=scan.pixel_aspect,
             digest=file_digest(path),
+            notes=scan.notes,
         )
     parts = video.get_components()
     frames_FHWC = to_uint8(parts.images, "source")
@@ -96,24 +98,24 @@ def write_part(path: Path, result: WindowResult, clip: Source) -> None:
     write_video(path, result.new_FHWC, clip.fps, pixel_aspect=clip.pixel_aspect)
 
 
-def join_parts(path: Path, parts: Sequence[Path], lengths: Sequence[int], clip: Source) -> Path:
-    """The windows one after the other as one clip, with the source's sound."""
+def join_parts(path: Path, parts: Sequence[Path], lengths: Sequence[int], clip: Source) -> tuple[str, ...]:
+    """Writes the windows one after the other as one clip, with the source's sound. Returns what became of the sound."""
     from ...instructx_core.media.join import join_clips
 
-    join_clips(path, parts, lengths, clip.fps, clip.audio)
-    return path
+    return join_clips(path, parts, lengths, clip.fps, clip.audio)
 
 
-def finish(parts: Sequence[Path], lengths: Sequence[int], clip: Source) -> Any:
-    """All windows as one VIDEO, a file in the host's temp folder."""
+def finish(parts: Sequence[Path], lengths: Sequence[int], clip: Source) -> tuple[Any, tuple[str, ...]]:
+    """All windows as one VIDEO, a file in the host's temp folder, and what became of its sound."""
     import folder_paths
     from comfy_api.input_impl import VideoFromComponents, VideoFromFile
     from comfy_api.util import VideoComponents
 
     temp = Path(folder_paths.get_temp_directory())
     temp.mkdir(parents=True, exist_ok=True)
-    joined = VideoFromFile(str(join_parts(temp / f"instructx_long_{uuid.uuid4().hex[:12]}.mp4", parts, lengths, clip)))
+    path = temp / f"instructx_long_{uuid.uuid4().hex[:12]}.mp4"
+    notes, joined = join_parts(path, parts, lengths, clip), VideoFromFile(str(path))
     if not clip.in_memory or clip.sound is None:
-        return joined
+        return joined, notes
     images = joined.get_components().images
-    return VideoFromComponents(VideoComponents(images=images, audio=clip.sound, frame_rate=clip.fps))
+    return VideoFromComponents(VideoComponents(images=images, audio=clip.sound, frame_rate=clip.fps)), notes

@@ -64,7 +64,8 @@ class Unfinished:
 
     def keep(self, lengths: list[int], clip: Source) -> Path:
         """The finished windows as one clip beside their folder; that of an earlier cancel is replaced."""
-        return join_parts(self.clip_so_far, self.parts(self.saved.done), lengths[: self.saved.done], clip)
+        join_parts(self.clip_so_far, self.parts(self.saved.done), lengths[: self.saved.done], clip)
+        return self.clip_so_far
 
     def remove(self) -> None:
         """Everything that was kept, once the edit is done."""

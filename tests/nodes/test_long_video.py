@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -302,6 +303,29 @@ def test_another_source_begins_anew(
     write_video(path, read_media(path).frames_FHWC[::-1].copy(), Fraction(24000, 1001))
     monkeypatch.setattr(runs.WindowRun, "edit", edit)
     assert "finished already" not in str(run(module, loaded, video).ui["text"])
+
+
+def test_what_the_file_loses_is_said(module: ModuleType, loaded: Any, video: Any, tmp_path: Path) -> None:
+    """A sound that nothing here decodes is left out, and the node says so on its page."""
+    from comfy_api.input_impl import VideoFromFile
+
+    path = tmp_path / "odd.mkv"
+    with av.open(str(tmp_path / "clip.mp4")) as source, av.open(str(path), "w") as out:
+        film = out.add_stream_from_template(source.streams.video[0])
+        sound = out.add_stream("pcm_s16le", rate=8000, layout="mono")
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = film
+                out.mux(packet)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 7000), np.int16), format="s16", layout="mono")
+        frame.sample_rate = 8000
+        out.mux(sound.encode(frame))
+    damaged = path.read_bytes().replace(b"A_PCM/INT/LIT", b"A_PCM/INT/XXX")
+    assert damaged != path.read_bytes()
+    path.write_bytes(damaged)
+    output = run(module, loaded, VideoFromFile(str(path)))
+    assert any("sound" in text for text in output.ui["text"]), output.ui
+    assert len(frames_of(output)) == 22
 
 
 def test_pictures_in_memory_keep_their_sound(module: ModuleType, loaded: Any) -> None:

@@ -8,6 +8,7 @@ A child that does not end in time is an error that shows where it stood.
 from __future__ import annotations
 
 import faulthandler
+import gc
 import json
 import os
 import random
@@ -74,6 +75,9 @@ class Place:
 
 def fork(work: Callable[[], Any]) -> int:
     """The process id of a child that runs `work` and ends with its `outcome`."""
+    # A decoder that this process left behind waits for its threads when it is collected, and a child has none of them.
+    gc.collect()
+    gc.freeze()  # for good: the next time only what is new has to be looked at
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # until the child can take it
     child = os.fork()
     if child:
