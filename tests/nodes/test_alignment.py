@@ -39,15 +39,15 @@ def test_in_place(
     rule: str,
 ) -> None:
     registration = load_helper("instructx_test_registration", "support/registration.py")
-    names = ("parts.fitting", "source_reference", "parts.sampling")
+    names = ("parts.fitting", "parts.source", "parts.sampling")
     fitting, source, sampling = (pack(f"nodes.{name}") for name in names)
     host, own = vaes
     picture = registration.blobs(height, width)
     clip = torch.from_numpy(np.stack([picture] * frames)).float() / 255
     with torch.inference_mode():
         fitted = fitting.fit_source(clip, 16, 4, rule, "pad")
-        latent, _ = source.encode(host, fitted, [])
-        result = sampling.decode(host, latent, fitted.keep)
+        latent, _ = source.encode(host, fitted, [], apart=False)
+        result = sampling.decode(host, latent, fitted.placement)
         signed = fitted.frames_FHWC.permute(3, 0, 1, 2)[None] * 2 - 1
         through = own.decode(own.encode(signed).latent_dist.mode()).sample[0].permute(1, 2, 3, 0) / 2 + 0.5
     if rule == "pad":
