@@ -46,9 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb. Returns the exit code: 0 done, 2 bad input, 130 interrupted; argparse itself exits with 2."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(
-            stream, io.TextIOWrapper
-        ):  # an ASCII terminal, a name that is no UTF-8: an edit must not fail there
+        if isinstance(stream, io.TextIOWrapper):  # of ASCII, or a name that is no UTF-8: no edit must fail there
             stream.reconfigure(errors="backslashreplace")
     args = _overview().parse_args(arguments[:1])
     try:

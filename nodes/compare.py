@@ -53,8 +53,10 @@ def common_rate(before: Any, after: Any, fps: float) -> Fraction:
 def even(images: Any) -> Any:
     """Frames whose sides H.264 takes: an odd side repeats its last row or column, in the preview only."""
     _, height, width, _ = images.shape
+    if not (height % 2 or width % 2):
+        return images
     rows, columns = (torch.arange(side + side % 2).clamp(max=side - 1) for side in (height, width))
-    return images if not (height % 2 or width % 2) else images[:, rows][:, :, columns]
+    return images[:, rows][:, :, columns]
 
 
 def save_video(value: Any, rate: Fraction) -> Side:
@@ -65,10 +67,10 @@ def save_video(value: Any, rate: Fraction) -> Side:
 
     parts = value.get_components() if is_video(value) else VideoComponents(images=value, audio=None, frame_rate=rate)
     images = parts.images[..., :3]
-    video = value
-    if not is_video(value) or even(images) is not images:
+    video, shown = value, even(images)
+    if not is_video(value) or shown is not images:
         video = VideoFromComponents(
-            VideoComponents(images=even(images), audio=parts.audio, frame_rate=Fraction(parts.frame_rate))
+            VideoComponents(images=shown, audio=parts.audio, frame_rate=Fraction(parts.frame_rate))
         )
     folder = Path(folder_paths.get_temp_directory())
     folder.mkdir(parents=True, exist_ok=True)

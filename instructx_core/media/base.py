@@ -15,7 +15,8 @@ import numpy as np
 from ..errors import InputError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv")
+CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}  # of clips that are written: FFmpeg's names
+VIDEO_SUFFIXES = tuple(CONTAINERS)
 ALPHA_SUFFIXES = (".png", ".webp", ".tif", ".tiff")
 
 HDR_TRANSFER = {16: "PQ", 18: "HLG"}  # transfer curves of ITU-T H.273

@@ -18,7 +18,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
 from ..errors import InputError
-from .base import VIDEO_SUFFIXES, AudioSource
+from .base import CONTAINERS, VIDEO_SUFFIXES, AudioSource
 from .outputs import atomic_path, not_written, output_kind
 from .sound.feed import Sound
 from .video import SWSCALE_EXACT
@@ -63,9 +63,7 @@ def write_frames(path: str | Path, frames: Iterable[np.ndarray], count: int, cli
     if not 0 < clip.rate < 1000:
         raise InputError(f"fps is {clip.fps}; it must lie between 0 and 1000")
     if "libx264" not in av.codecs_available:
-        raise InputError(
-            "this PyAV has no libx264 encoder; install the wheel from PyPI: pip install --force-reinstall av"
-        )
+        raise InputError("this PyAV has no libx264 encoder; install its wheel: pip install --force-reinstall av")
     suffix, notes = path.suffix.lower(), list[str]()
     with atomic_path(path) as temporary:
         try:
@@ -96,8 +94,7 @@ def _expected(frames: Iterable[np.ndarray], count: int, shape: tuple[int, int, i
 def new_container(temporary: Path, suffix: str) -> Any:
     """An open file of the format that `suffix` names, whatever the temporary file is called."""
     options = {"movflags": "+faststart"} if suffix in (".mp4", ".mov") else {}
-    kind = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}[suffix]
-    return av.open("file:" + os.path.abspath(temporary), "w", format=kind, options=options)
+    return av.open("file:" + os.path.abspath(temporary), "w", format=CONTAINERS[suffix], options=options)
 
 
 def _video_stream(out: Any, clip: ClipFormat) -> Any:

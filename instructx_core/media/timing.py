@@ -133,9 +133,8 @@ def _even_rate(time_N: np.ndarray, held: float, tags: Sequence[Fraction]) -> Fra
     near = [rate for rates in (tags, USUAL) for rate in sorted(rates, key=lambda r: abs(r - measured))]
     for fps in (*near, Fraction(measured).limit_denominator(1001)):
         late_N = np.abs((time_N - time_N[0]) * float(fps) - np.arange(len(time_N)))
-        if fps <= FASTEST and late_N.max() <= 0.25 + min(
-            0.001 * fps, 0.2
-        ):  # containers may round times to milliseconds
+        rounding = min(0.001 * fps, 0.2)  # of a frame: containers may round times to milliseconds
+        if fps <= FASTEST and late_N.max() <= 0.25 + rounding:
             return fps
     return None
 

@@ -170,7 +170,7 @@ def write_card(output: Path, evaluation: Path | None, hardware: str, target: Pat
     Raises InputError when a run or the evaluation is missing.
     """
     if evaluation is not None and not evaluation.is_file():
-        raise InputError(f"no {evaluation}; write it with `instructx eval shapes --json {evaluation}`")
+        raise InputError(f"no {evaluation}; write it with `instructx eval world --json {evaluation}`")
     past = history(output, last)
     config = preset(run_recipe(output, last)["preset"])
     text = card(past, None if evaluation is None else json.loads(evaluation.read_text()), hardware, config)

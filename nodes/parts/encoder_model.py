@@ -7,7 +7,6 @@ Legend: B batch, L tokens, Q queries, D width.
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from ...instructx_core.formats.layouts.kiwi_config import Position
     from ...instructx_core.formats.layouts.report import LoadReport
     from ...instructx_core.formats.layouts.weight_file import WeightFile
-
-logger = logging.getLogger("instructx")
 
 LEAST_TRANSFORMERS = (4, 57)
 

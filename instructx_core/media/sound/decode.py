@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import av
@@ -93,9 +92,3 @@ def until(packets: Any, video_start: float, end: float) -> Iterator[Any]:
             yield packet
     except av.error.FFmpegError:
         return
-
-
-def timed(frame: Any, start: float, rate: int) -> Any:
-    """The frame with its time counted in samples."""
-    frame.pts, frame.time_base = round(start * rate), Fraction(1, rate)
-    return frame

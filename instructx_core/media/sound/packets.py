@@ -17,7 +17,7 @@ from .timeline import Target, Timeline
 
 # How long before the first picture packets are copied: decoders need some to start, and what lies before is cut by an
 # edit list, which Matroska has not.
-EARLY = {".mp4": 0.1, ".mov": 0.1, ".mkv": 0.0}
+EARLY = {"mp4": 0.1, "mov": 0.1, "matroska": 0.0}
 
 Packets = tuple[float, Sequence[Any]]  # packets, and the time of the first
 
@@ -47,7 +47,7 @@ def new_stream(out: Any, source: Any, track: SoundTrack, encoding: Encoding | No
 def copied(container: Any, source: Any, stream: Any, video_start: float, end: float) -> Iterator[Packets]:
     """The packets of `source` for `stream`, as they are."""
     shift = round(video_start / source.time_base)
-    early = EARLY[_suffix(stream)]
+    early = EARLY[stream.container.format.name]
     for packet in until(only(container, source), video_start, end):
         if packet.pts is None or packet.dts is None:
             continue  # the empty packet that ends a stream
@@ -56,10 +56,6 @@ def copied(container: Any, source: Any, stream: Any, video_start: float, end: fl
             continue
         packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, stream
         yield time, [packet]
-
-
-def _suffix(stream: Any) -> str:
-    return {"mp4": ".mp4", "mov": ".mov", "matroska": ".mkv"}[stream.container.format.name]
 
 
 def encoded(

@@ -14,13 +14,12 @@ from itertools import islice
 
 import av
 
-from ..base import AudioSource, SoundSetup, SoundTrack
+from ..base import CONTAINERS, AudioSource, SoundSetup, SoundTrack
 from ..container import open_container
 from .layout import is_usual, native, places, usual_layout
 from .packets import Encoding, copied, new_stream
 from .timeline import Target, silence
 
-FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 # Kinds of codecs that players know in a container; in Matroska all that it can hold.
 KNOWN: dict[str, tuple[str, ...]] = {
     ".mp4": ("aac", "mp3", "ac3", "eac3", "alac"),
@@ -77,7 +76,7 @@ def why_not_copied(track: SoundTrack, suffix: str) -> str:
 @lru_cache
 def held(suffix: str) -> frozenset[str]:
     """Kinds of codecs that FFmpeg puts into such a file."""
-    with av.open(io.BytesIO(), "w", format=FORMATS[suffix]) as out:
+    with av.open(io.BytesIO(), "w", format=CONTAINERS[suffix]) as out:
         names = out.supported_codecs
     return frozenset(kind for name in names if (kind := _kind(name)))
 
@@ -94,7 +93,7 @@ def _kind(name: str) -> str:
 def _copying_fails(audio: AudioSource, track: SoundTrack, suffix: str) -> str:
     """Copies the first packets into a file in memory; why that fails, "" where it does not."""
     try:
-        with open_container(audio.path) as source, av.open(io.BytesIO(), "w", format=FORMATS[suffix]) as out:
+        with open_container(audio.path) as source, av.open(io.BytesIO(), "w", format=CONTAINERS[suffix]) as out:
             stream = source.streams[track.stream]
             target = new_stream(out, stream, track, None)
             for _, packets in islice(copied(source, stream, target, audio.video_start, float("inf")), TRIED):
@@ -144,7 +143,7 @@ def _speakers(named: Sequence[Sequence[str]]) -> set[str]:
 def _encoding_works(track: SoundTrack, encoding: Encoding, suffix: str) -> bool:
     """Encodes a moment of silence into a file in memory."""
     try:
-        with av.open(io.BytesIO(), "w", format=FORMATS[suffix]) as out:
+        with av.open(io.BytesIO(), "w", format=CONTAINERS[suffix]) as out:
             stream = new_stream(out, None, track, encoding)
             for frame in (*silence(encoding.target, 0.25), None):
                 out.mux(stream.encode(frame))

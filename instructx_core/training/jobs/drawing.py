@@ -1,31 +1,13 @@
-"""Which samples: the bucket of a step, drawn from (seed, step), so that all ranks agree, and the first of a bucket."""
+"""Which samples: the bucket of a step and the size of its batch, drawn from (seed, step), so that all ranks agree."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from ...data.bucket import Bucket
-from ...data.source import EditSource
 from .. import rng
 from ..recipes.base import Recipe
 from .job import GlobalBatch
-
-
-def plain_buckets(source: EditSource, split: str) -> tuple[Bucket, ...]:
-    """Those without a reference."""
-    return tuple(bucket for bucket in source.buckets(split) if not bucket.reference)
-
-
-def first_numbers(source: EditSource, split: str, bucket: Bucket, counts: dict[str, int]) -> np.ndarray:
-    """The first samples of a bucket, as many as its modality is to have, or all there are."""
-    return np.arange(min(counts[bucket.modality], source.size(split, bucket)))
-
-
-def validation_counts(recipe: Recipe) -> dict[str, int]:
-    """Samples of the validation split by modality."""
-    return {"image": recipe.image_validation, "video": recipe.video_validation}
 
 
 def draw_batch(recipe: Recipe, step: int, buckets: Sequence[Bucket], reference_probability: float = 0.0) -> GlobalBatch:
