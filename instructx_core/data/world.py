@@ -128,11 +128,13 @@ def index_of(split: str, number: int, bucket: Bucket) -> int:
 
 
 def drawn(split: str, number: int, bucket: Bucket, task: str) -> world.Sample:
+    """An edit of that kind, of the number and size that the bucket has it in. Raises InputError as index_of."""
     size = bucket.height, bucket.width
     return world.sample(split, index_of(split, number, bucket), bucket.modality, task, size)
 
 
 def as_edit(sample: world.Sample) -> EditSample:
+    """What the jobs ask of a sample, with other wordings and questions that are drawn from its number."""
     return EditSample(
         source_FHWC=sample.source_FHWC,
         target_FHWC=sample.target_FHWC,

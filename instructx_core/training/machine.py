@@ -22,6 +22,8 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True, slots=True)
 class Machine:
+    """device: of the models. renderer: draws the samples, on CPUs."""
+
     device: torch.device = CPU
     renderer: Renderer = field(default_factory=Renderer)
 

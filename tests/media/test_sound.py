@@ -143,9 +143,8 @@ def test_channels_without_places(tmp_path: Path) -> None:
     two, notes = edited(write_clip(tmp_path / "2.avi", rate=44100), ".mp4")
     assert [*tones(two)] == ["FL", "FR"] and "taken" not in notes[0]
     six, notes = edited(write_clip(tmp_path / "6.mkv", layouts=("5.1",)), ".mp4")
-    assert [*tones(six)] == ["FL", "FR", "FC", "LFE", "BL", "BR"] and "6 channels without names are taken as" in notes[
-        0
-    ]
+    assert [*tones(six)] == ["FL", "FR", "FC", "LFE", "BL", "BR"]
+    assert "6 channels without names are taken as" in notes[0]
     many = write_clip(tmp_path / "16.mov", layouts=("16C",))
     none, notes = edited(many, ".mp4")
     assert flashes(none)[0] and "left out" in notes[0] and ".mp4" in notes[0]

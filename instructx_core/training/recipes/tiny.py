@@ -94,6 +94,7 @@ def tiny_mllm() -> MllmRecipe:
 
 
 def tiny_dit() -> TextToVideoRecipe:
+    """Scenes from their captions, as the Wan DiT has learnt it before it edits."""
     values = COMMON | {
         "name": "tiny_dit",
         "description": "the DiT draws scenes from captions",
@@ -110,6 +111,7 @@ def tiny_dit() -> TextToVideoRecipe:
 
 
 def tiny_stage1() -> EditRecipe:
+    """Queries, LoRA and connector on images; the DiT is frozen and sees no source."""
     values = EDIT | {
         "name": "tiny_stage1",
         "requires": PARTS,
