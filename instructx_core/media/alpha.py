@@ -22,7 +22,9 @@ def decoder_of(path: Path, stream: Any) -> Any:
     context = stream.codec_context
     if context.name == "hevc" and _HEVC_ALPHA in (context.extradata or b""):
         raise _transparent(path, "a layer of H.265")
-    if stream.metadata.get("alpha_mode") != "1" or context.name not in _WITH_ALPHA:
+    # A tag of the same name as the field, which FFmpeg itself writes, takes its place in capitals.
+    said = {key.lower(): value for key, value in stream.metadata.items()}
+    if said.get("alpha_mode") != "1" or context.name not in _WITH_ALPHA:
         return context
     name = _WITH_ALPHA[context.name]
     if name not in av.codecs_available:

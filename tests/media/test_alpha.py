@@ -26,11 +26,12 @@ KINDS: dict[str, tuple[str, str, dict[str, str]]] = {
 }
 
 
-def write(path: Path, codec: str, pixels: str, options: dict[str, str], alpha: list[int]) -> Path:
+def write(path: Path, codec: str, pixels: str, options: dict[str, str], alpha: list[int], **tags: str) -> Path:
     """Clips of gray 120; alpha: of the right half of each frame, the left one is opaque."""
     with av.open(str(path), "w") as out:
         stream: Any = out.add_stream(codec, rate=10, options=options)
         stream.width, stream.height, stream.pix_fmt = 64, 48, pixels
+        stream.metadata.update(tags)
         for index, level in enumerate(alpha):
             rgba = np.full((48, 64, 4), 120, np.uint8)
             rgba[..., 3] = 255
@@ -50,6 +51,15 @@ def test_transparency_is_seen_in_every_codec(tmp_path: Path, name: str) -> None:
     media = read_media(write(tmp_path / name, *KINDS[name], alpha=[255, 255, 255]))
     assert len(media.frames_FHWC) == 3 and np.abs(media.frames_FHWC.astype(int) - 120).max() <= 3
     assert "its transparency is opaque everywhere and is left out" in media.notes
+
+
+def test_transparency_is_seen_beside_a_tag_in_capitals(tmp_path: Path) -> None:
+    """As in files of the usual command, ffmpeg -metadata:s:v alpha_mode=1: the tag hides the container's own field."""
+    clip = write(tmp_path / "a.webm", *KINDS["vp9.webm"], alpha=[255, 60], alpha_mode="1")
+    with av.open(str(clip)) as container:
+        assert "ALPHA_MODE" in container.streams.video[0].metadata
+    with pytest.raises(InputError, match=r"the clip has transparency"):
+        read_media(clip)
 
 
 def test_a_layer_of_h265_is_refused(tmp_path: Path) -> None:
