@@ -27,7 +27,13 @@ from .recipes.base import Recipe
 logger = logging.getLogger("instructx")
 
 FINAL = "final.safetensors"
-REPEATED = 200  # a checkpoint lies that many steps before the end, from which repeat.py does them again
+# A checkpoint lies that many steps before the end, from which repeat.py does them again; half of a shorter run.
+REPEATED = 200
+
+
+def repeated_from(num_steps: int) -> int:
+    """The step of the checkpoint before the end of a run of so many steps."""
+    return num_steps - min(REPEATED, (num_steps + 1) // 2)
 
 
 class Trainer:
@@ -144,7 +150,7 @@ class Trainer:
 
     def _every_so_often(self) -> None:
         recipe = self.recipe
-        if self.step % recipe.save_every == 0 or self.step == recipe.num_steps - REPEATED:
+        if self.step % recipe.save_every == 0 or self.step == repeated_from(recipe.num_steps):
             self.save()
         validate, sample = (bool(n) and self.step % n == 0 for n in (recipe.validate_every, recipe.sample_every))
         if self.rank or not (validate or sample):

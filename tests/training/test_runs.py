@@ -25,6 +25,7 @@ from instructx_core.training.distributed import shard
 from instructx_core.training.recipes.registry import RECIPES
 from instructx_core.training.recipes.vae import VaeRecipe
 from instructx_core.training.rng import draw_indices, draw_modality, draw_noise
+from instructx_core.training.trainer import repeated_from
 from instructx_core.vae import build_vae
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
@@ -100,6 +101,10 @@ def test_shards_cover_the_batch_once() -> None:
     for world in (1, 2, 3):
         seen = [i for rank in range(world) for part in shard(7, rank, world, 2) for i in part]
         assert seen == list(range(7))
+
+
+def test_a_checkpoint_lies_before_the_end_of_any_run() -> None:
+    assert [repeated_from(steps) for steps in (1, 2, 3, 150, 400, 401, 5_000)] == [0, 1, 1, 75, 200, 201, 4_800]
 
 
 def test_draws_do_not_depend_on_the_process() -> None:
