@@ -73,7 +73,6 @@ class InstructXLongVideo(io.ComfyNode):
         windows = plan_windows(clip.frames, options["window"], windowing.overlap, stride, windowing.joins)
         work = open_unfinished(Path(output_folder()), edit_key(cls.hidden, clip, references))
         notes = describe(windows, clip, work)
-        report(cls.hidden, notes)
         steps = _steps(model, vae, encoder, instruction, references, float(clip.fps), resize)
         run_or_keep(WindowRun(steps, vae, clip, windows, sampling, windowing, work))
         video, about_sound = finish(work.parts(len(windows)), lengths(windows), clip)
@@ -82,7 +81,7 @@ class InstructXLongVideo(io.ComfyNode):
         if len(windows) > 1:
             mean = sum(work.joins[1:]) / (len(windows) - 1)
             notes.append(note("joins", change=f"{mean:.1f}"))
-        return io.NodeOutput(video, ui=report(cls.hidden, notes))
+        return io.NodeOutput(video, ui=report(notes))
 
 
 def _sampling(options: dict[str, Any]) -> SamplingSettings:

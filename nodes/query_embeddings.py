@@ -85,7 +85,6 @@ class InstructXQueryEmbeddings(io.ComfyNode):
                 *reference_inputs(),
             ],
             outputs=[QueriesWire.Output("QUERIES", display_name="queries", tooltip="For Connector (InstructX).")],
-            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -119,7 +118,7 @@ class InstructXQueryEmbeddings(io.ComfyNode):
         query_BQD, reference_BLD = encoder.features(prepared)
         notes = [describe(prepared, clip, len(pictures)), *remarks(clip, modality, encoder)]
         queries = Queries(encoder, query_BQD, reference_BLD, prepared.modality, len(pictures))
-        return io.NodeOutput(queries, ui=report(cls.hidden, notes))
+        return io.NodeOutput(queries, ui=report(notes))
 
 
 def edits_of(clip: SourceClip, modality: str) -> list[Tensor]:

@@ -73,7 +73,6 @@ class InstructXSourceReference(io.ComfyNode):
                 mask_input(),
             ],
             outputs=_outputs(),
-            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -111,7 +110,7 @@ class InstructXSourceReference(io.ComfyNode):
             attach(positive if negative is None else negative, extras | stand_in, entries),
             latent_of(source_BCTHW, mask, fitted.placement),
             cut_back(fitted.frames_FHWC[:, None] if apart else fitted.frames_FHWC[None], fitted.placement),
-            ui=report(cls.hidden, [*fitted.notes, describe(source_BCTHW, references_BCRHW, adapter)]),
+            ui=report([*fitted.notes, describe(source_BCTHW, references_BCRHW, adapter)]),
         )
 
 

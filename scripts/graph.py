@@ -26,6 +26,8 @@ NOTE = "MarkdownNote"  # lives in the browser only
 WIDTH, GAP, TOP, TITLE = 340, 60, 90, 30
 TALL = {"InstructXCompare": 420, "PreviewImage": 200, "SaveImage": 240, "SaveVideo": 240, "PreviewAny": 60}
 TALL |= {"LoadImage": 260, "LoadVideo": 260}
+# room for what they say of their run (web/js/notes.js)
+TALL |= {"InstructXQueryEmbeddings": 70, "InstructXSourceReference": 70, "InstructXLongVideo": 90}
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..editing.journal import Journal
     from ..editing.request import EditRequest
     from ..editing.windows import WindowResult
+    from ..pipeline import InstructXPipeline
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -108,7 +109,7 @@ def add_robust_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--need-sound", action="store_true", help="refuse a clip of whose sound some cannot be kept")
 
 
-def attention_lines(pipe: Any) -> list[str]:
+def attention_lines(pipe: InstructXPipeline) -> list[str]:
     """What attention ran in the DiT, and why; nothing where it is the stock one."""
     from ..speed.attention import session_of
 

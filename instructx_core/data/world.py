@@ -23,7 +23,6 @@ ENDLESS = 10**9  # numbers of a split; any larger one would do
 FAR = 10**12  # beyond all numbers of all buckets
 TEXT_SAMPLES = 1500  # per kind of text of `texts`
 WORDINGS = 7  # of an edit, beside the first
-REFERENCE_TASKS = ("reference_add", "reference_swap")
 
 # What `picture` shows in turn: natural pictures for the statistics of photographs, scenes some of which have a look,
 # what edits make, and of that the hard ones, fine lines and patterns, as kinds of their own.
@@ -109,7 +108,7 @@ def open_world(rest: str) -> World:
 def bucket_tasks(split: str, bucket: Bucket) -> tuple[str, ...]:
     """The kinds of edit of a bucket: those that need a reference, or all others."""
     tasks = world.tasks_of(split, bucket.modality)
-    return tuple(task for task in tasks if (task in REFERENCE_TASKS) == bucket.reference)
+    return tuple(task for task in tasks if (task in world.REFERENCE_TASKS) == bucket.reference)
 
 
 def index_of(split: str, number: int, bucket: Bucket) -> int:

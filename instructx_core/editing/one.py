@@ -1,8 +1,8 @@
 """An image or a short clip, edited in one piece: all of its frames through the model at once.
 
-One of the two ways from settings to report; windows/ is the other. The picture is scaled by one factor and cut to the
-model's multiple, never stretched, and the report says what was cut. A clip is padded to 4n+1 frames by repeating its
-last one and trimmed back; frame rate and audio are kept.
+One of the two ways from settings to report; in_windows.py is the other. The picture is scaled by one factor and cut to
+the model's multiple, never stretched, and the report says what was cut. A clip is padded to 4n+1 frames by repeating
+its last one and trimmed back; frame rate and audio are kept.
 Legend: F frames, H W pixels, C = 3 (RGB).
 """
 

@@ -1,6 +1,6 @@
 """Frames through the pipeline, pixels to pixels: what every edit shares, in one piece or in windows.
 
-Below one.py and windows/: [padding] -> pipeline -> [trim]. Frames have the model's size already.
+Below one.py and window_editor.py: [padding] -> pipeline -> [trim]. Frames have the model's size already.
 Legend: F frames, H W pixels, C = 3 (RGB, 0..255).
 """
 

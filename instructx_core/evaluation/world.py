@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
-from ..world import TASKS, RegionScore, Score, Summary, score, summarise
+from ..world import REFERENCE_TASKS, TASKS, RegionScore, Score, Summary, score, summarise
 from ..world.benchmark import BOOTSTRAP_DRAWS, BOOTSTRAP_SEED, CLIPS, IMAGES, Rate
 from .groups import GROUPS, ROWS, Group, Part, SampleLook, TargetRow, build_groups
 from .partial import Key, Lines, Partial, fingerprint
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from ..pipeline import InstructXPipeline
     from ..world import Sample
 
-REFERENCE_TASKS = ("reference_add", "reference_swap")
 LINES = Lines(Score, RegionScore, "part")  # a key is (part, index)
 
 

@@ -1,6 +1,6 @@
 """Media in and out: a file of any common format <-> sRGB uint8 frames, with what must survive an edit (fps, audio).
 
-First and last step of the data flow: media -> encoder -> ... -> pipeline -> media. Images go through Pillow in
+First and last step of the data flow: media -> editing -> pipeline -> ... -> media. Images go through Pillow in
 images.py, clips through PyAV in stream.py and encode.py. Every conversion that changes pixels (rotation, alpha, 16 bit,
 CMYK, profile, frame rate) is either done and written into `Media.notes`, or refused with a reason; nothing happens
 silently.

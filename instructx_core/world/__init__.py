@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from .benchmark import Rate, Summary, benchmark_samples, summarise, zero_shot_clips
 from .canvas import BUCKETS, PLACES, SIZE, WORLD_VERSION, Canvas, Size
-from .edits import TASKS
+from .edits import REFERENCE_TASKS, TASKS
 from .language import CASES, LANGUAGES, Manner, asked_pairs, caption, instruct, qa_pairs, word_pieces
 from .long import jumps, part, there_and_back
 from .palette import COLORS, GROUNDS, HELD_OUT, SHAPES
@@ -39,6 +39,7 @@ __all__ = [
     "Manner",
     "Object",
     "PLACES",
+    "REFERENCE_TASKS",
     "Rate",
     "RegionScore",
     "SHAPES",

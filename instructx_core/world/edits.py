@@ -265,3 +265,4 @@ DRAFTS: dict[str, Callable[[np.random.Generator, Setting], Draft]] = {
     "noop": draft_noop,
 }
 TASKS: tuple[str, ...] = tuple(DRAFTS)
+REFERENCE_TASKS = tuple(task for task in TASKS if task.startswith("reference_"))

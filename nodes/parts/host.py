@@ -6,7 +6,6 @@ Everything is imported inside the functions, so that a renamed symbol breaks the
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -168,14 +167,6 @@ def language() -> str:
     except (OSError, ValueError, AttributeError):
         return "en"
     return chosen if isinstance(chosen, str) else "en"
-
-
-def show_on_node(node: str, text: str) -> None:
-    """A text below the node's widgets, as the host's own Get Image Size shows its numbers. No page: nothing happens."""
-    running = sys.modules.get("server")  # loaded by the host's own start, and by nothing else
-    server = None if running is None else getattr(running.PromptServer, "instance", None)
-    if node and text and server is not None:
-        server.send_progress_text(text, node)
 
 
 def check_interrupted() -> None:

@@ -13,12 +13,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from .host import language, show_on_node
+from .host import language
 
 logger = logging.getLogger("instructx")
 
 LOCALES = Path(__file__).resolve().parents[2] / "locales"
 ENGLISH = "en"
+UI_KEY = "instructx_notes"  # read by web/js/notes.js
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,10 @@ def texts(chosen: str) -> dict[str, str]:
     return json.loads(file.read_text(encoding="utf-8"))
 
 
-def report(hidden: Any, notes: Sequence[Note]) -> dict[str, list[str]]:
-    """Shows the notes on the node and in the log; returns the `ui` of its output."""
+def report(notes: Sequence[Note]) -> dict[str, list[str]]:
+    """The `ui` of a node's output: for the page (web/js/notes.js) in the artist's language, `text` in English."""
     lines = [each.text() for each in notes]
     for line in lines:
         logger.info("InstructX: %s", line)
     chosen = language()
-    show_on_node(str(getattr(hidden, "unique_id", None) or ""), "\n".join(each.text(chosen) for each in notes))
-    return {"text": lines}
+    return {"text": lines, UI_KEY: [each.text(chosen) for each in notes]}

@@ -283,8 +283,6 @@ def test_latent_previews(boot: Callable[..., Any], plain: np.ndarray) -> None:
                     return seen
         return seen
 
-    seen = asyncio.run(asyncio.wait_for(listen(), 120))
-    previews = [data for data in seen if data[:4] != b"\0\0\0\3"]  # 3: a text on a node
-    assert any(b"queriesimage: 1 frame(s) seen" in data for data in seen), "what the node says is sent to its page"
+    previews = asyncio.run(asyncio.wait_for(listen(), 120))
     assert len(previews) >= 3 and all(b"\xff\xd8\xff" in data for data in previews), "JPEG pictures"
     assert np.array_equal(pictures(host, edit())[0], plain)

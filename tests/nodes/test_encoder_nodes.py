@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -343,30 +342,6 @@ def test_the_shipped_model_says_what_it_is_for(pack: Callable[[str], ModuleType]
     note = pack("nodes.parts.notes").note("small_world", model="tiny", world="w")
     assert re.search(r"[\u4e00-\u9fff]", note.text("zh")) and note.text("zh-TW") == note.text("zh")
     assert note.text("fr") == note.text("../en") == note.text("en")
-
-
-def test_notes_are_on_the_page(
-    pack: Callable[[str], ModuleType], load: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """By the host's own text below a node, in the language of its settings."""
-    import folder_paths
-
-    shown: list[tuple[str, str]] = []
-    server = SimpleNamespace(send_progress_text=lambda text, node: shown.append((node, text)))
-    fake = SimpleNamespace(PromptServer=SimpleNamespace(instance=server))
-    monkeypatch.setitem(sys.modules, "server", fake)
-    monkeypatch.setattr(folder_paths, "get_user_directory", lambda: str(tmp_path))
-    report, note = pack("nodes.parts.notes").report, pack("nodes.parts.notes").note
-    finished = [note("finished", done=2)]
-    assert report(SimpleNamespace(unique_id="3:7"), finished) == {"text": ["2 of them are finished already"]}
-    (tmp_path / "default").mkdir()
-    (tmp_path / "default" / "comfy.settings.json").write_text('{"Comfy.Locale": "zh"}', encoding="utf-8")
-    report(SimpleNamespace(unique_id="3:7"), finished)
-    (tmp_path / "default" / "comfy.settings.json").write_text("[", encoding="utf-8")
-    report(SimpleNamespace(unique_id="3:7"), finished)
-    report(None, finished)
-    english = ("3:7", "2 of them are finished already")
-    assert [shown[0], shown[2]] == [english] * 2 and shown[1][1] == finished[0].text("zh") and len(shown) == 3
 
 
 def test_video_is_read_with_its_rate(pack: Callable[[str], ModuleType], load: Callable[..., Any]) -> None:

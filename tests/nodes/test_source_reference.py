@@ -94,7 +94,7 @@ def test_latents_are_the_librarys(node: ModuleType, model: Any, case: Any, vae: 
     assert torch.equal(edited, source)
     assert cond[0][1]["instructx"] is case.adapter
     assert set(negative[0][1]["model_conds"]) == {"instructx_source", "instructx_no_negative"}
-    assert result.ui == {"text": ["32 tokens (latent 2x8x8) + 48 for 3 reference(s)"]}
+    assert result.ui["text"] == ["32 tokens (latent 2x8x8) + 48 for 3 reference(s)"]
 
 
 def test_inputs_are_left_alone(node: ModuleType, model: Any, case: Any, vae: Any) -> None:

@@ -5,39 +5,13 @@
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
 import { CompareView } from "./compare_view.js";
+import { locator, nodeOfExecution, walk } from "./graph.js";
 
 const NODE = "InstructXCompare";
 const WIDGET = "INSTRUCTX_COMPARE_VIEW";
 const UI_KEY = "instructx_compare";
 const MIN_HEIGHT = 240;
 const views = new WeakMap(); // node -> CompareView
-
-function rootGraph() {
-  return app.rootGraph ?? app.graph;
-}
-
-/** Node of an execution id: "7", or "3:7" for node 7 inside subgraph node 3. */
-function nodeOfExecution(id) {
-  let graph = rootGraph();
-  let node = null;
-  for (const part of String(id).split(":")) {
-    node = graph?.getNodeById(part) ?? null;
-    graph = node?.subgraph;
-  }
-  return node;
-}
-
-function* walk(graph) {
-  for (const node of graph?.nodes ?? []) {
-    yield node;
-    if (node.subgraph) yield* walk(node.subgraph);
-  }
-}
-
-/** Key under which the frontend stores a node's outputs: its id, after the id of its subgraph where it is in one. */
-function locator(node) {
-  return node.graph && node.graph !== rootGraph() ? `${node.graph.id}:${node.id}` : String(node.id);
-}
 
 function urlOf({ filename, subfolder, type }) {
   return api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
@@ -89,7 +63,7 @@ app.registerExtension({
   },
 
   onNodeOutputsUpdated(outputs) {
-    for (const node of walk(rootGraph())) {
+    for (const node of walk()) {
       if (node.comfyClass === NODE) show(node, outputs[locator(node)]);
     }
   },

@@ -1,6 +1,6 @@
 """What a layout of checkpoints says of itself: how it is recognised, which files it has, how they are opened and read.
 
-Each layout is one CheckpointLayout in a file of its own; checkpoints.py has the table of them, and only it is asked.
+Each layout is one CheckpointLayout; checkpoints.py has the table of them, and only it is asked.
 """
 
 from __future__ import annotations

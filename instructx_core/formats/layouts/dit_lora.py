@@ -1,6 +1,6 @@
 """What a LoRA file adds to the Wan DiT: alpha / rank * up @ down, and whole differences, in fp32.
 
-lora_names.py matches the names; lora.py puts the result into a model, ../convert into a file. layers="self" takes
+lora_names.py matches the names; lora.py puts the result into a model, forms/merged.py into a file. layers="self" takes
 self-attention and FFN only: distilled LoRAs were made with text features in cross-attention, which InstructX replaces.
 """
 
