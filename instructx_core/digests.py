@@ -25,9 +25,11 @@ _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by b
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file. Raises InputError when it cannot be read."""
+    """SHA-256 of a file. Raises InputError when it cannot be read, or is a pipe or a device, which may never end."""
     digest = hashlib.sha256()
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise InputError(f"{path}: not a file but a pipe or a device; save it to a file first")
         with path.open("rb") as stream:
             while block := stream.read(_BLOCK):
                 digest.update(block)

@@ -16,7 +16,9 @@ from PIL import Image
 from sounds import write_clip
 
 from instructx_core.cli import main
+from instructx_core.digests import file_digest
 from instructx_core.editing.journal import Journal
+from instructx_core.errors import InputError
 from instructx_core.media.files import read_image, read_media, write_video
 
 
@@ -80,6 +82,18 @@ def test_bad_jobs_do_not_stop_the_rest(run: Callable[..., Any], tmp_path: Path) 
     for words in ("not JSON", "none.png: no such file", "source is an image", "colour is no option", "'two', a str",
                   "line 1 writes the same file", "line 9 is a list"):  # fmt: skip
         assert words in text, words
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no pipes in folders")
+def test_a_pipe_or_a_device_does_not_stop_the_list(run: Callable[..., Any], tmp_path: Path) -> None:
+    """They may never end, and a list digests files before it looks at them: as source, reference and mask."""
+    with pytest.raises(InputError, match="not a file but a pipe or a device"):
+        file_digest(Path(os.devnull))  # this one ends: where it is read, the pipe would be waited for
+    os.mkfifo(tmp_path / "pipe")
+    lines = [job("pipe"), job(output="b.png", reference=["pipe"]), job(output="c.png", keep_outside="pipe")]
+    code, text = run([*lines, job(output="d.png")])
+    assert code == 1 and text.count("pipe: not a file but a pipe or a device") == 2 * len(lines)
+    assert "4 jobs: 1 done, 0 skipped, 3 failed" in text
 
 
 def test_finished_jobs_are_skipped_by_content(
