@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..digests import file_digest, model_files_digest
 from ..errors import InputError
+from ..media.kinds import check_file
 from ..version import __version__
 from .edit import edit
 from .job_list import BadLine, Job
@@ -77,6 +78,7 @@ class Stage:
         reason; only an interrupt is raised."""
         request, output, start = job.request, str(job.request.output), time.perf_counter()
         try:
+            check_file(request.source)
             source = file_digest(request.source)  # read once, for the journal and for finished windows
             key = request.content_key(self.model, source)
             if self.journal.holds(request.output, key):

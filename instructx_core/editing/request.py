@@ -19,6 +19,7 @@ from ..digests import file_digest
 from ..encoder.instruction import check_instruction
 from ..errors import InputError
 from ..fields import NO_RESULT, check_fields, check_seed, check_type
+from ..media.kinds import check_file
 from .paste import KeepOutside
 from .windows.options import WindowOptions
 
@@ -106,4 +107,7 @@ def contents(
 def _content(value: object) -> object:
     if isinstance(value, KeepOutside | WindowOptions):
         return contents(value)
-    return file_digest(value) if isinstance(value, Path) else value
+    if isinstance(value, Path):
+        check_file(value)  # a folder or an address by its name, before it is read as bytes
+        return file_digest(value)
+    return value

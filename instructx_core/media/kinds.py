@@ -78,7 +78,7 @@ def check_file(path: Path) -> None:
 
 
 def _missing(path: Path, error: OSError) -> str:
-    if re.match(r"[a-z][a-z0-9+]+:/", str(path)):
+    if re.search(r"(^|/)[a-z][a-z0-9+]+:/", str(path)):  # behind the folder of a list, too
         return "an address, not a file; download it first"
     if isinstance(error, FileNotFoundError):
         if os.path.islink(path):

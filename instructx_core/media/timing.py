@@ -21,6 +21,7 @@ from ..errors import InputError
 _USUAL = [(24000, 1001), (24, 1), (25, 1), (30000, 1001), (30, 1), (48, 1), (50, 1), (60000, 1001), (60, 1), (120, 1)]
 USUAL = tuple(Fraction(*rate) for rate in _USUAL)
 FASTEST = 999  # fps that write_frames takes
+LATE = 0.02  # seconds by which a frame of a constant rate may be off; more at a low rate is a jitter to be noted
 RAW = ("h264", "hevc")  # formats without time stamps
 MOST_LOST = 0.02  # part of the frames that a constant rate may drop
 LONGEST_STEP = 3600.0
@@ -134,7 +135,7 @@ def _even_rate(time_N: np.ndarray, held: float, tags: Sequence[Fraction]) -> Fra
     for fps in (*near, Fraction(measured).limit_denominator(1001)):
         late_N = np.abs((time_N - time_N[0]) * float(fps) - np.arange(len(time_N)))
         rounding = min(0.001 * fps, 0.2)  # of a frame: containers may round times to milliseconds
-        if fps <= FASTEST and late_N.max() <= 0.25 + rounding:
+        if fps <= FASTEST and late_N.max() <= min(0.25, LATE * fps) + rounding:
             return fps
     return None
 

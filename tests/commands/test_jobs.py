@@ -68,6 +68,9 @@ def test_bad_jobs_do_not_stop_the_rest(run: Callable[..., Any], tmp_path: Path) 
             job(output="a.png"),
             "[1]",
             job(source="blue.png", output="f.png", reference="red.png", steps=2, seed=4, size="32x32"),
+            job(source="http://x/y.png", output="g.png"),
+            job(source=".", output="h.png"),
+            job(output="i.png", reference="ftp://x/y.png"),
         ]
     )
     assert code == 1
@@ -76,9 +79,11 @@ def test_bad_jobs_do_not_stop_the_rest(run: Callable[..., Any], tmp_path: Path) 
     table = text[text.index("line  status") :].splitlines()
     assert [row.split()[:2] for row in table[1:-1]] == [
         ["1", "done"], ["2", "failed"], ["4", "failed"], ["5", "failed"], ["6", "failed"], ["7", "failed"],
-        ["8", "failed"], ["9", "failed"], ["10", "done"],
+        ["8", "failed"], ["9", "failed"], ["10", "done"], ["11", "failed"], ["12", "failed"], ["13", "failed"],
     ]  # fmt: skip
-    assert table[-1] == "9 jobs: 2 done, 0 skipped, 7 failed"
+    assert table[-1] == "12 jobs: 2 done, 0 skipped, 10 failed"
+    assert sum("an address, not a file; download it first" in row for row in table) == 2
+    assert "not a file but a folder" in text
     for words in ("not JSON", "none.png: no such file", "source is an image", "colour is no option", "'two', a str",
                   "line 1 writes the same file", "line 9 is a list"):  # fmt: skip
         assert words in text, words

@@ -116,7 +116,7 @@ def test_keywords_of_edit_file_are_the_options() -> None:
 
 def test_the_key_follows_content(tmp_path: Path) -> None:
     for name in ("in.png", "same.png", "mask.png", "cup.png"):
-        (tmp_path / name).write_bytes(b"" if name == "mask.png" else b"picture")
+        (tmp_path / name).write_bytes(b"mask" if name == "mask.png" else b"picture")
     plain = request(source=tmp_path / "in.png", output=tmp_path / "out.png")
     keep = KeepOutside(tmp_path / "mask.png")
     windows = WindowOptions(overlap=2)
