@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from comfy_api.latest import io
 
 from .parts.guard import only_patched
-from .parts.keys import KEY, PICTURES, REFERENCE_COUNT
+from .parts.keys import FPS, KEY, PICTURES, REFERENCE_COUNT
 from .parts.schema import QueriesWire, schema
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class InstructXConnector(io.ComfyNode):
         options = {
             KEY: queries.encoder.adapter,
             REFERENCE_COUNT: queries.references,
+            FPS: queries.fps,
             PICTURES: len(context_BLD) if queries.modality == "image" else 0,
             "hooks": only_patched(),
         }

@@ -14,7 +14,17 @@ from comfy_api.latest import io
 
 from ..instructx_core.errors import InputError
 from .parts.notes import Note, note, report
-from .parts.schema import QueriesWire, encoder_input, instruction_input, make, reference_inputs, schema, source_input
+from .parts.schema import (
+    QueriesWire,
+    asked_for,
+    encoder_input,
+    fallback_instruction_input,
+    instruction_input,
+    make,
+    reference_inputs,
+    schema,
+    source_input,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,13 +37,14 @@ MODALITIES = ("auto", "image", "video")
 
 @dataclass(frozen=True, eq=False)
 class Queries:
-    """The wire INSTRUCTX_QUERIES. Features in fp32 on the CPU; reference_BLD only where the profile uses it."""
+    """The wire INSTRUCTX_QUERIES. Features fp32, on the CPU; reference_BLD only where the profile uses it; fps, Hz."""
 
     encoder: LoadedEncoder
     query_BQD: Tensor
     reference_BLD: Tensor | None
     modality: str
     references: int
+    fps: float
 
     @property
     def has_reference(self) -> bool:
@@ -83,6 +94,7 @@ class InstructXQueryEmbeddings(io.ComfyNode):
                     "0: the rate the model was trained at. A VIDEO brings its own.",
                 ),
                 *reference_inputs(),
+                fallback_instruction_input(),
             ],
             outputs=[QueriesWire.Output("QUERIES", display_name="queries", tooltip="For Connector (InstructX).")],
         )
@@ -96,20 +108,23 @@ class InstructXQueryEmbeddings(io.ComfyNode):
         modality: str = "auto",
         drop_instruction: bool = False,
         fps: float = 0.0,
+        instruction_if_empty: str | None = None,
         **references: Tensor | None,
     ) -> io.NodeOutput:
         from ..instructx_core.encoder import inputs as core
         from .parts.media import read_clip, read_references
 
+        asked = asked_for(instruction, instruction_if_empty)
         clip, pictures, config = read_clip(source), read_references(references), encoder.config
         sources = edits_of(clip, modality)
+        rate = clip.fps or fps or config.sampling.fps
         prepared = core.prepare_inputs(
             encoder.tokenizer,
             config,
-            [instruction] * len(sources),
+            [asked] * len(sources),
             sources,
             [pictures] * len(sources) if pictures else None,
-            clip.fps or fps or config.sampling.fps,
+            rate,
             modality=None if modality == "auto" else modality,
             allow_empty=drop_instruction,
         )
@@ -117,7 +132,9 @@ class InstructXQueryEmbeddings(io.ComfyNode):
             prepared = core.drop_instruction(encoder.tokenizer, config, prepared)
         query_BQD, reference_BLD = encoder.features(prepared)
         notes = [describe(prepared, clip, len(pictures)), *remarks(clip, modality, encoder)]
-        queries = Queries(encoder, query_BQD, reference_BLD, prepared.modality, len(pictures))
+        if asked != instruction:
+            notes.insert(0, note("asks", instruction=asked))
+        queries = Queries(encoder, query_BQD, reference_BLD, prepared.modality, len(pictures), rate)
         return io.NodeOutput(queries, ui=report(notes))
 
 

@@ -18,6 +18,7 @@ from .parts.graph_checks import check_model
 from .parts.host_model import constant, noise_shaped
 from .parts.keys import (
     CONNECTOR_NODE,
+    FPS,
     KEY,
     NO_NEGATIVE,
     PLACEMENT,
@@ -29,14 +30,14 @@ from .parts.media import read_references
 from .parts.model_patch import patch_model
 from .parts.notes import Note, note, report
 from .parts.schema import make, mask_input, reference_inputs, schema, size_rule_input, source_input, vae_input
-from .parts.source import encode, fit, frames_of, latent_of
+from .parts.source import encode, fit, latent_of, read_source
 
 if TYPE_CHECKING:
     from .parts.dit_adapter import DitAdapter
 
 
 class InstructXSourceReference(io.ComfyNode):
-    """MODEL, positive, [negative], VAE, source, [mask], references -> MODEL, positive, negative, LATENT, IMAGE."""
+    """MODEL, conditionings, VAE, source, [mask], references -> MODEL, positive, negative, LATENT, IMAGE, fps, AUDIO."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -95,7 +96,8 @@ class InstructXSourceReference(io.ComfyNode):
         check_vae(vae, adapter)
         pictures = read_references(references)
         check_references(positive, len(pictures))
-        fitted, apart = fit(frames_of(source), positive, vae, adapter, (resize, length))
+        given = read_source(source)
+        fitted, apart = fit(given.frames_FHWC, positive, vae, adapter, (resize, length))
         source_BCTHW, references_BCRHW = encode(vae, fitted, pictures, apart)
         patched = patch_model(model, adapter)
         process = patched.get_model_object("latent_format").process_in
@@ -110,6 +112,8 @@ class InstructXSourceReference(io.ComfyNode):
             attach(positive if negative is None else negative, extras | stand_in, entries),
             latent_of(source_BCTHW, mask, fitted.placement),
             cut_back(fitted.frames_FHWC[:, None] if apart else fitted.frames_FHWC[None], fitted.placement),
+            given.fps or positive[0][1].get(FPS, 0.0),
+            given.sound,
             ui=report([*fitted.notes, describe(source_BCTHW, references_BCRHW, adapter)]),
         )
 
@@ -125,6 +129,12 @@ def _outputs() -> list[Any]:
             display_name="source",
             tooltip="The source as it is edited, cropped or trimmed where it had to be: before for Compare.",
         ),
+        io.Float.Output(
+            "FPS",
+            display_name="fps",
+            tooltip="Frames per second of the VIDEO; of an IMAGE batch those that Query Embeddings was told.",
+        ),
+        io.Audio.Output("AUDIO", display_name="audio", tooltip="The sound of the VIDEO, where it has one."),
     ]
 
 

@@ -42,7 +42,7 @@ class WindowEditor:
         request, options = self.look.request, self.windowing.options
         stride = self.pipe.instructx_config.vae.scale_factor_temporal
         pinned = window.pinned(stride) if options.joins == SMOOTH else 0
-        piece = Piece(frames_FHWC, self.windowing.clip.fps, request.instruction, self.look.references, pinned)
+        piece = Piece(frames_FHWC, self.windowing.fps, request.instruction, self.look.references, pinned)
         if options.context == FIRST:
             if self.contexts is None:
                 self.contexts = piece.encoded(self.pipe, self.sampling.guidance)

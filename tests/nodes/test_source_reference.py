@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from fractions import Fraction
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -53,6 +54,20 @@ def run(node: ModuleType, model: Any, case: Any, vae: Any, source: Any, **option
     arguments = {"resize": "error", "length": "error", **options}
     with torch.inference_mode():  # as the host runs every node
         return node.InstructXSourceReference.execute(model=model, positive=cond, vae=vae, source=source, **arguments)
+
+
+def test_rate_and_sound_of_the_source_go_on(node: ModuleType, model: Any, case: Any, vae: Any) -> None:
+    """For Create Video: those of a VIDEO; of an IMAGE batch the rate that the encoder was told, and no sound."""
+    from comfy_api.input_impl import VideoFromComponents
+    from comfy_api.util import VideoComponents
+
+    sound = {"waveform": torch.zeros(1, 2, 800), "sample_rate": 8000}
+    parts = VideoComponents(images=picture(5), audio=sound, frame_rate=Fraction(24000, 1001))
+    fps, audio = run(node, model, case, vae, VideoFromComponents(parts)).args[5:]
+    assert abs(fps - 23.976) < 1e-3 and audio is sound
+    told = positive(case)
+    told[0][1]["instructx_fps"] = 12.5
+    assert run(node, model, case, vae, picture(5), positive=told).args[5:] == (12.5, None)
 
 
 def test_schema(node: ModuleType) -> None:

@@ -1,6 +1,6 @@
-"""Files of an encoder in the host's model folders: names for the lists, shards and vision tower, tokenizer, dtype.
+"""Files in the host's model folders: names for the lists, shards and vision tower, tokenizer, dtype.
 
-Load Encoder and Load Checkpoint choose with it what encoder_model.py then reads.
+The loaders choose with it; encoder_model.py reads what Load Encoder and Load Checkpoint chose.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import torch
 
 ENCODERS, ADAPTERS = FOLDERS["text_encoder"], FOLDERS["adapter"]  # of the host's model folders
+DENOISERS, VAES = FOLDERS["denoiser"], FOLDERS["vae"]
+TINY = "instructx_tiny.safetensors"  # name of the shipped files in each of them
 FileDate = tuple[str, int, int]  # path, time of the last change in ns, bytes
 QWEN_VOCABULARY = 151665  # least size of a vocabulary that is Qwen2.5's
 _SHARD = re.compile(r"-\d{5}-of-(\d{5})\.safetensors$")
