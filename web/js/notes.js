@@ -29,17 +29,21 @@ function show(node, output) {
     widget = node.addDOMWidget(WIDGET, "note", element, {
       getValue: () => "",
       setValue: () => {},
-      getMinHeight: () => 56,
+      // as high as its text, up to a limit; a line holds about 52 letters
+      getMinHeight: () => {
+        const rows = element.textContent.split("\n").map((line) => Math.max(1, Math.ceil(line.length / 52)));
+        return Math.min(120, Math.max(40, 12 + 16.2 * rows.reduce((all, one) => all + one, 0)));
+      },
       getMaxHeight: () => 160,
       hideOnZoom: false,
       serialize: false, // not sent to the server
     });
     widget.serialize = false; // not saved with the workflow
-    const [width, height] = node.computeSize();
-    node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
   }
   widget.element.textContent = lines.join("\n");
   widget.element.style.whiteSpace = "pre-line";
+  const [width, height] = node.computeSize();
+  node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
 }
 
 app.registerExtension({
