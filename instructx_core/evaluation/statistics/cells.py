@@ -33,6 +33,7 @@ class Cell:
 
     lost: number of items by what they lack ("missing", "unparsed", "refused", "not judged").
     floor: the overall mean if each missing output had the lowest score; None where none is missing.
+    absent: of a mean over groups, those without a single score: there is no such mean then.
     """
 
     editor: str
@@ -42,6 +43,7 @@ class Cell:
     count: int
     lost: dict[str, int]
     floor: float | None = None
+    absent: tuple[str, ...] = ()
 
 
 def gather(scores: Iterable[Score], rule: Rule) -> list[Judgements]:
@@ -99,14 +101,14 @@ def overall(judged: Judgements, groups: Mapping[str, str], rule: Rule, method: s
         if item in judged.items:
             parts[group].append(judged.items[item])
     lost = Counter(judged.failed.get(item, "not judged") for item in counted if item not in judged.items)
-    shared = [name for name in _names(parts) if all(any(name in each for each in part) for part in parts.values())]
+    absent = tuple(dict.fromkeys(group for group in counted.values() if group not in parts))
+    count, losses = sum(len(part) for part in parts.values()), {name: n for name, n in lost.items() if n}
+    if absent:
+        return Cell(judged.editor, judged.judge, OVERALL, {}, count, losses, absent=absent)
+    names = dict.fromkeys(name for part in parts.values() for each in part for name in each)
+    shared = [name for name in names if all(any(name in each for each in part) for part in parts.values())]
     values = {
         name: mean_of_groups([[each[name] for each in part if name in each] for part in parts.values()], method)
         for name in shared
     }
-    count = sum(len(part) for part in parts.values())
-    return Cell(judged.editor, judged.judge, OVERALL, values, count, dict(lost))
-
-
-def _names(parts: Mapping[str, Sequence[Mapping[str, float]]]) -> list[str]:
-    return list(dict.fromkeys(name for part in parts.values() for each in part for name in each))
+    return Cell(judged.editor, judged.judge, OVERALL, values, count, losses)

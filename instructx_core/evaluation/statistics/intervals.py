@@ -1,7 +1,8 @@
 """Means with intervals: the bootstrap over items, seeded, so that the same scores give the same interval everywhere.
 
 Place: scores -> cells -> intervals -> tables. Percentile or BCa (bias-corrected and accelerated) ones, by
-scipy.stats.bootstrap. Of a mean over groups, items are drawn within each group, as the groups are fixed by the benchmark.
+scipy.stats.bootstrap. Of a mean over groups, items are drawn within each group: the
+benchmark fixes the groups.
 """
 
 from __future__ import annotations
@@ -47,9 +48,7 @@ def mean_interval(values: Sequence[float], method: str = "percentile", confidenc
     return mean_of_groups([values], method, confidence)
 
 
-def mean_of_groups(
-    groups: Sequence[Sequence[float]], method: str = "percentile", confidence: float = 0.95
-) -> Estimate:
+def mean_of_groups(groups: Sequence[Sequence[float]], method: str = "percentile", confidence: float = 0.95) -> Estimate:
     """The mean of the groups' means, each group weighing the same. Raises InputError as mean_interval."""
     if method not in METHODS:
         raise InputError(f"interval {method!r}; use one of {', '.join(METHODS)}")

@@ -86,6 +86,4 @@ def differences(scores: Mapping[str, Mapping[str, float]], method: str = "percen
 
 
 def _with_holm(each: Difference, p_holm: float | None) -> Difference:
-    return Difference(
-        each.first, each.second, each.difference, each.p, p_holm, each.only_first, each.only_second
-    )
+    return Difference(each.first, each.second, each.difference, each.p, p_holm, each.only_first, each.only_second)

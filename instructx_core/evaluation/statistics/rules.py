@@ -1,8 +1,8 @@
 """How each benchmark averages: of one item's dimensions, then over items, then over groups.
 
 Place: scores -> rules -> cells. The paper, 4.2 and Tables 1 to 3. VIE-Bench: Avg is the plain mean of the dimensions, a
-row a task. GEdit-Bench: Q_O = sqrt(Q_SC * Q_PQ) of each item, mean of each group, then mean of the groups. ImgEdit-Bench:
-the mean of an item's three scores, mean of each type, Overall the mean of eight types (extract is left out).
+row a task. GEdit-Bench: Q_O = sqrt(Q_SC * Q_PQ) of each item, mean of each group, then mean of the groups.
+ImgEdit-Bench: mean of an item's three scores, of each type; Overall is the mean of eight types, extract left out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ OVERALL = "overall"
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """dimensions: an item has all but `optional` ones; empty: whatever the judge gave. item: how they become one number.
+    """dimensions: an item has all but `optional` ones; empty: what the judge gave. item: how they become one number.
 
     left_out: groups that the overall number does not count. scale: lowest and highest score of a dimension.
     """
@@ -35,7 +35,9 @@ class Rule:
         """The overall score of one item. Raises InputError where a dimension is missing or out of range."""
         missing = [name for name in self.dimensions if name not in self.optional and name not in dimensions]
         if missing or not dimensions:
-            raise InputError(f"{self.name}: an item without a score of {', '.join(missing) or 'anything'}; judge it again")
+            raise InputError(
+                f"{self.name}: an item without a score of {', '.join(missing) or 'anything'}; judge it again"
+            )
         low, high = self.scale
         for name, value in dimensions.items():
             if not low <= value <= high:
