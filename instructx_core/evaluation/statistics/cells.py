@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ..scores import STATUSES, Score
 from .intervals import Estimate, mean_interval, mean_of_groups
-from .rules import OVERALL, Rule
+from .rules import OVERALL, Averaging
 
 ItemScores = Mapping[str, Mapping[str, float]]  # item -> dimension -> score
 
@@ -46,7 +46,7 @@ class Cell:
     absent: tuple[str, ...] = ()
 
 
-def gather(scores: Iterable[Score], rule: Rule) -> list[Judgements]:
+def gather(scores: Iterable[Score], rule: Averaging) -> list[Judgements]:
     """By editor and judge, in the order of their first line: dimensions of each item, its overall score among them.
 
     Raises InputError where a score breaks the rule of the benchmark.
@@ -68,11 +68,11 @@ def gather(scores: Iterable[Score], rule: Rule) -> list[Judgements]:
     return found
 
 
-def _with_overall(dimensions: Mapping[str, float], rule: Rule) -> dict[str, float]:
+def _with_overall(dimensions: Mapping[str, float], rule: Averaging) -> dict[str, float]:
     return {**dimensions, OVERALL: rule.of_item(dimensions)}
 
 
-def cells(judged: Judgements, groups: Mapping[str, str], rule: Rule, method: str = "percentile") -> list[Cell]:
+def cells(judged: Judgements, groups: Mapping[str, str], rule: Averaging, method: str = "percentile") -> list[Cell]:
     """A cell a group, in the order of the groups' first items. groups: group of every item of the benchmark."""
     by_group: dict[str, list[str]] = defaultdict(list)
     for item, group in groups.items():
@@ -80,7 +80,7 @@ def cells(judged: Judgements, groups: Mapping[str, str], rule: Rule, method: str
     return [_cell(judged, group, items, rule, method) for group, items in by_group.items()]
 
 
-def _cell(judged: Judgements, group: str, items: Sequence[str], rule: Rule, method: str) -> Cell:
+def _cell(judged: Judgements, group: str, items: Sequence[str], rule: Averaging, method: str) -> Cell:
     scored = [judged.items[item] for item in items if item in judged.items]
     lost = Counter(judged.failed.get(item, "not judged") for item in items if item not in judged.items)
     names = dict.fromkeys(name for each in scored for name in each)
@@ -93,7 +93,7 @@ def _cell(judged: Judgements, group: str, items: Sequence[str], rule: Rule, meth
     return Cell(judged.editor, judged.judge, group, values, len(scored), named, floor)
 
 
-def overall(judged: Judgements, groups: Mapping[str, str], rule: Rule, method: str = "percentile") -> Cell:
+def overall(judged: Judgements, groups: Mapping[str, str], rule: Averaging, method: str = "percentile") -> Cell:
     """The mean over groups, each weighing the same, of every dimension that all counted groups have."""
     counted = {item: group for item, group in groups.items() if group not in rule.left_out}
     parts: dict[str, list[dict[str, float]]] = defaultdict(list)

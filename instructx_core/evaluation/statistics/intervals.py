@@ -1,8 +1,7 @@
 """Means with intervals: the bootstrap over items, seeded, so that the same scores give the same interval everywhere.
 
 Place: scores -> cells -> intervals -> tables. Percentile or BCa (bias-corrected and accelerated) ones, by
-scipy.stats.bootstrap. Of a mean over groups, items are drawn within each group: the
-benchmark fixes the groups.
+scipy.stats.bootstrap. Of a mean over groups, items are drawn within each group: the benchmark fixes the groups.
 """
 
 from __future__ import annotations

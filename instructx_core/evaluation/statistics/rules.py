@@ -18,7 +18,7 @@ OVERALL = "overall"
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class Averaging:
     """dimensions: an item has all but `optional` ones; empty: what the judge gave. item: how they become one number.
 
     left_out: groups that the overall number does not count. scale: lowest and highest score of a dimension.
@@ -48,13 +48,13 @@ class Rule:
         return math.fsum(counted) / len(counted)
 
 
-VIE = Rule("VIE-Bench", ("instruction", "preservation", "quality", "similarity"), ("similarity",))
-GEDIT = Rule("GEdit-Bench", ("semantics", "quality"), item="geometric", scale=(0.0, 10.0))
-IMGEDIT = Rule("ImgEdit-Bench", left_out=("extract",), scale=(1.0, 5.0))
+VIE = Averaging("VIE-Bench", ("instruction", "preservation", "quality", "similarity"), ("similarity",))
+GEDIT = Averaging("GEdit-Bench", ("semantics", "quality"), item="geometric", scale=(0.0, 10.0))
+IMGEDIT = Averaging("ImgEdit-Bench", left_out=("extract",), scale=(1.0, 5.0))
 RULES = {"vie": VIE, "gedit": GEDIT, "imgedit": IMGEDIT}
 
 
-def rule_named(name: str) -> Rule:
+def rule_named(name: str) -> Averaging:
     if name not in RULES:
         raise InputError(f"benchmark {name!r} has no rule of averaging; use one of {', '.join(RULES)}")
     return RULES[name]
