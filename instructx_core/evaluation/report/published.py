@@ -1,7 +1,7 @@
 """The paper's own Tables 1 to 3, to print beside new rows. published.json holds them as they are in the paper.
 
 Table 3: VACE of Swap / Change, MiniMax and DiffuEraser of Remove stand in their task's rows. Of three rows the Avg. is
-not the mean of the row's dimensions (docs/evaluation.md); they are kept as published.
+not the mean of the row's dimensions (ODD in tests/evaluation/statistics/test_cells.py); kept as published.
 """
 
 from __future__ import annotations
