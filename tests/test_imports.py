@@ -92,7 +92,7 @@ ROOMS = {
         "speed",
         "version",
     },
-    "evaluation": {"digests", "errors", "media", "pipeline", "sampling", "shapes", "world"},
+    "evaluation": {"data", "digests", "errors", "media", "pipeline", "sampling", "shapes", "world"},
     "data": {"digests", "encoder", "errors", "media", "shapes", "vae", "world"},
     "training/recipes": {"config", "errors"},
     "training": {
