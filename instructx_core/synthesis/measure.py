@@ -1,6 +1,6 @@
 """What the stages are worth, measured on drawn films: masks and clean clips against the truth, wrong pairs, yield.
 
-Place: drawn.py -> measure -> `instructx synthesize --measure`, docs/synthesis.md. Films are written and read as files and
+Place: drawn.py -> measure -> benchmarks/synthesis.py, docs/synthesis.md. Films are written and read as files and
 go through the very stages that films of cameras go through. A wrong pair is one that would teach an error: something of
 the subject is left, something else is gone, or what was filled in is not what is there.
 Shapes: frames_FHWC uint8; mask_FHW bool.
@@ -100,7 +100,7 @@ def judge(film: DrawnFilm, truth_FHWC: np.ndarray, folder: Path) -> tuple[float,
 
 
 def summary(measured: Sequence[Measured]) -> list[dict[str, float | int | str]]:
-    """A row a set: films, passed, median IoU and error of those with a clip, wrong ones before and after the filters."""
+    """A row a set: films, median IoU and error where there is an erased clip, wrong ones before and after filters."""
     rows = []
     for name in dict.fromkeys(each.set for each in measured):
         films = [each for each in measured if each.set == name]

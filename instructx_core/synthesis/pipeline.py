@@ -9,7 +9,7 @@ from .classic.eraser import PlateEraser
 from .classic.finder import MotionFinder
 from .limits import Limits
 from .roles import Eraser, Finder
-from .stage import Stage
+from .stage import ClipStage
 from .stages.camera import Camera
 from .stages.check import CheckErased
 from .stages.describe import Describe
@@ -22,7 +22,7 @@ from .stages.reference import Reference
 from .stages.subject import ChooseSubject
 
 
-def stages_of(limits: Limits, finder: Finder | None = None, eraser: Eraser | None = None) -> tuple[Stage, ...]:
+def stages_of(limits: Limits, finder: Finder | None = None, eraser: Eraser | None = None) -> tuple[ClipStage, ...]:
     """Every stage; without roles the classic ones."""
     finder, eraser = finder or MotionFinder(), eraser or PlateEraser()
     return (

@@ -15,7 +15,7 @@ from ..errors import InputError
 from .candidate import Candidate, Reject, load, save
 
 
-class Stage(Protocol):
+class ClipStage(Protocol):
     """version: raised whenever its results change; with those of the stages before, it says what must run again."""
 
     @property
@@ -27,7 +27,7 @@ class Stage(Protocol):
     def run(self, candidate: Candidate, folder: Path) -> Candidate | Reject: ...
 
 
-def run_stages(folder: Path, stages: Sequence[Stage]) -> Candidate:
+def run_stages(folder: Path, stages: Sequence[ClipStage]) -> Candidate:
     """Runs what is not done yet, in order, until the candidate is through or rejected.
 
     A stage whose version, settings or predecessors changed runs again, and all after it. An InputError of a stage is a
@@ -46,9 +46,11 @@ def run_stages(folder: Path, stages: Sequence[Stage]) -> Candidate:
     return candidate
 
 
-def _run(stage: Stage, candidate: Candidate, done: dict[str, str], folder: Path) -> Candidate:
+def _run(stage: ClipStage, candidate: Candidate, done: dict[str, str], folder: Path) -> Candidate:
     """One stage, and its outcome on disk. What later stages once found is of other inputs now, and forgotten."""
-    facts = {name: found for name, found in candidate.facts.items() if name == "cut" or name in done}
+    facts = {
+        name: found for name, found in candidate.facts.items() if name == "cut" or (name in done and name != stage.name)
+    }
     candidate = replace(candidate, facts=facts, reject=None)
     try:
         outcome = stage.run(candidate, folder)
