@@ -94,6 +94,7 @@ ROOMS = {
     },
     "evaluation": {"data", "digests", "errors", "media", "pipeline", "sampling", "shapes", "world"},
     "data": {"digests", "encoder", "errors", "media", "shapes", "vae", "world"},
+    "training/recipes": {"config", "errors"},
     "training": {
         "config",
         "data",
@@ -105,6 +106,7 @@ ROOMS = {
         "pipeline",
         "sampling",
         "speed",
+        "training/recipes",
         "vae",
         "weights",
     },
@@ -127,6 +129,7 @@ ROOMS = {
         "shapes",
         "speed",
         "training",
+        "training/recipes",
         "weights",
     },
     "cli": {"commands", "errors", "version"},
