@@ -37,7 +37,7 @@ ROOMS = {
     # weight files: bytes -> tensors, names -> ours, what a file is, the forms it is converted to
     "formats/containers": {"errors"},
     "formats/layouts": {"config", "denoiser", "errors", "formats/containers"},
-    "formats/telling": {"config", "errors", "formats/containers", "formats/layouts"},
+    "formats/telling": {"errors", "formats/containers", "formats/layouts"},
     "formats/forms": {"errors", "formats/containers", "formats/layouts", "vae"},
     "formats": {
         "config",
