@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from ...evaluation.collected import made_files
     from ...evaluation.items import ITEMS, read_items
-    from ...evaluation.pages.embed import Look
+    from ...evaluation.pages.embed import Rendition
     from ...evaluation.study.form import write_form
     from ...evaluation.study.plan import make_plan, write_key
 
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     plan = make_plan(items, outputs, args.count, args.seed)
     key = args.out.with_suffix(".key.json")
     by_id = {item.id: item for item in items}
-    size = write_form(args.out, plan, by_id, args.folder, outputs, args.title, Look(side=args.side))
+    size = write_form(args.out, plan, by_id, args.folder, outputs, args.title, Rendition(side=args.side))
     write_key(key, plan)
     print(f"{args.out}: {len(plan.codes)} items of {len(plan.editors)} editors, {size / 1e6:.1f} MB of media")
     print(f"{key}: which result is whose. Keep it; send the page alone.")

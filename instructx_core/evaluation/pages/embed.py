@@ -27,7 +27,7 @@ LEAST_SIDE = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Rendition:
     """side: longest side in pixels, None as it is. quality: WebP's, 100 lossless. crf: of clips, 0 lossless to 51."""
 
     side: int | None = None
@@ -39,8 +39,8 @@ class Look:
             raise InputError(f"side is {self.side} pixels; use at least {LEAST_SIDE}")
 
 
-FULL = Look()
-PREVIEW = Look(side=320, quality=80, crf=26)
+FULL = Rendition()
+PREVIEW = Rendition(side=320, quality=80, crf=26)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +54,13 @@ class Embedded:
     seconds: float = 0.0
 
 
-def embed(path: Path, look: Look = FULL) -> Embedded:
+def embed(path: Path, rendition: Rendition = FULL) -> Embedded:
     """Decode a file and encode it for a page. Raises InputError as open_media does."""
     with open_media(path) as opened:
         if isinstance(opened, OpenImage):
-            return _image(opened.read(_scaler(look.side)).frames_FHWC[0], look)
+            return _image(opened.read(_scaler(rendition.side)).frames_FHWC[0], rendition)
         scan = opened.scan()
-    return _clip(scan, look)
+    return _clip(scan, rendition)
 
 
 def _scaler(side: int | None) -> Callable[[np.ndarray], np.ndarray]:
@@ -76,17 +76,17 @@ def _scaler(side: int | None) -> Callable[[np.ndarray], np.ndarray]:
     return scaled
 
 
-def _image(frame_HWC: np.ndarray, look: Look) -> Embedded:
+def _image(frame_HWC: np.ndarray, rendition: Rendition) -> Embedded:
     held = io.BytesIO()
-    lossless = look.quality == 100
+    lossless = rendition.quality == 100
     Image.fromarray(np.ascontiguousarray(frame_HWC)).save(
-        held, "WEBP", lossless=lossless, quality=80 if lossless else look.quality, method=4
+        held, "WEBP", lossless=lossless, quality=80 if lossless else rendition.quality, method=4
     )
     return Embedded("image", "image/webp", held.getvalue(), (frame_HWC.shape[0], frame_HWC.shape[1]))
 
 
-def _clip(scan: ClipScan, look: Look) -> Embedded:
-    scaled = _scaler(look.side)
+def _clip(scan: ClipScan, rendition: Rendition) -> Embedded:
+    scaled = _scaler(rendition.side)
 
     def even(frame_HWC: np.ndarray) -> np.ndarray:
         frame_HWC = scaled(frame_HWC)
@@ -96,7 +96,7 @@ def _clip(scan: ClipScan, look: Look) -> Embedded:
     frames = clip_frames(scan, even)
     first_HWC = next(frames)
     height, width = first_HWC.shape[:2]
-    form = ClipFormat((height, width), scan.fps, pixel_aspect=scan.pixel_aspect, crf=look.crf, preset="veryfast")
+    form = ClipFormat((height, width), scan.fps, pixel_aspect=scan.pixel_aspect, crf=rendition.crf, preset="veryfast")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
         write_frames(path, chain([first_HWC], frames), scan.frames, form)

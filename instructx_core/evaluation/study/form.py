@@ -14,7 +14,7 @@ from typing import Any
 from ...data.record import EditRecord
 from ..items import media_path
 from ..pages.assemble import write_page
-from ..pages.embed import FULL, Embedded, Look, embed
+from ..pages.embed import FULL, Embedded, Rendition, embed
 from .plan import StudyPlan
 from .questions import introduction, questions
 
@@ -29,7 +29,7 @@ def write_form(
     folder: Path,
     outputs: Mapping[str, Mapping[str, Path]],
     title: str = "Rating of edits",
-    look: Look = FULL,
+    rendition: Rendition = FULL,
 ) -> int:
     """Write the page; returns its bytes of media. folder: of items.jsonl. outputs: editor -> item -> file.
 
@@ -60,12 +60,12 @@ def write_form(
         "items": shown,
         "media": media,
     }
-    return write_page(path, title, data, _embedded(files, look, media), [HERE / "form.css"], [HERE / "form.js"])
+    return write_page(path, title, data, _embedded(files, rendition, media), [HERE / "form.css"], [HERE / "form.js"])
 
 
-def _embedded(files: list[Path], look: Look, media: list[dict[str, Any]]) -> Iterator[Embedded]:
+def _embedded(files: list[Path], rendition: Rendition, media: list[dict[str, Any]]) -> Iterator[Embedded]:
     """Each file for the page; what the page must know of it goes to `media`."""
     for number, file in enumerate(files):
-        each = embed(file, look)
+        each = embed(file, rendition)
         media.append({"number": number, "kind": each.kind, "size": list(each.size), "seconds": each.seconds})
         yield each
