@@ -1,6 +1,6 @@
 """The funnel: how many candidates go into each stage, how many come out, and why the others do not.
 
-Place: candidates' states -> funnel -> the command's table, report.py. What makes a pipeline improvable is knowing which
+Place: candidates' states -> funnel -> the command's table. What makes a pipeline improvable is knowing which
 filter costs what.
 """
 
