@@ -21,6 +21,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..media.container import decoded, open_container
+from ..media.kinds import check_file
 from ..media.outputs import atomic_path
 from ..media.timing import constant_rate, rates_of
 from ..media.tracks import video_track
@@ -100,13 +101,23 @@ def cut(film: Film, span: Span, work: Path, limits: Limits) -> Path:
 
 
 def spans(film: Film, work: Path, limits: Limits) -> list[Span]:
-    """Seconds at which clips of the film start and stop; looked for once, then read from the film's file."""
+    """Seconds at which clips of the film start and stop; looked for once, then read from the film's file.
+
+    Raises InputError for a film that cannot be read, and for one without a scene that is long enough.
+    """
     place, wanted = work / "films" / f"{film.id}.json", {"shortest": limits.shortest, "longest": limits.longest}
     if place.is_file():
         known = json.loads(place.read_text())
         if known["version"] == VERSION and known["limits"] == wanted:
             return [(start, stop) for start, stop in known["spans"]]
-    found = parts(scenes(film.path), limits)
+    uncut = scenes(film.path)
+    found = parts(uncut, limits)
+    if not found:
+        longest = max((stop - start for start, stop in uncut), default=0.0)
+        raise InputError(
+            f"{film.path}: none of its scenes is long enough: the longest of {len(uncut)} lasts {longest:.1f} s, the limit "
+            f"`shortest` is {limits.shortest:g} s"
+        )
     place.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(place) as temporary:
         state = {"version": VERSION, "film": str(film.path.name), "limits": wanted, "spans": found}
@@ -118,6 +129,7 @@ def scenes(path: Path) -> list[Span]:
     """Start and stop of every scene in seconds. Raises InputError for a file that is no film."""
     from scenedetect import AdaptiveDetector, SceneManager, VideoOpenFailure, open_video
 
+    check_file(path)
     with open_container(path) as container:  # its errors are ours, in words
         video_track(path, container)
     try:
