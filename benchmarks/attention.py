@@ -60,7 +60,7 @@ def main() -> int:
 def self_test(device: torch.device) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path in selftest.LIMITS:
-        errors = found[path] = selftest.measure(path, device)
+        errors = found[path] = selftest.attention_errors(path, device)
         passed = all(error <= selftest.limit(path, name) for name, error in errors.items())
         found["failed"] = found.get("failed", False) or not passed
     print("self-test", json.dumps(found))

@@ -195,7 +195,7 @@ def prepare_split(args: argparse.Namespace, request: EditRequest) -> None:
 def run_list(args: argparse.Namespace) -> int:
     """Runs --jobs, tells each outcome as it comes and all of them at the end."""
     from ..editing.job_list import read_jobs
-    from ..editing.jobs import Outcome, summary
+    from ..editing.jobs import Outcome, outcome_table
     from ..editing.journal import Journal
 
     given = [f"--{name}" for name in ("input", "instruction", "output", "reference") if getattr(args, name)]
@@ -213,7 +213,7 @@ def run_list(args: argparse.Namespace) -> int:
             outcomes.append(outcome)
             print(f"{len(outcomes)}/{len(jobs)} {outcome.status}: {outcome.text}", flush=True)
     finally:
-        print(summary(outcomes))
+        print(outcome_table(outcomes))
     return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0
 
 

@@ -62,7 +62,7 @@ def _selftest(args: argparse.Namespace) -> int:
     passed = True
     for path in selftest.LIMITS:
         try:
-            errors = selftest.measure(path, device)
+            errors = selftest.attention_errors(path, device)
         except KernelError as error:
             print(f"{path}: does not run: {error}")
             passed = False

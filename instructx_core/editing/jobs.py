@@ -173,7 +173,7 @@ def _one_line(message: str) -> str:
     return " ".join(message.split())
 
 
-def summary(outcomes: Sequence[Outcome]) -> str:
+def outcome_table(outcomes: Sequence[Outcome]) -> str:
     """A table of all jobs and a last line with the counts."""
     rows = [f"{'line':>4}  {'status':<7}  {'seconds':>7}  output"]
     rows += [

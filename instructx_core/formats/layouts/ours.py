@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from ...config import ReferencePosition
 from ...errors import InputError
 from ..containers.strict import read_weight
 from .checkpoint_layout import Adapter, CheckpointLayout, OpenModel
-from .kiwi_config import Position, reference_position
+from .kiwi_config import reference_position
 from .report import LoadReport
 from .weight_file import OpenFiles, WeightFile
 
 
-def _read(model: OpenModel, position: Position | None) -> Adapter:
+def _read(model: OpenModel, position: ReferencePosition | None) -> Adapter:
     file = model.opened.open(model.path)
     config = file.config
     if config is None:
