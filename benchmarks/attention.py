@@ -108,9 +108,9 @@ def long_errors(device: torch.device) -> dict[str, Any]:
 
 
 def times(device: torch.device, quick: bool) -> list[dict[str, Any]]:
-    rows = bench.table(device, bench.SIZES[:1] if quick else bench.SIZES)
+    rows = bench.timings(device, bench.SIZES[:1] if quick else bench.SIZES)
     print(bench.format_table(rows, [runtime().card(device), f"torch {torch.__version__}, bf16, median of 20"]))
-    return bench.as_json(rows)
+    return bench.rows_json(rows)
 
 
 if __name__ == "__main__":

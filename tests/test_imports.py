@@ -38,7 +38,7 @@ ROOMS = {
     # weight files: bytes -> tensors, names -> ours, what a file is, the forms it is converted to
     "formats/containers": {"errors"},
     "formats/layouts": {"config", "denoiser", "errors", "formats/containers"},
-    "formats/telling": {"config", "errors", "formats/containers", "formats/layouts"},
+    "formats/telling": {"errors", "formats/containers", "formats/layouts"},
     "formats/forms": {"errors", "formats/containers", "formats/layouts", "vae"},
     "formats": {
         "config",
@@ -95,6 +95,7 @@ ROOMS = {
     },
     "evaluation": {"data", "digests", "errors", "media", "pipeline", "random_streams", "sampling", "shapes", "world"},
     "data": {"digests", "encoder", "errors", "media", "random_streams", "shapes", "vae", "world"},
+    "synthesis": {"data", "errors", "media", "world"},
     "training/recipes": {"config", "errors"},
     "training": {
         "config",
@@ -131,6 +132,7 @@ ROOMS = {
         "sampling",
         "shapes",
         "speed",
+        "synthesis",
         "training",
         "training/recipes",
         "weights",

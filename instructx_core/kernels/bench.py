@@ -147,7 +147,7 @@ def quick(device: torch.device, ours: Sequence[str]) -> dict[str, float]:
     return times
 
 
-def table(device: torch.device, sizes: Sequence[tuple[int, int, int, int]] = SIZES, rounds: int = 20) -> list[Row]:
+def timings(device: torch.device, sizes: Sequence[tuple[int, int, int, int]] = SIZES, rounds: int = 20) -> list[Row]:
     """Every attention at every size; failures become rows with a note."""
     rows = []
     card = torch.cuda.get_device_name(device)
@@ -208,7 +208,7 @@ def format_table(rows: Sequence[Row], head: Sequence[str] = ()) -> str:
     return "\n".join(lines)
 
 
-def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def rows_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return [asdict(row) for row in rows]
 
 
