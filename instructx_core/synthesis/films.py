@@ -61,13 +61,17 @@ class Film:
     id: str
 
 
-def find_films(place: Path) -> list[Film]:
-    """A film, or all films below a folder, in the order of their names. Raises InputError where there is none."""
+def find_films(place: Path, output: Path) -> list[Film]:
+    """A film, or all films below a folder but those of the set itself, in the order of their names.
+
+    Raises InputError where there is none.
+    """
     if place.is_file():
         return [Film(place, film_id(place))]
     if not place.is_dir():
         raise InputError(f"{place}: no such file or folder; give a film, or a folder of films")
     paths = sorted(path for path in place.rglob("*") if path.is_file() and path.suffix.lower() in FILM_SUFFIXES)
+    paths = [path for path in paths if output.resolve() not in path.resolve().parents]
     if not paths:
         raise InputError(f"{place}: holds no film; films end in {', '.join(FILM_SUFFIXES)}")
     return [Film(path, film_id(path)) for path in paths]
@@ -115,7 +119,7 @@ def spans(film: Film, work: Path, limits: Limits) -> list[Span]:
     if not found:
         longest = max((stop - start for start, stop in uncut), default=0.0)
         raise InputError(
-            f"{film.path}: none of its scenes is long enough: the longest of {len(uncut)} lasts {longest:.1f} s, the limit "
+            f"{film.path}: none of its {len(uncut)} scenes is long enough: the longest lasts {longest:.1f} s, the limit "
             f"`shortest` is {limits.shortest:g} s"
         )
     place.parent.mkdir(parents=True, exist_ok=True)
