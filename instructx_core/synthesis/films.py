@@ -119,7 +119,7 @@ def spans(film: Film, work: Path, limits: Limits) -> list[Span]:
     if not found:
         longest = max((stop - start for start, stop in uncut), default=0.0)
         raise InputError(
-            f"{film.path}: none of its {len(uncut)} scenes is long enough: the longest lasts {longest:.1f} s, the limit "
+            f"{film.path}: none of its {len(uncut)} scenes is long enough: the longest lasts {longest:.1f} s, but "
             f"`shortest` is {limits.shortest:g} s"
         )
     place.parent.mkdir(parents=True, exist_ok=True)
