@@ -41,10 +41,10 @@ def patched_pictures(
     fps: float | None = None,
     modality: str | None = None,
 ) -> Pictures:
-    """Pictures of frames: B uint8 (F, H, W, 3), the whole clips at `fps` Hz (None: the model's usual rate); references: B lists of uint8 (H, W, 3).
+    """Pictures of frames: B uint8 (F, H, W, 3), the whole clips at `fps` Hz; references: B lists of uint8 (H, W, 3).
 
-    modality: image or video; by default what frames and config say. One picture may be forced to be a one-frame clip.
-    Raises InputError for unequal samples, wrong shapes or dtypes.
+    fps: by default the model's usual. modality: image or video; by default what frames and config say. One picture may
+    be forced to be a one-frame clip. Raises InputError for unequal samples, wrong shapes or dtypes.
     """
     for clip in frames:
         check_frames(clip, "source")
