@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..fields import NO_RESULT
-from .model import ModelOptions, ProgressLine, add_model_arguments, add_sampling_arguments, load
+from .model import ModelOptions, ProgressLine, add_model_arguments, add_sampling_arguments, pipeline_of
 from .speed import speed_lines
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def run_one(args: argparse.Namespace) -> int:
     if not args.split or place_of().rank == 0:
         for note in look.notes:
             line.tell(f"note      {note}")
-    pipe = load(args)
+    pipe = pipeline_of(args)
     if not args.split:
         report = edit(pipe, look, Progress(line, partial(tell_window, line)))
     else:
@@ -201,7 +201,7 @@ def prepare_split(args: argparse.Namespace, request: EditRequest) -> None:
 def run_list(args: argparse.Namespace) -> int:
     """Runs --jobs, tells each outcome as it comes and all of them at the end."""
     from ..editing.job_list import read_jobs
-    from ..editing.jobs import Outcome, summary
+    from ..editing.jobs import Outcome, outcome_table
     from ..editing.journal import Journal
 
     given = [f"--{name}" for name in ("input", "instruction", "output", "reference") if getattr(args, name)]
@@ -213,24 +213,31 @@ def run_list(args: argparse.Namespace) -> int:
         raise InputError("--workers without --runner ray; on one machine torchrun starts several processes")
     jobs = read_jobs(args.jobs, given_options(args))
     journal, outcomes = Journal(args.jobs, args.journal), list[Outcome]()
+    if args.runner != "ray":
+        jobs = _own_part(jobs)
     runner = _on_ray if args.runner == "ray" else _here
     try:
         for outcome in runner(args, jobs, journal):
             outcomes.append(outcome)
             print(f"{len(outcomes)}/{len(jobs)} {outcome.status}: {outcome.text}", flush=True)
     finally:
-        print(summary(outcomes))
+        print(outcome_table(outcomes, len(jobs)))
     return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0
 
 
-def _here(args: argparse.Namespace, jobs: list[Job | BadLine], journal: Journal) -> Iterator[Outcome]:
-    """In this process; under torchrun each process takes its part."""
-    from ..editing.jobs import in_any_order, run_jobs
+def _own_part(jobs: list[Job | BadLine]) -> list[Job | BadLine]:
+    """Under torchrun what this process takes of the list, else all of it."""
+    from ..editing.jobs import in_any_order
     from ..speed.parallel import place_of, share
 
     place = place_of()
-    part = share(in_any_order(jobs) if place.world > 1 else jobs, place)
-    return run_jobs(part, journal, _key(args), partial(load, args))
+    return share(in_any_order(jobs) if place.world > 1 else jobs, place)
+
+
+def _here(args: argparse.Namespace, jobs: list[Job | BadLine], journal: Journal) -> Iterator[Outcome]:
+    from ..editing.jobs import run_jobs
+
+    return run_jobs(jobs, journal, _key(args), partial(pipeline_of, args))
 
 
 def _on_ray(args: argparse.Namespace, jobs: list[Job | BadLine], journal: Journal) -> Iterator[Outcome]:
@@ -239,7 +246,7 @@ def _on_ray(args: argparse.Namespace, jobs: list[Job | BadLine], journal: Journa
 
     if place_of().world > 1:
         raise InputError("--runner ray under torchrun; start it once, Ray starts the workers")
-    return run_on_ray(jobs, journal, Model(partial(_key, args), partial(load, args)), args.workers)
+    return run_on_ray(jobs, journal, Model(partial(_key, args), partial(pipeline_of, args)), args.workers)
 
 
 def _key(args: argparse.Namespace) -> str:

@@ -12,19 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
 
-from ..config import InstructXConfig
+from ..config import InstructXConfig, ReferencePosition
 from ..denoiser import InstructXTransformer3DModel, build_denoiser
 from ..encoder.model import InstructXEncoder, build_encoder
+from ..encoder.tokenizer import load_tokenizer
 from ..vae import build_vae
-from .containers.strict import check_names
+from .containers.strict import check_tensor_names
 from .layouts.adapter import read_adapter
 from .layouts.checkpoints import open_dit, open_model
 from .layouts.dit import read_dit
 from .layouts.encoder import read_encoder
 from .layouts.files import CheckpointFiles, PartPaths, files_of
-from .layouts.kiwi_config import Position
 from .layouts.lora import apply_lora
 from .layouts.modules import empty_parameters
 from .layouts.qwen_names import mllm_to_original
@@ -47,13 +48,13 @@ class LoadAs:
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedModel:
-    """The modules of a model. tokenizer: its file or folder. reports: what each weight file gave."""
+    """The modules of a model. reports: what each weight file gave."""
 
     config: InstructXConfig
     vae: AutoencoderKLWan
     transformer: InstructXTransformer3DModel
     encoder: InstructXEncoder
-    tokenizer: Path
+    tokenizer: Tokenizer
     reports: tuple[LoadReport, ...]
 
 
@@ -62,11 +63,12 @@ def read_model(
     name: str | None,
     parts: PartPaths,
     wanted: LoadAs,
-    position: Position | None = None,
+    position: ReferencePosition | None = None,
 ) -> LoadedModel:
     """The modules of the model that weights.load_pipeline describes, with the errors it names."""
     with OpenFiles() as opened:
         files = source if isinstance(source, CheckpointFiles) else files_of(source, name, parts, opened)
+        tokenizer = load_tokenizer(files.tokenizer)  # before the long reads, so that it is missed early
         dit = open_dit(opened, files.denoiser)
         vae_file, qwen = opened.open(files.vae), opened.open(files.text_encoder)
         model = open_model(
@@ -88,7 +90,7 @@ def read_model(
         vae=vae,
         transformer=transformer,
         encoder=encoder,
-        tokenizer=files.tokenizer,
+        tokenizer=tokenizer,
         reports=tuple(reports),
     )
 
@@ -169,7 +171,7 @@ def _encoder(
     if lora and not wanted.merge_lora:
         model.add_lora(config.lora)
         want = lora_state(model)
-        check_names("adapter", lora, want)
+        check_tensor_names("adapter", lora, want)
         for name, value in want.items():
             value.copy_(lora[name])
     return model.to(device=wanted.device).eval(), report.log()
