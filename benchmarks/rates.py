@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +96,7 @@ def by_model(pipe: InstructXPipeline, instruction: str, steps: int) -> Callable[
     from instructx_core.editing.settings import Sampling
 
     def edit(frames_FHWC: np.ndarray, rate: int, numbers: list[int], pinned: int) -> np.ndarray:
-        piece = Piece(frames_FHWC, Fraction(rate), instruction, pinned=pinned)
+        piece = Piece(frames_FHWC, float(rate), instruction, pinned=pinned)
         guidance = float(pipe.instructx_config.sampling.guidance_scale)
         return edit_piece(pipe, piece, Sampling(steps, guidance, 0), lambda step, total: None)
 

@@ -30,8 +30,8 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What an edit is run with. box: what of a frame the model sees. fps: Hz, of the frames that are edited, or what the
-    model takes a picture for. windowing: None, in one piece."""
+    """What an edit is run with. box: what of a frame the model sees. fps: Hz, of the frames that are edited, or what
+    the model takes a picture for. windowing: None, in one piece."""
 
     sampling: Sampling
     box: FitBox
