@@ -1,4 +1,4 @@
-"""Public base weights -> the modules of a run at paper size (paper 3.3): Qwen2.5-VL, the Wan DiT and VAE from their files.
+"""Public base weights -> the modules of a run at paper size (paper 3.3): Qwen2.5-VL, Wan DiT and VAE from their files.
 
 Two steps, because samples are encoded before the model is shared out: `open_base` builds everything without values and
 reads the VAE and the vision tower alone; `complete` gives the rest its rows, after sharding.py has split it over the
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,8 +105,10 @@ class Base:
         return select(self.recipe.train, self.parts.encoder, self.parts.denoiser)
 
 
-def open_base(recipe: EditRecipe, config: InstructXConfig, output: Path, files: BaseFiles) -> Base:
-    """Builds the model without values, with its VAE and vision tower read.
+def open_base(
+    recipe: EditRecipe, config: InstructXConfig, output: Path, files: BaseFiles, device: torch.device
+) -> Base:
+    """Builds the model without values, with its VAE and vision tower read, on `device`.
 
     Raises InputError when files do not fit the preset.
     """
@@ -115,7 +116,7 @@ def open_base(recipe: EditRecipe, config: InstructXConfig, output: Path, files: 
     with empty_parameters():
         vae, encoder, denoiser = build_vae(config.vae), build_encoder(config), build_denoiser(config)
     with OpenFiles() as opened:
-        read_vae(vae, opened.open(files.vae), config, frozen)
+        read_vae(vae, opened.open(files.vae), config, frozen, device)
         _check_files(opened, denoiser, config, files)
         qwen = opened.open(files.text_encoder).plain
         places = mllm_places(qwen, encoder)
@@ -127,7 +128,7 @@ def open_base(recipe: EditRecipe, config: InstructXConfig, output: Path, files: 
                 for name, parameter in tower.named_parameters()
                 if f"visual.{name}" in places
             },
-            torch.device("cpu"),
+            device,
         )
     with empty_parameters():
         encoder.add_lora(config.lora)
@@ -198,8 +199,3 @@ def start_reference_embedder(rows: dict[str, Rows], root: nn.Module) -> None:
     for name, _ in root.named_parameters():
         if name.startswith("denoiser.reference_embedder.") and name not in rows:
             rows[name] = rows[name.replace("reference_embedder", "patch_embedding")]
-
-
-def from_base(requires: Mapping[str, Any] | tuple[str, ...]) -> bool:
-    """Whether a recipe starts from public weights."""
-    return FROM_BASE in requires

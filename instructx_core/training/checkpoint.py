@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..errors import InputError
+from .filling import like, part_of
 
 KEEP = 2  # newest checkpoints kept
 RESUMABLE = {"num_steps", "save_every", "sample_every", "validate_every"}  # in a recipe: don't change what a step does
@@ -141,6 +142,8 @@ def restore_optimizer(
         if name in by_name and id(parameter) in stepped:
             # AdamW counts its steps on the CPU, wherever the parameter is.
             optimizer.state[parameter] = {
-                key: value.clone() if key == "step" else value.to(parameter.device, copy=True)
+                key: value.clone()
+                if key == "step"
+                else like(parameter, part_of(parameter, value).to(parameter.device, copy=True))
                 for key, value in by_name[name].items()
             }

@@ -7,6 +7,7 @@ splits the first axis as torch.chunk does. A tensor that is whole is all of its 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,7 +17,8 @@ from torch.distributed.tensor import DTensor
 from ..errors import InputError, some
 from ..formats.containers.opening import open_source
 from ..formats.containers.strict import is_finite
-from ..formats.containers.tensor_source import TensorSource
+from ..formats.containers.tensor_source import TORCH_DTYPES, TensorSource
+from ..formats.containers.writing import Pending, write_pending
 
 Rows = Callable[[int, int], Tensor]  # [start, stop) of the first axis
 
@@ -45,6 +47,34 @@ def local(tensor: Tensor) -> Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
+def part_of(tensor: Tensor, values: Tensor) -> Tensor:
+    """The rows of the whole `values` that this process holds of `tensor`."""
+    return values[slice(*local_rows(tensor))] if isinstance(tensor, DTensor) else values
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """Gathered where it is distributed, by all processes together."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def write_whole(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str], writes: bool) -> None:
+    """One safetensors file in the memory of its largest tensor. All processes call it, one of them `writes`."""
+
+    def gather(name: str) -> Tensor:
+        return whole(tensors[name].detach()).to("cpu").contiguous()
+
+    if not writes:
+        for name in tensors:
+            gather(name)
+        return
+    kinds = {dtype: kind for kind, dtype in TORCH_DTYPES.items()}
+    pending = [
+        Pending(name, kinds[tensor.dtype], tuple(tensor.shape), partial(gather, name))
+        for name, tensor in tensors.items()
+    ]
+    write_pending(path, pending, metadata)
+
+
 def fill(root: nn.Module, rows: Mapping[str, Rows], device: torch.device) -> None:
     """Gives every parameter of `root` that has no values yet its rows, in the parameter's own number format.
 
@@ -60,6 +90,9 @@ def fill(root: nn.Module, rows: Mapping[str, Rows], device: torch.device) -> Non
         values = rows[name](start, stop).to(device, parameter.dtype)
         state[name] = like(parameter, values)
     root.load_state_dict(state, strict=False, assign=True)
+    for module in root.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            module._buffers[name] = buffer.to(device)
 
 
 def finite_rows(source: TensorSource, key: str, shape: tuple[int, ...]) -> Rows:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed.checkpoint as dcp
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
 
 from ..errors import InputError
@@ -113,3 +113,34 @@ def load(path: Path, part: str, targets: Mapping[str, Tensor]) -> None:
         dcp.load(dict(targets), storage_reader=reader(str(path / part)))
     except (OSError, SafetensorError, CheckpointException) as error:
         raise InputError(f"{path} cannot be read ({error}); delete it to resume from the one before") from error
+
+
+def is_sharded(path: Path) -> bool:
+    """Whether a checkpoint is one of these."""
+    return (path / PARTS[0]).is_dir()
+
+
+def restore(
+    path: Path,
+    model: Mapping[str, nn.Parameter],
+    average: Mapping[str, Tensor],
+    optimizers: Sequence[torch.optim.Optimizer],
+) -> None:
+    """In place, into tensors that may be distributed over another number of processes, or over none."""
+    load(path, "model", {name: parameter.detach() for name, parameter in model.items()})
+    load(path, "ema", average)
+    kept = stored_names(path, "optimizer")
+    fields: dict[str, dict[str, Tensor]] = {}
+    for key, shape in kept.items():
+        name, _, field = key.rpartition("|")
+        parameter = model[name].detach()
+        same = shape == parameter.shape and field != "step"
+        fields.setdefault(name, {})[field] = torch.zeros_like(parameter) if same else torch.zeros(shape)
+    load(
+        path, "optimizer", {f"{name}|{field}": value for name, each in fields.items() for field, value in each.items()}
+    )
+    for optimizer in optimizers:
+        stepped = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+        for name, parameter in model.items():
+            if name in fields and id(parameter) in stepped:
+                optimizer.state[parameter] = fields[name]

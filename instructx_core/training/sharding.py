@@ -1,4 +1,4 @@
-"""FSDP2 over the modules of an edit stage: every process keeps its rows of each tensor and sees whole ones block by block.
+"""FSDP2 over the modules of an edit stage: a process keeps its rows of each tensor and sees whole ones block by block.
 
 Between base.py, whose modules have no values yet, and the job. Blocks of the DiT and layers of the language model are
 gathered one at a time, in bf16 where the run computes in it; what is left (queries, connector, vision tower, the DiT's

@@ -78,7 +78,7 @@ class TensorSource(ABC):
         """One tensor that owns its memory, by default in its stored type. Raises InputError when it cannot be read."""
 
     def rows(self, key: str, start: int, stop: int, dtype: torch.dtype | None = None) -> Tensor:
-        """Rows [start, stop) of the first axis, on the CPU. A reader that can reads no others; the rest cut them out."""
+        """Rows [start, stop) of the first axis, on the CPU. Reads no others where the format allows it."""
         return self.get(key, "cpu", dtype)[start:stop].clone()
 
     @abstractmethod

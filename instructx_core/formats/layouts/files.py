@@ -43,7 +43,7 @@ class CheckpointFiles:
 
 @dataclass(frozen=True, kw_only=True)
 class BaseFiles:
-    """The public models that a new InstructX is trained from, with Qwen's tokenizer; folders of weights count as files."""
+    """The public models that a new InstructX is trained from, with Qwen's tokenizer; folders of weights are files."""
 
     denoiser: Path
     vae: Path
