@@ -21,14 +21,14 @@ from ..config import EMBEDDERS, InstructXConfig
 from ..denoiser import build_denoiser
 from ..encoder.model import build_encoder
 from ..encoder.tokenizer import load_tokenizer
-from ..errors import InputError
+from ..errors import InputError, some
 from ..formats.layouts.checkpoints import open_dit
 from ..formats.layouts.dit import dit_names, fitting_shapes, stays_fp32
 from ..formats.layouts.encoder import mllm_places
 from ..formats.layouts.files import BaseFiles
 from ..formats.layouts.modules import empty_parameters
 from ..formats.layouts.qwen_config import check_encoder
-from ..formats.layouts.vae import read_vae
+from ..formats.layouts.vae import check_vae, read_vae
 from ..formats.layouts.weight_file import OpenFiles
 from ..vae import build_vae, speed_up_single_frames
 from . import distributed, rng
@@ -42,10 +42,11 @@ from .trainable import select
 BASE_FILE = "base.json"
 
 
-def remember_base(output: Path, given: BaseFiles | None) -> BaseFiles:
+def remember_base(output: Path, given: BaseFiles | None, config: InstructXConfig) -> BaseFiles:
     """The base of all runs under `output`: `given`, noted in base.json at the first run, or what is noted there.
 
-    Raises InputError when there is neither, or `given` are other files. The tokenizer is copied beside it.
+    Raises InputError when there is neither, `given` are other files, or they are not of `config`'s model; nothing is
+    written then. The tokenizer is copied beside it.
     """
     path = output / BASE_FILE
     if path.is_file():
@@ -60,6 +61,8 @@ def remember_base(output: Path, given: BaseFiles | None) -> BaseFiles:
             "no base weights; give --base FOLDER with diffusion_models, vae and text_encoders, or --part NAME=FILE for "
             "each of denoiser, vae, text_encoder and tokenizer"
         )
+    with OpenFiles() as opened, empty_parameters():
+        _check_files(opened, build_denoiser(config), build_encoder(config), config, given)
     if not distributed.rank():
         output.mkdir(parents=True, exist_ok=True)
         if not (output / "tokenizer.json").is_file():
@@ -117,7 +120,7 @@ def open_base(
         vae, encoder, denoiser = build_vae(config.vae), build_encoder(config), build_denoiser(config)
     with OpenFiles() as opened:
         read_vae(vae, opened.open(files.vae), config, frozen, device)
-        _check_files(opened, denoiser, config, files)
+        _check_files(opened, denoiser, encoder, config, files)
         qwen = opened.open(files.text_encoder).plain
         places = mllm_places(qwen, encoder)
         tower = encoder.mllm.visual.to(frozen)
@@ -143,10 +146,27 @@ def open_base(
     return Base(parts, recipe, config, files, output)
 
 
-def _check_files(opened: OpenFiles, denoiser: Any, config: InstructXConfig, files: BaseFiles) -> None:
+def trained_on_base(recipe: EditRecipe, config: InstructXConfig, output: Path) -> Parts:
+    """The model in bf16, on the CPU, with the weights of all runs that the recipe requires: what is exported."""
+    cpu = torch.device("cpu")
+    base = open_base(recipe, config, output, remember_base(output, None, config), cpu)
+    for parameter in base.parts.root.parameters():
+        if parameter.is_meta:
+            parameter.data = parameter.data.to(torch.bfloat16)
+    base.complete(cpu)
+    return base.parts
+
+
+def _check_files(opened: OpenFiles, denoiser: Any, encoder: Any, config: InstructXConfig, files: BaseFiles) -> None:
     """Raises InputError for files of another model, before any of them is read in full."""
     fitting_shapes(denoiser, open_dit(opened, files.denoiser), config, _own(denoiser))
-    check_encoder(opened.open(files.text_encoder), config)
+    check_vae(opened.open(files.vae), config)
+    qwen = opened.open(files.text_encoder)
+    check_encoder(qwen, config)
+    places = mllm_places(qwen.plain, encoder)
+    missing = [name for name in encoder.mllm.state_dict() if name not in places]
+    if missing:
+        raise InputError(f"{qwen.path.name} lacks {len(missing)} tensors ({some(missing)}); download it again")
 
 
 def _own(denoiser: nn.Module) -> dict[str, Tensor]:

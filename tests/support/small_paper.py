@@ -46,6 +46,7 @@ def small_paper(**denoiser: Any) -> InstructXConfig:
         lora=LoraConfig(rank=4, alpha=4),
         instruction=dataclasses.replace(
             base.instruction,
+            system_prompt="Describe the edit.",
             num_image_queries=4,
             num_video_queries=8,
             min_pixels=PIXELS,

@@ -87,7 +87,7 @@ class EditJob:
         self.device, self.cache = machine.device, machine.cache(output, source)
         self.recipe, self.config, self.source = recipe, recipe.model_config(config), source
         if FROM_BASE in recipe.requires:
-            machine = dataclasses.replace(machine, base=remember_base(output, machine.base))
+            machine = dataclasses.replace(machine, base=remember_base(output, machine.base, self.config))
         self.tokenizer = run_tokenizer(output, config, source)
         counts = {kind: count for kind, count in self._counts().items() if count}
         selections = select_samples(source, "train", counts, recipe.pool_start)
