@@ -24,7 +24,8 @@ from .trainable import select
 class StageModel(Protocol):
     """parts: its VAE and vision tower have their weights; the rest when `complete` was called."""
 
-    parts: Parts
+    @property
+    def parts(self) -> Parts: ...
 
     def complete(self) -> dict[str, nn.Parameter]:
         """The trained tensors; all others are frozen."""
