@@ -37,7 +37,7 @@ ROOMS = {
     # weight files: bytes -> tensors, names -> ours, what a file is, the forms it is converted to
     "formats/containers": {"errors"},
     "formats/layouts": {"config", "denoiser", "errors", "formats/containers"},
-    "formats/telling": {"config", "errors", "formats/containers", "formats/layouts"},
+    "formats/telling": {"errors", "formats/containers", "formats/layouts"},
     "formats/forms": {"errors", "formats/containers", "formats/layouts", "vae"},
     "formats": {
         "config",
@@ -94,6 +94,7 @@ ROOMS = {
     },
     "evaluation": {"data", "digests", "errors", "media", "pipeline", "sampling", "shapes", "world"},
     "data": {"digests", "encoder", "errors", "media", "shapes", "vae", "world"},
+    "synthesis": {"data", "errors", "media", "world"},
     "training/recipes": {"config", "errors"},
     "training": {
         "config",
@@ -128,6 +129,7 @@ ROOMS = {
         "sampling",
         "shapes",
         "speed",
+        "synthesis",
         "training",
         "training/recipes",
         "weights",
