@@ -93,7 +93,7 @@ ROOMS = {
         "version",
     },
     "evaluation": {"data", "digests", "errors", "media", "pipeline", "sampling", "shapes", "world"},
-    "data": {"digests", "encoder", "errors", "media", "shapes", "vae", "world"},
+    "data": {"config", "digests", "encoder", "errors", "media", "shapes", "vae", "world"},
     "synthesis": {"data", "errors", "media", "world"},
     "training/recipes": {"config", "errors"},
     "training": {
@@ -102,6 +102,7 @@ ROOMS = {
         "denoiser",
         "encoder",
         "errors",
+        "formats/containers",
         "formats/layouts",
         "media",
         "pipeline",
