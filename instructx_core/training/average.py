@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from .filling import local, part_of
+from .filling import local_part, own_rows
 
 
 class Average:
@@ -46,7 +46,7 @@ class Average:
     def _swap(self) -> None:
         """Parameters and averages, one tensor at a time: a large model has no room for a third copy."""
         for name, parameter in self.parameters.items():
-            ours, average = local(parameter.detach()), local(self.tensors[name])
+            ours, average = local_part(parameter.detach()), local_part(self.tensors[name])
             kept = ours.clone()
             ours.copy_(average)
             average.copy_(kept)
@@ -56,4 +56,4 @@ class Average:
 def copy_tensors(targets: dict[str, nn.Parameter] | dict[str, Tensor], tensors: dict[str, Tensor]) -> None:
     """In place, by name; of whole tensors, each process takes its rows."""
     for name, target in targets.items():
-        local(target).copy_(part_of(target, tensors[name]))
+        local_part(target).copy_(own_rows(target, tensors[name]))

@@ -32,7 +32,7 @@ from ..formats.layouts.vae import check_vae, read_vae
 from ..formats.layouts.weight_file import OpenFiles
 from ..vae import build_vae, speed_up_single_frames
 from . import distributed, rng
-from .filling import Rows, fill, final_rows, finite_rows, open_final
+from .filling import Rows, fill_empty, final_rows, finite_rows, open_final_weights
 from .parts import Parts
 from .recipes.base import FROM_BASE
 from .recipes.edit import EditRecipe
@@ -102,9 +102,9 @@ class Base:
             for required in self.recipe.requires:
                 if required != FROM_BASE:
                     path = self.output / required / "final.safetensors"
-                    rows |= final_rows(stack.enter_context(open_final(path, command_of(required))), root)
+                    rows |= final_rows(stack.enter_context(open_final_weights(path, command_of(required))), root)
             start_reference_embedder(rows, root)
-            fill(root, rows, device)
+            fill_empty(root, rows, device)
         return select(self.recipe.train, self.parts.encoder, self.parts.denoiser)
 
 
@@ -124,7 +124,7 @@ def open_base(
         qwen = opened.open(files.text_encoder).plain
         places = mllm_places(qwen, encoder)
         tower = encoder.mllm.visual.to(frozen)
-        fill(
+        fill_empty(
             tower,
             {
                 name: finite_rows(qwen, places[f"visual.{name}"], tuple(parameter.shape))

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..errors import InputError
-from .filling import like, part_of
+from .filling import distributed_like, own_rows
 
 KEEP = 2  # newest checkpoints kept
 RESUMABLE = {"num_steps", "save_every", "sample_every", "validate_every"}  # in a recipe: don't change what a step does
@@ -36,7 +36,7 @@ class Checkpoint:
     optimizer: dict[str, Tensor]
 
 
-def sync(path: Path) -> None:
+def sync_path(path: Path) -> None:
     """Waits until what was written there is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -50,7 +50,7 @@ def step_folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step-*") if (path / "state.json").is_file())
 
 
-def save(folder: Path, checkpoint: Checkpoint, recipe: dict[str, Any]) -> Path:
+def save_state(folder: Path, checkpoint: Checkpoint, recipe: dict[str, Any]) -> Path:
     """Raises InputError when the disk is full (or any other write error); the older checkpoints are untouched then."""
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"step-{checkpoint.step:07d}"
@@ -61,25 +61,25 @@ def save(folder: Path, checkpoint: Checkpoint, recipe: dict[str, Any]) -> Path:
         for name in ("model", "ema", "optimizer"):
             path = partial / f"{name}.safetensors"
             save_file({k: v.contiguous() for k, v in getattr(checkpoint, name).items()}, path)
-            sync(path)
+            sync_path(path)
         (partial / "state.json").write_text(json.dumps({"step": checkpoint.step, "recipe": recipe}, indent=1))
-        sync(partial / "state.json")
-        sync(partial)
+        sync_path(partial / "state.json")
+        sync_path(partial)
         if final.exists():  # the same step saved again (interrupt right after a regular save)
             shutil.rmtree(final)
         partial.rename(final)
-        sync(folder)
+        sync_path(folder)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise InputError(
             f"checkpoint of step {checkpoint.step} could not be written to {folder}: {error}; "
             "the last good checkpoint is kept: free disk space and run the same command again"
         ) from error
-    prune(folder)
+    remove_older(folder)
     return final
 
 
-def prune(folder: Path) -> None:
+def remove_older(folder: Path) -> None:
     """Removes all checkpoints but the newest."""
     for old in step_folders(folder)[:-KEEP]:
         shutil.rmtree(old)
@@ -108,10 +108,10 @@ def load_latest(folder: Path, recipe: dict[str, Any]) -> Checkpoint | None:
     Raises InputError when it belongs to another recipe or cannot be read.
     """
     found = find_latest(folder, recipe)
-    return None if found is None else load(*found)
+    return None if found is None else load_state(*found)
 
 
-def load(path: Path, step: int) -> Checkpoint:
+def load_state(path: Path, step: int) -> Checkpoint:
     """Raises InputError when it cannot be read."""
     try:
         parts = {name: load_file(path / f"{name}.safetensors") for name in ("model", "ema", "optimizer")}
@@ -144,6 +144,6 @@ def restore_optimizer(
             optimizer.state[parameter] = {
                 key: value.clone()
                 if key == "step"
-                else like(parameter, part_of(parameter, value).to(parameter.device, copy=True))
+                else distributed_like(parameter, own_rows(parameter, value).to(parameter.device, copy=True))
                 for key, value in by_name[name].items()
             }

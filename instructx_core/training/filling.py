@@ -33,7 +33,7 @@ def local_rows(tensor: Tensor) -> tuple[int, int]:
     return start, min(rows, start + share)
 
 
-def like(tensor: Tensor, local: Tensor) -> Tensor:
+def distributed_like(tensor: Tensor, local: Tensor) -> Tensor:
     """`local` as this process's part of a tensor that is distributed as `tensor` is."""
     if not isinstance(tensor, DTensor):
         return local
@@ -42,26 +42,26 @@ def like(tensor: Tensor, local: Tensor) -> Tensor:
     )
 
 
-def local(tensor: Tensor) -> Tensor:
+def local_part(tensor: Tensor) -> Tensor:
     """What this process holds of it, sharing its memory."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def part_of(tensor: Tensor, values: Tensor) -> Tensor:
+def own_rows(tensor: Tensor, values: Tensor) -> Tensor:
     """The rows of the whole `values` that this process holds of `tensor`."""
     return values[slice(*local_rows(tensor))] if isinstance(tensor, DTensor) else values
 
 
-def whole(tensor: Tensor) -> Tensor:
+def whole_tensor(tensor: Tensor) -> Tensor:
     """Gathered where it is distributed, by all processes together."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def write_whole(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str], writes: bool) -> None:
+def write_gathered(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str], writes: bool) -> None:
     """One safetensors file in the memory of its largest tensor. All processes call it, one of them `writes`."""
 
     def gather(name: str) -> Tensor:
-        return whole(tensors[name].detach()).to("cpu").contiguous()
+        return whole_tensor(tensors[name].detach()).to("cpu").contiguous()
 
     if not writes:
         for name in tensors:
@@ -75,7 +75,7 @@ def write_whole(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, s
     write_pending(path, pending, metadata)
 
 
-def fill(root: nn.Module, rows: Mapping[str, Rows], device: torch.device) -> None:
+def fill_empty(root: nn.Module, rows: Mapping[str, Rows], device: torch.device) -> None:
     """Gives every parameter of `root` that has no values yet its rows, in the parameter's own number format.
 
     Raises InputError when `rows` lacks one.
@@ -88,7 +88,7 @@ def fill(root: nn.Module, rows: Mapping[str, Rows], device: torch.device) -> Non
     for name, parameter in empty.items():
         start, stop = local_rows(parameter)
         values = rows[name](start, stop).to(device, parameter.dtype)
-        state[name] = like(parameter, values)
+        state[name] = distributed_like(parameter, values)
     root.load_state_dict(state, strict=False, assign=True)
     for module in root.modules():
         for name, buffer in module.named_buffers(recurse=False):
@@ -110,7 +110,7 @@ def finite_rows(source: TensorSource, key: str, shape: tuple[int, ...]) -> Rows:
     return read
 
 
-def open_final(path: Path, command: str) -> TensorSource:
+def open_final_weights(path: Path, command: str) -> TensorSource:
     """The final weights of a run before. Raises InputError when they are not there. command: what trains it."""
     if not path.is_file():
         raise InputError(f"{path} is missing; run `{command}` first")

@@ -17,7 +17,7 @@ from .machine import Machine
 from .parts import Parts, load_parts
 from .recipes.base import FROM_BASE
 from .recipes.edit import EditRecipe
-from .sharding import recompute_activations, shard
+from .sharding import recompute_activations, shard_modules
 from .trainable import select
 
 
@@ -60,14 +60,14 @@ class SharedOut:
     def complete(self) -> dict[str, nn.Parameter]:
         """Raises InputError for files that do not fit."""
         machine, parts = self.machine, self.base.parts
-        shard(parts, machine.engine, machine.device, self.base.recipe.precision == "bf16")
+        shard_modules(parts, machine.engine, machine.device, self.base.recipe.precision == "bf16")
         trained = self.base.complete(machine.weights_device)
         if machine.engine.recompute:
             recompute_activations(parts)
         return trained
 
 
-def open_model(recipe: EditRecipe, config: InstructXConfig, output: Path, machine: Machine) -> StageModel:
+def open_stage_model(recipe: EditRecipe, config: InstructXConfig, output: Path, machine: Machine) -> StageModel:
     """Raises InputError when what it starts from is missing or of another model."""
     if FROM_BASE in recipe.requires:
         assert machine.base is not None

@@ -20,7 +20,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 from ..errors import InputError
 from . import distributed
-from .checkpoint import Checkpoint, prune, sync
+from .checkpoint import Checkpoint, remove_older, sync_path
 
 PARTS = ("model", "ema", "optimizer")
 
@@ -37,7 +37,7 @@ def _storage() -> tuple[Any, Any]:
     return HuggingFaceStorageWriter, HuggingFaceStorageReader
 
 
-def save(folder: Path, state: Checkpoint, recipe: dict[str, Any]) -> Path:
+def save_sharded(folder: Path, state: Checkpoint, recipe: dict[str, Any]) -> Path:
     """By all processes together. Raises InputError when the disk is full; the older checkpoints are untouched then."""
     writer, _ = _storage()
     first = not distributed.rank()
@@ -57,12 +57,12 @@ def save(folder: Path, state: Checkpoint, recipe: dict[str, Any]) -> Path:
             whole = {"step": state.step, "recipe": recipe, "files": files}
             (partial / "state.json").write_text(json.dumps(whole, indent=1))
             for path in (partial / "state.json", *(partial / name for name in PARTS), partial):
-                sync(path)
+                sync_path(path)
             if final.exists():
                 shutil.rmtree(final)
             partial.rename(final)
-            sync(folder)
-            prune(folder)
+            sync_path(folder)
+            remove_older(folder)
     except (OSError, SafetensorError, CheckpointException) as error:
         if first:
             shutil.rmtree(partial, ignore_errors=True)
@@ -98,7 +98,7 @@ def stored_names(path: Path, part: str) -> dict[str, torch.Size]:
     return {name: entry.size for name, entry in metadata.state_dict_metadata.items()}
 
 
-def load(path: Path, part: str, targets: Mapping[str, Tensor]) -> None:
+def load_part(path: Path, part: str, targets: Mapping[str, Tensor]) -> None:
     """In place: each process reads its rows. Raises InputError for a part that lacks one, or cannot be read."""
     _, reader = _storage()
     stored = stored_names(path, part)
@@ -120,15 +120,15 @@ def is_sharded(path: Path) -> bool:
     return (path / PARTS[0]).is_dir()
 
 
-def restore(
+def restore_sharded(
     path: Path,
     model: Mapping[str, nn.Parameter],
     average: Mapping[str, Tensor],
     optimizers: Sequence[torch.optim.Optimizer],
 ) -> None:
     """In place, into tensors that may be distributed over another number of processes, or over none."""
-    load(path, "model", {name: parameter.detach() for name, parameter in model.items()})
-    load(path, "ema", average)
+    load_part(path, "model", {name: parameter.detach() for name, parameter in model.items()})
+    load_part(path, "ema", average)
     kept = stored_names(path, "optimizer")
     fields: dict[str, dict[str, Tensor]] = {}
     for key, shape in kept.items():
@@ -136,7 +136,7 @@ def restore(
         parameter = model[name].detach()
         same = shape == parameter.shape and field != "step"
         fields.setdefault(name, {})[field] = torch.zeros_like(parameter) if same else torch.zeros(shape)
-    load(
+    load_part(
         path, "optimizer", {f"{name}|{field}": value for name, each in fields.items() for field, value in each.items()}
     )
     for optimizer in optimizers:

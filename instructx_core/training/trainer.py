@@ -19,7 +19,7 @@ from tqdm import tqdm
 from . import checkpoint, distributed, sharded_checkpoint
 from .average import Average, copy_tensors
 from .engine import Engine
-from .filling import whole, write_whole
+from .filling import whole_tensor, write_gathered
 from .job import TrainingJob
 from .metrics import Metrics
 from .optimizers import build_optimizers, learning_rate, set_learning_rate
@@ -62,9 +62,9 @@ class Trainer:
             return
         path, self.step = found
         if sharded_checkpoint.is_sharded(path):
-            sharded_checkpoint.restore(path, self.trainable, self.average.tensors, self.optimizers)
+            sharded_checkpoint.restore_sharded(path, self.trainable, self.average.tensors, self.optimizers)
         else:
-            state = checkpoint.load(path, self.step)
+            state = checkpoint.load_state(path, self.step)
             copy_tensors(self.trainable, state.model)
             self.average.load(state.ema)
             for optimizer in self.optimizers:
@@ -81,18 +81,20 @@ class Trainer:
             ema=self.average.tensors,
             optimizer=checkpoint.optimizer_tensors(self.optimizers, self.names),
         )
-        (sharded_checkpoint if sharded else checkpoint).save(self.folder, state, self.recipe.as_json())
+        (sharded_checkpoint.save_sharded if sharded else checkpoint.save_state)(
+            self.folder, state, self.recipe.as_json()
+        )
 
     def export(self) -> Path:
         """Writes final.safetensors: the trained tensors (averaged where EMA is on) and the recipe.
 
-        By all processes, of which the first writes; a sharded tensor is gathered when its turn comes.
+        By all processes, of which the first writes; a sharded tensor is whole_tensor when its turn comes.
         """
         path, partial = self.folder / FINAL, self.folder / f".{FINAL}"
         metadata = {"recipe": json.dumps(self.recipe.as_json()), "step": str(self.step)}
         with self.average.in_place():
             self.job.finish()
-            write_whole(partial, self.trainable, metadata, writes=not self.rank)
+            write_gathered(partial, self.trainable, metadata, writes=not self.rank)
         if not self.rank:
             partial.replace(path)
         return path
@@ -115,7 +117,7 @@ class Trainer:
         if not self.engine.sharded:
             distributed.sum_gradients(self.parameters, self.world)
         total = distributed.sum_scalar(total, self.world)
-        norm = whole(nn.utils.clip_grad_norm_(self.parameters, recipe.clip_norm))
+        norm = whole_tensor(nn.utils.clip_grad_norm_(self.parameters, recipe.clip_norm))
         if not torch.isfinite(total) or not torch.isfinite(norm):
             raise FloatingPointError(f"step {step}: loss {total.item()}, gradient norm {norm.item()}: not finite")
         for optimizer in self.optimizers:

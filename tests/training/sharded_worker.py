@@ -28,7 +28,7 @@ from instructx_core.config import PRESETS
 from instructx_core.data.sources import SOURCES
 from instructx_core.training import distributed
 from instructx_core.training.engine import Engine
-from instructx_core.training.filling import whole
+from instructx_core.training.filling import whole_tensor
 from instructx_core.training.machine import Machine
 from instructx_core.training.recipes.edit import EditRecipe
 from instructx_core.training.recipes.registry import RECIPES
@@ -79,14 +79,14 @@ def die_saving(output: str, run: str) -> None:
 
 
 def dump(output: str, run: str, sharded: bool, file: str) -> None:
-    """The state that a run goes on from, gathered: tensors, averages, optimiser."""
+    """The state that a run goes on from, whole_tensor: tensors, averages, optimiser."""
     resumed = trainer(output, run, sharded)
     resumed.resume()
-    tensors = {f"model|{name}": whole(value.detach()) for name, value in resumed.trainable.items()}
-    tensors |= {f"ema|{name}": whole(value) for name, value in resumed.average.tensors.items()}
+    tensors = {f"model|{name}": whole_tensor(value.detach()) for name, value in resumed.trainable.items()}
+    tensors |= {f"ema|{name}": whole_tensor(value) for name, value in resumed.average.tensors.items()}
     for optimizer in resumed.optimizers:
         for parameter, state in optimizer.state.items():
-            tensors |= {f"{resumed.names[parameter]}|{key}": whole(value) for key, value in state.items()}
+            tensors |= {f"{resumed.names[parameter]}|{key}": whole_tensor(value) for key, value in state.items()}
     if not distributed.rank():
         save_file({name: value.contiguous().clone() for name, value in tensors.items()}, file)
 

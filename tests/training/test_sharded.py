@@ -140,12 +140,12 @@ def test_a_checkpoint_without_one_of_its_files_is_refused(output: Path, tmp_path
     copy = shutil.copytree(newest, tmp_path / newest.name)
     sorted((copy / "model").glob("*.safetensors"))[0].unlink()
     with pytest.raises(InputError, match=r"model has 1 of 2 files; delete .* to resume from the one before"):
-        sharded_checkpoint.load(copy, "model", {})
+        sharded_checkpoint.load_part(copy, "model", {})
     copy = shutil.copytree(newest, tmp_path / "damaged")
     damaged = sorted((copy / "model").glob("*.safetensors"))[0]
     damaged.write_bytes(damaged.read_bytes()[:-100])
     with pytest.raises(InputError, match="cannot be read"):
-        sharded_checkpoint.load(copy, "model", {})
+        sharded_checkpoint.load_part(copy, "model", {})
 
 
 def test_processes_that_do_not_divide_a_batch_are_refused() -> None:

@@ -29,17 +29,18 @@ from ...encoder.inputs import inputs_of_pictures
 from ...encoder.pictures import pictures_of_grids
 from ...encoder.vision import patch_batch
 from ...errors import InputError
+from ...random_streams import random_stream
 from ...sampling.guidance import Conditions, velocity
 from .. import rng
 from ..base import remember_base
 from ..job import GlobalBatch
 from ..machine import Machine
-from ..model import open_model
+from ..model import open_stage_model
 from ..pictures import save_grid
 from ..recipes.base import FROM_BASE
 from ..recipes.edit import EditRecipe
 from ..tokenizer import run_tokenizer
-from ..trainable import summary
+from ..trainable import parameter_table
 from .drawing import draw_batch
 from .flow import decoded_frames, flow_loss, sample_latents, validation_loss
 
@@ -92,9 +93,9 @@ class EditJob:
         counts = {kind: count for kind, count in self._counts().items() if count}
         selections = select_samples(source, "train", counts, recipe.pool_start)
         self.rows = self._rows(selections)
-        model = open_model(recipe, self.config, output, machine)
+        model = open_stage_model(recipe, self.config, output, machine)
         self.vae, self.encoder, self.denoiser = model.parts.vae, model.parts.encoder, model.parts.denoiser
-        logger.info("%s", summary(self.encoder, self.denoiser, recipe.train))
+        logger.info("%s", parameter_table(self.encoder, self.denoiser, recipe.train))
         self.pools = self._pools([each for each in selections if each.bucket in self.rows])
         wanted = {kind: count for kind, count in self._validation_counts().items() if kind in counts}
         self.validation = self._pools(select_samples(source, "val", wanted))
@@ -182,7 +183,7 @@ class EditJob:
         part = slice(positions.start, positions.stop)
         rows = self.rows[bucket]
         indices = rows[rng.draw_indices(recipe.seed, step, batch.size, len(rows))][part]
-        dropped = rng.philox(recipe.seed, step, rng.DROPOUT).random(batch.size)[part] < recipe.instruction_dropout
+        dropped = random_stream(recipe.seed, step, rng.DROPOUT).random(batch.size)[part] < recipe.instruction_dropout
         draws = rng.draw_texts(recipe.seed, step, batch.size)[part]
         pool = self.pools[bucket]
         texts = [pool.text(row, draw)[0] for row, draw in zip(indices, draws, strict=True)]
