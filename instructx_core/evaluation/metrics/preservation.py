@@ -44,9 +44,9 @@ def outside_ssim(source_FHWC: np.ndarray, output_FHWC: np.ndarray, mask_FHW: np.
     for source_HWC, output_HWC, outside_HW in zip(source_FHWC, output_FHWC, outside_FHW, strict=True):
         clear_HW = minimum_filter(outside_HW, size=WINDOW, mode="nearest")
         if clear_HW.any():
-            _, map_HWC = structural_similarity(
+            map_HWC = structural_similarity(
                 source_HWC, output_HWC, win_size=WINDOW, channel_axis=-1, data_range=255, full=True
-            )
+            )[1]
             values = map_HWC[clear_HW]
             total, count = total + float(values.sum()), count + values.size
     return total / count if count else None
