@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
     from ...evaluation.items import ITEMS, read_items
     from ...evaluation.lines import LineFile
     from ...evaluation.metrics.lpips import load_lpips
-    from ...evaluation.metrics.measure import METRICS, Measured, Weights, measure_all
+    from ...evaluation.metrics.measure import METRICS, OutputMetrics, Weights, measure_all
     from ...evaluation.metrics.similarity import ReferenceSimilarity
     from ...evaluation.metrics.vbench import vbench_scores
 
@@ -41,7 +41,9 @@ def run(args: argparse.Namespace) -> int:
         for editor, made in outputs.items():
             files = {item: each.path for item, each in made.items() if item in clips and each.path is not None}
             scores = vbench_scores(args.vbench, files) if files else {}
-            LineFile(args.folder / METRICS).add(Measured(item, editor, of).as_json() for item, of in scores.items())
+            LineFile(args.folder / METRICS).add(
+                OutputMetrics(item, editor, of).as_json() for item, of in scores.items()
+            )
             for of in scores.values():
                 for name, value in of.items():
                     values[editor][name].append(value)

@@ -30,7 +30,7 @@ Similarity = Callable[[np.ndarray, np.ndarray, "np.ndarray | None"], float]
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class OutputMetrics:
     """Of one output. metrics: by name. not_measured: name -> why."""
 
     id: str
@@ -50,21 +50,21 @@ class Weights:
     similarity: Similarity | None = None
 
 
-def read_metrics(path: Path) -> dict[tuple[str, str], Measured]:
+def read_metrics(path: Path) -> dict[tuple[str, str], OutputMetrics]:
     """The lines of each (item, editor), later ones over earlier ones. Raises InputError with the line that is wrong."""
-    found: dict[tuple[str, str], Measured] = {}
+    found: dict[tuple[str, str], OutputMetrics] = {}
     for number, values in read_lines(path):
         where = f"{path}: line {number}"
         check_names(where, values, ("id", "editor", "metrics", "not_measured"), ("id", "editor", "metrics"))
-        line = Measured(values["id"], values["editor"], values["metrics"], values.get("not_measured", {}))
+        line = OutputMetrics(values["id"], values["editor"], values["metrics"], values.get("not_measured", {}))
         wrong = [name for name, value in line.metrics.items() if type(value) not in (int, float)]
         if wrong:
             raise InputError(f"{where}: {wrong[0]} is {line.metrics[wrong[0]]!r:.40}; it must be a number")
         key = (line.id, line.editor)
-        old = found.get(key, Measured(line.id, line.editor, {}))
+        old = found.get(key, OutputMetrics(line.id, line.editor, {}))
         metrics = {**old.metrics, **line.metrics}
         why = {name: text for name, text in {**old.not_measured, **line.not_measured}.items() if name not in metrics}
-        found[key] = Measured(line.id, line.editor, metrics, why)
+        found[key] = OutputMetrics(line.id, line.editor, metrics, why)
     return found
 
 
@@ -121,7 +121,7 @@ def measure_all(
     outputs: Mapping[str, Mapping[str, Made]],
     weights: Weights,
     again: bool = False,
-) -> Iterator[Measured]:
+) -> Iterator[OutputMetrics]:
     """A line an output that was made, written to folder/metrics.jsonl as it comes; what is there is not made again."""
     file = LineFile(folder / METRICS)
     file.start()
@@ -135,6 +135,6 @@ def measure_all(
             names = wanted | ({"reference_similarity"} if weights.similarity and item.reference else set())
             old = done.get((item.id, editor))
             if old is None or not names <= {*old.metrics, *old.not_measured}:
-                old = Measured(item.id, editor, *measure(item, folder, made.path, weights))
+                old = OutputMetrics(item.id, editor, *measure(item, folder, made.path, weights))
                 file.add([old.as_json()])
             yield old
