@@ -23,7 +23,7 @@ from ..collected import Made
 from ..items import media_path
 from ..lines import LineFile, check_names, read_lines
 from .preservation import Distance, outside_distance, outside_psnr, outside_ssim
-from .temporal import flicker, smoothness_proxy
+from .temporal import outside_flicker, smoothness_proxy
 
 METRICS = "metrics.jsonl"
 Similarity = Callable[[np.ndarray, np.ndarray, "np.ndarray | None"], float]
@@ -50,7 +50,7 @@ class Weights:
     similarity: Similarity | None = None
 
 
-def read_metrics(path: Path) -> dict[tuple[str, str], OutputMetrics]:
+def read_output_metrics(path: Path) -> dict[tuple[str, str], OutputMetrics]:
     """The lines of each (item, editor), later ones over earlier ones. Raises InputError with the line that is wrong."""
     found: dict[tuple[str, str], OutputMetrics] = {}
     for number, values in read_lines(path):
@@ -76,7 +76,9 @@ def _mask(path: Path, frames: int, size: tuple[int, int]) -> np.ndarray:
     return mask_FHW
 
 
-def measure(item: EditRecord, folder: Path, output: Path, weights: Weights) -> tuple[dict[str, float], dict[str, str]]:
+def measure_output(
+    item: EditRecord, folder: Path, output: Path, weights: Weights
+) -> tuple[dict[str, float], dict[str, str]]:
     """(metrics, why others were not measured) of one output. folder: of items.jsonl.
 
     Raises InputError for a source, reference or mask that cannot be read; of an output that is the finding.
@@ -100,7 +102,7 @@ def measure(item: EditRecord, folder: Path, output: Path, weights: Weights) -> t
         found |= {
             "outside_psnr": outside_psnr(*sides),
             "outside_ssim": outside_ssim(*sides),
-            "flicker": flicker(*sides),
+            "flicker": outside_flicker(*sides),
         }
         if weights.lpips is not None:
             found["outside_lpips"] = outside_distance(weights.lpips, *sides)
@@ -125,7 +127,7 @@ def measure_all(
     """A line an output that was made, written to folder/metrics.jsonl as it comes; what is there is not made again."""
     file = LineFile(folder / METRICS)
     file.start()
-    done = {} if again else read_metrics(file.path)
+    done = {} if again else read_output_metrics(file.path)
     wanted = {"smoothness_proxy"} | ({"outside_lpips"} if weights.lpips else set())
     for editor, of_editor in outputs.items():
         for item in items:
@@ -135,6 +137,6 @@ def measure_all(
             names = wanted | ({"reference_similarity"} if weights.similarity and item.reference else set())
             old = done.get((item.id, editor))
             if old is None or not names <= {*old.metrics, *old.not_measured}:
-                old = OutputMetrics(item.id, editor, *measure(item, folder, made.path, weights))
+                old = OutputMetrics(item.id, editor, *measure_output(item, folder, made.path, weights))
                 file.add([old.as_json()])
             yield old

@@ -14,7 +14,7 @@ import numpy as np
 from .preservation import outside_of
 
 
-def flicker(source_FHWC: np.ndarray, output_FHWC: np.ndarray, mask_FHW: np.ndarray) -> float | None:
+def outside_flicker(source_FHWC: np.ndarray, output_FHWC: np.ndarray, mask_FHW: np.ndarray) -> float | None:
     """Mean |change of the output - change of the source| of pixels outside in both frames, in [0, 1]; None for a
     picture, and where the edit is everywhere."""
     outside_FHW = outside_of(mask_FHW, len(source_FHWC))

@@ -15,7 +15,7 @@ from instructx_core.data.record import EditRecord, Locator
 from instructx_core.errors import InputError
 from instructx_core.evaluation.collected import collect_outputs
 from instructx_core.evaluation.items import read_items, write_items
-from instructx_core.evaluation.metrics.measure import METRICS, Weights, measure_all, read_metrics
+from instructx_core.evaluation.metrics.measure import METRICS, Weights, measure_all, read_output_metrics
 from instructx_core.evaluation.metrics.vbench import vbench_scores
 from instructx_core.evaluation.outputs import Output, OutputFile
 
@@ -74,7 +74,9 @@ def test_every_output_has_a_line_that_says_what_is_missing(benchmark_folder: Cal
     assert {line.id: line for line in measure_all(items, folder, outputs, Weights())} == lines
     assert (folder / METRICS).read_text() == kept, "what is measured is not measured again"
     seen = list(measure_all(items, folder, outputs, Weights(lpips=lambda a, b: 0.5)))
-    assert seen[1].metrics["outside_lpips"] == 0.5 and read_metrics(folder / METRICS)["item002", "ours"] == seen[1]
+    assert (
+        seen[1].metrics["outside_lpips"] == 0.5 and read_output_metrics(folder / METRICS)["item002", "ours"] == seen[1]
+    )
 
 
 def test_vbench_runs_in_its_own_process(
@@ -86,7 +88,7 @@ def test_vbench_runs_in_its_own_process(
     command = f"{sys.executable} {script}"
     assert main(["eval", "metrics", str(folder), "--vbench", command]) == 0
     assert "smoothness" in capsys.readouterr().out
-    found = read_metrics(folder / METRICS)
+    found = read_output_metrics(folder / METRICS)
     for number in ("000", "002"):
         size = (folder / "out1" / f"{number}.mp4").stat().st_size
         assert found[f"item{number}", "theirs"].metrics["smoothness"] == size / 1e4

@@ -15,7 +15,7 @@ from instructx_core.errors import InputError
 from instructx_core.evaluation.metrics.lpips import CONVOLUTIONS, Lpips, load_lpips
 from instructx_core.evaluation.metrics.preservation import PSNR_MOST, outside_distance, outside_psnr, outside_ssim
 from instructx_core.evaluation.metrics.similarity import ReferenceSimilarity
-from instructx_core.evaluation.metrics.temporal import flicker, smoothness_proxy
+from instructx_core.evaluation.metrics.temporal import outside_flicker, smoothness_proxy
 from instructx_core.world import sample
 from instructx_core.world.planted import gaussian
 
@@ -73,19 +73,19 @@ def test_flicker_rises_with_planted_flicker_and_sees_no_motion(number: int) -> N
     source, target, mask = sides
     assert (np.diff(source.astype(int), axis=0) != 0).any() or number != 0, "the scene moves"
     wrong = [damaged(sides, degree, "flicker") for degree in DEGREES]
-    found = [flicker(source, each, mask) for each in wrong]
+    found = [outside_flicker(source, each, mask) for each in wrong]
     assert found[0] == 0.0 and is_ordered(found, rising=True) and found[-1] == pytest.approx(60 / 255, rel=0.35)
     assert is_ordered([smoothness_proxy(each) for each in wrong], rising=False)
-    assert flicker(source, damaged(sides, 1.0, "flicker", inside=True), mask) == 0.0
+    assert outside_flicker(source, damaged(sides, 1.0, "flicker", inside=True), mask) == 0.0
     steady = np.clip(target.astype(int) + 20, 0, 255).astype(np.uint8)  # brighter all along is no flicker
-    assert flicker(source, steady, mask) < 0.3 * found[1]
+    assert outside_flicker(source, steady, mask) < 0.3 * found[1]
 
 
 def test_where_there_is_no_outside_nothing_is_measured() -> None:
     source, target, mask = sides_of(0, "image")
     whole = np.ones_like(mask)
     assert outside_psnr(source, target, whole) is None and outside_ssim(source, target, whole) is None
-    assert flicker(source, target, mask) is None and smoothness_proxy(target) is None
+    assert outside_flicker(source, target, mask) is None and smoothness_proxy(target) is None
 
 
 @pytest.fixture(scope="module")
