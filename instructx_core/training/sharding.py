@@ -1,8 +1,8 @@
 """FSDP2 over the modules of an edit stage: a process keeps its rows of each tensor and sees whole ones block by block.
 
 Between base.py, whose modules have no values yet, and the job. Blocks of the DiT and layers of the language model are
-whole_tensor one at a time, in bf16 where the run computes in it; what is left (queries, connector, vision tower, the DiT's
-embedders and head, in fp32 where trained) is whole_tensor for a whole pass. Masters, gradients and optimiser are fp32 rows.
+gathered one at a time, in bf16 where the run computes in it; what is left (queries, connector, vision tower, the DiT's
+embedders and head, in fp32 where trained) is gathered for a whole pass. Masters, gradients and optimiser are fp32 rows.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ class Trainer:
     def export(self) -> Path:
         """Writes final.safetensors: the trained tensors (averaged where EMA is on) and the recipe.
 
-        By all processes, of which the first writes; a sharded tensor is whole_tensor when its turn comes.
+        By all processes, of which the first writes; a sharded tensor is gathered when its turn comes.
         """
         path, partial = self.folder / FINAL, self.folder / f".{FINAL}"
         metadata = {"recipe": json.dumps(self.recipe.as_json()), "step": str(self.step)}
