@@ -106,7 +106,7 @@ ROOMS = {
         "shapes",
         "world",
     },
-    "data": {"digests", "encoder", "errors", "media", "random_streams", "shapes", "vae", "world"},
+    "data": {"config", "digests", "encoder", "errors", "media", "random_streams", "shapes", "vae", "world"},
     "synthesis": {"data", "errors", "evaluation/pages", "media", "world"},
     "training/recipes": {"config", "errors"},
     "training": {
@@ -115,6 +115,7 @@ ROOMS = {
         "denoiser",
         "encoder",
         "errors",
+        "formats/containers",
         "formats/layouts",
         "media",
         "pipeline",
