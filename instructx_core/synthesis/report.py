@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..evaluation.pages.assemble import write_page
-from ..evaluation.pages.embed import Embedded
+from ..pages.assemble import write_page
+from ..pages.embed import Embedded
 from .candidate import Candidate
 from .checks import CHECKS, Check
 from .clip import CLIP, ERASED, MASK, read_clip, read_mask
