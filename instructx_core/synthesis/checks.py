@@ -15,7 +15,7 @@ from .limits import Limits
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class LimitCheck:
     """measure: of the stage's facts; limit: a field of Limits that it must reach ("least") or not exceed ("most")."""
 
     measure: str
@@ -28,32 +28,32 @@ class Check:
         return value < limit if self.side == "least" else value > limit
 
 
-CHECKS: dict[str, tuple[Check, ...]] = {
+CHECKS: dict[str, tuple[LimitCheck, ...]] = {
     "gates": (
-        Check("side", "least_side", "least", "the film is too small"),
-        Check("black", "black", "most", "black frames"),
-        Check("change", "change", "least", "nothing changes"),
-        Check("sharpness", "sharpness", "least", "not sharp"),
-        Check("text", "text", "most", "letters in the picture"),
+        LimitCheck("side", "least_side", "least", "the film is too small"),
+        LimitCheck("black", "black", "most", "black frames"),
+        LimitCheck("change", "change", "least", "nothing changes"),
+        LimitCheck("sharpness", "sharpness", "least", "not sharp"),
+        LimitCheck("text", "text", "most", "letters in the picture"),
     ),
     "camera": (
-        Check("agreement", "agreement", "least", "the camera cannot be followed"),
-        Check("area", "plate_area", "most", "the camera sees too many places"),
+        LimitCheck("agreement", "agreement", "least", "the camera cannot be followed"),
+        LimitCheck("area", "plate_area", "most", "the camera sees too many places"),
     ),
     "subject": (
-        Check("area", "smallest", "least", "the subject is too small"),
-        Check("area", "largest", "most", "the subject is too large"),
-        Check("present", "present", "least", "the subject is not there for long enough"),
-        Check("jump", "jump", "most", "the subject's area jumps"),
-        Check("lone", "lone", "least", "the subject is not one piece"),
+        LimitCheck("area", "smallest", "least", "the subject is too small"),
+        LimitCheck("area", "largest", "most", "the subject is too large"),
+        LimitCheck("present", "present", "least", "the subject is not there for long enough"),
+        LimitCheck("jump", "jump", "most", "the subject's area jumps"),
+        LimitCheck("lone", "lone", "least", "the subject is not one piece"),
     ),
-    "erase": (Check("hole", "hole", "most", "what lies behind is never seen"),),
+    "erase": (LimitCheck("hole", "hole", "most", "what lies behind is never seen"),),
     "check": (
-        Check("outside", "outside", "least", "it changed outside of the edit"),
-        Check("visible", "visible", "least", "the edit is hardly visible"),
-        Check("remainder", "remainder", "most", "something of the subject is left"),
-        Check("flicker", "flicker", "most", "the filled region flickers"),
-        Check("seam", "seam", "most", "the border of the filled region shows"),
+        LimitCheck("outside", "outside", "least", "it changed outside of the edit"),
+        LimitCheck("visible", "visible", "least", "the edit is hardly visible"),
+        LimitCheck("remainder", "remainder", "most", "something of the subject is left"),
+        LimitCheck("flicker", "flicker", "most", "the filled region flickers"),
+        LimitCheck("seam", "seam", "most", "the border of the filled region shows"),
     ),
 }
 

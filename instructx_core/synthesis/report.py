@@ -18,7 +18,7 @@ from PIL import Image
 from ..pages.assemble import write_page
 from ..pages.embed import Embedded
 from .candidate import Candidate
-from .checks import CHECKS, Check
+from .checks import CHECKS, LimitCheck
 from .clip import CLIP, ERASED, MASK, read_clip, read_mask
 from .funnel import funnel
 from .limits import Limits
@@ -72,7 +72,7 @@ def _closeness(candidate: Candidate) -> float:
     return abs(math.log(reject.value / reject.limit)) if math.isfinite(reject.value) else math.inf
 
 
-def _distribution(stage: str, check: Check, candidates: Sequence[Candidate], limits: Limits) -> dict[str, Any]:
+def _distribution(stage: str, check: LimitCheck, candidates: Sequence[Candidate], limits: Limits) -> dict[str, Any]:
     """A measure of every candidate that reached its stage."""
     values = list[dict[str, Any]]()
     for candidate in candidates:
