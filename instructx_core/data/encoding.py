@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..encoder.vision import prepare_batch
-from ..media.pixels import pad_reference, to_signed
+from ..pixels import pad_reference, to_signed
 from ..vae import encode_latents
 from .bucket import Bucket
 from .drawn import Drawn
