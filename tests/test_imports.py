@@ -120,6 +120,7 @@ ROOMS = {
         "world",
     },
     "data": {
+        "config",
         "digests",
         "encoder",
         "errors",
@@ -137,6 +138,7 @@ ROOMS = {
         "denoiser",
         "encoder",
         "errors",
+        "formats/containers",
         "formats/layouts",
         "pipeline",
         "pixels",
