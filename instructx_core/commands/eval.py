@@ -6,6 +6,7 @@ shapes: the procedural world, version 1, of which the shipped model is. world: v
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import re
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from .model import ProgressLine, add_model_arguments, add_sampling_arguments, load
+from .model import ProgressLine, add_model_arguments, add_sampling_arguments, pipeline_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -22,10 +23,17 @@ if TYPE_CHECKING:
     from ..pipeline import InstructXPipeline
 
 
+STAGES = {
+    "metrics": (".evaluate.metrics", "what can be measured of outputs without a judge"),
+    "study-form": (".evaluate.study_form", "a page on which people rate outputs of several editors, blind"),
+    "study-result": (".evaluate.study_result", "means, agreement and differences out of the raters' files"),
+}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from ..evaluation.groups import GROUPS, MANNERS
 
-    benchmarks = parser.add_subparsers(dest="benchmark", required=True, metavar="shapes|world")
+    benchmarks = parser.add_subparsers(dest="benchmark", required=True, metavar="WHAT")
     shapes = benchmarks.add_parser("shapes", help="the procedural world, version 1, of the shipped model")
     _add_common(shapes, images=500, clips=200)
     world = benchmarks.add_parser(
@@ -41,6 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=list(MANNERS),
         help="usual: as training says it; plain: English, known wordings, no typos; test: all (default: usual)",
     )
+    for name, (module, text) in STAGES.items():
+        importlib.import_module(module, __package__).add_arguments(benchmarks.add_parser(name, help=text))
 
 
 def _add_common(parser: argparse.ArgumentParser, images: int, clips: int) -> None:
@@ -57,6 +67,8 @@ def _add_common(parser: argparse.ArgumentParser, images: int, clips: int) -> Non
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.benchmark in STAGES:
+        return importlib.import_module(STAGES[args.benchmark][0], __package__).run(args)
     from ..media.outputs import output_kind
 
     if not args.json.absolute().parent.is_dir():
@@ -90,7 +102,7 @@ def _shapes(args: argparse.Namespace, partial: Path) -> Measured:
     from ..evaluation.shapes import EvalSettings, run_benchmark, worst_failures
 
     settings = EvalSettings(**_common(args))
-    pipe = load(args)
+    pipe = pipeline_of(args)
     return pipe, run_benchmark(pipe, settings, partial, args.resume, ProgressLine("sample")), worst_failures
 
 
@@ -101,7 +113,7 @@ def _world(args: argparse.Namespace, partial: Path) -> Measured:
     look = SampleLook(_size(args.size), args.finish, args.manner)
     settings = WorldSettings(**_common(args), groups=tuple(args.groups or GROUPS), look=look)
     build_groups(settings.groups, look)  # what is wrong is said before a model is read
-    pipe = load(args)
+    pipe = pipeline_of(args)
     return pipe, run_world(pipe, settings, partial, args.resume, ProgressLine("sample")), worst_failures
 
 

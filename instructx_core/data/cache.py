@@ -26,8 +26,8 @@ from tqdm import tqdm
 
 from ..digests import model_digest
 from .bucket import Bucket, Kind
-from .drawn import Drawn, Renderer, draw_edit, draw_picture, draw_questions, draw_scene
-from .encoding import Encoded, encode_edits, encode_scenes, keep_pixels
+from .drawn import Drawn, Renderer, draw_captioned, draw_edit, draw_picture, draw_questions
+from .encoding import Encoded, encode_edits, encode_scenes, is_tower_trained, keep_pixels
 from .source import EditSource
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Cache:
 
     def scenes(self, selection: Selection, vae: AutoencoderKLWan) -> Pool:
         """Encoded scenes with their captions."""
-        return self._pool("scene", selection, draw_scene, partial(encode_scenes, vae=vae), pool_mark(vae))
+        return self._pool("scene", selection, draw_captioned, partial(encode_scenes, vae=vae), pool_mark(vae))
 
     def questions(self, selection: Selection) -> Pool:
         """Frames, questions and answers, for an MLLM."""
@@ -132,6 +132,7 @@ def pool_mark(vae: AutoencoderKLWan, encoder: InstructXEncoder | None = None) ->
     if encoder is not None:
         modules.append(encoder.mllm.visual)
         settings = json.dumps(dataclasses.asdict(encoder.instructx.instruction))
+        settings += "frames" if is_tower_trained(encoder.instructx) else ""
     return model_digest(settings, *modules)[:12]
 
 

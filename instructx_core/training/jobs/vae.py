@@ -20,7 +20,8 @@ from ...data.bucket import Bucket
 from ...data.cache import Pool, select_samples
 from ...data.source import PretrainingSource
 from ...errors import InputError
-from ...media.pixels import from_signed
+from ...pixels import from_signed
+from ...random_streams import random_stream
 from ...vae import build_vae, fold_latent_scale, speed_up_single_frames
 from .. import rng
 from ..job import GlobalBatch
@@ -108,7 +109,7 @@ class VaeJob:
         places = [max(0, length - side) + 1 for length in pixels.shape[-2:]]
         if not side or places == [1, 1]:
             return pixels, weights
-        corners = [rng.philox(self.recipe.seed, step, rng.CROP, p).integers(0, places).tolist() for p in positions]
+        corners = [random_stream(self.recipe.seed, step, rng.CROP, p).integers(0, places).tolist() for p in positions]
         windows = [(..., slice(top, top + side), slice(left, left + side)) for top, left in corners]
         return (
             torch.stack([each[window] for each, window in zip(pixels, windows, strict=True)]),
@@ -133,7 +134,7 @@ class VaeJob:
         return {modality: sum(values) / len(values) for modality, values in errors.items()}
 
     @torch.no_grad()
-    def picture(self, path: Path) -> None:
+    def picture(self, path: Path | None) -> None:
         """Two rows a bucket: unseen pictures, and what is left of them after a round trip."""
         rows = []
         for bucket, pool in self.validation.items():
