@@ -92,7 +92,7 @@ ROOMS = {
         "speed",
         "version",
     },
-    "evaluation": {"data", "digests", "errors", "media", "pipeline", "sampling", "shapes", "world"},
+    "evaluation": {"data", "digests", "editing", "errors", "media", "pipeline", "sampling", "shapes", "world"},
     "data": {"digests", "encoder", "errors", "media", "shapes", "vae", "world"},
     "training": {
         "config",
