@@ -16,11 +16,20 @@ import numpy as np
 from PIL import Image
 
 from ...errors import InputError
+from ...media.base import Media
 from ...media.files import read_media
 
 VideoForm = Literal["frames", "native"]
 # Of the estimate of a dry run only: OpenAI counts 85 for a picture and 170 for each tile of 512x512.
 TOKENS_PICTURE, TOKENS_TILE, TILE = 85, 170, 512
+
+
+class Unshowable(InputError):
+    """A file that is no picture or clip to show. path: which, so that an output of that kind is told from a source."""
+
+    def __init__(self, path: Path, error: InputError) -> None:
+        super().__init__(str(error))
+        self.path = path
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +73,8 @@ class Viewing:
             raise InputError(f"video is {self.video!r}; use frames or native")
 
     def clip(self, path: Path, label: str) -> list[Shown]:
-        """Frames "label frame i/n", or the file. A picture is a clip of one frame. Raises InputError as read_media."""
-        media = read_media(path)
+        """Frames "label frame i/n", or the file. A picture is a clip of one frame. Raises Unshowable."""
+        media = read(path)
         if self.video == "native" and media.is_video:
             if path.suffix.lower() not in (".mp4", ".mov", ".mkv", ".webm"):
                 raise InputError(f"{path}: is no clip that a server takes as a file; use --video frames")
@@ -77,15 +86,21 @@ class Viewing:
         ]
 
     def picture(self, path: Path, label: str, like: tuple[int, int] | None = None) -> Shown:
-        """One picture. like: the (H, W) that it is resized to first, as a protocol may ask. Raises InputError for a
-        clip."""
-        media = read_media(path)
+        """One picture. like: the (H, W) that it is resized to first, as a protocol may ask. Raises Unshowable."""
+        media = read(path)
         if media.is_video:
-            raise InputError(f"{path}: is a clip; this benchmark is of pictures")
+            raise Unshowable(path, InputError(f"{path}: is a clip; this benchmark is of pictures"))
         frame_HWC = media.frames_FHWC[0]
         if like is not None and frame_HWC.shape[:2] != like:
             frame_HWC = np.asarray(Image.fromarray(frame_HWC).resize((like[1], like[0])))  # bicubic, Pillow's own
         return png(frame_HWC, label, self.side)
+
+
+def read(path: Path) -> Media:
+    try:
+        return read_media(path)
+    except InputError as error:
+        raise Unshowable(path, error) from None
 
 
 def uniform(count: int, wanted: int) -> list[int]:

@@ -68,7 +68,7 @@ class JudgeProtocol(Protocol):
     def name(self) -> str: ...
 
     def questions(self, case: Case, viewing: Viewing) -> list[Question]:
-        """Raises InputError for an output that cannot be shown."""
+        """Raises Unshowable (pictures.py) for a file that is no picture, InputError for an item of another kind."""
         ...
 
     def combine(self, answers: Sequence[Mapping[str, float]]) -> dict[str, float]:

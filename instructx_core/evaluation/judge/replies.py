@@ -19,15 +19,13 @@ class Unreadable(Exception):
     """Why a reply gives no score."""
 
 
-def json_scores(
-    text: str, keys: Mapping[str, str], low: float, high: float, cut: bool = False
-) -> tuple[dict[str, float], str]:
+def json_scores(text: str, keys: Mapping[str, str], low: float, high: float) -> tuple[dict[str, float], str]:
     """A JSON object with a number under each key. keys: as a reply names it, in small letters -> dimension.
 
-    The object may stand in prose or a code fence, and is mended where it is broken (json-repair), unless the reply was
-    cut: half a number is a wrong one. Keys are taken as written in any case, with _ for spaces, with "(1-10)".
+    The object may stand in prose or a code fence, and is mended where it is broken (json-repair) but has its end. Keys
+    are taken as written in any case, with _ for spaces, with "(1-10)".
     """
-    for values in _objects(text, cut):
+    for values in _objects(text):
         named = {_key(name): value for name, value in values.items()}
         if all(key in named for key in keys):
             scores = {dimension: number(named[key], low, high, key) for key, dimension in keys.items()}
@@ -36,11 +34,9 @@ def json_scores(
     raise Unreadable(f"no JSON object with {', '.join(keys)}")
 
 
-def list_scores(
-    text: str, names: Sequence[str], low: float, high: float, cut: bool = False
-) -> tuple[dict[str, float], str]:
+def list_scores(text: str, names: Sequence[str], low: float, high: float) -> tuple[dict[str, float], str]:
     """VIEScore's {"score": [a, b], "reasoning": ".."}: as many numbers as names."""
-    for values in _objects(text, cut):
+    for values in _objects(text):
         scores = values.get("score")
         if isinstance(scores, list) and len(scores) == len(names):
             found = {name: number(score, low, high, name) for name, score in zip(names, scores, strict=True)}
@@ -84,7 +80,7 @@ def _key(name: object) -> str:
     return " ".join(re.sub(r"\([^)]*\)", " ", str(name)).replace("_", " ").replace("-", " ").lower().split())
 
 
-def _objects(text: str, cut: bool) -> Iterator[dict[str, Any]]:
+def _objects(text: str) -> Iterator[dict[str, Any]]:
     """Every JSON object of a text, as it is; then what json-repair makes of the part that looks like one."""
     decoder, position = json.JSONDecoder(), text.find("{")
     while position != -1:
@@ -97,7 +93,7 @@ def _objects(text: str, cut: bool) -> Iterator[dict[str, Any]]:
             yield value
         position = text.find("{", end)
     start, stop = text.find("{"), text.rfind("}")
-    if not cut and 0 <= start < stop:
+    if 0 <= start < stop:  # of a reply that was cut nothing is mended: half a number is a wrong one
         value = _repair(text[start : stop + 1])
         if isinstance(value, dict):
             yield value
