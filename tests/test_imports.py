@@ -37,7 +37,7 @@ ROOMS = {
     # weight files: bytes -> tensors, names -> ours, what a file is, the forms it is converted to
     "formats/containers": {"errors"},
     "formats/layouts": {"config", "denoiser", "errors", "formats/containers"},
-    "formats/telling": {"config", "errors", "formats/containers", "formats/layouts"},
+    "formats/telling": {"errors", "formats/containers", "formats/layouts"},
     "formats/forms": {"errors", "formats/containers", "formats/layouts", "vae"},
     "formats": {
         "config",
@@ -94,6 +94,7 @@ ROOMS = {
     },
     "evaluation": {"data", "digests", "editing", "errors", "media", "pipeline", "sampling", "shapes", "world"},
     "data": {"digests", "encoder", "errors", "media", "shapes", "vae", "world"},
+    "training/recipes": {"config", "errors"},
     "training": {
         "config",
         "data",
@@ -105,6 +106,7 @@ ROOMS = {
         "pipeline",
         "sampling",
         "speed",
+        "training/recipes",
         "vae",
         "weights",
     },
@@ -127,6 +129,7 @@ ROOMS = {
         "shapes",
         "speed",
         "training",
+        "training/recipes",
         "weights",
     },
     "cli": {"commands", "errors", "version"},

@@ -64,11 +64,11 @@ WRITTEN = {
 def option_types() -> dict[str, tuple[type, ...]]:
     """Every option by the name it is written with -> the types that its value may have."""
     types: dict[str, tuple[type, ...]] = {}
-    for name, own in field_types(EditRequest).items():
+    for name, kinds in field_types(EditRequest).items():
         if name in GROUPS:
             types |= field_types(GROUPS[name])
         elif name not in PLACES:
-            types[name] = own
+            types[name] = kinds
     for name, form in WRITTEN.items():
         types = {key: value for key, value in types.items() if key not in form.fields} | {name: (str,)}
     return {name: tuple(kind for kind in kinds if kind is not NoneType) for name, kinds in types.items()}

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from ..errors import InputError
 from .base import ALPHA_SUFFIXES, Media, Transform, check_frames
 from .channels import off_white, over_white, with_wide_key, without_alpha
-from .cicp import UNSAID, check_sdr, codes_of, said_profile
+from .cicp import UNSPECIFIED, check_sdr, codes_of, declared_profile
 from .depth import depth_of
 from .outputs import atomic_path, output_kind
 from .profile import lab_profile, to_srgb
@@ -75,7 +75,7 @@ def srgb_and_alpha(path: Path, image: Image.Image, notes: list[str]) -> tuple[Im
         turned = image.getexif().get(_ORIENTATION, 1) not in (0, 1)  # asked first: a TIFF forgets it when it is loaded
         upright = ImageOps.exif_transpose(with_wide_key(path, image, depth))
         upright.load()
-        said = said_profile(image, codes)
+        declared = declared_profile(image, codes)
     except InputError:
         raise
     except (OSError, SyntaxError, ValueError, EOFError) as error:
@@ -88,10 +88,10 @@ def srgb_and_alpha(path: Path, image: Image.Image, notes: list[str]) -> tuple[Im
         profile = lab_profile()
     elif plain.mode == "CMYK":
         profile = embedded
-    elif image.format == "PNG" and codes != UNSAID:
-        profile = said  # before an embedded one; in AVIF behind it
+    elif image.format == "PNG" and codes != UNSPECIFIED:
+        profile = declared  # before an embedded one; in AVIF behind it
     else:
-        profile = embedded or said
+        profile = embedded or declared
     if profile:
         plain = to_srgb(plain, profile, notes)
     if plain.mode == "CMYK":

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from ...data.bucket import Bucket
 from .. import rng
+from ..job import GlobalBatch
 from ..recipes.base import Recipe
-from .job import GlobalBatch
 
 
 def draw_batch(recipe: Recipe, step: int, buckets: Sequence[Bucket], reference_probability: float = 0.0) -> GlobalBatch:
