@@ -205,7 +205,10 @@ class ModelJudge:
         raw = self.client.chat.completions.with_raw_response.create(
             model=settings.model, messages=question.messages(), temperature=settings.temperature, **extra
         )
-        answer: Any = raw.parse()
+        try:
+            answer: Any = raw.parse()
+        except ValueError:  # no JSON, under its name
+            answer = None
         choices = getattr(answer, "choices", None)
         if not choices:
             raise InputError(self._cannot("answers what is no chat completion"))
