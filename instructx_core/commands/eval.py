@@ -1,45 +1,42 @@
-"""`instructx eval [STAGE]`: measure an editor. Without a stage: the box, from the first item to the report, offline.
+"""`instructx eval [STAGE]`: measure an editor. Without a stage: the box, from the first item to the scores, offline.
 
-    items -> edit -> judge -> report        the links of a benchmark, each on a folder that the one before it wrote
+    items -> edit -> judge -> report        the links of a benchmark, each on the folder that the one before it wrote
     shapes, world                           success on the procedural world, versions 1 and 2
 
-A new stage is a file in evaluate/ and a line of STAGES.
+A new stage is a file in evaluate/ with add_arguments and run, and a line of STAGES.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+from types import ModuleType
 
-# stage -> (module, its function that adds arguments, one line of help); the module has run(args) -> exit code
+# stage -> (module, one line of help)
 STAGES = {
-    "box": (
-        ".evaluate.box",
-        "add_arguments",
-        "the default: 140 drawn clips, judged by their truth, offline",
-    ),
-    "shapes": (".evaluate.drawn", "add_shapes", "the procedural world, version 1, of the shipped model"),
-    "world": (
-        ".evaluate.drawn",
-        "add_world",
-        "the procedural world, version 2, and real photos: the table of targets",
-    ),
+    "box": (".evaluate.box", "what eval alone does: 140 drawn clips, edited and judged by their truth, offline"),
+    "study-form": (".evaluate.study_form", "a page on which people rate outputs of several editors, blind"),
+    "study-result": (".evaluate.study_result", "means, agreement and differences out of the raters' files"),
+    "shapes": (".evaluate.shapes", "the procedural world, version 1, of the shipped model"),
+    "world": (".evaluate.world", "the procedural world, version 2, and real photos: the table of targets"),
 }
+DEFAULT = "box"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     stages = parser.add_subparsers(dest="stage", metavar="STAGE")
-    for name, (module, function, text) in STAGES.items():
-        stage = stages.add_parser(name, help=text, description=text)
-        getattr(importlib.import_module(module, __package__), function)(stage)
-        stage.set_defaults(module=module)
-    parser.set_defaults(module=None)
+    for name, (_, text) in STAGES.items():
+        _module(name).add_arguments(stages.add_parser(name, help=text, description=text))
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.module is None:  # the box, as if it had been named
-        parser = argparse.ArgumentParser(prog="instructx eval box")
-        box = importlib.import_module(STAGES["box"][0], __package__)
-        box.add_arguments(parser)
-        return int(box.run(parser.parse_args([])) or 0)
-    return int(importlib.import_module(args.module, __package__).run(args) or 0)
+    if args.stage is None:  # as if the default had been named
+        parser = argparse.ArgumentParser(prog=f"instructx eval {DEFAULT}")
+        _module(DEFAULT).add_arguments(parser)
+        args = parser.parse_args([])
+        return int(_module(DEFAULT).run(args) or 0)
+    return int(_module(args.stage).run(args) or 0)
+
+
+def _module(stage: str) -> ModuleType:
+    return importlib.import_module(STAGES[stage][0], __package__)

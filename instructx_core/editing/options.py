@@ -87,6 +87,11 @@ def read_request(values: Mapping[str, object], folder: Path = Path()) -> EditReq
     references = [references] if isinstance(references, str) else references
     if not isinstance(references, list) or not all(isinstance(name, str) for name in references):
         raise InputError(f"reference is {references!r}; give a path or a list of paths")
+    named = {"input": [values["input"]], "output": [values["output"]], "reference": references}
+    named["keep_outside"] = [values.get("keep_outside")]
+    for name, paths in named.items():
+        if "" in paths:
+            raise InputError(f"{name} is empty; give the path of a file")
     plain = {
         name: value for name, value in values.items() if name not in ("input", "instruction", "output", "reference")
     }

@@ -22,7 +22,7 @@ from .tracks import video_track
 # Playlists and network protocols are shut out: a media file must never make the program open something else.
 _OPEN_OPTIONS = {
     "protocol_whitelist": "file",
-    "format_whitelist": "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,mxf,h264,hevc,ivf,m4v,yuv4mpegpipe",
+    "format_whitelist": "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,mxf,dv,h264,hevc,ivf,m4v,yuv4mpegpipe",
 }
 
 

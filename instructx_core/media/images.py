@@ -19,6 +19,7 @@ from .cicp import UNSPECIFIED, check_sdr, codes_of, declared_profile
 from .depth import depth_of
 from .outputs import atomic_path, output_kind
 from .profile import lab_profile, to_srgb
+from .rows import check_row
 from .tiff import pages_of
 
 JPEG_QUALITY = 95
@@ -48,6 +49,7 @@ def decode_image(path: Path, image: Image.Image, transform: Transform | None) ->
     """An opened picture as upright sRGB. Arguments and errors as media.files.read_media."""
     notes: list[str] = []
     choose_page(path, image, notes)
+    check_row(path, image, notes)
     plain, alpha_HW = srgb_and_alpha(path, image, notes)
     colour_HWC = np.array(plain)
     size = (colour_HWC.shape[0], colour_HWC.shape[1])

@@ -1,20 +1,18 @@
-"""`instructx eval shapes|world`: the benchmark table with bootstrap intervals, as text and JSON; the worst failures.
-
-shapes: the procedural world, version 1, of which the shipped model is. world: version 2, and the table of targets.
+"""What `instructx eval shapes` and `eval world` share: options, the table as text and JSON, the sheet of the worst
+failures. Their files lie beside this one.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import InputError
-from ..model import ProgressLine, add_model_arguments, add_sampling_arguments, load
+from ..model import add_model_arguments, add_sampling_arguments
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -22,26 +20,10 @@ if TYPE_CHECKING:
     from ...pipeline import InstructXPipeline
 
 
-def add_shapes(parser: argparse.ArgumentParser) -> None:
-    _add_common(parser, images=500, clips=200)
+Measured = tuple["InstructXPipeline", Any, Callable[[Any, Any], "Image.Image | None"]]
 
 
-def add_world(parser: argparse.ArgumentParser) -> None:
-    from ...evaluation.groups import GROUPS, MANNERS
-
-    _add_common(parser, images=600, clips=400)
-    parser.add_argument("--groups", nargs="+", metavar="NAME", help=f"some of {', '.join(GROUPS)} (default: all)")
-    look = parser.add_argument_group("look of images, clips, zero-shot and no-ops")
-    look.add_argument("--size", help="HxW, multiples of 16 from 64 on (default: 64x64)")
-    look.add_argument("--finish", choices=["flat", "photo"], help="default: either, as drawn")
-    look.add_argument(
-        "--manner",
-        choices=list(MANNERS),
-        help="usual: as training says it; plain: English, known wordings, no typos; test: all (default: usual)",
-    )
-
-
-def _add_common(parser: argparse.ArgumentParser, images: int, clips: int) -> None:
+def add_common(parser: argparse.ArgumentParser, images: int, clips: int) -> None:
     parser.add_argument("--json", type=Path, required=True, help="file to write the numbers to")
     parser.add_argument("--sheet", type=Path, help="picture of the worst failures (.png)")
     parser.add_argument("--images", type=int, default=images, help=f"held-out images (default: {images})")
@@ -54,8 +36,8 @@ def _add_common(parser: argparse.ArgumentParser, images: int, clips: int) -> Non
     add_model_arguments(parser)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Runs the benchmark that args.stage names."""
+def run_benchmark(args: argparse.Namespace, measure: Callable[[argparse.Namespace, Path], Measured]) -> int:
+    """Runs it and writes what was asked for."""
     from ...media.outputs import output_kind
 
     if not args.json.absolute().parent.is_dir():
@@ -64,7 +46,6 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"{args.sheet}: the sheet is a picture; use .png")
     _check_cache(args)
     partial = args.json.with_name(args.json.name + ".partial.jsonl")
-    measure = _world if args.stage == "world" else _shapes
     started = time.perf_counter()
     pipe, result, sheet = measure(args, partial)
     _write(args.json, result.as_dict())
@@ -77,40 +58,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-Measured = tuple["InstructXPipeline", Any, Callable[[Any, Any], "Image.Image | None"]]
-
-
-def _common(args: argparse.Namespace) -> dict[str, Any]:
+def common(args: argparse.Namespace) -> dict[str, Any]:
     names = ("images", "clips", "steps", "guidance", "seed", "batch_size")
     return {name: getattr(args, name) for name in names}
-
-
-def _shapes(args: argparse.Namespace, partial: Path) -> Measured:
-    from ...evaluation.shapes import EvalSettings, run_benchmark, worst_failures
-
-    settings = EvalSettings(**_common(args))
-    pipe = load(args)
-    return pipe, run_benchmark(pipe, settings, partial, args.resume, ProgressLine("sample")), worst_failures
-
-
-def _world(args: argparse.Namespace, partial: Path) -> Measured:
-    from ...evaluation.groups import GROUPS, SampleLook, build_groups
-    from ...evaluation.world import WorldSettings, run_world, worst_failures
-
-    look = SampleLook(_size(args.size), args.finish, args.manner)
-    settings = WorldSettings(**_common(args), groups=tuple(args.groups or GROUPS), look=look)
-    build_groups(settings.groups, look)  # what is wrong is said before a model is read
-    pipe = load(args)
-    return pipe, run_world(pipe, settings, partial, args.resume, ProgressLine("sample")), worst_failures
-
-
-def _size(text: str | None) -> tuple[int, int]:
-    if text is None:
-        return 64, 64
-    found = re.fullmatch(r"(\d+)x(\d+)", text)
-    if found is None:
-        raise InputError(f"size {text!r} is no size; use height x width, like 64x64")
-    return int(found[1]), int(found[2])
 
 
 def _write(path: Path, numbers: dict[str, Any]) -> None:

@@ -57,6 +57,7 @@ class _Reader:
     first: float = math.inf
     last: float = -math.inf
     gaps: list[tuple[float, float]] = field(default_factory=list)
+    twice: float = 0.0  # seconds at which there are two
     ordered: bool = True  # the times of its packets can be copied
     dts: float = -math.inf  # of the last packet
     packets: int = 0
@@ -79,6 +80,8 @@ class _Reader:
     def _extend(self, sound: SoundFrame) -> None:
         if sound.start - self.last > AUDIBLE and self.last > -math.inf:
             self.gaps.append((self.last, sound.start))
+        if self.last - sound.start > AUDIBLE:
+            self.twice += min(self.last, sound.end) - sound.start
         self.first, self.last = min(self.first, sound.start), max(self.last, sound.end)
 
     def track(self, duration: float, several: bool) -> SoundTrack | None:
@@ -118,6 +121,8 @@ class _Reader:
         elif self.gaps:
             where = f"first at {self.gaps[0][0]:.2f} s; silent there"
             self.remarks.append(f"{name}: there is none for {silent:.2f} s, {where}")
+        if self.twice > AUDIBLE:
+            self.remarks.append(f"{name}: {self.twice:.2f} s have the time of other sound; one of the two is heard")
         if self.first < -OUTSIDE:
             self.remarks.append(f"{name}: {-self.first:.2f} s before the first picture left out")
         if self.last > duration + OUTSIDE:

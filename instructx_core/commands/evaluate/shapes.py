@@ -1,0 +1,26 @@
+"""`instructx eval shapes`: the procedural world, version 1, of which the shipped model is."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..model import ProgressLine, load
+from .drawn import Measured, add_common, common, run_benchmark
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_common(parser, images=500, clips=200)
+
+
+def run(args: argparse.Namespace) -> int:
+    return run_benchmark(args, _measure)
+
+
+def _measure(args: argparse.Namespace, partial: Path) -> Measured:
+    from ...evaluation.shapes import EvalSettings, worst_failures
+    from ...evaluation.shapes import run_benchmark as run_shapes
+
+    settings = EvalSettings(**common(args))
+    pipe = load(args)
+    return pipe, run_shapes(pipe, settings, partial, args.resume, ProgressLine("sample")), worst_failures
