@@ -94,6 +94,7 @@ ROOMS = {
     },
     "evaluation": {"data", "digests", "editing", "errors", "media", "pipeline", "sampling", "shapes", "world"},
     "data": {"digests", "encoder", "errors", "media", "shapes", "vae", "world"},
+    "synthesis": {"data", "errors", "media", "world"},
     "training/recipes": {"config", "errors"},
     "training": {
         "config",
@@ -128,6 +129,7 @@ ROOMS = {
         "sampling",
         "shapes",
         "speed",
+        "synthesis",
         "training",
         "training/recipes",
         "weights",
