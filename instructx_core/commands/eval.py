@@ -15,6 +15,10 @@ from types import ModuleType
 # stage -> (module, one line of help)
 STAGES = {
     "box": (".evaluate.box", "what eval alone does: 140 drawn clips, edited and judged by their truth, offline"),
+    "items": (".evaluate.items", "what a benchmark's authors ship -> the items of an evaluation"),
+    "edit": (".evaluate.edit", "items -> outputs, by this model or another editor"),
+    "judge": (".evaluate.judge", "outputs -> scores, by an MLLM behind an address or by the truth"),
+    "export": (".evaluate.export", "outputs in the layout of the benchmark's own scripts"),
     "study-form": (".evaluate.study_form", "a page on which people rate outputs of several editors, blind"),
     "study-result": (".evaluate.study_result", "means, agreement and differences out of the raters' files"),
     "shapes": (".evaluate.shapes", "the procedural world, version 1, of the shipped model"),

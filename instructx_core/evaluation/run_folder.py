@@ -4,6 +4,7 @@
     items.jsonl, media/     the items, and what had to be unpacked or drawn for them
     EDITOR/                 of each editor: editor.json (its settings), outputs.jsonl and what it made
     scores.jsonl            of all editors and judges, transcripts.jsonl what was sent and answered
+    judges/                 how each judge was asked
 
 Each link of the chain reads what the one before it wrote here, so that each can be resumed, or replaced by hand.
 """
@@ -27,7 +28,8 @@ from .outputs import OUTPUTS
 
 BENCHMARK, EDITOR = "benchmark.json", "editor.json"
 SUFFIX = {"image": ".png", "video": ".mp4"}
-KEPT = {"media"}  # names that no editor can have
+JUDGES = "judges"
+KEPT = {"media", JUDGES}  # names that no editor can have
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,8 @@ class RunFolder:
         """Makes the folder for a benchmark. Raises InputError where it holds the items of another one."""
         make_folder(self.path)
         place = self.path / BENCHMARK
-        if place.exists() and (old := self.benchmark()) != json.loads(json.dumps(dict(benchmark))):
+        kept = place.exists() and (self.path / ITEMS).exists()  # without items it was never finished
+        if kept and (old := self.benchmark()) != json.loads(json.dumps(dict(benchmark))):
             raise InputError(f"{self.path}: holds items of {old['name']}, made otherwise; choose another folder")
         _write_json(place, benchmark)
 
@@ -67,20 +70,28 @@ class RunFolder:
     def editor_folder(self, name: str, settings: Mapping[str, Any]) -> Path:
         """The folder of an editor, made where there is none.
 
-        Raises InputError for a name that no folder can have, and where its outputs are of other settings: two models
-        under one name would be averaged.
+        Raises InputError for a name that no folder can have, and where its outputs are of other settings.
         """
         if not re.fullmatch(r"\w[\w.+ -]*", name) or name in KEPT or no_windows_name(name):
             raise InputError(f"editor {name!r} can be no folder; use letters, digits and . + - _")
         folder = make_folder(self.path / name)
-        place = folder / EDITOR
-        if place.exists() and (old := _read_json(place)) != json.loads(json.dumps(dict(settings))):
-            keys = sorted(key for key in {*old, *settings} if old.get(key) != settings.get(key))
-            raise InputError(
-                f"{folder}: holds outputs of another {', '.join(keys) or 'model'}; give this one another --name"
-            )
-        _write_json(place, settings)
+        _keep(folder / EDITOR, settings, "outputs", "--name")
         return folder
+
+    def keep_judge(self, name: str, settings: Mapping[str, Any]) -> None:
+        """Remembers how a judge is asked. Raises InputError where its scores here came about otherwise."""
+        plain = f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)[:80]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+        _keep(make_folder(self.path / JUDGES) / f"{plain}.json", settings, "scores", "--judge-name")
+
+
+def _keep(place: Path, settings: Mapping[str, Any], what: str, option: str) -> None:
+    """Writes the settings beside what is made with them. Raises InputError where others are there: two models under
+    one name would be averaged."""
+    if place.exists() and (old := _read_json(place)) != json.loads(json.dumps(dict(settings))):
+        keys = sorted(key for key in {*old, *settings} if old.get(key) != settings.get(key))
+        other = ", ".join(keys) or "kind"
+        raise InputError(f"{place}: there are {what} of another {other}; give this one another {option}")
+    _write_json(place, settings)
 
 
 def output_name(item: EditRecord) -> str:

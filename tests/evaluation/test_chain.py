@@ -115,7 +115,7 @@ def test_an_output_that_cannot_be_compared_is_no_output(run: RunFolder) -> None:
 def test_other_settings_are_not_mixed(run: RunFolder) -> None:
     items = run.items()
     edit_items(run, Copies("one", True), items[:1])
-    with pytest.raises(InputError, match=r"another truth; give this one another --name"):
+    with pytest.raises(InputError, match=r"of another truth; give this one another --name"):
         edit_items(run, Copies("one", False), items)
     with pytest.raises(InputError, match="another seed"):
         edit_items(run, Copies("one", True), items, seed=1)

@@ -77,6 +77,7 @@ def edit_item(run: RunFolder, editor: Editor, item: EditRecord, folder: Path, se
         assert source is not None, "every record has a source"
         if not source.is_file():
             raise InputError(f"its source {source} is not there; complete the download")
+        (folder / name).unlink(missing_ok=True)  # of a run that failed: it would pass for this one's
         editor.edit(EditTask(item, source, media_path(item, "reference", run.path), folder / name, seed))
         if not (folder / name).is_file():
             raise InputError("the editor wrote no output")

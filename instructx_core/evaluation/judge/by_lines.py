@@ -15,10 +15,10 @@ from pathlib import Path
 from ...errors import InputError
 from ..items import media_path
 from .checkout import file_below, json_texts, text_constants, wanted
-from .pictures import Shown, Viewing
-from .question import Question
+from .pictures import ShownPicture, Viewing
+from .question import JudgeQuestion
 from .replies import line_scores
-from .run import Case
+from .run import JudgeCase
 
 LINE = re.compile(r"^\W*([^:\n]+?)\W*:\s*A number from 1 to 5", re.MULTILINE)
 OPENVE = {
@@ -55,20 +55,20 @@ class ByLines:
         self.prompts = dict(prompts)
         self.names = {task: dimension_names(prompt, f"the prompt of {task}") for task, prompt in prompts.items()}
 
-    def prompt_of(self, case: Case) -> tuple[str, str]:
+    def prompt_of(self, case: JudgeCase) -> tuple[str, str]:
         """The fixed words, and with the instruction."""
         task = case.item.task
         if task not in self.prompts:
             raise InputError(f"item {case.item.id}: no prompt for {task!r}; there are {', '.join(self.prompts)}")
         return self.prompts[task], self.prompts[task].replace(self.placeholder, case.item.instruction)
 
-    def shown(self, case: Case, viewing: Viewing) -> list[Shown]:
+    def shown(self, case: JudgeCase, viewing: Viewing) -> list[ShownPicture]:
         raise NotImplementedError
 
-    def questions(self, case: Case, viewing: Viewing) -> list[Question]:
+    def questions(self, case: JudgeCase, viewing: Viewing) -> list[JudgeQuestion]:
         words, asked = self.prompt_of(case)
         read = partial(line_scores, names=self.names[case.item.task], low=1, high=5)
-        return [Question(words, None, [asked, *self.shown(case, viewing)], read)]
+        return [JudgeQuestion(words, None, [asked, *self.shown(case, viewing)], read)]
 
     def combine(self, answers: Sequence[Mapping[str, float]]) -> dict[str, float]:
         return dict(answers[0])
@@ -80,7 +80,7 @@ class ImgEdit(ByLines):
     def __init__(self, prompts: Path) -> None:
         super().__init__(json_texts(file_below(prompts, "prompts.json", "PKU-YuanGroup/ImgEdit")))
 
-    def shown(self, case: Case, viewing: Viewing) -> list[Shown]:
+    def shown(self, case: JudgeCase, viewing: Viewing) -> list[ShownPicture]:
         source = media_path(case.item, "source", case.folder)
         assert source is not None, "every record has a source"
         return [viewing.picture(source, ""), viewing.picture(case.output, "")]
@@ -95,7 +95,7 @@ class OpenVE(ByLines):
         path = file_below(prompts, "qwen3vl_benchmark.py", "OpenVE-Team/OpenVE-3M")
         super().__init__(wanted(path, OPENVE, text_constants(path)))
 
-    def shown(self, case: Case, viewing: Viewing) -> list[Shown]:
+    def shown(self, case: JudgeCase, viewing: Viewing) -> list[ShownPicture]:
         source = media_path(case.item, "source", case.folder)
         assert source is not None, "every record has a source"
         before, after = ("", "") if viewing.video == "native" else ("Before editing:", "After editing:")
@@ -110,13 +110,13 @@ class RefVIE(ByLines):
         path = file_below(prompts, "eval_refvie_gemini.py", "showlab/Kiwi-Edit")
         super().__init__(wanted(path, REFVIE, text_constants(path)))
 
-    def questions(self, case: Case, viewing: Viewing) -> list[Question]:
+    def questions(self, case: JudgeCase, viewing: Viewing) -> list[JudgeQuestion]:
         (question,) = super().questions(case, viewing)
         system, *parts = question.parts
         assert isinstance(system, str), "the prompt comes first"
-        return [Question(question.prompt, system, parts, question.read)]
+        return [JudgeQuestion(question.prompt, system, parts, question.read)]
 
-    def shown(self, case: Case, viewing: Viewing) -> list[Shown]:
+    def shown(self, case: JudgeCase, viewing: Viewing) -> list[ShownPicture]:
         source, reference = (media_path(case.item, name, case.folder) for name in ("source", "reference"))
         if source is None or reference is None:
             raise InputError(f"item {case.item.id}: has no reference picture; every item of RefVIE-Bench has one")

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from ...errors import InputError
 from ..scores import Score
 from .pictures import Unshowable, Viewing
-from .question import JudgeProtocol, Question
+from .question import JudgeProtocol, JudgeQuestion
 from .replies import Unreadable
-from .run import Case
+from .run import JudgeCase
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -119,7 +119,7 @@ class ModelJudge:
         view = {"frames": self.viewing.frames, "side": self.viewing.side, "video": self.viewing.video}
         return {"protocol": self.protocol.name, **self.settings_of_client.note(), **view}
 
-    def judge(self, case: Case) -> tuple[Score, Mapping[str, Any] | None]:
+    def judge(self, case: JudgeCase) -> tuple[Score, Mapping[str, Any] | None]:
         """Raises InputError where the server cannot be used at all."""
         base = (case.item.id, case.editor, self.name)
         try:
@@ -147,7 +147,7 @@ class ModelJudge:
         said = "\n".join(reason for reason in reasons if reason)
         return Score(*base, self.protocol.combine(answers), "ok", said, identity, case.sample), transcript
 
-    def _ask(self, question: Question) -> tuple[str, dict[str, float], str, list[dict[str, Any]]]:
+    def _ask(self, question: JudgeQuestion) -> tuple[str, dict[str, float], str, list[dict[str, Any]]]:
         """Until a reply can be read: status, scores, reason, and every reply word for word."""
         attempts: list[dict[str, Any]] = []
         reason = ""
@@ -168,7 +168,7 @@ class ModelJudge:
                 attempts[-1]["unreadable"] = reason
         return "unparsed", {}, reason, attempts
 
-    def _request(self, question: Question) -> Reply:
+    def _request(self, question: JudgeQuestion) -> Reply:
         """One reply. Raises InputError for an address, key or model that will not do, and for a spent budget."""
         import openai
 
@@ -195,7 +195,7 @@ class ModelJudge:
         except openai.APIError as error:  # a body that is no reply
             raise InputError(self._cannot(f"answers what is no chat completion ({error.message})")) from None
 
-    def _send(self, question: Question, structured: bool, start: float) -> Reply:
+    def _send(self, question: JudgeQuestion, structured: bool, start: float) -> Reply:
         settings, extra = self.settings_of_client, dict[str, Any]()
         if structured:
             schema = {"name": "scores", "strict": True, "schema": question.schema}

@@ -33,7 +33,7 @@ class Unshowable(InputError):
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownPicture:
     """One picture, or one clip as a file. label: what the judge is told it is, "" for nothing. size: (H, W) as sent."""
 
     label: str
@@ -72,20 +72,20 @@ class Viewing:
         if self.video not in ("frames", "native"):
             raise InputError(f"video is {self.video!r}; use frames or native")
 
-    def clip(self, path: Path, label: str) -> list[Shown]:
+    def clip(self, path: Path, label: str) -> list[ShownPicture]:
         """Frames "label frame i/n", or the file. A picture is a clip of one frame. Raises Unshowable."""
         media = read(path)
         if self.video == "native" and media.is_video:
             if path.suffix.lower() not in (".mp4", ".mov", ".mkv", ".webm"):
                 raise InputError(f"{path}: is no clip that a server takes as a file; use --video frames")
-            return [Shown(label, path.read_bytes(), "video/mp4", media.frames_FHWC.shape[1:3])]
+            return [ShownPicture(label, path.read_bytes(), "video/mp4", media.frames_FHWC.shape[1:3])]
         chosen = uniform(len(media.frames_FHWC), self.frames)
         return [
             png(media.frames_FHWC[index], f"{label} frame {number}/{len(chosen)}", self.side)
             for number, index in enumerate(chosen, 1)
         ]
 
-    def picture(self, path: Path, label: str, like: tuple[int, int] | None = None) -> Shown:
+    def picture(self, path: Path, label: str, like: tuple[int, int] | None = None) -> ShownPicture:
         """One picture. like: the (H, W) that it is resized to first, as a protocol may ask. Raises Unshowable."""
         media = read(path)
         if media.is_video:
@@ -110,7 +110,7 @@ def uniform(count: int, wanted: int) -> list[int]:
     return [0] if wanted == 1 else [round(i * (count - 1) / (wanted - 1)) for i in range(wanted)]
 
 
-def png(frame_HWC: np.ndarray, label: str, side: int | None) -> Shown:
+def png(frame_HWC: np.ndarray, label: str, side: int | None) -> ShownPicture:
     """Scaled down where a side is longer, never up."""
     image = Image.fromarray(frame_HWC)
     if side is not None and max(image.size) > side:
@@ -118,4 +118,4 @@ def png(frame_HWC: np.ndarray, label: str, side: int | None) -> Shown:
         image = image.resize([max(1, round(length * scale)) for length in image.size], Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
-    return Shown(label, buffer.getvalue(), "image/png", (image.height, image.width))
+    return ShownPicture(label, buffer.getvalue(), "image/png", (image.height, image.width))

@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from .pictures import Shown, Viewing
-from .run import Case
+from .pictures import ShownPicture, Viewing
+from .run import JudgeCase
 
 CHARACTERS_A_TOKEN = 4  # of the estimate of a dry run only
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class JudgeQuestion:
     """One request. read: a reply -> scores by dimension and the judge's reason; raises Unreadable.
 
     prompt: the fixed words, whose hash goes into the transcript. schema: of the reply, for servers that hold to one.
@@ -25,7 +25,7 @@ class Question:
 
     prompt: str
     system: str | None
-    parts: Sequence[str | Shown]
+    parts: Sequence[str | ShownPicture]
     read: Callable[[str], tuple[dict[str, float], str]]
     schema: Mapping[str, Any] | None = field(default=None)
 
@@ -52,13 +52,13 @@ class Question:
 
     @property
     def pictures(self) -> int:
-        return sum(isinstance(part, Shown) for part in self.parts)
+        return sum(isinstance(part, ShownPicture) for part in self.parts)
 
     @property
     def tokens(self) -> int:
         """An estimate of what is sent."""
         text = len(self.system or "") + sum(len(part) for part in self.parts if isinstance(part, str))
-        return text // CHARACTERS_A_TOKEN + sum(part.tokens for part in self.parts if isinstance(part, Shown))
+        return text // CHARACTERS_A_TOKEN + sum(part.tokens for part in self.parts if isinstance(part, ShownPicture))
 
 
 class JudgeProtocol(Protocol):
@@ -67,7 +67,7 @@ class JudgeProtocol(Protocol):
     @property
     def name(self) -> str: ...
 
-    def questions(self, case: Case, viewing: Viewing) -> list[Question]:
+    def questions(self, case: JudgeCase, viewing: Viewing) -> list[JudgeQuestion]:
         """Raises Unshowable (pictures.py) for a file that is no picture, InputError for an item of another kind."""
         ...
 

@@ -5,6 +5,7 @@ Place: outputs -> run (client or truth) -> scores. A missing output is a line wi
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -16,14 +17,14 @@ from ...errors import InputError
 from ..lines import LineFile
 from ..outputs import OUTPUTS, Output, read_outputs
 from ..run_folder import RunFolder
-from ..scores import Score, ScoreFile
+from ..scores import Key, Score, ScoreFile
 
 TRANSCRIPTS = "transcripts.jsonl"
 OnScore = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class JudgeCase:
     """One output to be judged. folder: of the run, which the item's media are relative to. sample: which of several."""
 
     item: EditRecord
@@ -42,13 +43,13 @@ class Judge(Protocol):
     @property
     def concurrency(self) -> int: ...
 
-    def judge(self, case: Case) -> tuple[Score, Mapping[str, Any] | None]:
+    def judge(self, case: JudgeCase) -> tuple[Score, Mapping[str, Any] | None]:
         """A score, and the transcript of how it came about where there is one. Raises InputError only where no case
         could be judged: a wrong address, a missing prompt, a spent budget."""
         ...
 
 
-def cases_of(run: RunFolder, editors: Sequence[str], items: Iterable[EditRecord]) -> Iterator[Case | Output]:
+def cases_of(run: RunFolder, editors: Sequence[str], items: Iterable[EditRecord]) -> Iterator[JudgeCase | Output]:
     """What is to be judged of each editor, in the order of the items; for an item without a file its failed output."""
     wanted = list(items)
     for editor in editors:
@@ -60,11 +61,38 @@ def cases_of(run: RunFolder, editors: Sequence[str], items: Iterable[EditRecord]
             output = outputs.get((item.id, editor)) or Output(item.id, editor, None, error="it was never edited")
             path = output.path(folder)
             if path is not None and path.is_file():
-                yield Case(item, editor, path, run.path)
+                yield JudgeCase(item, editor, path, run.path)
             elif path is not None:
                 yield Output(item.id, editor, None, error=f"its output {output.output} is not there any more")
             else:
                 yield output
+
+
+def sort_cases(
+    run: RunFolder,
+    judge: str,
+    editors: Sequence[str],
+    items: Iterable[EditRecord],
+    samples: int,
+    done: Mapping[Key, Score],
+) -> tuple[list[JudgeCase], list[Score]]:
+    """What that judge has still to judge, and the scores that are known: judged before, and of missing outputs.
+
+    done: of scores.jsonl. Raises InputError for fewer samples than one, and as cases_of.
+    """
+    if samples < 1:
+        raise InputError(f"samples is {samples}; use at least 1")
+    todo, known = list[JudgeCase](), list[Score]()
+    for each in cases_of(run, editors, items):
+        for sample in range(samples):
+            if isinstance(each, Output):
+                reason = each.error or "no output"
+                known.append(Score(each.id, each.editor, judge, {}, "missing", reason, sample=sample))
+            elif (score := done.get((each.item.id, each.editor, judge, sample))) is not None:
+                known.append(score)
+            else:
+                todo.append(dataclasses.replace(each, sample=sample))
+    return todo, known
 
 
 def judge_outputs(
@@ -76,24 +104,9 @@ def judge_outputs(
     progress: OnScore | None = None,
 ) -> list[Score]:
     """A score of every item, editor and sample; those of an earlier run are kept. samples: askings of each output."""
-    if samples < 1:
-        raise InputError(f"samples is {samples}; use at least 1")
     file, transcripts = ScoreFile(run.path), LineFile(run.path / TRANSCRIPTS)
-    done, found = file.start(), list[Score]()
+    todo, found = sort_cases(run, judge.name, editors, items, samples, file.start())
     transcripts.start()
-    todo = list[Case]()
-    for each in cases_of(run, editors, items):
-        if isinstance(each, Output):
-            for sample in range(samples):
-                reason = each.error or "no output"
-                found.append(Score(each.id, each.editor, judge.name, {}, "missing", reason, sample=sample))
-            continue
-        for sample in range(samples):
-            score = done.get((each.item.id, each.editor, judge.name, sample))
-            if score is None:
-                todo.append(Case(each.item, each.editor, each.output, each.folder, sample))
-            else:
-                found.append(score)
     file.add(score for score in found if score.status == "missing")
     total = len(found) + len(todo)
     for score, transcript in _judged(judge, todo):
@@ -106,7 +119,7 @@ def judge_outputs(
     return found
 
 
-def _judged(judge: Judge, cases: Sequence[Case]) -> Iterator[tuple[Score, Mapping[str, Any] | None]]:
+def _judged(judge: Judge, cases: Sequence[JudgeCase]) -> Iterator[tuple[Score, Mapping[str, Any] | None]]:
     """Results as they come; the first error ends it, once what is under way has come in."""
     if judge.concurrency == 1:
         yield from map(judge.judge, cases)

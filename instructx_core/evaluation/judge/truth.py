@@ -28,7 +28,7 @@ from ...media.files import read_media
 from ...shapes.success import OUTSIDE_LIMIT, masked_error, pixel_error, region_limit
 from ..benchmarks.box import truth_of
 from ..scores import Score
-from .run import Case
+from .run import JudgeCase
 
 FLICKER_LIMIT = 0.02
 FAR = 3.0  # times the limit, where nothing else says how far is far
@@ -80,7 +80,7 @@ class TruthJudge:
     name = "truth"
     concurrency = 1
 
-    def judge(self, case: Case) -> tuple[Score, Mapping[str, Any] | None]:
+    def judge(self, case: JudgeCase) -> tuple[Score, Mapping[str, Any] | None]:
         sample = truth_of(case.item)
         try:
             media = read_media(case.output)

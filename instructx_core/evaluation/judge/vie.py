@@ -12,10 +12,10 @@ from functools import cache, partial
 from pathlib import Path
 
 from ..items import media_path
-from .pictures import Shown, Viewing
-from .question import Question
+from .pictures import ShownPicture, Viewing
+from .question import JudgeQuestion
 from .replies import json_scores
-from .run import Case
+from .run import JudgeCase
 
 PROMPTS = Path(__file__).with_name("prompts")
 KEYS = {
@@ -36,11 +36,11 @@ def prompt(with_reference: bool) -> str:
 class Vie:
     name = "vie"
 
-    def questions(self, case: Case, viewing: Viewing) -> list[Question]:
+    def questions(self, case: JudgeCase, viewing: Viewing) -> list[JudgeQuestion]:
         reference = media_path(case.item, "reference", case.folder)
         source = media_path(case.item, "source", case.folder)
         assert source is not None, "every record has a source"
-        parts: list[str | Shown] = [f"The user's instruction: {case.item.instruction}"]
+        parts: list[str | ShownPicture] = [f"The user's instruction: {case.item.instruction}"]
         if reference is not None:
             parts.append(viewing.picture(reference, "The reference image"))
         parts += viewing.clip(source, "The original video (first video)")
@@ -48,7 +48,7 @@ class Vie:
         words = prompt(reference is not None)
         keys = {key: name for key, name in KEYS.items() if name != "similarity" or reference is not None}
         read = partial(json_scores, keys=keys, low=1, high=10)
-        return [Question(words, words, parts, read, schema(list(keys)))]
+        return [JudgeQuestion(words, words, parts, read, schema(list(keys)))]
 
     def combine(self, answers: Sequence[Mapping[str, float]]) -> dict[str, float]:
         return dict(answers[0])

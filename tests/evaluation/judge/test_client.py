@@ -18,7 +18,7 @@ from instructx_core.data.record import EditRecord, Locator
 from instructx_core.errors import InputError
 from instructx_core.evaluation.judge.client import ClientSettings, ModelJudge
 from instructx_core.evaluation.judge.pictures import Viewing
-from instructx_core.evaluation.judge.run import TRANSCRIPTS, Case, judge_outputs
+from instructx_core.evaluation.judge.run import TRANSCRIPTS, JudgeCase, judge_outputs
 from instructx_core.evaluation.judge.vie import Vie
 from instructx_core.evaluation.outputs import Output, OutputFile
 from instructx_core.evaluation.run_folder import RunFolder
@@ -38,7 +38,7 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def case(media: Path, reference: bool = False) -> Case:
+def case(media: Path, reference: bool = False) -> JudgeCase:
     item = EditRecord(
         "a",
         "add",
@@ -47,7 +47,7 @@ def case(media: Path, reference: bool = False) -> Case:
         Locator("before.mp4"),
         reference=Locator("reference.png") if reference else None,
     )
-    return Case(item, "ours", media / "after.mp4", media)
+    return JudgeCase(item, "ours", media / "after.mp4", media)
 
 
 def asked(server: JudgeServer, media: Path, viewing: Viewing | None = None, **settings: Any) -> tuple[Score, Any]:
