@@ -201,19 +201,21 @@ def test_another_folder(name: str, tmp_path: Path) -> None:
 
 
 def test_vie_as_folders(tmp_path: Path) -> None:
+    place, run = tmp_path / "download", tmp_path / "run"
     for task in ("Object Swap", "Tone & Weather Change", "reference_add"):
-        (tmp_path / task).mkdir()
-        (tmp_path / task / "a.mp4").write_bytes(b"x")
-        (tmp_path / task / "a.txt").write_text("do it\n")
-    (tmp_path / "reference_add" / "a.jpg").write_bytes(b"x")
-    items = BENCHMARKS["vie"].read(Download(tmp_path, tmp_path / "run", partial=True))
+        (place / task).mkdir(parents=True)
+        (place / task / "a.mp4").write_bytes(b"x")
+        (place / task / "a.txt").write_text("do it\n")
+    (place / "reference_add" / "a.jpg").write_bytes(b"x")
+    run.mkdir()
+    items = BENCHMARKS["vie"].read(Download(place, run, partial=True))
     assert {item.task: item.meta["group"] for item in items} == {
         task: VIE_ROWS[task] for task in ("swap", "tone", "reference_add")
     }
-    assert items[0].instruction == "do it" and not missing_media(items, tmp_path / "run")
-    (tmp_path / "Object Swap" / "a.txt").unlink()
+    assert items[0].instruction == "do it" and not missing_media(items, run)
+    (place / "Object Swap" / "a.txt").unlink()
     with pytest.raises(InputError, match=r"its instruction a\.txt cannot be read"):
-        BENCHMARKS["vie"].read(Download(tmp_path, tmp_path / "run", partial=True))
+        BENCHMARKS["vie"].read(Download(place, run, partial=True))
 
 
 def run_of(name: str, tmp_path: Path, count: int = 2) -> RunFolder:
