@@ -9,7 +9,7 @@ import argparse
 import time
 from pathlib import Path
 
-from ..model import ProgressLine, add_model_arguments, add_sampling_arguments, load
+from ..model import ProgressLine, add_model_arguments, add_sampling_arguments, pipeline_of
 
 FOLDER = Path("instructx-eval-box")
 
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     folder.prepare({"name": "box", **WORLD})
     folder.write(draw_box(folder.path, counts))
     items = folder.items()
-    editor = Ours(load(args), args.name, args.steps, args.guidance)
+    editor = Ours(pipeline_of(args), args.name, args.steps, args.guidance)
     outputs = edit_items(folder, editor, items, args.seed, ProgressLine("edited"))
     scores = judge_outputs(folder, TruthJudge(), [editor.name], items, progress=ProgressLine("judged"))
     failed = sum(output.error is not None for output in outputs)

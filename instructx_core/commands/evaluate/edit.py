@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import InputError
-from ..model import ProgressLine, add_model_arguments, add_sampling_arguments, load, pick_device
+from ..model import ProgressLine, add_model_arguments, add_sampling_arguments, pick_device, pipeline_of
 
 if TYPE_CHECKING:
     from ...evaluation.editors.run import Editor
@@ -78,4 +78,4 @@ def editor_of(args: argparse.Namespace) -> Editor:
         return PipelineEditor(pipe, adapter, args.name, weights, args.steps, args.guidance, pixels)
     from ...evaluation.editors.ours import Ours
 
-    return Ours(load(args), args.name, args.steps, args.guidance, pixels)
+    return Ours(pipeline_of(args), args.name, args.steps, args.guidance, pixels)

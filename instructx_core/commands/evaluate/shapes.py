@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..model import ProgressLine, load
+from ..model import ProgressLine, pipeline_of
 from .drawn import Measured, add_common, common, run_benchmark
 
 
@@ -22,5 +22,5 @@ def _measure(args: argparse.Namespace, partial: Path) -> Measured:
     from ...evaluation.shapes import run_benchmark as run_shapes
 
     settings = EvalSettings(**common(args))
-    pipe = load(args)
+    pipe = pipeline_of(args)
     return pipe, run_shapes(pipe, settings, partial, args.resume, ProgressLine("sample")), worst_failures

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from ...errors import InputError
-from ..model import ProgressLine, load
+from ..model import ProgressLine, pipeline_of
 from .drawn import Measured, add_common, common, run_benchmark
 
 
@@ -37,7 +37,7 @@ def _measure(args: argparse.Namespace, partial: Path) -> Measured:
     look = SampleLook(_size(args.size), args.finish, args.manner)
     settings = WorldSettings(**common(args), groups=tuple(args.groups or GROUPS), look=look)
     build_groups(settings.groups, look)  # what is wrong is said before a model is read
-    pipe = load(args)
+    pipe = pipeline_of(args)
     return pipe, run_world(pipe, settings, partial, args.resume, ProgressLine("sample")), worst_failures
 
 

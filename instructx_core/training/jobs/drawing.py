@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...data.bucket import Bucket
+from ...random_streams import random_stream
 from .. import rng
 from ..job import GlobalBatch
 from ..recipes.base import Recipe
@@ -14,11 +15,11 @@ def draw_batch(recipe: Recipe, step: int, buckets: Sequence[Bucket], reference_p
     """Modality by recipe.video_probability, then whether with a reference, then a size, all where there is a choice."""
     modality = rng.draw_modality(recipe.seed, step, recipe.video_probability)
     same = [bucket for bucket in buckets if bucket.modality == modality] or list(buckets)
-    wanted = rng.philox(recipe.seed, step, rng.MODALITY, 1).random() < reference_probability
+    wanted = random_stream(recipe.seed, step, rng.MODALITY, 1).random() < reference_probability
     same = [bucket for bucket in same if bucket.reference == wanted] or same
     bucket = same[0]
     if len(same) > 1:
-        bucket = same[int(rng.philox(recipe.seed, step, rng.MODALITY, 2).integers(len(same)))]
+        bucket = same[int(random_stream(recipe.seed, step, rng.MODALITY, 2).integers(len(same)))]
     if bucket.modality == "video":
         return GlobalBatch(bucket, recipe.video_batch, recipe.micro_video_batch)
     return GlobalBatch(bucket, recipe.image_batch, recipe.micro_image_batch)
