@@ -61,6 +61,9 @@ class RunFolder:
         return values
 
     def items(self) -> list[EditRecord]:
+        """Raises InputError as read_items, and where there are none yet."""
+        if not (self.path / ITEMS).exists():
+            raise InputError(f"{self.path}: no {ITEMS}; make the items first: instructx eval items")
         return read_items(self.path / ITEMS)
 
     def editors(self) -> list[str]:
