@@ -93,19 +93,8 @@ ROOMS = {
         "speed",
         "version",
     },
-    "evaluation": {
-        "data",
-        "digests",
-        "editing",
-        "errors",
-        "media",
-        "pipeline",
-        "random_streams",
-        "sampling",
-        "shapes",
-        "world",
-    },
-    "data": {"digests", "encoder", "errors", "media", "random_streams", "shapes", "vae", "world"},
+    "evaluation": {"data", "digests", "errors", "media", "pipeline", "random_streams", "sampling", "shapes", "world"},
+    "data": {"config", "digests", "encoder", "errors", "media", "random_streams", "shapes", "vae", "world"},
     "synthesis": {"data", "errors", "media", "world"},
     "training/recipes": {"config", "errors"},
     "training": {
@@ -114,6 +103,7 @@ ROOMS = {
         "denoiser",
         "encoder",
         "errors",
+        "formats/containers",
         "formats/layouts",
         "media",
         "pipeline",
@@ -181,18 +171,7 @@ HOST = ("comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths",
 OUTSIDE = ("benchmarks", "scripts", "tests")
 STANDARD_LIBRARY_ONLY = ("version", "errors", "config", "geometry", "fields")
 HEAVY = ("transformers", "diffusers", "peft", "accelerate")
-NETWORK = {
-    "aiohttp",
-    "ftplib",
-    "httpx",
-    "huggingface_hub",
-    "openai",
-    "requests",
-    "smtplib",
-    "socket",
-    "urllib3",
-    "websockets",
-}
+NETWORK = {"aiohttp", "ftplib", "httpx", "huggingface_hub", "openai", "requests", "smtplib", "socket", "urllib3"}
 
 
 def violations(source: Source) -> list[str]:
