@@ -110,6 +110,7 @@ ROOMS = {
     "evaluation": {
         "data",
         "digests",
+        "editing",
         "errors",
         "media",
         "pipeline",
