@@ -28,6 +28,7 @@ ROOMS = {
     "digests": {"errors"},
     "kernels": set(),
     "media": {"errors"},
+    "pages": {"errors", "media"},
     "shapes": {"errors", "random_streams"},
     "world": {"errors", "random_streams"},
     # the model
@@ -113,6 +114,7 @@ ROOMS = {
         "editing",
         "errors",
         "media",
+        "pages",
         "pipeline",
         "pixels",
         "random_streams",
@@ -131,7 +133,7 @@ ROOMS = {
         "vae",
         "world",
     },
-    "synthesis": {"data", "errors", "media", "world"},
+    "synthesis": {"data", "errors", "media", "pages", "world"},
     "training/recipes": {"config", "errors"},
     "training": {
         "config",
@@ -165,6 +167,7 @@ ROOMS = {
         "geometry",
         "kernels",
         "media",
+        "pages",
         "pipeline",
         "sampling",
         "shapes",
