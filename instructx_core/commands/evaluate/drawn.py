@@ -36,7 +36,7 @@ def add_common(parser: argparse.ArgumentParser, images: int, clips: int) -> None
     add_model_arguments(parser)
 
 
-def run_benchmark(args: argparse.Namespace, measure: Callable[[argparse.Namespace, Path], Measured]) -> int:
+def run_drawn(args: argparse.Namespace, measure: Callable[[argparse.Namespace, Path], Measured]) -> int:
     """Runs it and writes what was asked for."""
     from ...media.outputs import output_kind
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..model import ProgressLine, pipeline_of
-from .drawn import Measured, add_common, common, run_benchmark
+from .drawn import Measured, add_common, common, run_drawn
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,13 +14,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    return run_benchmark(args, _measure)
+    return run_drawn(args, _measure)
 
 
 def _measure(args: argparse.Namespace, partial: Path) -> Measured:
-    from ...evaluation.shapes import EvalSettings, worst_failures
-    from ...evaluation.shapes import run_benchmark as run_shapes
+    from ...evaluation.shapes import EvalSettings, run_benchmark, worst_failures
 
     settings = EvalSettings(**common(args))
     pipe = pipeline_of(args)
-    return pipe, run_shapes(pipe, settings, partial, args.resume, ProgressLine("sample")), worst_failures
+    return pipe, run_benchmark(pipe, settings, partial, args.resume, ProgressLine("sample")), worst_failures

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...errors import InputError
 from ..model import ProgressLine, pipeline_of
-from .drawn import Measured, add_common, common, run_benchmark
+from .drawn import Measured, add_common, common, run_drawn
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    return run_benchmark(args, _measure)
+    return run_drawn(args, _measure)
 
 
 def _measure(args: argparse.Namespace, partial: Path) -> Measured:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ...data.record import EditRecord
 from ...errors import InputError
-from .reading import Download, check_ids, table
+from .reading import Download, check_ids, table_rows
 from .tasks import check_counts, check_task
 
 COUNTS = {
@@ -28,7 +28,7 @@ def read_imgedit(download: Download) -> list[EditRecord]:
     """Raises InputError for an unknown type and for counts that are not the benchmark's."""
     manifest = download.find(*NAMES, *(f"{folder}/{name}" for folder in ("singleturn", "Basic") for name in NAMES))
     items = []
-    for row in table(manifest):
+    for row in table_rows(manifest):
         key, task = row.values.get("key"), check_task(row.where, row.values.get("edit_type"), COUNTS)
         if not isinstance(key, str):
             raise InputError(f"{manifest}: is no object by key; check that it is the benchmark's file")

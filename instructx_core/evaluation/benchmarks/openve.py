@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 from ...data.record import EditRecord
 from ...errors import InputError
-from .reading import Download, check_ids, table
+from .reading import Download, check_ids, table_rows
 from .tasks import check_task
 
 OPENVE_TYPES = (
@@ -32,7 +32,7 @@ def read_openve(download: Download) -> list[EditRecord]:
     """Raises InputError for an unknown type and for another number of items than 431."""
     manifest = download.find("benchmark_videos.csv", "OpenVE-Bench/benchmark_videos.csv")
     items = []
-    for row in table(manifest):
+    for row in table_rows(manifest):
         task, video = check_task(row.where, row.values.get("edited_type"), OPENVE_TYPES), row.text("original_video")
         places = [manifest.parent / video, manifest.parent.parent / video]  # the scripts let the user say which
         source = next((place for place in places if place.is_file()), places[0])
@@ -64,7 +64,7 @@ def read_refvie(download: Download) -> list[EditRecord]:
     """Raises InputError for an unknown type."""
     manifest = download.find("refvie_bench.yaml")
     items = []
-    for number, row in enumerate(table(manifest)):
+    for number, row in enumerate(table_rows(manifest)):
         task, video = check_task(row.where, row.values.get("edit_type"), REFVIE_TYPES), row.text("src_video")
         item = EditRecord(
             id=f"{number:03}-{PurePosixPath(video).stem}",

@@ -61,7 +61,7 @@ class TableRow:
         return value
 
 
-def table(path: Path) -> Iterator[TableRow]:
+def table_rows(path: Path) -> Iterator[TableRow]:
     """Rows of a .jsonl, .json (a list, or an object by key), .csv or .yaml file. Raises InputError with the row."""
     suffix = path.suffix.lower()
     if suffix == ".jsonl":

@@ -13,7 +13,7 @@ from pathlib import Path
 from ...data.record import EditRecord
 from ...errors import InputError
 from ...media.base import IMAGE_SUFFIXES
-from .reading import Download, TableRow, check_ids, table
+from .reading import Download, TableRow, check_ids, table_rows
 from .tasks import VIE_COUNTS, VIE_ROWS, check_counts, check_task
 
 MANIFESTS = ("manifest.jsonl", "manifest.json", "manifest.csv", "items.jsonl")
@@ -44,7 +44,7 @@ def read_vie(download: Download) -> list[EditRecord]:
         items = _from_folder(download)
     else:
         manifest = download.find(*MANIFESTS)
-        items = [_item(download, manifest.parent, row, number) for number, row in enumerate(table(manifest))]
+        items = [_item(download, manifest.parent, row, number) for number, row in enumerate(table_rows(manifest))]
     check_counts("VIE-Bench", items, VIE_COUNTS, download.partial)
     return check_ids(items)
 

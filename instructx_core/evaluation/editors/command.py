@@ -1,6 +1,6 @@
 """Any other editor: a command line of the user's, started once an item.
 
-    --command "python infer.py --video {source} --prompt {instruction} --out {output} --seed {seed}"
+    --command "my-editor --video {source} --prompt {instruction} --out {output} --seed {seed}"
 
 Place: items -> command -> outputs. The line is split once, as a shell does, and the parts are filled in after that, so
 that no instruction can become a command; no shell runs it. What it must say is {source}, {instruction} and {output}.
