@@ -93,7 +93,7 @@ ROOMS = {
         "version",
     },
     "evaluation": {"digests", "errors", "media", "pipeline", "sampling", "shapes", "world"},
-    "data": {"digests", "encoder", "errors", "media", "shapes", "vae", "world"},
+    "data": {"digests", "editing", "encoder", "errors", "geometry", "media", "shapes", "vae", "world"},
     "training": {
         "config",
         "data",

@@ -26,9 +26,12 @@ def draw_modality(seed: int, step: int, video_probability: float) -> str:
     return "video" if philox(seed, step, MODALITY).random() < video_probability else "image"
 
 
-def draw_indices(seed: int, step: int, count: int, pool: int) -> np.ndarray:
-    """(count,) sample numbers below `pool`, the same for any number of processes."""
-    return philox(seed, step, INDEX).integers(0, pool, count)
+def draw_indices(seed: int, step: int, count: int, pool: int, shares: np.ndarray | None = None) -> np.ndarray:
+    """(count,) sample numbers below `pool`, the same for any number of processes; all alike, or by `shares` (pool,)."""
+    if shares is None:
+        return philox(seed, step, INDEX).integers(0, pool, count)
+    ends = np.cumsum(shares)
+    return np.searchsorted(ends / ends[-1], philox(seed, step, INDEX).random(count), side="right")
 
 
 def draw_texts(seed: int, step: int, count: int) -> np.ndarray:
