@@ -89,10 +89,10 @@ def said_shape(record: EditRecord) -> MediaShape | None:
 
 def sides(name: str, value: object) -> tuple[int, int]:
     """(height, width) of a size in meta. Raises InputError for anything else."""
-    listed = isinstance(value, list | tuple) and len(value) == 2
-    if not listed or any(type(side) is not int or side < 1 for side in value):
+    found = tuple(value) if isinstance(value, list | tuple) else ()
+    if len(found) != 2 or any(type(side) is not int or side < 1 for side in found):
         raise InputError(f"meta.{name} is {value!r:.40}; it is [height, width] in pixels")
-    return value[0], value[1]
+    return found[0], found[1]
 
 
 def reference_size(record: EditRecord) -> tuple[int, int]:

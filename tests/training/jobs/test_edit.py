@@ -61,7 +61,7 @@ def test_a_kind_that_the_pool_lacks_is_not_drawn(tmp_path: Path) -> None:
 def test_it_trains_on_files_by_their_shares_and_without_the_bad_ones(tmp_path: Path) -> None:
     """Two sets of unequal weight, one of them with a clip that ends before its head said."""
     (tmp_path / "tokenizer.json").write_bytes(TOKENIZER.read_bytes())
-    records(tmp_path / "often", images=6, clips=4, references=2)
+    records(tmp_path / "often", images=6, clips=5, references=2)
     pairs(tmp_path / "seldom", images=3)
     sets = "".join(f'[[set]]\npath = "{name}"\nweight = {weight}\n' for name, weight in (("often", 9), ("seldom", 1)))
     source = open_data(str(mixture(tmp_path / "m.toml", sets, max_rejects=0.5)))
