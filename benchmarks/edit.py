@@ -149,7 +149,7 @@ def kiwi_code() -> Any:
     return golden.reference(Path(os.environ["KIWI_PATH"]))
 
 
-def kiwi_models(reference: Any, pipe: Any) -> tuple[Any, Any, Any]:
+def kiwi_models(reference: Any, pipe: InstructXPipeline) -> tuple[Any, Any, Any]:
     """Its DiT, source embedder and VAE with the weights of ours."""
     from instructx_core.formats.layouts.keymaps import dit_to_original, vae_to_original
 

@@ -124,9 +124,9 @@ def environment(run: Run) -> dict[str, Any]:
 
 def self_test(run: Run) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for path, tried in trial.run(run.card.device).items():
-        found[path] = tried.problem or tried.errors
-        if not tried.problem and all(error <= selftest.limit(path, name) for name, error in tried.errors.items()):
+    for path, result in trial.run_trials(run.card.device).items():
+        found[path] = result.problem or result.errors
+        if not result.problem and all(error <= selftest.limit(path, name) for name, error in result.errors.items()):
             run.usable.append(path)
     return found | {"passed": list(run.usable)}
 

@@ -79,7 +79,7 @@ def build(args: argparse.Namespace) -> dict[str, Callable[[], Tensor]]:
     text = torch.randn(1, length, dit.text_dim, device=device, dtype=dtype)
     loops: dict[str, Callable[[], Tensor]] = {}
     if args.only != "stock":
-        pipe: Any = InstructXPipeline(vae, ours_model.to(dtype).eval(), None, None, build_scheduler(config), config)
+        pipe = InstructXPipeline(vae, ours_model.to(dtype).eval(), None, None, build_scheduler(config), config)
         pipe.set_progress_bar_config(disable=True)
         conditions = Conditions(context, source=noise.to(dtype))
         loops["ours"] = lambda: pipe.denoise(noise, conditions, args.steps)

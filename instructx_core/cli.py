@@ -21,6 +21,7 @@ VERBS = {
     "edit": (".commands.edit", "edit an image or a video by instruction"),
     "eval": (".commands.eval", "measure a model on the procedural benchmark"),
     "train": (".commands.train", "run or resume a training recipe"),
+    "synthesize": (".commands.synthesize", "training pairs from films: cut, find, erase, check, describe"),
     "inspect": (".commands.inspect", "what a weight file or folder is, what it needs and what takes it"),
     "convert": (".commands.convert", "a weight file into another form of the same weights"),
     "verify": (".commands.verify", "check a folder of models: whole, known, and what works together"),
@@ -30,7 +31,7 @@ VERBS = {
 
 
 def _overview() -> argparse.ArgumentParser:
-    listing = "\n".join(f"  {verb:<9}{text}" for verb, (_, text) in VERBS.items())
+    listing = "\n".join(f"  {verb:<11}{text}" for verb, (_, text) in VERBS.items())
     parser = argparse.ArgumentParser(
         prog="instructx",
         description="Instruction editing of images and videos.",

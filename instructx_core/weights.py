@@ -16,7 +16,7 @@ from torch import Tensor
 from .config import EMBEDDERS, InstructXConfig
 from .denoiser import InstructXTransformer3DModel
 from .encoder.model import InstructXEncoder
-from .encoder.tokenizer import backend, load_tokenizer
+from .encoder.tokenizer import backend
 from .errors import InputError
 from .formats.containers.writing import whole_folder, write_tensors
 from .formats.layouts.files import CheckpointFiles, PartPaths, find_files
@@ -122,7 +122,7 @@ def load_pipeline(
         vae=model.vae,
         transformer=model.transformer,
         encoder=model.encoder,
-        tokenizer=PreTrainedTokenizerFast(tokenizer_object=load_tokenizer(model.tokenizer)),
+        tokenizer=PreTrainedTokenizerFast(tokenizer_object=model.tokenizer),
         scheduler=build_scheduler(model.config),
         instructx=model.config,
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
-from ..instructx_core.formats.layouts.folders import CHECKPOINTS, DIFFUSERS, KIWI_MLLM
+from ..instructx_core.formats.layouts.folders import CHECKPOINTS, DIFFUSERS
 from .parts import host, host_model
 from .parts.encoder_files import (
     ENCODERS,
@@ -110,8 +110,10 @@ class InstructXLoadCheckpoint(io.ComfyNode):
 
 
 def checkpoint_choices() -> list[str]:
-    """Names for the list: safetensors files of models/checkpoints, and folders of models/diffusers with an MLLM."""
-    return [*host.model_folders(DIFFUSERS, KIWI_MLLM), *safetensors(CHECKPOINTS)]
+    """Names for the list: folders of models/diffusers that are checkpoints, files of models/checkpoints."""
+    from ..instructx_core.formats.layouts.checkpoints import folder_layout
+
+    return [*host.model_folders(DIFFUSERS, lambda path: folder_layout(path) is not None), *safetensors(CHECKPOINTS)]
 
 
 def checkpoint_path(name: str) -> Path:
@@ -124,14 +126,15 @@ def load_modules(
 ) -> tuple[Any, LoadedEncoder, LoadReport]:
     """The MODEL and the encoder of a checkpoint, and what the adapter in it gave. Opens each file once."""
     from ..instructx_core.formats.layouts.adapter import read_adapter
-    from ..instructx_core.formats.layouts.checkpoints import open_model
+    from ..instructx_core.formats.layouts.checkpoints import checkpoint_files, open_model
     from ..instructx_core.formats.layouts.weight_file import OpenFiles
     from .parts.encoder_model import load
 
     with OpenFiles() as opened:
         files = encoder_of(opened, path, encoder)
         adapter = read_adapter(open_model(opened, path, text_encoder=files), position)
-        tokenizer = find_tokenizer(files, adapter.config.mllm.vocab_size, checkpoint=path)
+        brought = checkpoint_files(opened, path).get("tokenizer")
+        tokenizer = find_tokenizer(files, adapter.config.mllm.vocab_size, brought)
         loaded = load(opened.open(files), adapter, tokenizer, dtype, devices)
         model = host_model.load_host_model(functools.partial(denoiser_state, opened, path))
     # What opens the file anew, for a host that reads it again later.

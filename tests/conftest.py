@@ -50,14 +50,19 @@ def _longest_first(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: -slow[item.path])  # stable, so a file and a folder stay together otherwise
 
 
+def _is_hosted(item: pytest.Item) -> bool:
+    return any(item.path.is_relative_to(folder) for folder in HOST_LANE)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The tests on a real ComfyUI need its packages, so they run only when asked for: `-m comfyui`, or by path."""
-    lane = [item for item in items if any(item.path.is_relative_to(folder) for folder in HOST_LANE)]
+    """The tests on a real ComfyUI or in a browser run only when asked for, as they need its packages or Chromium:
+    `-m comfyui`, `-m browser`, or by path."""
+    lane = [item for item in items if item.get_closest_marker("browser") or _is_hosted(item)]
     for item in lane:
         item.add_marker("comfyui")
     named = [Path(argument.split("::")[0]).resolve() for argument in config.args]
-    asked = any(path.is_relative_to(folder) for path in named for folder in HOST_LANE)
-    if lane and not asked and "comfyui" not in config.option.markexpr:
+    asked = any(path.is_relative_to(folder) for path in named for folder in (*HOST_LANE, *(i.path for i in lane)))
+    if lane and not asked and not {"comfyui", "browser"} & set(config.option.markexpr.split()):
         config.hook.pytest_deselected(items=lane)
         items[:] = [item for item in items if item not in lane]
     if os.environ.get("PYTEST_XDIST_WORKER"):

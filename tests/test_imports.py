@@ -37,7 +37,7 @@ ROOMS = {
     # weight files: bytes -> tensors, names -> ours, what a file is, the forms it is converted to
     "formats/containers": {"errors"},
     "formats/layouts": {"config", "denoiser", "errors", "formats/containers"},
-    "formats/telling": {"config", "errors", "formats/containers", "formats/layouts"},
+    "formats/telling": {"errors", "formats/containers", "formats/layouts"},
     "formats/forms": {"errors", "formats/containers", "formats/layouts", "vae"},
     "formats": {
         "config",
@@ -92,8 +92,10 @@ ROOMS = {
         "speed",
         "version",
     },
-    "evaluation": {"digests", "errors", "media", "pipeline", "sampling", "shapes", "world"},
+    "evaluation": {"data", "digests", "errors", "media", "pipeline", "sampling", "shapes", "world"},
     "data": {"digests", "editing", "encoder", "errors", "geometry", "media", "shapes", "vae", "world"},
+    "synthesis": {"data", "errors", "media", "world"},
+    "training/recipes": {"config", "errors"},
     "training": {
         "config",
         "data",
@@ -105,6 +107,7 @@ ROOMS = {
         "pipeline",
         "sampling",
         "speed",
+        "training/recipes",
         "vae",
         "weights",
     },
@@ -126,7 +129,9 @@ ROOMS = {
         "sampling",
         "shapes",
         "speed",
+        "synthesis",
         "training",
+        "training/recipes",
         "weights",
     },
     "cli": {"commands", "errors", "version"},

@@ -207,24 +207,31 @@ def run_list(args: argparse.Namespace) -> int:
         raise InputError("--workers without --runner ray; on one machine torchrun starts several processes")
     jobs = read_jobs(args.jobs, given_options(args))
     journal, outcomes = Journal(args.jobs, args.journal), list[Outcome]()
+    if args.runner != "ray":
+        jobs = _own_part(jobs)
     runner = _on_ray if args.runner == "ray" else _here
     try:
         for outcome in runner(args, jobs, journal):
             outcomes.append(outcome)
             print(f"{len(outcomes)}/{len(jobs)} {outcome.status}: {outcome.text}", flush=True)
     finally:
-        print(summary(outcomes))
+        print(summary(outcomes, len(jobs)))
     return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0
 
 
-def _here(args: argparse.Namespace, jobs: list[Job | BadLine], journal: Journal) -> Iterator[Outcome]:
-    """In this process; under torchrun each process takes its part."""
-    from ..editing.jobs import in_any_order, run_jobs
+def _own_part(jobs: list[Job | BadLine]) -> list[Job | BadLine]:
+    """Under torchrun what this process takes of the list, else all of it."""
+    from ..editing.jobs import in_any_order
     from ..speed.parallel import place_of, share
 
     place = place_of()
-    part = share(in_any_order(jobs) if place.world > 1 else jobs, place)
-    return run_jobs(part, journal, _key(args), partial(load, args))
+    return share(in_any_order(jobs) if place.world > 1 else jobs, place)
+
+
+def _here(args: argparse.Namespace, jobs: list[Job | BadLine], journal: Journal) -> Iterator[Outcome]:
+    from ..editing.jobs import run_jobs
+
+    return run_jobs(jobs, journal, _key(args), partial(load, args))
 
 
 def _on_ray(args: argparse.Namespace, jobs: list[Job | BadLine], journal: Journal) -> Iterator[Outcome]:

@@ -6,6 +6,7 @@ shapes: the procedural world, version 1, of which the shipped model is. world: v
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import re
 import time
@@ -22,10 +23,16 @@ if TYPE_CHECKING:
     from ..pipeline import InstructXPipeline
 
 
+STAGES = {
+    "study-form": (".evaluate.study_form", "a page on which people rate outputs of several editors, blind"),
+    "study-result": (".evaluate.study_result", "means, agreement and differences out of the raters' files"),
+}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from ..evaluation.groups import GROUPS, MANNERS
 
-    benchmarks = parser.add_subparsers(dest="benchmark", required=True, metavar="shapes|world")
+    benchmarks = parser.add_subparsers(dest="benchmark", required=True, metavar="WHAT")
     shapes = benchmarks.add_parser("shapes", help="the procedural world, version 1, of the shipped model")
     _add_common(shapes, images=500, clips=200)
     world = benchmarks.add_parser(
@@ -41,6 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=list(MANNERS),
         help="usual: as training says it; plain: English, known wordings, no typos; test: all (default: usual)",
     )
+    for name, (module, text) in STAGES.items():
+        importlib.import_module(module, __package__).add_arguments(benchmarks.add_parser(name, help=text))
 
 
 def _add_common(parser: argparse.ArgumentParser, images: int, clips: int) -> None:
@@ -57,6 +66,8 @@ def _add_common(parser: argparse.ArgumentParser, images: int, clips: int) -> Non
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.benchmark in STAGES:
+        return importlib.import_module(STAGES[args.benchmark][0], __package__).run(args)
     from ..media.outputs import output_kind
 
     if not args.json.absolute().parent.is_dir():

@@ -53,7 +53,7 @@ def read_jobs(path: str | Path, defaults: Mapping[str, object]) -> list[Job | Ba
         text = raw.decode("utf-8", "replace")
         try:
             request = _request(line, raw, path.parent, defaults)
-            jobs.append(Job(line, request, _meet(line, request, written, read)))
+            jobs.append(Job(line, request, _lines_before(line, request, written, read)))
         except InputError as error:
             jobs.append(BadLine(line, str(error), _output_named(text, path.parent)))
     if not jobs:
@@ -148,7 +148,7 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _meet(line: int, request: EditRequest, written: Places, read: Places) -> tuple[int, ...]:
+def _lines_before(line: int, request: EditRequest, written: Places, read: Places) -> tuple[int, ...]:
     """Lines that write what this one reads. Raises InputError where two write one file, or where this one writes over
     what it or an earlier one reads: the next run of the list would edit the edit."""
     mask = request.keep_outside.mask if request.keep_outside is not None else None
@@ -158,10 +158,10 @@ def _meet(line: int, request: EditRequest, written: Places, read: Places) -> tup
         raise InputError(
             f"line {line}: line {first} writes the same file {request.output}; give each job an output of its own"
         )
-    own = Places()
+    input_places = Places()
     for path in inputs:
-        own.add(path, line)
-    reader = own.find(request.output) or read.find(request.output)
+        input_places.add(path, line)
+    reader = input_places.find(request.output) or read.find(request.output)
     if reader is not None:
         raise InputError(
             f"line {line}: {request.output} is what line {reader} reads; when the list is run again that would be "

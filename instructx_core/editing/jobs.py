@@ -34,7 +34,8 @@ FAILURES = (Exception, SystemExit)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a line. status: done, skipped (finished before, nothing changed since) or failed.
+    """What became of a line. status: done, skipped (finished before, nothing changed since), failed, or stopped (an
+    interrupt came while it was edited).
 
     output: "" of a bad line that names none.
     """
@@ -104,7 +105,8 @@ def run_jobs(
 ) -> Iterator[Outcome]:
     """Run jobs one after the other; yields what became of each. model, load: as of Stage.
 
-    Only an interrupt stops the list, or a model that cannot be loaded. A job in which the last run ended is tried last.
+    Only an interrupt stops the list, raised once the job that it came in is told, or a model that cannot be loaded. A
+    job in which the last run ended is tried last.
     """
     stage = Stage(journal, model, load, journal.begin)
     for job in last_if_it_ended_a_run(jobs, journal):
@@ -114,6 +116,9 @@ def run_jobs(
         entry = None
         try:
             outcome, entry = stage.run(job)
+        except KeyboardInterrupt:
+            yield Outcome(job.line, str(job.request.output), "stopped", message="interrupted; run the list again")
+            raise
         finally:
             if entry is None and journal.name(job.request.output) in journal.begun:
                 journal.fail(job.request.output)
@@ -173,13 +178,17 @@ def _one_line(message: str) -> str:
     return " ".join(message.split())
 
 
-def summary(outcomes: Sequence[Outcome]) -> str:
-    """A table of all jobs and a last line with the counts."""
+def summary(outcomes: Sequence[Outcome], total: int) -> str:
+    """A table of the jobs that came to an end and a last line that counts all. total: jobs of the list."""
     rows = [f"{'line':>4}  {'status':<7}  {'seconds':>7}  output"]
     rows += [
         f"{each.line:>4}  {each.status:<7}  {each.seconds:>7.2f}  {each.text}"
         for each in sorted(outcomes, key=lambda each: each.line)
     ]
-    counts = {status: sum(o.status == status for o in outcomes) for status in ("done", "skipped", "failed")}
-    rows.append(f"{len(outcomes)} jobs: " + ", ".join(f"{number} {status}" for status, number in counts.items()))
+    counts = {status: sum(o.status == status for o in outcomes) for status in ("done", "skipped", "failed", "stopped")}
+    counts["not finished"] = total - len(outcomes)  # on several machines some of them may have begun
+    told = [
+        f"{number} {status}" for status, number in counts.items() if number or status in ("done", "skipped", "failed")
+    ]
+    rows.append(f"{total} jobs: " + ", ".join(told))
     return "\n".join(rows)

@@ -64,11 +64,11 @@ WRITTEN = {
 def option_types() -> dict[str, tuple[type, ...]]:
     """Every option by the name it is written with -> the types that its value may have."""
     types: dict[str, tuple[type, ...]] = {}
-    for name, own in field_types(EditRequest).items():
+    for name, kinds in field_types(EditRequest).items():
         if name in GROUPS:
             types |= field_types(GROUPS[name])
         elif name not in PLACES:
-            types[name] = own
+            types[name] = kinds
     for name, form in WRITTEN.items():
         types = {key: value for key, value in types.items() if key not in form.fields} | {name: (str,)}
     return {name: tuple(kind for kind in kinds if kind is not NoneType) for name, kinds in types.items()}
@@ -87,6 +87,11 @@ def read_request(values: Mapping[str, object], folder: Path = Path()) -> EditReq
     references = [references] if isinstance(references, str) else references
     if not isinstance(references, list) or not all(isinstance(name, str) for name in references):
         raise InputError(f"reference is {references!r}; give a path or a list of paths")
+    named = {"input": [values["input"]], "output": [values["output"]], "reference": references}
+    named["keep_outside"] = [values.get("keep_outside")]
+    for name, paths in named.items():
+        if "" in paths:
+            raise InputError(f"{name} is empty; give the path of a file")
     plain = {
         name: value for name, value in values.items() if name not in ("input", "instruction", "output", "reference")
     }

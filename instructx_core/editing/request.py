@@ -79,6 +79,8 @@ class EditRequest:
         options = {name: value for name, value in options.items() if name not in PLACES}
         files = [source_digest or file_digest(self.source), *map(_content, self.references)]
         parts = [model, self.instruction, self.output.suffix, *files, options]
+        if self.need_sound:  # the same result; but what was finished without it was not refused
+            parts.append("need_sound")
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -53,7 +53,7 @@ class RunSettings:
 
 
 @dataclass(frozen=True)
-class Judged(Generic[V]):
+class Benchmark(Generic[V]):
     """Samples by key, and who judges an edit of one."""
 
     sample: Callable[[Key], Any]
@@ -62,7 +62,7 @@ class Judged(Generic[V]):
 
 def run_edits(
     pipe: InstructXPipeline,
-    judged: Judged[V],
+    benchmark: Benchmark[V],
     wanted: Sequence[Key],
     settings: RunSettings,
     done: Mapping[Key, V],
@@ -75,11 +75,11 @@ def run_edits(
     step = PORTION * settings.batch_size
     for start in range(0, len(todo), step):
         keys = todo[start : start + step]
-        samples: list[Editable] = [judged.sample(key) for key in keys]
+        samples: list[Editable] = [benchmark.sample(key) for key in keys]
         for positions in group_samples(samples, settings.batch_size):
             batch = [samples[i] for i in positions]
             edited = edit_samples(pipe, batch, settings.steps, settings.guidance, settings.seed)
-            scored = {keys[i]: judged.score(samples[i], f) for i, f in zip(positions, edited, strict=True)}
+            scored = {keys[i]: benchmark.score(samples[i], f) for i, f in zip(positions, edited, strict=True)}
             found.update(scored)
             if partial is not None:
                 partial.add(scored)
@@ -98,30 +98,30 @@ class FailureSheet(Generic[V]):
     title: str  # of the model
 
 
-def worst_failures(
+def draw_failures(
     pipe: InstructXPipeline,
-    judged: Judged[V],
+    benchmark: Benchmark[V],
     scores: Mapping[Key, V],
     settings: RunSettings,
-    shown: FailureSheet[V],
+    sheet: FailureSheet[V],
     count: int = 24,
 ) -> Image.Image | None:
     """Sheet of the worst failures, at most two a task and set first. None when nothing failed.
 
     The edits are made again: they depend on the sample and the seed alone, so nothing but scores has to be kept.
     """
-    failed = sorted((key for key, v in scores.items() if not v.success), key=lambda key: -shown.badness(scores[key]))
-    chosen = _spread(failed, scores, shown.tasks, count)
-    samples = [judged.sample(key) for key in chosen]
+    failed = sorted((key for key, v in scores.items() if not v.success), key=lambda key: -sheet.badness(scores[key]))
+    chosen = _spread(failed, scores, sheet.tasks, count)
+    samples = [benchmark.sample(key) for key in chosen]
     rows: dict[int, SheetRow] = {}
     for positions in group_samples(samples, settings.batch_size):
         batch = [samples[i] for i in positions]
         edited = edit_samples(pipe, batch, settings.steps, settings.guidance, settings.seed)
         for position, sample, frames in zip(positions, batch, edited, strict=True):
-            rows[position] = shown.row(sample, frames, scores[chosen[position]])
+            rows[position] = sheet.row(sample, frames, scores[chosen[position]])
     if not rows:
         return None
-    title = f"worst failures of {shown.title} ({len(failed)} of {len(scores)} failed)"
+    title = f"worst failures of {sheet.title} ({len(failed)} of {len(scores)} failed)"
     return draw_sheet([rows[i] for i in range(len(samples))], title=title)
 
 

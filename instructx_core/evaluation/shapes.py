@@ -16,8 +16,7 @@ from ..errors import InputError
 from ..shapes import REFERENCE_TASKS, TASKS, RegionScore, Sample, Score, score
 from ..shapes.benchmark import Summary, benchmark_samples, summarise
 from .partial import Key, Lines, Partial, fingerprint
-from .running import FailureSheet, Judged, OnSample, RunSettings, run_edits
-from .running import worst_failures as draw_failures
+from .running import Benchmark, FailureSheet, OnSample, RunSettings, draw_failures, run_edits
 from .sheet import SheetRow
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ def _sample(key: Key) -> Sample:
     return benchmark_samples(modality, index + 1)[index]
 
 
-JUDGED: Judged[Score] = Judged(_sample, score)
+BENCHMARK: Benchmark[Score] = Benchmark(_sample, score)
 
 
 def run_benchmark(
@@ -117,7 +116,7 @@ def run_benchmark(
     wanted: list[Key] = [(modality, index) for modality, count in counts.items() for index in range(count)]
     partial = None if path is None else Partial(path, LINES)
     done = {} if partial is None else partial.open(_settings_header(settings, model), wanted, resume)
-    scores = run_edits(pipe, JUDGED, wanted, settings, done, partial, progress)
+    scores = run_edits(pipe, BENCHMARK, wanted, settings, done, partial, progress)
     return EvalResult(scores=scores, settings=settings, model=model)
 
 
@@ -149,5 +148,5 @@ def sheet_row(sample: Sample, frames: Any, value: Score, numbers: bool = True) -
 
 def worst_failures(pipe: InstructXPipeline, result: EvalResult, count: int = 24) -> Image.Image | None:
     """Sheet of the worst failures, at most two a task and modality first. None when nothing failed."""
-    shown = FailureSheet(badness, sheet_row, TASKS, result.model)
-    return draw_failures(pipe, JUDGED, result.scores, result.settings, shown, count)
+    sheet = FailureSheet(badness, sheet_row, TASKS, result.model)
+    return draw_failures(pipe, BENCHMARK, result.scores, result.settings, sheet, count)

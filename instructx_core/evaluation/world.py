@@ -21,8 +21,7 @@ from ..world.benchmark import BOOTSTRAP_DRAWS, BOOTSTRAP_SEED, CLIPS, IMAGES, Ra
 from .groups import GROUPS, ROWS, Group, Part, SampleLook, TargetRow, build_groups
 from .partial import Key, Lines, Partial, fingerprint
 from .photos import PHOTOS
-from .running import FailureSheet, Judged, OnSample, RunSettings, run_edits
-from .running import worst_failures as draw_failures
+from .running import Benchmark, FailureSheet, OnSample, RunSettings, draw_failures, run_edits
 from .sheet import SheetRow
 from .vae import CROPS, photos_psnr
 
@@ -59,7 +58,7 @@ class WorldSettings(RunSettings):
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
+class Figure:
     """A row's figure in its unit, with its 95% interval over `count` samples. detail: which kind it is of."""
 
     value: float
@@ -69,11 +68,11 @@ class Reached:
     detail: str = ""
 
 
-def met(row: TargetRow, reached: Reached | None) -> str:
+def level_met(row: TargetRow, figure: Figure | None) -> str:
     """In words: the aim, the floor, or not."""
-    if reached is None:
+    if figure is None:
         return "not run"
-    return "aim" if reached.value >= row.aim else "floor" if reached.value >= row.floor else "no"
+    return "aim" if figure.value >= row.aim else "floor" if figure.value >= row.floor else "no"
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ class WorldResult:
         names = dict.fromkeys(part for part, _ in self.scores)
         return {name: summarise(value for _, value in self.of([name])) for name in names}
 
-    def reached(self, row: TargetRow) -> Reached | None:
+    def figure(self, row: TargetRow) -> Figure | None:
         """None where a group that the row needs was not run."""
         if row.measure == "psnr":
             return _over_photos(enumerate(self.psnr), 1.0) if self.psnr else None
@@ -116,21 +115,23 @@ class WorldResult:
         """The table of targets, in Markdown."""
         lines = ["| | aim | floor | reached | 95% interval | n | met |", "| --- | --- | --- | --- | --- | --- | --- |"]
         for row in ROWS:
-            found = self.reached(row)
+            found = self.figure(row)
             figures = "- | - | -"
             if found is not None:
                 detail = f" ({found.detail})" if found.detail else ""
                 figures = f"{found.value:.1f}{detail} | {found.low:.1f} to {found.high:.1f} | {found.count}"
             unit = "" if row.unit == "%" else f" {row.unit}"
-            lines.append(f"| {row.title} | {row.aim:g}{unit} | {row.floor:g}{unit} | {figures} | {met(row, found)} |")
+            lines.append(
+                f"| {row.title} | {row.aim:g}{unit} | {row.floor:g}{unit} | {figures} | {level_met(row, found)} |"
+            )
         return "\n".join(lines)
 
     def as_dict(self) -> dict[str, Any]:
         rows = []
         for row in ROWS:
-            found = self.reached(row)
+            found = self.figure(row)
             figures = {} if found is None else dataclasses.asdict(found)
-            rows.append({"row": row.title, "aim": row.aim, "floor": row.floor, "met": met(row, found), **figures})
+            rows.append({"row": row.title, "aim": row.aim, "floor": row.floor, "met": level_met(row, found), **figures})
         return {
             "model": self.model,
             "settings": dataclasses.asdict(self.settings),
@@ -141,11 +142,11 @@ class WorldResult:
         }
 
 
-def _percent(rate: Rate, detail: str = "") -> Reached:
-    return Reached(100.0 * rate.success, 100.0 * rate.low, 100.0 * rate.high, rate.count, detail)
+def _percent(rate: Rate, detail: str = "") -> Figure:
+    return Figure(100.0 * rate.success, 100.0 * rate.low, 100.0 * rate.high, rate.count, detail)
 
 
-def _figure(measure: str, found: Sequence[tuple[Key, Score]]) -> Reached | None:
+def _figure(measure: str, found: Sequence[tuple[Key, Score]]) -> Figure | None:
     if measure == "photos":
         return _over_photos(((index, value.success) for (_, index), value in found), 100.0)
     scores = [value for _, value in found]
@@ -163,7 +164,7 @@ def _figure(measure: str, found: Sequence[tuple[Key, Score]]) -> Reached | None:
     return _percent(rates[name], name)
 
 
-def _over_photos(values: Iterable[tuple[int, float]], scale: float) -> Reached:
+def _over_photos(values: Iterable[tuple[int, float]], scale: float) -> Figure:
     """The mean over all crops, from (number, value); the interval is over photos, which are drawn with replacement."""
     sums, counts = np.zeros(len(PHOTOS)), np.zeros(len(PHOTOS))
     for number, value in values:
@@ -173,7 +174,7 @@ def _over_photos(values: Iterable[tuple[int, float]], scale: float) -> Reached:
     drawn = np.random.default_rng(BOOTSTRAP_SEED).choice(seen, (BOOTSTRAP_DRAWS, len(seen)))
     low, high = np.percentile(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1), (2.5, 97.5))
     count = int(counts.sum())
-    return Reached(float(sums.sum() / count), float(low), float(high), count, f"{len(seen)} photos")
+    return Figure(float(sums.sum() / count), float(low), float(high), count, f"{len(seen)} photos")
 
 
 def _header(settings: WorldSettings, model: str) -> dict[str, Any]:
@@ -185,9 +186,9 @@ def _header(settings: WorldSettings, model: str) -> dict[str, Any]:
     return {"model": model, **kept}
 
 
-def _judged(groups: dict[str, Group]) -> Judged[Score]:
+def _benchmark(groups: dict[str, Group]) -> Benchmark[Score]:
     parts = {part.name: part for group in groups.values() for part in group.parts}
-    return Judged(lambda key: parts[key[0]].samples[key[1]], score)
+    return Benchmark(lambda key: parts[key[0]].samples[key[1]], score)
 
 
 def run_world(
@@ -206,10 +207,10 @@ def run_world(
     wanted: list[Key] = [(part.name, index) for part in parts for index in range(settings.count(part))]
     partial = None if path is None else Partial(path, LINES)
     done = {} if partial is None else partial.open(_header(settings, model), wanted, resume)
-    scores = run_edits(pipe, _judged(groups), wanted, settings, done, partial, progress)
-    asked = "vae" in settings.groups and settings.images > 0
+    scores = run_edits(pipe, _benchmark(groups), wanted, settings, done, partial, progress)
+    with_photos = "vae" in settings.groups and settings.images > 0
     crops = max(1, round(CROPS * settings.images / IMAGES))
-    psnr = photos_psnr(pipe, crops, settings.batch_size) if asked else []
+    psnr = photos_psnr(pipe, crops, settings.batch_size) if with_photos else []
     return WorldResult(scores, groups, settings, model, psnr)
 
 
@@ -234,5 +235,5 @@ def sheet_row(sample: Sample, frames_FHWC: np.ndarray, value: Score) -> SheetRow
 
 def worst_failures(pipe: InstructXPipeline, result: WorldResult, count: int = 24) -> Image.Image | None:
     """Sheet of the worst failures, at most two a task and part first. None when nothing failed."""
-    shown = FailureSheet(badness, sheet_row, TASKS, result.model)
-    return draw_failures(pipe, _judged(result.groups), result.scores, result.settings, shown, count)
+    sheet = FailureSheet(badness, sheet_row, TASKS, result.model)
+    return draw_failures(pipe, _benchmark(result.groups), result.scores, result.settings, sheet, count)

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from ..config import InstructXConfig
 from ..denoiser import InstructXTransformer3DModel, build_denoiser
 from ..encoder.model import InstructXEncoder, build_encoder
+from ..encoder.tokenizer import load_tokenizer
 from ..vae import build_vae
 from .containers.strict import check_names
 from .layouts.adapter import read_adapter
@@ -47,13 +49,13 @@ class LoadAs:
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedModel:
-    """The modules of a model. tokenizer: its file or folder. reports: what each weight file gave."""
+    """The modules of a model. reports: what each weight file gave."""
 
     config: InstructXConfig
     vae: AutoencoderKLWan
     transformer: InstructXTransformer3DModel
     encoder: InstructXEncoder
-    tokenizer: Path
+    tokenizer: Tokenizer
     reports: tuple[LoadReport, ...]
 
 
@@ -67,6 +69,7 @@ def read_model(
     """The modules of the model that weights.load_pipeline describes, with the errors it names."""
     with OpenFiles() as opened:
         files = source if isinstance(source, CheckpointFiles) else files_of(source, name, parts, opened)
+        tokenizer = load_tokenizer(files.tokenizer)  # before the long reads, so that it is missed early
         dit = open_dit(opened, files.denoiser)
         vae_file, qwen = opened.open(files.vae), opened.open(files.text_encoder)
         model = open_model(
@@ -88,7 +91,7 @@ def read_model(
         vae=vae,
         transformer=transformer,
         encoder=encoder,
-        tokenizer=files.tokenizer,
+        tokenizer=tokenizer,
         reports=tuple(reports),
     )
 

@@ -97,8 +97,8 @@ class Runtime:
         """What torch calls the card, 32 hex digits; None where it tells nothing."""
         if self.device_type != "cuda":
             return None
-        told = getattr(torch.cuda.get_device_properties(index), "uuid", None)
-        return None if told is None else str(told).replace("-", "").lower()
+        uuid = getattr(torch.cuda.get_device_properties(index), "uuid", None)
+        return None if uuid is None else str(uuid).replace("-", "").lower()
 
     def capability(self, device: torch.device) -> tuple[int, int]:
         return self.driver.capability(self.handle(self.index(device)))

@@ -136,10 +136,10 @@ def _load(device: torch.device, known: Verdict) -> None:
 
 def _judge(device: torch.device, card: str) -> Verdict:
     made = Verdict(card, runtime().capability(device))
-    for path, tried in trial.run(device).items():
-        if tried.lasting:
-            made.errors[path] = max((e for name, e in tried.errors.items() if "LSE" not in name), default=float("inf"))
-        problem = tried.problem or _excess(path, tried.errors)
+    for path, result in trial.run_trials(device).items():
+        if result.lasting:
+            made.errors[path] = max((e for name, e in result.errors.items() if "LSE" not in name), default=float("inf"))
+        problem = result.problem or _excess(path, result.errors)
         if problem:
             made.problems[path] = problem
             logger.warning("attention: %s is not used: %s", path, problem)

@@ -1,7 +1,7 @@
 """The self-test in a process of its own: a kernel that faults ends that process, not the host with the artist's work.
 
-Place in the data flow: `select.py` asks `run` the first time it meets a card; the child is this Python, importing torch
-and this package alone, on the card that the driver's uuid names. It leaves with its CUDA context before `run` returns.
+Place in the data flow: `select.py` asks `run_trials` the first time it meets a card; the child is this Python on the
+card that the driver's uuid names, importing torch and this package alone. Its CUDA context is gone when the call ends.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _ROOT = str(Path(__file__).resolve().parents[2])
 
 
 @dataclass
-class Tried:
+class Trial:
     """What became of one path: errors by case, or why there are none. lasting: it would be the same tomorrow."""
 
     errors: dict[str, float] = field(default_factory=dict)
@@ -40,19 +40,19 @@ class Tried:
     lasting: bool = True
 
 
-def run(device: torch.device, seconds: float = SECONDS, cases: Sequence[str] = ()) -> dict[str, Tried]:
+def run_trials(device: torch.device, seconds: float = SECONDS, cases: Sequence[str] = ()) -> dict[str, Trial]:
     """Tests "exact" and "int8" in a child, and the rest in another where one fault ended the first.
 
     cases: names of selftest.CASES, none: all. Raises KernelError where no child can be started.
     """
     logger.info("attention: testing the kernels on %s (once, some seconds, in a process of its own)", device)
-    found: dict[str, Tried] = {}
+    found: dict[str, Trial] = {}
     while left := [path for path in PATHS if path not in found]:
         found |= _child(device, left, seconds, cases)
     return found
 
 
-def _child(device: torch.device, paths: list[str], seconds: float, cases: Sequence[str]) -> dict[str, Tried]:
+def _child(device: torch.device, paths: list[str], seconds: float, cases: Sequence[str]) -> dict[str, Trial]:
     """What one child told of these paths: of at least the first one."""
     environment = dict(os.environ)
     if device.type == "cuda":
@@ -77,26 +77,28 @@ def _child(device: torch.device, paths: list[str], seconds: float, cases: Sequen
         _end(child)
         raise
     lines = [line.removeprefix(_MARK) for line in out.decode(errors="replace").splitlines() if line.startswith(_MARK)]
-    said = [json.loads(line) for line in lines]
+    messages = [json.loads(line) for line in lines]
     words = err.decode(errors="replace").strip().splitlines() or ["it said nothing"]
     last = next((line for line in reversed(words) if "rror:" in line), words[-1])[:200]
-    return _read(said, paths, f"no result after {seconds:.0f} s" if late else f"code {child.returncode}: {last}", late)
+    return _read(
+        messages, paths, f"no result after {seconds:.0f} s" if late else f"code {child.returncode}: {last}", late
+    )
 
 
-def _read(said: list[dict], paths: list[str], end: str, late: bool) -> dict[str, Tried]:
+def _read(messages: list[dict], paths: list[str], end: str, late: bool) -> dict[str, Trial]:
     """Lines of the child -> what became of each path it began. end: how it ended, if not by telling everything."""
-    if not said:
-        return {path: Tried(problem=f"the self-test's process did not start ({end})", lasting=False) for path in paths}
-    if said[0]["sources"] != sources_digest():
+    if not messages:
+        return {path: Trial(problem=f"the self-test's process did not start ({end})", lasting=False) for path in paths}
+    if messages[0]["sources"] != sources_digest():
         problem = "the self-test's process found other kernel sources than this one"
-        return {path: Tried(problem=problem, lasting=False) for path in paths}
-    found = {line["path"]: Tried(**line["tried"]) for line in said if "tried" in line}
-    for line in said:
+        return {path: Trial(problem=problem, lasting=False) for path in paths}
+    found = {line["path"]: Trial(**line["result"]) for line in messages if "result" in line}
+    for line in messages:
         if "begins" in line and line["begins"] not in found:
             problem = f"the self-test ended its process ({end}); please report it"
-            found[line["begins"]] = Tried(problem=problem, lasting=not late)
+            found[line["begins"]] = Trial(problem=problem, lasting=not late)
     # It came as far as its first line and no further.
-    return found or {path: Tried(problem=f"the self-test did not begin ({end})", lasting=False) for path in paths}
+    return found or {path: Trial(problem=f"the self-test did not begin ({end})", lasting=False) for path in paths}
 
 
 def _end(child: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
@@ -131,25 +133,25 @@ def main() -> None:
     request = json.loads(sys.argv[1])
     faulthandler.dump_traceback_later(request["seconds"], exit=True)  # should the parent be gone
     device = torch.device(request["kind"], 0)
-    _say(sources=sources_digest())
+    _send(sources=sources_digest())
     torch.zeros(1, device=device)  # the context: no memory for it is no fault of a kernel
     chosen = [case for case in selftest.CASES if case.name in request["cases"]] or selftest.CASES
     for path in request["paths"]:
-        _say(begins=path)
-        _say(path=path, tried=vars(_try(path, device, chosen)))
+        _send(begins=path)
+        _send(path=path, result=vars(_try(path, device, chosen)))
 
 
-def _try(path: str, device: torch.device, cases: Sequence[selftest.Case]) -> Tried:
+def _try(path: str, device: torch.device, cases: Sequence[selftest.Case]) -> Trial:
     """A fault of the card is no exception here that could be caught: it ends the process, which says it all."""
     try:
         with torch.no_grad():
-            return Tried(selftest.measure(path, device, cases))
+            return Trial(selftest.measure(path, device, cases))
     except torch.OutOfMemoryError:
-        return Tried(problem="the self-test found too little memory", lasting=False)
+        return Trial(problem="the self-test found too little memory", lasting=False)
     except KernelError as error:
-        return Tried(problem=str(error), lasting=False)
+        return Trial(problem=str(error), lasting=False)
 
 
-def _say(**line: object) -> None:
+def _send(**line: object) -> None:
     sys.stdout.write(f"{_MARK}{json.dumps(line)}\n")
     sys.stdout.flush()

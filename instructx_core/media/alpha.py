@@ -23,8 +23,8 @@ def decoder_of(path: Path, stream: Any) -> Any:
     if context.name == "hevc" and _HEVC_ALPHA in (context.extradata or b""):
         raise _transparent(path, "a layer of H.265")
     # A tag of the same name as the field, which FFmpeg itself writes, takes its place in capitals.
-    said = {key.lower(): value for key, value in stream.metadata.items()}
-    if said.get("alpha_mode") != "1" or context.name not in _WITH_ALPHA:
+    tags = {key.lower(): value for key, value in stream.metadata.items()}
+    if tags.get("alpha_mode") != "1" or context.name not in _WITH_ALPHA:
         return context
     name = _WITH_ALPHA[context.name]
     if name not in av.codecs_available:

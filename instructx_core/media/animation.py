@@ -18,7 +18,7 @@ from PIL import Image
 from ..errors import InputError
 from .images import srgb_and_alpha
 from .stream import ClipScan, gathered
-from .timing import NO_RATES, Shown, constant_rate
+from .timing import NO_RATES, FrameTime, constant_rate
 from .video import FrameReader
 
 _SHORTEST, _USUAL = 0.011, 0.1  # browsers show a picture with no time, or too short a one, for a tenth of a second
@@ -41,8 +41,8 @@ class OpenAnimation:
     def scan(self, partial: bool = False, max_frames: int | None = None) -> ClipScan:
         """Decode it, once. Arguments and errors as media.files.read_media."""
         path, reader, notes = self.path, FrameReader(self.path), list[str]()
-        shown, kept = gathered(path, _pictures(path, self.image, notes, partial), reader, max_frames)
-        timing = constant_rate(path, shown, NO_RATES, reader.notes)
+        times, kept = gathered(path, _pictures(path, self.image, notes, partial), reader, max_frames)
+        timing = constant_rate(path, times, NO_RATES, reader.notes)
         return ClipScan(
             path=path,
             size=reader.size,
@@ -63,15 +63,15 @@ def _again(path: Path) -> Iterator[Any]:
             yield frame
 
 
-def _pictures(path: Path, image: Image.Image, notes: list[str], partial: bool) -> Iterator[tuple[Any, Shown]]:
+def _pictures(path: Path, image: Image.Image, notes: list[str], partial: bool) -> Iterator[tuple[Any, FrameTime]]:
     """(picture as a frame of PyAV, when it is shown). partial, notes: as in container.decoded."""
     first = 1 if image.info.get("default_image") else 0  # of a PNG: what is shown where animations are not
-    start, hasty = 0.0, 0
+    start, untimed = 0.0, 0
     for number in range(first, image.n_frames):  # type: ignore[attr-defined]
-        said = notes if number == first else list[str]()  # once of all
+        picture_notes = notes if number == first else list[str]()  # once of all
         try:
             image.seek(number)
-            plain, alpha_HW = srgb_and_alpha(path, image, said)
+            plain, alpha_HW = srgb_and_alpha(path, image, picture_notes)
         except (InputError, EOFError, OSError, SyntaxError) as error:
             if not partial or number == first:
                 raise InputError(
@@ -85,9 +85,9 @@ def _pictures(path: Path, image: Image.Image, notes: list[str], partial: bool) -
         else:
             frame = av.VideoFrame.from_ndarray(np.dstack([colour_HWC, alpha_HW]), format="rgba")
         seconds = image.info.get("duration", 0) / 1000
-        hasty += seconds < _SHORTEST
+        untimed += seconds < _SHORTEST
         seconds = seconds if seconds >= _SHORTEST else _USUAL
-        yield frame, Shown(start, seconds)
+        yield frame, FrameTime(start, seconds)
         start += seconds
-    if hasty:
-        notes.append(f"{hasty} pictures without a time are shown for {_USUAL} s, as browsers do")
+    if untimed:
+        notes.append(f"{untimed} pictures without a time are shown for {_USUAL} s, as browsers do")

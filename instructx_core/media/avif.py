@@ -13,15 +13,15 @@ from typing import NamedTuple
 _HEADER = 1 << 16
 
 
-class Said(NamedTuple):
-    """bits a channel; primaries and transfer as in ITU-T H.273."""
+class AvifHeader(NamedTuple):
+    """bits: a channel. primaries and transfer: as in ITU-T H.273."""
 
     bits: int
     primaries: int
     transfer: int
 
 
-def said_of(path: Path) -> Said:
+def read_header(path: Path) -> AvifHeader:
     """Raises InputError for a file that cannot be read."""
     with path.open("rb") as file:
         head = file.read(_HEADER)
@@ -29,10 +29,10 @@ def said_of(path: Path) -> Said:
     flags = {data[2] for data in re.findall(rb"av1C(.{3})", head, re.DOTALL)}
     if len(codes) == 1 and flags:
         deep = any(flag & 0x40 for flag in flags)
-        return Said((12 if any(flag & 0x20 for flag in flags) else 10) if deep else 8, *codes.pop())
+        return AvifHeader((12 if any(flag & 0x20 for flag in flags) else 10) if deep else 8, *codes.pop())
     from .container import open_container
 
     with open_container(path) as container:
         context = container.streams.video[0].codec_context
         bits = max(part.bits for part in context.format.components) if context.format is not None else 8
-        return Said(bits, int(context.color_primaries), int(context.color_trc))
+        return AvifHeader(bits, int(context.color_primaries), int(context.color_trc))

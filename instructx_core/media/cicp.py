@@ -17,7 +17,7 @@ from .base import HDR_TRANSFER
 from .profile import SRGB_CURVE, make_profile
 
 _D65 = (0.3127, 0.3290)
-# Codes of primaries -> name, x and y of red, green, blue, white. 1 (BT.709) and 2 (not said) are sRGB's own.
+# Codes of primaries -> name, x and y of red, green, blue, white. 1 (BT.709) and 2 (unspecified) are sRGB's own.
 _PRIMARIES = {
     4: ("BT.470 M", (0.67, 0.33, 0.21, 0.71, 0.14, 0.08, 0.310, 0.316)),
     5: ("BT.601, 625 lines", (0.64, 0.33, 0.29, 0.60, 0.15, 0.06, *_D65)),
@@ -35,24 +35,24 @@ _GAMMA_OF_SRGB = 0.45455
 
 
 class Codes(NamedTuple):
-    """Numbers of ITU-T H.273; 2 is: not said."""
+    """Numbers of ITU-T H.273, where 2 is unspecified."""
 
     primaries: int
     transfer: int
 
 
-UNSAID = Codes(2, 2)
+UNSPECIFIED = Codes(2, 2)
 
 
 def codes_of(path: Path, image: Image.Image) -> Codes:
     """What a PNG or AVIF says in codes."""
     if image.format == "PNG":
         data = _png_chunk(path, b"cICP")
-        return Codes(data[0], data[1]) if data else UNSAID
+        return Codes(data[0], data[1]) if data else UNSPECIFIED
     if image.format == "AVIF":
-        said = avif.said_of(path)
-        return Codes(said.primaries, said.transfer)
-    return UNSAID
+        header = avif.read_header(path)
+        return Codes(header.primaries, header.transfer)
+    return UNSPECIFIED
 
 
 def check_sdr(path: Path, codes: Codes) -> None:
@@ -64,18 +64,18 @@ def check_sdr(path: Path, codes: Codes) -> None:
         raise InputError(f"{path}: its colours have transfer curve {codes.transfer} of H.273; convert it to sRGB first")
 
 
-def said_profile(image: Image.Image, codes: Codes) -> ImageCms.ImageCmsProfile | None:
+def declared_profile(image: Image.Image, codes: Codes) -> ImageCms.ImageCmsProfile | None:
     """What a picture says of its colours beside an ICC profile; None where that is sRGB or nothing."""
     name, primaries = _PRIMARIES.get(codes.primaries, ("sRGB", _SRGB))
     curve = _CURVES[codes.transfer]
-    if codes == UNSAID and image.format == "PNG" and "srgb" not in image.info:
+    if codes == UNSPECIFIED and image.format == "PNG" and "srgb" not in image.info:
         primaries = image.info.get("chromaticity", ())
         primaries = (*primaries[2:], *primaries[:2]) if primaries else _SRGB  # PNG has white first
         gamma = image.info.get("gamma", _GAMMA_OF_SRGB)
         if not 0.1 < gamma < 2.5 or (abs(gamma - _GAMMA_OF_SRGB) < 0.01 and _near(primaries, _SRGB)):
             return None
         name, curve = f"PNG gamma {gamma:.3f}", (1 / gamma,)
-    elif codes == UNSAID and _is_adobe(image):
+    elif codes == UNSPECIFIED and _is_adobe(image):
         (name, primaries), curve = _ADOBE, (563 / 256,)
     elif (primaries, curve) == (_SRGB, SRGB_CURVE):
         return None

@@ -16,13 +16,13 @@ import av
 
 from ..errors import InputError
 from .alpha import decoder_of
-from .timing import Shown
+from .timing import FrameTime
 from .tracks import video_track
 
 # Playlists and network protocols are shut out: a media file must never make the program open something else.
 _OPEN_OPTIONS = {
     "protocol_whitelist": "file",
-    "format_whitelist": "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,mxf,h264,hevc,ivf,m4v,yuv4mpegpipe",
+    "format_whitelist": "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,mxf,dv,h264,hevc,ivf,m4v,yuv4mpegpipe",
 }
 
 
@@ -38,7 +38,7 @@ def open_container(path: Path) -> Any:
         ) from None
 
 
-def decoded(path: Path, container: Any, notes: list[str] | None = None) -> Iterator[tuple[Any, Shown]]:
+def decoded(path: Path, container: Any, notes: list[str] | None = None) -> Iterator[tuple[Any, FrameTime]]:
     """(frame as PyAV gives it, when it is shown) of the film.
 
     notes: where it is given, a damaged file is read up to the damage, which is noted there. Raises InputError where the
@@ -54,7 +54,7 @@ def decoded(path: Path, container: Any, notes: list[str] | None = None) -> Itera
                 durations[packet.pts] = float((packet.duration or 0) * packet.time_base)
             for frame in decoder.decode(packet):
                 start = float("nan") if frame.time is None else float(frame.time)
-                yield frame, Shown(start, durations.pop(frame.pts, 0.0))
+                yield frame, FrameTime(start, durations.pop(frame.pts, 0.0))
                 count += 1
     except (av.error.PatchWelcomeError, av.error.NotImplementedError, av.error.ExperimentalError) as error:
         raise InputError(

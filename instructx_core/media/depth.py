@@ -34,7 +34,7 @@ def depth_of(path: Path, image: Image.Image) -> Depth:
         size = head.find(b"\xff\x51")  # SIZ: 38 bytes after it the depth of the first channel, less one
         return Depth((head[size + 40] & 0x7F) + 1 if 0 <= size < 471 else 8)
     if image.format == "AVIF":
-        return Depth(avif.said_of(path).bits)
+        return Depth(avif.read_header(path).bits)
     if image.format == "PPM" and isinstance(image.tile[0][3], tuple):
         return Depth(16 if image.tile[0][3][-1] > 255 else 8)  # the arguments of its decoder: mode, largest value
     return Depth(8)

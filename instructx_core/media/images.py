@@ -15,10 +15,11 @@ from PIL import Image, ImageOps
 from ..errors import InputError
 from .base import ALPHA_SUFFIXES, Media, Transform, check_frames
 from .channels import off_white, over_white, with_wide_key, without_alpha
-from .cicp import UNSAID, check_sdr, codes_of, said_profile
+from .cicp import UNSPECIFIED, check_sdr, codes_of, declared_profile
 from .depth import depth_of
 from .outputs import atomic_path, output_kind
 from .profile import lab_profile, to_srgb
+from .rows import check_row
 from .tiff import pages_of
 
 JPEG_QUALITY = 95
@@ -48,6 +49,7 @@ def decode_image(path: Path, image: Image.Image, transform: Transform | None) ->
     """An opened picture as upright sRGB. Arguments and errors as media.files.read_media."""
     notes: list[str] = []
     choose_page(path, image, notes)
+    check_row(path, image, notes)
     plain, alpha_HW = srgb_and_alpha(path, image, notes)
     colour_HWC = np.array(plain)
     size = (colour_HWC.shape[0], colour_HWC.shape[1])
@@ -75,7 +77,7 @@ def srgb_and_alpha(path: Path, image: Image.Image, notes: list[str]) -> tuple[Im
         turned = image.getexif().get(_ORIENTATION, 1) not in (0, 1)  # asked first: a TIFF forgets it when it is loaded
         upright = ImageOps.exif_transpose(with_wide_key(path, image, depth))
         upright.load()
-        said = said_profile(image, codes)
+        declared = declared_profile(image, codes)
     except InputError:
         raise
     except (OSError, SyntaxError, ValueError, EOFError) as error:
@@ -88,10 +90,10 @@ def srgb_and_alpha(path: Path, image: Image.Image, notes: list[str]) -> tuple[Im
         profile = lab_profile()
     elif plain.mode == "CMYK":
         profile = embedded
-    elif image.format == "PNG" and codes != UNSAID:
-        profile = said  # before an embedded one; in AVIF behind it
+    elif image.format == "PNG" and codes != UNSPECIFIED:
+        profile = declared  # before an embedded one; in AVIF behind it
     else:
-        profile = embedded or said
+        profile = embedded or declared
     if profile:
         plain = to_srgb(plain, profile, notes)
     if plain.mode == "CMYK":

@@ -43,6 +43,10 @@ _KINDS: list[tuple[bytes, str]] = [
     (rb"PK(\x03\x04|\x05\x06)|Rar!|7z\xbc\xaf|\x1f\x8b|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd|.{257}ustar", _ARCHIVE),
     (rb"ID3|\xff[\xe2\xe3\xf1-\xf3\xf9-\xfd]|fLaC|(RIFF|RF64)....WAVE|FORM....AIF[FC]", _SOUND),
     (rb"MThd|#!AMR|caff|wvpk|DSD |MAC ", _SOUND),
+    (
+        rb"(\r?\n)?--[^\r\n]{1,70}\r?\n(?i:content-)",
+        "pictures of a network camera as a web page has them; record them as a clip: ffmpeg -f mpjpeg -i FILE clip.mkv",
+    ),
     (rb"\x93NUMPY", "an array of NumPy; save it as PNG"),
     (rb"\x00{64,}\Z", "nothing but zeros where it begins, from an unfinished download or a damaged disk; get it again"),
 ]

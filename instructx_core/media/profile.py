@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 
 _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "LAB": "LAB"}  # colours of a profile -> Pillow's mode
 _CONVERTED = {"RGB": ("1", "L", "P", "RGBX", "YCbCr"), "L": ("1",)}  # modes that become another one first
-_SAME = 2  # levels of 255 by which two profiles of one space differ, with curves as tables or as formulas
+_TOLERANCE = 2  # levels of 255 by which two profiles of one space differ, with curves as tables or as formulas
 _D50 = (0.9642, 1.0, 0.8249)
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
@@ -46,7 +46,7 @@ def _is_identity(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
     colours = levels[:, None] if mode == "L" else np.stack(np.meshgrid(levels, levels, levels), -1).reshape(-1, 1, 3)
     made = ImageCms.applyTransform(Image.fromarray(colours), transform)
     want = np.broadcast_to(colours[..., None] if mode == "L" else colours, (len(colours), 1, 3))
-    return made is not None and bool(np.abs(np.asarray(made).astype(int) - want).max() <= _SAME)
+    return made is not None and bool(np.abs(np.asarray(made).astype(int) - want).max() <= _TOLERANCE)
 
 
 def lab_profile() -> ImageCms.ImageCmsProfile:

@@ -22,7 +22,7 @@ from ..errors import InputError
 from .base import AudioSource, Media, Transform
 from .container import decoded, open_container
 from .sound.tracks import find_audio
-from .timing import Shown, check_end, constant_rate, rates_of
+from .timing import FrameTime, check_end, constant_rate, rates_of
 from .tracks import about_left_out, video_track
 from .video import FrameReader
 
@@ -78,8 +78,8 @@ class OpenClip:
         """Decode it, once. Arguments and errors as media.files.read_media."""
         path, reader = self.path, FrameReader(self.path)
         frames = decoded(path, self.container, reader.notes if partial else None)
-        shown, kept = gathered(path, frames, reader, max_frames)
-        timing = constant_rate(path, shown, rates_of(self.container, self.stream), reader.notes)
+        times, kept = gathered(path, frames, reader, max_frames)
+        timing = constant_rate(path, times, rates_of(self.container, self.stream), reader.notes)
         check_end(path, self.container, self.stream, timing, partial, reader.notes)
         audio = find_audio(path, timing.start, timing.length, reader.notes)
         aspect = reader.pixel_aspect(self.stream)
@@ -98,21 +98,21 @@ class OpenClip:
 
 
 def gathered(
-    path: Path, frames: Iterable[tuple[Any, Shown]], reader: FrameReader, max_frames: int | None
-) -> tuple[list[Shown], list[Any]]:
-    """(when each frame is shown, the frames where they take no more than KEPT_BYTES) of a clip that is decoded."""
-    shown, kept, size = list[Shown](), list[Any](), 0
+    path: Path, frames: Iterable[tuple[Any, FrameTime]], reader: FrameReader, max_frames: int | None
+) -> tuple[list[FrameTime], list[Any]]:
+    """(time of each frame, the frames where they take no more than KEPT_BYTES) of a clip that is decoded."""
+    times, kept, size = list[FrameTime](), list[Any](), 0
     for frame, when in frames:
-        if len(shown) == max_frames:
+        if len(times) == max_frames:
             raise InputError(f"{path}: has more than {max_frames} frames; cut it to {max_frames} or fewer")
         reader.check(frame)
-        shown.append(when)
+        times.append(when)
         size += sum(plane.buffer_size for plane in frame.planes)
         if size <= KEPT_BYTES:
             kept.append(frame)
         else:
             kept.clear()
-    return shown, kept
+    return times, kept
 
 
 def _again(path: Path) -> Iterator[Any]:

@@ -27,7 +27,7 @@ MOST_LOST = 0.02  # part of the frames that a constant rate may drop
 LONGEST_STEP = 3600.0
 
 
-class Shown(NamedTuple):
+class FrameTime(NamedTuple):
     """When a decoded frame is shown. start: NaN where the file does not say; duration: 0 where it does not."""
 
     start: float
@@ -47,10 +47,10 @@ class Timing(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """What a file says of its rate. tags: of the container, FFmpeg's guesses among them. own: of one without times."""
+    """What a file says of its rate. tags: of the container, FFmpeg's guesses among them. nominal: without times."""
 
     tags: tuple[Fraction, ...]
-    own: Fraction | None
+    nominal: Fraction | None
 
 
 NO_RATES = Rates((), None)
@@ -67,35 +67,35 @@ def _usable(*rates: Fraction | None) -> tuple[Fraction, ...]:
     return tuple(Fraction(rate) for rate in rates if rate and 0 < rate <= FASTEST)
 
 
-def constant_rate(path: Path, shown: Sequence[Shown], rates: Rates, notes: list[str]) -> Timing:
+def constant_rate(path: Path, times: Sequence[FrameTime], rates: Rates, notes: list[str]) -> Timing:
     """All frames where their steps are equal, else some repeated or dropped. Raises InputError for broken times."""
-    stamp_N, held = np.array([each.start for each in shown]), shown[-1].duration
+    stamp_N, hold = np.array([each.start for each in times]), times[-1].duration
     if np.isnan(stamp_N).all():
-        if rates.own is None:
+        if rates.nominal is None:
             notes.append("the file gives no frame rate; 25 fps assumed: put it into an .mp4 first if that is wrong")
-        return Timing(range(len(shown)), rates.own or Fraction(25), 0.0)
-    time_N, own_N = _ordered(path, stamp_N, notes)
-    fps = _even_rate(time_N, held, rates.tags)
+        return Timing(range(len(times)), rates.nominal or Fraction(25), 0.0)
+    time_N, stamped_N = _ordered(path, stamp_N, notes)
+    fps = _even_rate(time_N, hold, rates.tags)
     even = fps is not None
-    fps = fps or _covering_rate(time_N[own_N], rates.tags)
+    fps = fps or _covering_rate(time_N[stamped_N], rates.tags)
     place_N = np.arange(len(time_N)) if even else _places(time_N, fps)
-    count = int(place_N[-1]) + max(1, int(held * fps + Fraction(1, 2)))  # a picture that is held at the end is shown
+    count = int(place_N[-1]) + max(1, int(hold * fps + Fraction(1, 2)))  # a picture that is held at the end is shown
     picked = (np.searchsorted(place_N, np.arange(count), side="right") - 1).tolist()
-    if even and count == len(shown):
+    if even and count == len(times):
         picked = range(count)
     elif even:
-        notes.append(f"the last picture is held for {held:.2f} s, as the file says")
+        notes.append(f"the last picture is held for {hold:.2f} s, as the file says")
     else:
         used = len(set(picked))
         notes.append(
-            f"variable frame rate made constant at {float(fps):.3f} fps: {len(shown)} -> {count} frames "
-            f"({count - used} repeated, {len(shown) - used} dropped)"
+            f"variable frame rate made constant at {float(fps):.3f} fps: {len(times)} -> {count} frames "
+            f"({count - used} repeated, {len(times) - used} dropped)"
         )
     return Timing(picked, fps, float(time_N[0]))
 
 
 def _ordered(path: Path, stamp_N: np.ndarray, notes: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """(times that go forward, which of them are the file's own): a missing or equal one lies between its neighbours."""
+    """(times that go forward, which of them the file stamped): a missing or equal one lies between its neighbours."""
     known = np.flatnonzero(~np.isnan(stamp_N))
     step = np.diff(stamp_N[known])
     for worst in (step.argmin(), step.argmax()) if len(step) else ():
@@ -111,13 +111,15 @@ def _ordered(path: Path, stamp_N: np.ndarray, notes: list[str]) -> tuple[np.ndar
     new = np.diff(time, prepend=-np.inf) > equal
     time, known = time[new], known[new]
     number_N, first, last = np.arange(len(stamp_N)), known[0], known[-1]
-    own_N = np.isin(number_N, known)
+    stamped_N = np.isin(number_N, known)
     mean = (time[-1] - time[0]) / (last - first) if last > first else 0.04
     time_N = np.interp(number_N, known, time)
     time_N += mean * (np.minimum(number_N - first, 0) + np.maximum(number_N - last, 0))
-    if not own_N.all():
-        notes.append(f"{(~own_N).sum()} of {len(own_N)} frames have no time of their own: put between their neighbours")
-    return time_N, own_N
+    if not stamped_N.all():
+        notes.append(
+            f"{(~stamped_N).sum()} of {len(stamped_N)} frames have no time of their own: put between their neighbours"
+        )
+    return time_N, stamped_N
 
 
 def _places(time_N: np.ndarray, fps: Fraction) -> np.ndarray:
@@ -125,10 +127,10 @@ def _places(time_N: np.ndarray, fps: Fraction) -> np.ndarray:
     return np.floor((time_N - time_N[0]) * float(fps) + 0.5).astype(np.int64)
 
 
-def _even_rate(time_N: np.ndarray, held: float, tags: Sequence[Fraction]) -> Fraction | None:
+def _even_rate(time_N: np.ndarray, hold: float, tags: Sequence[Fraction]) -> Fraction | None:
     """The rate of frames in equal steps, None for others."""
     if len(time_N) == 1:
-        return next(iter(tags), None) or (Fraction(1 / held).limit_denominator(1001) if held else Fraction(25))
+        return next(iter(tags), None) or (Fraction(1 / hold).limit_denominator(1001) if hold else Fraction(25))
     measured = (len(time_N) - 1) / (time_N[-1] - time_N[0])
     # Tags are exact (30000/1001) where measured times are rounded, and may be wrong where they are far from them.
     near = [rate for rates in (tags, USUAL) for rate in sorted(rates, key=lambda r: abs(r - measured))]

@@ -49,6 +49,11 @@ class Conditions:
     def to(self, device: torch.device, dtype: torch.dtype) -> Conditions:
         return self.changed({name: part.to(device, dtype) for name, part in self.tensors().items()})
 
+    def free(self) -> Conditions:
+        """The same pictures without the instruction: what guidance leads away from."""
+        assert self.negative_context is not None, "Guidance.check"
+        return dataclasses.replace(self, context=self.negative_context)
+
     def changed(self, tensors: Mapping[str, Tensor]) -> Conditions:
         """With these in place of those of the same name; other names are left out."""
         return dataclasses.replace(self, **{name: part for name, part in tensors.items() if name in _TENSORS})
@@ -95,6 +100,26 @@ def predict(
     return velocity_BCTHW
 
 
+def velocity(
+    model: InstructXTransformer3DModel,
+    conditions: Conditions,
+    noisy_BCTHW: Tensor,
+    timestep_B: Tensor,
+    attention_kwargs: Mapping[str, Any] | None = None,
+) -> Tensor:
+    """The model called once under these conditions, by a step of sampling as by one of training (its gradient too)."""
+    return model(
+        hidden_states=noisy_BCTHW,
+        timestep=timestep_B,
+        encoder_hidden_states=conditions.context,
+        source=conditions.source,
+        references=conditions.references,
+        text=conditions.text,
+        attention_kwargs=attention_kwargs,
+        return_dict=False,
+    )[0]
+
+
 def guided_velocity(
     model: InstructXTransformer3DModel, latents_BCTHW: Tensor, level: Level, conditions: Conditions, guidance: Guidance
 ) -> Tensor:
@@ -102,23 +127,13 @@ def guided_velocity(
     noisy_BCTHW = latents_BCTHW.to(conditions.context.dtype)  # model.dtype looks at every weight
     timestep_B = (level.sigma.float() * 1000.0).expand(noisy_BCTHW.shape[0])
 
-    def velocity(branch: str, context_BLD: Tensor) -> Tensor:
+    def branch(name: str, conditions: Conditions) -> Tensor:
         where = {"step_index": level.step, "sigma": level.sigma, "num_inference_steps": level.count}
-        with branch_context(model, branch, **where):
-            return model(
-                hidden_states=noisy_BCTHW,
-                timestep=timestep_B,
-                encoder_hidden_states=context_BLD,
-                source=conditions.source,
-                references=conditions.references,
-                text=conditions.text,
-                attention_kwargs=guidance.attention_kwargs,
-                return_dict=False,
-            )[0].float()
+        with branch_context(model, name, **where):
+            return velocity(model, conditions, noisy_BCTHW, timestep_B, guidance.attention_kwargs).float()
 
-    velocity_BCTHW = velocity("cond", conditions.context)
+    velocity_BCTHW = branch("cond", conditions)
     if guidance.scale == 1.0:
         return velocity_BCTHW
-    assert conditions.negative_context is not None, "Guidance.check"
-    free_BCTHW = velocity("uncond", conditions.negative_context)
+    free_BCTHW = branch("uncond", conditions.free())
     return free_BCTHW + guidance.scale * (velocity_BCTHW - free_BCTHW)

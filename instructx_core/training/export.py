@@ -12,10 +12,8 @@ from ..config import preset
 from ..pipeline import InstructXPipeline
 from ..sampling.schedule import build_scheduler
 from ..weights import save_checkpoint
-from .jobs.edit import edit_config
 from .parts import load_parts
 from .recipes.base import Recipe
-from .recipes.edit import EditRecipe
 from .run import recipe_source
 from .start import run_recipe, started_from
 from .tokenizer import run_tokenizer
@@ -27,9 +25,7 @@ def trained_pipeline(output: Path, last: Recipe) -> InstructXPipeline:
     """The pipeline with the final weights of the run `last` and of everything that it started from."""
     from transformers import PreTrainedTokenizerFast
 
-    config = preset(last.preset)
-    if isinstance(last, EditRecipe):
-        config = edit_config(last, config)
+    config = last.model_config(preset(last.preset))
     parts = load_parts((*started_from(output, last.name), last.name), config, output, last.seed)
     used = dataclasses.replace(last, data=run_recipe(output, last.name).get("data", last.data))  # by --data
     tokenizer = run_tokenizer(output, config, recipe_source(used))

@@ -6,15 +6,14 @@ latents in <output>/pools/. `final.safetensors` holds exactly the tensors that t
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from ..config import InstructXConfig, preset
-from ..data.source import EditSource, PretrainingSource
+from ..data.source import EditSource
 from ..data.sources import SOURCES, open_data
 from ..errors import InputError
+from .job import TrainingJob
 from .jobs.edit import EditJob
-from .jobs.job import TrainingJob
 from .jobs.mllm import MllmJob
 from .jobs.text_to_video import TextToVideoJob
 from .jobs.vae import VaeJob
@@ -26,7 +25,7 @@ from .recipes.text_to_video import TextToVideoRecipe
 from .recipes.vae import VaeRecipe
 from .trainer import Trainer
 
-JOBS: dict[type[Recipe], Callable[..., TrainingJob]] = {
+JOBS: dict[type[Recipe], type[TrainingJob]] = {
     VaeRecipe: VaeJob,
     MllmRecipe: MllmJob,
     TextToVideoRecipe: TextToVideoJob,
@@ -46,10 +45,10 @@ def recipe_source(recipe: Recipe) -> EditSource:
 
 def build_job(recipe: Recipe, config: InstructXConfig, output: Path, machine: Machine | None = None) -> TrainingJob:
     """The job of this kind of recipe. Raises InputError when its data source lacks what the job needs."""
-    source = recipe_source(recipe)
-    if not isinstance(recipe, EditRecipe) and not isinstance(source, PretrainingSource):
+    source, job = recipe_source(recipe), JOBS[type(recipe)]
+    if not isinstance(source, job.needs):
         raise InputError(f"{recipe.name} needs scenes and pictures; {source.name} has edit pairs only")
-    return JOBS[type(recipe)](recipe, config, source, output, machine or Machine())
+    return job(recipe, config, source, output, machine or Machine())
 
 
 def train(recipe: Recipe, output: Path, stop_at: int | None = None, machine: Machine | None = None) -> Path | None:

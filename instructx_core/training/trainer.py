@@ -1,6 +1,6 @@
 """The training loop: draw, accumulate, clip, step, average, validate, save. Knows nothing of what it trains.
 
-A TrainingJob (jobs/job.py) gives the trainable tensors and the loss of some positions of a step's global batch; all
+A TrainingJob (job.py) gives the trainable tensors and the loss of some positions of a step's global batch; all
 randomness comes from (seed, step, position) (rng.py), so a resumed run repeats the uninterrupted one to the bit.
 """
 
@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from . import checkpoint, distributed
 from .average import Average, copy_tensors
-from .jobs.job import TrainingJob
+from .job import TrainingJob
 from .metrics import Metrics
 from .optimizers import build_optimizers, learning_rate, set_learning_rate
 from .recipes.base import Recipe

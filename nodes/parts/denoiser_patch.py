@@ -67,13 +67,13 @@ class DenoiserPatch:
         if references and self.config.reference_embedder == "none":
             raise InputError(f"this checkpoint takes no references; disconnect them from {SOURCE_NODE}")
         call = Call(_pad_to_patch(source_BCTHW, model), timestep, x.shape[2], references)
-        with self.lent(model, call):
+        with self.patched_forwards(model, call):
             timestep = cond.timestep_with_references(timestep, references, self.config.reference_position)
             timestep = cond.round_timestep(timestep, self.config.timestep_rounding)
             return executor(x, timestep, context, clip_fea, time_dim_concat, transformer_options, **kwargs)
 
     @contextmanager
-    def lent(self, model: nn.Module, call: Call) -> Iterator[None]:
+    def patched_forwards(self, model: nn.Module, call: Call) -> Iterator[None]:
         """Give patch embedding, text embedding and head our forward; what was there comes back whatever happens."""
         patch_embedding, head = model.patch_embedding.forward, model.head.forward
         forwards: dict[nn.Module, Callable[..., Tensor]] = {

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...instructx_core.formats.layouts.folders import FOLDERS
+from ...instructx_core.formats.layouts.folders import FOLDERS, TOKENIZER_FILE
 from . import host
 from .schema import DTYPES
 
@@ -59,23 +59,25 @@ def encoder_files(path: Path) -> list[Path]:
     return shards
 
 
-def find_tokenizer(files: list[Path], vocabulary: int, checkpoint: Path | None = None) -> Path:
-    """tokenizer.json beside the encoder, at the root of its models folder (the shipped layout), in the folder processor
-    of a Kiwi-Edit checkpoint, or the host's own for Qwen's vocabulary.
+def find_tokenizer(files: list[Path], vocabulary: int, brought: Path | None = None) -> Path:
+    """tokenizer.json beside the encoder, at the root of its models folder (the shipped layout), in what the checkpoint
+    brings, or the host's own for Qwen's vocabulary.
 
-    vocabulary: size of the encoder's. Raises InputError when there is none.
+    vocabulary: size of the encoder's. brought: a file or its folder. Raises InputError when there is none.
     """
     from ...instructx_core.errors import InputError
 
-    folders = [files[0].parent, files[0].parent.parent, *([] if checkpoint is None else [checkpoint / "processor"])]
+    folders = [files[0].parent, files[0].parent.parent]
+    if brought is not None:
+        folders.append(brought if brought.is_dir() else brought.parent)
     for folder in folders:
-        if (folder / "tokenizer.json").is_file():
-            return folder / "tokenizer.json"
+        if (folder / TOKENIZER_FILE).is_file():
+            return folder / TOKENIZER_FILE
     shipped_by_host = host.qwen_tokenizer()
     if shipped_by_host is not None and vocabulary >= QWEN_VOCABULARY:
         return shipped_by_host
     raise InputError(
-        f"no tokenizer.json for {files[0].name}; put the one of its checkpoint into the folder {files[0].parent.name}"
+        f"no {TOKENIZER_FILE} for {files[0].name}; put the one of its checkpoint into the folder {files[0].parent.name}"
     )
 
 

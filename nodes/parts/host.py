@@ -6,7 +6,7 @@ Everything is imported inside the functions, so that a renamed symbol breaks the
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +55,13 @@ def _date(path: str) -> float | None:
     return os.path.getmtime(path) if os.path.isdir(path) else None
 
 
-def model_folders(folder: str, holding: str) -> list[str]:
-    """Names of the folders in a model folder that have `holding` in them, sorted."""
+def model_folders(folder: str, wanted: Callable[[Path], bool]) -> list[str]:
+    """Names of the folders in a model folder that are wanted, sorted."""
     import folder_paths
 
     roots = [Path(root) for root in folder_paths.get_folder_paths(folder)]
-    return sorted({entry.parent.name for root in roots for entry in root.glob(f"*/{holding}")})
+    entries = (entry for root in roots if root.is_dir() for entry in root.iterdir())
+    return sorted({entry.name for entry in entries if entry.is_dir() and wanted(entry)})
 
 
 def model_path(folder: str, name: str) -> Path:

@@ -24,7 +24,7 @@ from .schema import OWN_SCHEDULE
 from .settings import PreparedEdit, SamplingSettings
 
 
-def sample(
+def sample_edit(
     edit: PreparedEdit, vae: Any, settings: SamplingSettings, callback: Callable[..., None] | None = None
 ) -> tuple[Tensor, Tensor]:
     """(IMAGE without padding, sampled latent). callback: the host's, instead of its own progress and preview.
@@ -41,7 +41,7 @@ def sample(
             f"{SOURCE_NODE} has"
         )
     if settings.scheduler == OWN_SCHEDULE:
-        sigmas_N = own_sigmas(settings.steps, settings.shift, settings.denoise)
+        sigmas_N = pipeline_sigmas(settings.steps, settings.shift, settings.denoise)
     else:
         sigmas_N = scheduled_sigmas(shifted, settings)
     placement = placement_of(edit.positive)
@@ -77,7 +77,7 @@ def on_latent(mask_FHW: Tensor, samples_BCTHW: Tensor) -> Tensor:
     return mask_FHW[:, None]
 
 
-def own_sigmas(steps: int, shift: float, denoise: float) -> Tensor:
+def pipeline_sigmas(steps: int, shift: float, denoise: float) -> Tensor:
     """(N + 1,) noise levels of instructx_core's pipeline; below denoise 1 the last N of a longer list, as KSampler."""
     total = steps if denoise > 0.9999 else int(steps / denoise)
     sigmas_N = torch.from_numpy(shift_sigmas(flow_sigmas(total), shift))

@@ -149,6 +149,9 @@ def test_a_sound_that_cannot_be_kept_is_said_or_refused(run: Callable[..., Any],
     assert "audio 1 left out: this FFmpeg knows no decoder for it" in said and "audio 2 (pcm_s16le) encoded" in said
     assert "audio 1 left out" in refused and "leave --need-sound out" in refused
     assert len(read_media(tmp_path / "a.mp4").frames_FHWC) == 17 and not (tmp_path / "b.mp4").exists()
+    code, text = run([job("in.mov", "a.mp4", need_sound=True)])
+    assert code == 1 and "leave --need-sound out" in text, "finished without it is not finished with it"
+    assert "1 skipped" in run([job("in.mov", "a.mp4")])[1]
 
 
 def test_a_job_with_a_wrong_file_loads_no_model(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,11 +212,13 @@ def test_interrupt_tells_what_is_done(run: Callable[..., Any], tmp_path: Path, m
         return original(pipe, look)
 
     monkeypatch.setattr(jobs, "edit", second_interrupts)
-    lines = [job(output="a.png"), job(source="blue.png", output="b.png")]
+    lines = [job("none.png", "x.png"), job(), job("blue.png", "b.png"), job(output="c.png"), job(output="d.png")]
     code, text = run(lines)
-    assert code == 130 and "1 jobs: 1 done, 0 skipped, 0 failed" in text
+    assert code == 130 and "5 jobs: 1 done, 0 skipped, 1 failed, 1 stopped, 2 not finished" in text
+    rows = text[text.index("line  status") :].splitlines()[1:-1]
+    assert [row.split()[:2] for row in rows] == [["1", "failed"], ["2", "done"], ["3", "stopped"]]
     monkeypatch.undo()
-    assert "1 done, 1 skipped" in run(lines)[1]
+    assert "5 jobs: 3 done, 1 skipped, 1 failed\n" in run(lines)[1]
 
 
 @pytest.mark.parametrize(

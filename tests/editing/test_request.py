@@ -130,6 +130,7 @@ def test_the_key_follows_content(tmp_path: Path) -> None:
         dataclasses.replace(plain, max_pixels=64),
         dataclasses.replace(plain, max_frames=9),
         dataclasses.replace(plain, partial=True),
+        dataclasses.replace(plain, need_sound=True),
         dataclasses.replace(plain, keep_outside=keep),
         dataclasses.replace(plain, keep_outside=KeepOutside(feather=2)),
         dataclasses.replace(plain, windows=windows),
@@ -141,7 +142,7 @@ def test_the_key_follows_content(tmp_path: Path) -> None:
     restarted = dataclasses.replace(plain, windows=dataclasses.replace(windows, restart=True))
     assert restarted.content_key("model") == keys[-1], "a restart makes the same result"
     (tmp_path / "mask.png").write_bytes(b"changed")
-    assert others[9].content_key("model") != keys[10]
+    assert others[10].content_key("model") != keys[11]
     (tmp_path / "in.png").unlink()
     with pytest.raises(InputError, match="no such file"):
         plain.content_key("model")
@@ -190,6 +191,10 @@ def test_plain_values_make_the_request() -> None:
     ("change", "message"),
     [
         ({"input": 3}, "input is 3; it must be a string"),
+        ({"input": ""}, "^input is empty; give the path of a file"),
+        ({"output": ""}, "^output is empty; give the path of a file"),
+        ({"reference": ["a.png", ""]}, "^reference is empty; give the path of a file"),
+        ({"keep_outside": ""}, "^keep_outside is empty; give the path of a file"),
         ({"instruction": None}, "instruction is None; it must be a string"),
         ({"reference": [1]}, r"reference is \[1\]; give a path or a list of paths"),
         ({"colour": 1}, "colour is no option of a job; use steps, guidance"),

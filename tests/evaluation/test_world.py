@@ -15,7 +15,7 @@ from instructx_core.evaluation.batch import edit_samples, group_samples
 from instructx_core.evaluation.groups import GROUPS, PLAIN, ROWS, SampleLook, build_groups
 from instructx_core.evaluation.photos import PHOTOS, PhotoSet, crop
 from instructx_core.evaluation.vae import psnr
-from instructx_core.evaluation.world import Reached, WorldResult, WorldSettings, met, run_world
+from instructx_core.evaluation.world import Figure, WorldResult, WorldSettings, level_met, run_world
 from instructx_core.world import TASKS, benchmark_samples, sample, score
 
 SMALL = WorldSettings(images=6, clips=0, steps=1, batch_size=4, groups=("images", "words", "sizes", "photos", "vae"))
@@ -33,16 +33,16 @@ def of_the_truth(wrong: frozenset[str] = frozenset()) -> WorldResult:
     return WorldResult(scores, groups, settings, "truth")
 
 
-def reached(result: WorldResult, title: str) -> Reached:
+def reached(result: WorldResult, title: str) -> Figure:
     (row,) = [row for row in ROWS if title in row.title]
-    found = result.reached(row)
+    found = result.figure(row)
     assert found is not None
     return found
 
 
 def test_the_table_of_targets() -> None:
     right, wrong = of_the_truth(), of_the_truth(frozenset({"add"}))
-    assert [met(row, right.reached(row)) for row in ROWS].count("aim") == 4, "those that need these groups alone"
+    assert [level_met(row, right.figure(row)) for row in ROWS].count("aim") == 4, "those that need these groups alone"
     assert reached(right, "images, mean").value == 100.0 and "not run" in right.targets()
     assert reached(wrong, "images, mean").value == pytest.approx(100.0 * 11 / 12)
     lowest = reached(wrong, "no kind")
@@ -50,7 +50,7 @@ def test_the_table_of_targets() -> None:
     ground = reached(wrong, "as grounds")
     assert ground.value == 0.0 and "4 photos" in ground.detail, "the first four samples add, each to another photo"
     row = next(row for row in ROWS if row.floor == 90)
-    assert [met(row, Reached(value, 0, 100, 1)) for value in (95.0, 94.9, 89.9)] == ["aim", "floor", "no"]
+    assert [level_met(row, Figure(value, 0, 100, 1)) for value in (95.0, 94.9, 89.9)] == ["aim", "floor", "no"]
     assert json.loads(json.dumps(wrong.as_dict()))["targets"][0]["met"] == "floor"
 
 

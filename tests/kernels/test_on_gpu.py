@@ -56,8 +56,8 @@ def stand_in_card(on_gpu: Any) -> Any:
 
 
 def test_every_part(on_gpu: Any, emulated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = trial.run
-    monkeypatch.setattr(trial, "run", lambda device: real(device, cases=("random/64",)))
+    real = trial.run_trials
+    monkeypatch.setattr(trial, "run_trials", lambda device: real(device, cases=("random/64",)))
     monkeypatch.setattr(select, "MIN_TOKENS", 16)
     small = on_gpu.Size("tiny", 1, 64, 2, (1, 8, 8))
     plan = on_gpu.Plan((70,), ((1, 70, 1, 128),), (small,), tokens=40, heads=1, rounds=2)

@@ -227,8 +227,10 @@ def test_the_self_test_passes_and_the_card_is_used(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The judgement's own child with few cases, the command with all of them; of 5000 tokens few are queries here."""
-    real = trial.run
-    monkeypatch.setattr(trial, "run", lambda device: real(device, cases=("random/64", "wan/128", "segments/64/fp16")))
+    real = trial.run_trials
+    monkeypatch.setattr(
+        trial, "run_trials", lambda device: real(device, cases=("random/64", "wan/128", "segments/64/fp16"))
+    )
     long = [replace(case, tokens=700) if case.tokens > 700 else case for case in selftest.CASES]
     monkeypatch.setattr(selftest, "CASES", tuple(long))
     monkeypatch.setattr(selftest.measure, "__defaults__", (tuple(long),))

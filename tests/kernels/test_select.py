@@ -12,7 +12,7 @@ import torch
 from instructx_core.kernels import Session, abi, attention, attention_lse, report, resolve_mode, select
 from instructx_core.kernels.operands import Inputs
 from instructx_core.kernels.select import Route
-from instructx_core.kernels.trial import Tried
+from instructx_core.kernels.trial import Trial
 
 BF16 = torch.bfloat16
 
@@ -132,11 +132,11 @@ def measured(on_stand_in, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]
     """Paths of every self-test, which finds small errors."""
     calls: list[str] = []
 
-    def run(device: torch.device) -> dict[str, Tried]:
+    def run(device: torch.device) -> dict[str, Trial]:
         calls.extend(("exact", "int8"))
-        return {path: Tried({"random/128": 0.001, "outlier/128": 0.003}) for path in ("exact", "int8")}
+        return {path: Trial({"random/128": 0.001, "outlier/128": 0.003}) for path in ("exact", "int8")}
 
-    monkeypatch.setattr(select.trial, "run", run)
+    monkeypatch.setattr(select.trial, "run_trials", run)
     yield calls
 
 
@@ -163,21 +163,21 @@ def test_another_driver_or_source_is_judged_anew(measured: list[str], monkeypatc
 def test_a_wrong_result_disables_and_warns(
     measured: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    wrong = {"exact": Tried({"random/64": 0.001}), "int8": Tried({"random/64": float("inf")})}
-    monkeypatch.setattr(select.trial, "run", lambda device: wrong)
+    wrong = {"exact": Trial({"random/64": 0.001}), "int8": Trial({"random/64": float("inf")})}
+    monkeypatch.setattr(select.trial, "run_trials", lambda device: wrong)
     found = select.verdict(torch.device("cpu"))
     assert list(found.problems) == ["int8"] and "error inf% in random/64, allowed 1.80%" in found.problems["int8"]
     assert "please report it" in caplog.text
 
 
 def test_what_does_not_run_is_tried_again_next_time(measured, monkeypatch: pytest.MonkeyPatch) -> None:
-    fails = {path: Tried(problem="no compiler", lasting=False) for path in ("exact", "int8")}
+    fails = {path: Trial(problem="no compiler", lasting=False) for path in ("exact", "int8")}
     device = torch.device("cpu")
-    monkeypatch.setattr(select.trial, "run", lambda device: fails)
+    monkeypatch.setattr(select.trial, "run_trials", lambda device: fails)
     assert select.verdict(device).problems == {"exact": "no compiler", "int8": "no compiler"}
     monkeypatch.setattr(select, "_verdicts", {})
-    works = {path: Tried({"random/64": 0.001}) for path in ("exact", "int8")}
-    monkeypatch.setattr(select.trial, "run", lambda device: works)
+    works = {path: Trial({"random/64": 0.001}) for path in ("exact", "int8")}
+    monkeypatch.setattr(select.trial, "run_trials", lambda device: works)
     assert not select.verdict(device).problems
 
 

@@ -12,7 +12,7 @@ import torch
 
 from instructx_core.kernels import loader, select, selftest, trial
 from instructx_core.kernels.errors import KernelError
-from instructx_core.kernels.trial import Tried
+from instructx_core.kernels.trial import Trial
 
 CPU = torch.device("cpu")
 
@@ -22,8 +22,8 @@ def test_a_fault_ends_the_child_and_names_the_kernel(
 ) -> None:
     """The exact kernel passes, the int8 one aborts its process; this one goes on, and remembers."""
     emulated.boot += "\nlib.stand_in_fault(b'attention_int8_d64 abort')"
-    real = trial.run
-    monkeypatch.setattr(trial, "run", lambda device: real(device, cases=("random/64",)))
+    real = trial.run_trials
+    monkeypatch.setattr(trial, "run_trials", lambda device: real(device, cases=("random/64",)))
     with caplog.at_level(logging.WARNING, "instructx"):
         found = select.verdict(CPU)
     assert list(found.problems) == ["int8"] and "ended its process (code -6" in found.problems["int8"]
@@ -38,7 +38,7 @@ def test_a_child_that_hangs_is_ended(on_stand_in, monkeypatch: pytest.MonkeyPatc
     ended: list[int] = []
     real = trial._end
     monkeypatch.setattr(trial, "_end", lambda child: (ended.append(child.pid), real(child))[1])
-    found = trial.run(CPU, seconds=0.3)
+    found = trial.run_trials(CPU, seconds=0.3)
     assert all("did not start (no result after 0 s)" in tried.problem and not tried.lasting for tried in found.values())
     (pid,) = ended
     with pytest.raises(ProcessLookupError):
@@ -51,21 +51,33 @@ SOURCES = {"sources": loader.sources_digest()}
 @pytest.mark.parametrize(
     ("said", "late", "want"),
     [
-        ([], False, {p: Tried({}, "the self-test's process did not start (END)", False) for p in ("exact", "int8")}),
-        ([SOURCES], True, {p: Tried({}, "the self-test did not begin (END)", False) for p in ("exact", "int8")}),
+        (
+            [],
+            False,
+            {p: Trial({}, "the self-test's process did not start (END)", False) for p in ("exact", "int8")},
+        ),
+        ([SOURCES], True, {p: Trial({}, "the self-test did not begin (END)", False) for p in ("exact", "int8")}),
         (
             [SOURCES, {"begins": "exact"}],
             True,
-            {"exact": Tried({}, "the self-test ended its process (END); please report it", False)},
+            {"exact": Trial({}, "the self-test ended its process (END); please report it", False)},
         ),
         (
-            [SOURCES, {"begins": "exact"}, {"path": "exact", "tried": vars(Tried({"a": 1.0}))}, {"begins": "int8"}],
+            [
+                SOURCES,
+                {"begins": "exact"},
+                {"path": "exact", "result": vars(Trial({"a": 1.0}))},
+                {"begins": "int8"},
+            ],
             False,
-            {"exact": Tried({"a": 1.0}), "int8": Tried({}, "the self-test ended its process (END); please report it")},
+            {
+                "exact": Trial({"a": 1.0}),
+                "int8": Trial({}, "the self-test ended its process (END); please report it"),
+            },
         ),
     ],
 )
-def test_what_a_child_told(said: list[dict], late: bool, want: dict[str, Tried]) -> None:
+def test_what_a_child_told(said: list[dict], late: bool, want: dict[str, Trial]) -> None:
     assert trial._read(said, ["exact", "int8"], "END", late) == want
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,6 +110,26 @@ def test_the_first_picture_of_a_phones_jpeg(tmp_path: Path) -> None:
     )
     media = read_media(tmp_path / "a.jpg")
     assert (media.frames_FHWC == 9).all() and media.notes == ("the first of 2 pictures in the file is used",)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "progressive"])
+def test_pictures_one_after_the_other_are_no_picture(tmp_path: Path, kind: str) -> None:
+    """A raw MJPEG is a clip without a clock; a photo with a smaller preview behind it stays a photo, with a word."""
+    options: dict[str, Any] = {"progressive": True} if kind == "progressive" else {}
+    suffix, parts = ".png" if kind == "PNG" else ".jpg", list[bytes]()
+    for number, side in enumerate((32, 32, 16)):
+        picture = np.random.default_rng(number).integers(0, 255, (side, side, 3), np.uint8)
+        Image.fromarray(picture).save(tmp_path / f"a{suffix}", **options)
+        parts.append((tmp_path / f"a{suffix}").read_bytes())
+    clip, photo, alone = (tmp_path / f"{name}{suffix}" for name in ("clip", "photo", "alone"))
+    for fill in (b"", b"\0\0") if kind != "PNG" else (b"",):
+        clip.write_bytes(parts[0] + fill + parts[1] + fill + parts[2])
+        with pytest.raises(InputError, match=r"one (JPEG|PNG) after the other, a clip without a clock"):
+            read_media(clip)
+    photo.write_bytes(parts[0] + parts[2])
+    assert "another picture, of another size, lies behind it" in read_media(photo).notes[0]
+    alone.write_bytes(parts[0] + b"\xff\xd9\xff\xd8\xff trailing bytes")
+    assert not read_media(alone).notes
 
 
 def test_formats_that_are_not_read_are_named(tmp_path: Path) -> None:

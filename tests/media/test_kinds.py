@@ -55,6 +55,7 @@ HEADS = {
     "lfs.mp4": (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n", "only the pointer to a file"),
     "error.png": (b'{"error": "access denied"}', 'is text (\'{"error": "access denied"}\' ...)'),
     "japanese.txt": ("\u7de8\u96c6\u3057\u3066 ".encode() * 500, "is text ('\u7de8\u96c6\u3057\u3066 "),
+    "camera.mjpg": (b"--frame\r\nContent-Type: image/jpeg\r\n\r\n\xff\xd8\xff\xe0", "pictures of a network camera"),
     "a.npy": (b"\x93NUMPY\x01\x00v\x00{'descr'", "an array of NumPy"),
     "unfinished.mp4": (bytes(9000), "nothing but zeros where it begins"),
     "a.yuv": (bytes(range(256)) * 9, "is bare pixels"),
@@ -108,6 +109,25 @@ def psd(layers: int) -> bytes:
     section = struct.pack(">I", len(section)) + section
     head = b"8BPS" + struct.pack(">H6xHIIHH", 1, 3, 4, 4, 8, 3) + bytes(8)
     return head + struct.pack(">I", len(section)) + section + b"\x00\x00" + bytes([10] * 16 + [20] * 16 + [30] * 16)
+
+
+def test_a_tape_of_a_camera_is_read(tmp_path: Path) -> None:
+    """Raw DV, which has no other name than what it begins with."""
+    with av.open(str(tmp_path / "a.dv"), "w", format="dv") as out:
+        video: Any = out.add_stream("dvvideo", rate=25)
+        video.width, video.height, video.pix_fmt = 720, 576, "yuv420p"
+        sound: Any = out.add_stream("pcm_s16le", rate=48000, layout="stereo")
+        for number in range(5):
+            picture = np.full((576, 720, 3), 40 * number, np.uint8)
+            out.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            tone = np.full((1, 3840), 8000 if number == 3 else 0, np.int16)
+            frame: Any = av.AudioFrame.from_ndarray(tone, format="s16", layout="stereo")
+            frame.sample_rate, frame.pts, frame.time_base = 48000, 1920 * number, Fraction(1, 48000)
+            out.mux(sound.encode(frame))
+    media = read_media(tmp_path / "a.dv")
+    assert media.fps == 25 and media.frames_FHWC.mean((1, 2, 3)) == pytest.approx([0, 40, 80, 120, 160], abs=2)
+    assert media.audio is not None and media.audio.tracks[0].codec == "pcm_s16le" and not media.audio.lost
+    assert any(note.startswith("pixels are not square") for note in media.notes)
 
 
 def test_a_broken_drawing_is_one_sentence(tmp_path: Path) -> None:

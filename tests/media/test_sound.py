@@ -229,6 +229,24 @@ def test_bad_packets_are_silent(tmp_path: Path, name: str, codec: str, suffix: s
     assert notes == (f"audio ({codec}) left out: none of it can be heard",)
 
 
+def test_two_sounds_at_one_time_are_said(tmp_path: Path) -> None:
+    """A packet that has the time of another: one of the two cannot be heard."""
+    source, wrong = write_clip(tmp_path / "a.mkv", "mp2"), tmp_path / "b.mkv"
+    with av.open(str(source)) as container, av.open(str(wrong), "w") as out:
+        streams = [out.add_stream_from_template(stream) for stream in container.streams]
+        packets = [packet for packet in container.demux() if packet.size]
+        for packet in packets:
+            if packet.stream.type == "audio" and 0.5 < packet.pts * packet.time_base < 0.52:
+                packet.pts = packet.dts = packet.pts + round(0.1 / packet.time_base)
+        for packet in sorted(packets, key=lambda packet: packet.dts):
+            packet.stream = streams[packet.stream.index]
+            out.mux(packet)
+    output, notes = edited(wrong, ".mp4")
+    assert "audio (mp2): 0.02 s have the time of other sound; one of the two is heard" in notes
+    assert_heard(output, TIMES)
+    assert not any("have the time of" in note for note in edited(source, ".mp4")[1])
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 @pytest.mark.parametrize(("rate", "layout"), [(48000, "mono"), (32000, "stereo"), (44100, "mono")])
 def test_a_set_up_that_changes(tmp_path: Path, rate: int, layout: str, suffix: str) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from instructx_core.errors import InputError
 from instructx_core.media.stream import ClipScan, scan_clip
-from instructx_core.media.timing import NO_RATES, Shown, constant_rate
+from instructx_core.media.timing import NO_RATES, FrameTime, constant_rate
 
 MS = Fraction(1, 1000)
 
@@ -194,9 +194,9 @@ def test_a_clock_that_jumps_is_refused(tmp_path: Path, jump: int, word: str) -> 
 def test_jitter_at_a_low_rate_is_said(step: float, jitter: float) -> None:
     """A quarter of a frame is nothing at 24 fps and an eighth of a second at 2: a note, and a usual rate."""
     notes: list[str] = []
-    shown = [Shown(k * step + jitter * (k % 2), step) for k in range(20)]
+    shown = [FrameTime(k * step + jitter * (k % 2), step) for k in range(20)]
     timing = constant_rate(Path("x.mkv"), shown, NO_RATES, notes)
     assert notes, f"{timing.fps} fps without a word"
     quiet: list[str] = []
-    even = constant_rate(Path("x.mkv"), [Shown(k * step, step) for k in range(20)], NO_RATES, quiet)
+    even = constant_rate(Path("x.mkv"), [FrameTime(k * step, step) for k in range(20)], NO_RATES, quiet)
     assert even.fps == round(1 / step) and not quiet

@@ -97,6 +97,26 @@ def test_lists(pack: Callable[[str], ModuleType], folders: Path) -> None:
     assert listed == ["kiwi", "lora.safetensors", "stage3.safetensors", "stage3_pad_first.safetensors"]
 
 
+def test_a_layout_in_the_table_is_listed_and_loaded(
+    node: Any, pack: Callable[[str], ModuleType], folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = pack("instructx_core.formats.layouts.checkpoints")
+    kiwi, root = table.LAYOUTS[0], folders / "diffusers" / "kiwi"
+    layout = dataclasses.replace(
+        kiwi,
+        kind="new",
+        is_folder=lambda path: path.name == "another",
+        files=lambda opened, path: kiwi.files(opened, root),
+        adapter=lambda model, position: kiwi.adapter(dataclasses.replace(model, path=root), position),
+        dit=lambda opened, path: kiwi.dit(opened, root),
+    )
+    monkeypatch.setattr(table, "LAYOUTS", (layout, *table.LAYOUTS))
+    assert pack("nodes.load_checkpoint").checkpoint_choices()[:2] == ["another", "kiwi"]
+    (model, loaded), (kiwi_model, kiwi_loaded) = (node.execute(name, dtype="bf16").args for name in ("another", "kiwi"))
+    assert same(weights(loaded), weights(kiwi_loaded))
+    assert same(model.model.diffusion_model.state_dict(), kiwi_model.model.diffusion_model.state_dict())
+
+
 def test_wrong_choices_say_what_to_do(node: Any, folders: Path) -> None:
     encoder = "instructx_kiwi_small.safetensors"
     (folders / "diffusers" / "broken" / "mllm_encoder").mkdir(parents=True)

@@ -60,13 +60,13 @@ def test_own_schedule_is_the_pipelines(pack: Callable[[str], ModuleType]) -> Non
     from instructx_core.config import tiny
     from instructx_core.sampling.schedule import build_scheduler, start
 
-    own_sigmas = pack("nodes.parts.sampling").own_sigmas
+    pipeline_sigmas = pack("nodes.parts.sampling").pipeline_sigmas
     config = tiny()
     scheduler = build_scheduler(config)
     start(scheduler, 7, "cpu")
-    got = own_sigmas(7, config.sampling.shift, 1.0)
+    got = pipeline_sigmas(7, config.sampling.shift, 1.0)
     assert torch.allclose(got, scheduler.sigmas, atol=1e-7)
-    assert torch.allclose(own_sigmas(3, 3.0, 0.5), own_sigmas(6, 3.0, 1.0)[-4:])
+    assert torch.allclose(pipeline_sigmas(3, 3.0, 0.5), pipeline_sigmas(6, 3.0, 1.0)[-4:])
 
 
 def test_padding_is_cut_off(node: ModuleType, vae: Any, prepared: Any) -> None:
@@ -128,7 +128,7 @@ def test_same_as_ksampler(node: ModuleType, vae: Any, prepared: Any) -> None:
     for sampler, scheduler, denoise in (("euler", "simple", 1.0), ("uni_pc", "beta", 0.5)):
         with torch.inference_mode():
             (shifted,) = ModelSamplingSD3().patch(model, 4.0)
-            (out,) = KSampler().sample(
+            (out,) = KSampler().sample_edit(
                 shifted, 9, 3, 2.5, sampler, scheduler, positive, negative, latent, denoise=denoise
             )
             (want,) = VAEDecode().decode(vae, out)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 from itertools import pairwise
 from typing import Any
 
 import pytest
 import torch
+from sources import CORE
 from tiny import draw, own_config, randomise, small_config
 from torch import Tensor
 
@@ -66,3 +68,15 @@ def test_guidance_needs_something_to_guide_away_from() -> None:
     Guidance(2.0).check(Conditions(CONTEXT, CONTEXT))
     with pytest.raises(InputError, match="needs negative_context too"):
         Guidance(2.0).check(Conditions(CONTEXT))
+
+
+def test_the_denoiser_is_called_in_one_place() -> None:
+    """Sampling, the benchmark and training give it what it is told by one function, guidance and gradient apart."""
+    told = {"source", "references", "encoder_hidden_states"}
+    calls = {
+        source.name
+        for source in CORE.values()
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.Call) and "return_dict" in (names := {k.arg for k in node.keywords}) and names & told
+    }
+    assert calls == {"instructx_core/sampling/guidance.py"}

@@ -19,6 +19,7 @@ WINGS = (
     "formats/telling",
     "formats/forms",
     "nodes/parts",
+    "training/recipes",
 )
 
 

@@ -18,7 +18,7 @@ from transformers import masking_utils
 from instructx_core.data.sources import SOURCES
 from instructx_core.errors import InputError
 from instructx_core.training.checkpoint import optimizer_tensors, restore_optimizer
-from instructx_core.training.jobs.job import GlobalBatch
+from instructx_core.training.job import GlobalBatch
 from instructx_core.training.machine import CPU, find_device
 from instructx_core.training.muon import Muon
 from instructx_core.training.recipes.base import Recipe

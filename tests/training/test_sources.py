@@ -10,11 +10,13 @@ import torch
 
 from instructx_core.data.source import PretrainingSource
 from instructx_core.data.sources import SOURCES
+from instructx_core.errors import InputError
 from instructx_core.training.recipes.base import Recipe
+from instructx_core.training.recipes.edit import EditRecipe
 from instructx_core.training.recipes.mllm import MllmRecipe
 from instructx_core.training.recipes.text_to_video import TextToVideoRecipe
 from instructx_core.training.recipes.vae import Crops, VaeRecipe
-from instructx_core.training.run import build_job
+from instructx_core.training.run import JOBS, build_job
 from instructx_core.training.trainer import Trainer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
@@ -26,12 +28,36 @@ from sources import SOURCES as FILES
 @pytest.mark.parametrize("world", ["shapes", "world"])
 @pytest.mark.parametrize("room", ["data", "training"])
 def test_one_file_alone_knows_the_world(room: str, world: str) -> None:
-    files = [source for source in FILES.values() if source.room == room]
+    files = [source for source in FILES.values() if source.name.startswith(f"instructx_core/{room}/")]
     assert len(files) > 5
     for source in files:
         known = any(imported.module.startswith(f"instructx_core.{world}") for imported in source.imports)
         known |= "instructx_core" in {i.module for i in source.imports} and f"import {world}\n" in source.text
         assert known == (source.name == f"instructx_core/data/{world}.py"), source.name
+
+
+def test_one_file_alone_knows_the_jobs() -> None:
+    """Jobs use what training holds; of it run.py makes them, and nothing that a job uses knows a job."""
+    jobs = "instructx_core.training.jobs"
+    outside = [source for source in FILES.values() if not source.module.startswith(jobs)]
+    known = {source.name for source in outside if any(i.module.startswith(jobs) for i in source.imports)}
+    assert known == {"instructx_core/training/run.py"}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in JOBS if kind is not EditRecipe])
+def test_a_job_says_what_its_data_must_have(
+    kind: type[Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A source of edit pairs alone serves the stages; the jobs before them are refused before anything is built."""
+
+    class Pairs:
+        name, version = "pairs", "1"
+        buckets, size, task, edit = (getattr(SmallSource(1), each) for each in ("buckets", "size", "task", "edit"))
+
+    monkeypatch.setitem(SOURCES, "pairs", lambda rest: Pairs())
+    assert isinstance(Pairs(), JOBS[EditRecipe].needs)
+    with pytest.raises(InputError, match="pairs has edit pairs only"):
+        build_job(pretraining(kind, data="pairs"), small_vae(), tmp_path)
 
 
 def pretraining(kind: type[Recipe], **values: object) -> Recipe:

@@ -137,11 +137,11 @@ def _finish(
     join, drift = 0.0, (0.0, 0.0, 0.0)
     if head_OHWC is not None:
         both = slice(window.handed if window.handed < window.shared else 0, window.shared)
-        own_OHWC, kept_OHWC = made_FHWC[both], head_OHWC[both]
-        difference = own_OHWC.astype(np.float64) - kept_OHWC
+        redone_OHWC, kept_OHWC = made_FHWC[both], head_OHWC[both]
+        difference = redone_OHWC.astype(np.float64) - kept_OHWC
         join, drift = float(np.abs(difference).mean()), tuple(difference.reshape(-1, 3).mean(0).tolist())
         if match:
-            made_FHWC = ColourMatch.between(own_OHWC, kept_OHWC).apply(made_FHWC)
+            made_FHWC = ColourMatch.between(redone_OHWC, kept_OHWC).apply(made_FHWC)
         if fade:
             made_FHWC = fade_out(made_FHWC, head_OHWC, fade)
     following = windows[window.index + 1].shared if window.index + 1 < len(windows) else window.shared

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..containers.tensor_source import TORCH_DTYPES
 from ..containers.writing import Pending
 from ..layouts.adapter import read_adapter
-from ..layouts.checkpoints import LAYOUTS, open_model
+from ..layouts.checkpoints import is_checkpoint, open_model
 from ..layouts.weight_file import config_metadata
 from .pending import write
 from .request import Request
@@ -15,7 +15,7 @@ DTYPE_NAMES = {dtype: name for name, dtype in TORCH_DTYPES.items()}
 
 def to_adapter(request: Request) -> tuple[str, ...]:
     """without_lora leaves out what was merged into Qwen."""
-    if request.kind not in (layout.kind for layout in LAYOUTS):
+    if not is_checkpoint(request.kind):
         raise request.refused("adapter", "a Kiwi-Edit training file or folder, or an adapter with --without-lora")
     options = request.options
     adapter = read_adapter(open_model(request.opened, request.source, text_encoder=options.encoder, vae=options.vae))

@@ -10,7 +10,7 @@ from torch import nn
 from ..containers.tensor_source import TensorSource
 from ..containers.writing import Pending, whole_folder
 from ..layouts.dit import dit_config
-from ..layouts.kiwi_folder import WEIGHTS_FILE
+from ..layouts.folders import DIFFUSERS_WEIGHTS
 from ..layouts.vae import vae_config
 from ..layouts.weight_file import WeightFile
 from .pending import kept_metadata, pending_dit, pending_vae, write
@@ -56,4 +56,4 @@ def _folder(target: Path, module: nn.Module, pending: list[Pending]) -> tuple[st
         raise AssertionError(f"names or shapes are not those of {type(module).__name__}: {set(have) ^ set(want)}")
     with whole_folder(target, ()) as temporary:
         module.save_config(str(temporary))  # type: ignore[operator]
-        return write(temporary / WEIGHTS_FILE, pending, {})
+        return write(temporary / DIFFUSERS_WEIGHTS, pending, {})

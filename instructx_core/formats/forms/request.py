@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import InputError
-from ..layouts.checkpoints import WITH_DIT, open_dit
+from ..layouts.checkpoints import may_hold_dit, open_dit
 from ..layouts.weight_file import OpenFiles, WeightFile
 
 
@@ -39,7 +39,7 @@ class Request:
 
     def dit(self, to: str) -> WeightFile:
         """The DiT of a Wan file, a Kiwi file or a Kiwi folder. Raises InputError when the source has none."""
-        if self.kind in ("wan-dit", *WITH_DIT):
+        if self.kind == "wan-dit" or may_hold_dit(self.kind):
             return open_dit(self.opened, self.source)
         raise self.refused(to, "a Wan DiT or VAE, or a Kiwi file or folder with one")
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ...config import InstructXConfig
 from ..containers.writing import write_tensors
+from .identity import Identity
 from .kiwi_config import Position
 from .report import LoadReport
 from .weight_file import OpenFiles, WeightFile, config_metadata
@@ -59,13 +60,14 @@ class CheckpointLayout:
 
     is_folder, is_file: whether a path, an opened file, is of it. files: part of a model (PARTS) -> where it lies, of
     those that it brings. adapter: read with its config, see read_adapter. dit, lora: its DiT by itself, and the file
-    with a LoRA for another DiT, if any.
+    with a LoRA for another DiT, if any. tell: what it is, for inspect and verify; None where the file is no checkpoint.
     """
 
     kind: str
     files: Callable[[OpenFiles, Path], dict[str, Path]]
     adapter: Callable[[OpenModel, Position | None], Adapter]
     dit: Callable[[OpenFiles, Path], WeightFile]
+    tell: Callable[[OpenFiles, Path], Identity | None]
     lora: Callable[[OpenFiles, Path], WeightFile | None] = _no_lora
     is_folder: Callable[[Path], bool] = _never
     is_file: Callable[[WeightFile], bool] = _never

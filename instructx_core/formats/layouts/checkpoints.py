@@ -11,8 +11,16 @@ from .weight_file import OpenFiles, Paths, WeightFile
 
 # In the order in which they are tried; the last takes every file.
 LAYOUTS: tuple[CheckpointLayout, ...] = (KIWI_FOLDER, KIWI_TRAINING, OURS)
-# What identify calls a checkpoint that may have a DiT in it.
-WITH_DIT = tuple(layout.kind for layout in LAYOUTS if layout is not OURS)
+
+
+def is_checkpoint(kind: str) -> bool:
+    """Whether identify says so of a checkpoint, of any layout."""
+    return any(layout.kind == kind for layout in LAYOUTS)
+
+
+def may_hold_dit(kind: str) -> bool:
+    """Whether a checkpoint of that kind may have a DiT in it."""
+    return is_checkpoint(kind) and kind != OURS.kind
 
 
 def folder_layout(path: Path) -> CheckpointLayout | None:

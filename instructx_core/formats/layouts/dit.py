@@ -18,9 +18,9 @@ from ...config import EMBEDDERS, DenoiserConfig, InstructXConfig
 from ...errors import InputError
 from ..containers.strict import check_names, name_all, read_weight
 from ..containers.tensor_source import TensorSource
-from .dit_sizes import HEAD_DIM, PATCH_EMBEDDING, Shapes, bare_dit, dit_sizes, dit_title, dit_variant, is_public
+from .dit_sizes import PATCH_EMBEDDING, Shapes, bare_dit, dit_sizes, dit_variant
 from .keymaps import dit_to_diffusers, dit_to_original, is_diffusers_dit
-from .public_models import WAN_LICENCE
+from .public_models import WAN_HEAD_DIM, WAN_LICENCE, dit_title, public_dit
 from .report import LoadReport
 from .weight_file import WeightFile
 
@@ -81,7 +81,7 @@ def dit_config(dit: WeightFile) -> DenoiserConfig:
             dim=width,
             ffn_dim=sizes["ffn_dim"],
             num_layers=sizes["layers"],
-            num_heads=max(width // HEAD_DIM, 1),
+            num_heads=max(width // WAN_HEAD_DIM, 1),
             in_channels=sizes["in_channels"]
             if len(shapes[PATCH_EMBEDDING]) == 5
             else out,  # a flattened one, see _unfold
@@ -137,7 +137,7 @@ def _report(dit: WeightFile, shapes: Shapes, names: Mapping[str, str], ignored: 
         kind=f"Wan DiT {dit_title(sizes)}, {dit.numbers}",
         consumed=tuple(names.values()),
         ignored=ignored,
-        notes=(WAN_LICENCE,) if is_public(sizes) else (),
+        notes=(WAN_LICENCE,) if public_dit(sizes) else (),
     )
 
 

@@ -1,6 +1,6 @@
-"""What the shapes of a Wan DiT tell: its sizes, what the public models of them are called, whether it is another kind.
+"""What the shapes of a Wan DiT tell: its sizes, and whether it is another kind.
 
-By bare names, in either spelling; dit.py reads such files, telling/ describes them.
+By bare names, in either spelling; dit.py reads such files, public_models.py has the names of the sizes.
 """
 
 from __future__ import annotations
@@ -8,11 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from .public_models import DIT_SIZES, variant_mark
+from .public_models import variant_mark
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-HEAD_DIM = 128  # of every public Wan
 PATCH_EMBEDDING = "patch_embedding.weight"
 _WRAPPERS = re.compile(r"^(model\.diffusion_model|diffusion_model)\.")  # of single-file repackagings
 _SIZE_PLACES = {  # size -> (tensor, axis, divided by), in either spelling
@@ -44,17 +43,6 @@ def layer_count(shapes: Shapes, pattern: str) -> int:
 def bare_dit(key: str) -> str:
     """Name of a DiT tensor without the wrapper of a repackaging."""
     return _WRAPPERS.sub("", key)
-
-
-def dit_title(sizes: Mapping[str, int]) -> str:
-    """What the public models of these sizes are called."""
-    key = (sizes.get("dim", 0), sizes.get("layers", 0), sizes.get("in_channels", 0))
-    return DIT_SIZES.get(key, f"of no public size (width {key[0]}, {key[1]} layers, {key[2]} channels)")
-
-
-def is_public(sizes: Mapping[str, int]) -> bool:
-    """Whether a public Wan has these sizes; the shipped tiny model is ours."""
-    return (sizes["dim"], sizes["layers"], sizes["in_channels"]) in DIT_SIZES and sizes["dim"] >= 1536
 
 
 def dit_variant(shapes: Shapes) -> str | None:

@@ -20,7 +20,7 @@ from ..containers.strict import read_weight
 from ..containers.tensor_source import TensorSource
 from .mllm_lora import LoraLayer, lora_layers
 from .modules import assign_tensors
-from .public_models import QWEN_LICENCE, QWEN_SIZES
+from .public_models import QWEN_LICENCE, QWEN_NEEDED, QWEN_SIZES
 from .qwen_config import check_encoder
 from .qwen_names import mllm_from_original, mllm_to_original
 from .report import LoadReport
@@ -91,7 +91,7 @@ def _read_mllm(
     widths = {source.shape(key)[-1] for key in consumed if key.endswith("embed_tokens.weight")}
     size = QWEN_SIZES.get(widths.pop()) if widths else None
     title = f"Qwen2.5-VL-{size}" if size else "Qwen2.5-VL of no public size"
-    notes = (QWEN_LICENCE,) if size == "3B" else ()
+    notes = (QWEN_LICENCE,) if size == QWEN_NEEDED else ()
     return state, LoadReport(
         files=source.files, kind=title, consumed=tuple(consumed), ignored=tuple(ignored), notes=notes
     )

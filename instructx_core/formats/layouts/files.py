@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypedDict
 from ...errors import InputError
 from ..containers.opening import SUFFIXES
 from .checkpoints import checkpoint_files, folder_layout
-from .folders import FOLDERS, PARTS, TOKENIZER_FILE
+from .folders import FOLDERS, PARTS, TOKENIZER_FILE, TOKENIZER_PAIR
 from .llama_cpp import is_projector
 from .weight_file import OpenFiles
 
@@ -109,7 +109,7 @@ def _of_ours(root: Path, name: str | None, given: tuple[str, ...]) -> dict[str, 
 def _tokenizer_near(text_encoder: Path) -> dict[str, Path]:
     """tokenizer.json, or vocab.json with merges.txt, in the folder of Qwen's weights, as on the model hub."""
     folder = text_encoder if text_encoder.is_dir() else text_encoder.parent
-    pair = (folder / "vocab.json", folder / "merges.txt")
+    pair = (folder / name for name in TOKENIZER_PAIR)
     if (folder / TOKENIZER_FILE).is_file() or all(file.is_file() for file in pair):
         return {"tokenizer": folder}
     return {}

@@ -7,10 +7,17 @@ from pathlib import Path
 
 from ...errors import InputError
 from ..containers.json_object import read_json
-from .folders import KIWI_DIT, KIWI_EMBEDDERS, KIWI_MLLM, KIWI_VAE
-
-WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"  # diffusers' name for the weights of a part
-KIWI_ENCODER = f"{KIWI_MLLM}/{WEIGHTS_FILE}"  # queries and connector; by it a folder is known
+from .folders import (
+    CONFIG_FILE,
+    DIFFUSERS_DIT,
+    DIFFUSERS_VAE,
+    DIFFUSERS_WEIGHTS,
+    KIWI_MLLM,
+    KIWI_PROCESSOR,
+    KIWI_REFERENCE,
+    KIWI_SOURCE,
+    TOKENIZER_FILE,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,36 +38,42 @@ class KiwiFolder:
 
 
 def is_kiwi_folder(path: Path) -> bool:
-    """Whether a path looks like a Kiwi-Edit diffusers folder."""
-    return (path / KIWI_MLLM).is_dir() and (path / KIWI_DIT).is_dir()
+    """Whether a path is a Kiwi-Edit diffusers folder, whole or not."""
+    return (path / KIWI_MLLM).is_dir()
+
+
+def encoder_file(root: Path) -> Path:
+    """Queries and connector."""
+    return root / KIWI_MLLM / DIFFUSERS_WEIGHTS
 
 
 def kiwi_folder(root: Path) -> KiwiFolder:
     """What lies where. Raises InputError naming what is missing."""
     mllm = root / KIWI_MLLM
-    encoder = root / KIWI_ENCODER
+    encoder = encoder_file(root)
     whole = (mllm / "model.safetensors.index.json", mllm / "model.safetensors")
     qwen = next((file for file in whole if file.is_file()), None)
     for file, what in ((encoder, "queries and connector"), (qwen or whole[0], "Qwen2.5-VL's weights")):
         if not file.is_file():
             raise InputError(f"no {file.relative_to(root)} in {root} ({what}); download the whole folder")
     adapter = [("", encoder)]
-    for name in KIWI_EMBEDDERS:
-        file = root / name / WEIGHTS_FILE
+    for name in (KIWI_SOURCE, KIWI_REFERENCE):
+        file = root / name / DIFFUSERS_WEIGHTS
         if file.is_file():
             adapter.append((f"{name}.", file))
     assert qwen is not None
-    configs = (root / "processor" / "qwen_config.json", mllm / "qwen_config.json")
-    first = _setting(root / KIWI_EMBEDDERS[1] / "config.json", "ref_pad_first", bool)
+    processor = root / KIWI_PROCESSOR
+    configs = (folder / "qwen_config.json" for folder in (processor, mllm))
+    first = _setting(root / KIWI_REFERENCE / CONFIG_FILE, "ref_pad_first", bool)
     return KiwiFolder(
-        transformer=root / KIWI_DIT,
-        vae=root / KIWI_VAE,
+        transformer=root / DIFFUSERS_DIT,
+        vae=root / DIFFUSERS_VAE,
         text_encoder=qwen,
         qwen_config=next((file for file in configs if file.is_file()), None),
-        tokenizer=next((f for f in (root / "processor", mllm) if (f / "tokenizer.json").is_file()), root / "processor"),
+        tokenizer=next((f for f in (processor, mllm) if (f / TOKENIZER_FILE).is_file()), processor),
         adapter=tuple(adapter),
         reference_first=None if first is None else bool(first),
-        object_tokens=_setting(mllm / "config.json", "max_object_token", int),
+        object_tokens=_setting(mllm / CONFIG_FILE, "max_object_token", int),
     )
 
 

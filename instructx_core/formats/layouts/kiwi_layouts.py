@@ -13,10 +13,11 @@ from ...errors import InputError
 from .checkpoint_layout import Adapter, CheckpointLayout, OpenModel
 from .dit import dit_config
 from .dit_sizes import Shapes
-from .folders import KIWI_DIT
+from .folders import DIFFUSERS_DIT
 from .kiwi import KiwiParts, complete, dit_inside, is_kiwi_training, read_folder, read_training_file
 from .kiwi_config import DIFFUSERS_SIGMA_MIN, KiwiSettings, Position, infer_config, reference_position
 from .kiwi_folder import is_kiwi_folder, kiwi_folder
+from .kiwi_identity import tell_folder, tell_training_file
 from .qwen_config import infer_mllm
 from .vae import vae_config
 from .weight_file import OpenFiles, WeightFile
@@ -47,11 +48,16 @@ def _read_folder(model: OpenModel, position: Position | None) -> Adapter:
 
 
 def _folder_dit(opened: OpenFiles, root: Path) -> WeightFile:
-    return opened.open(root / KIWI_DIT)
+    return opened.open(root / DIFFUSERS_DIT)
 
 
 KIWI_FOLDER = CheckpointLayout(
-    kind="kiwi-folder", is_folder=is_kiwi_folder, files=_folder_files, adapter=_read_folder, dit=_folder_dit
+    kind="kiwi-folder",
+    is_folder=is_kiwi_folder,
+    files=_folder_files,
+    adapter=_read_folder,
+    dit=_folder_dit,
+    tell=tell_folder,
 )
 
 
@@ -94,6 +100,7 @@ KIWI_TRAINING = CheckpointLayout(
     adapter=_read_training_file,
     dit=_training_dit,
     lora=_training_lora,
+    tell=tell_training_file,
 )
 
 

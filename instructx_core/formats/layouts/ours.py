@@ -5,10 +5,14 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from ...config import EMBEDDERS
 from ...errors import InputError
 from ..containers.strict import read_weight
+from .added_shapes import connector_widths, lora_text, query_counts
 from .checkpoint_layout import Adapter, CheckpointLayout, OpenModel
+from .identity import Header, Identity, listed
 from .kiwi_config import Position, reference_position
+from .public_models import qwen_size
 from .report import LoadReport
 from .weight_file import OpenFiles, WeightFile
 
@@ -37,4 +41,31 @@ def _dit(opened: OpenFiles, path: Path) -> WeightFile:
     return opened.open(path)
 
 
-OURS = CheckpointLayout(kind="adapter", files=_files, adapter=_read, dit=_dit)
+def _tell(opened: OpenFiles, path: Path) -> Identity | None:
+    header = opened.open(path).once(Header)
+    queries = query_counts(header.shapes, r"queries\.(\w+)")
+    width, dim = connector_widths(header.shapes, r"connector\.([02])\.weight")
+    if not queries or not dim:
+        return None
+    embedders = [name for name in EMBEDDERS if f"{name}.weight" in header.shapes]
+    facts = (
+        *(header.config_fact or (("config", "none: it is not complete, save it again"),)),
+        ("queries", listed(queries)),
+        ("connector", f"{width} -> {dim}"),
+        ("MLLM LoRA", lora_text(header.shapes)),
+        ("embedders", ", ".join(embedders) or "none of its own"),
+    )
+    channels = header.shapes.get("source_embedder.weight", (0, None))[1]
+    values = {"dim": dim, "hidden_size": width, "channels": channels, "queries": queries}
+    needs = (
+        f"a Wan DiT of width {dim} and its VAE",
+        f"Qwen2.5-VL {qwen_size(width)} with its vision tower",
+    )
+    takers = (
+        "node Load Encoder (InstructX), file in models/model_patches",
+        "instructx edit --model FOLDER, file in FOLDER/model_patches",
+    )
+    return header.identity("adapter", "InstructX adapter", facts, needs, takers, values)
+
+
+OURS = CheckpointLayout(kind="adapter", files=_files, adapter=_read, dit=_dit, tell=_tell)

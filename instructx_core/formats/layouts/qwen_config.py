@@ -13,8 +13,9 @@ from ...config import InstructXConfig, MllmConfig, VisionConfig
 from ...errors import InputError
 from ..containers.json_object import read_json
 from .dit_sizes import Shapes, layer_count
+from .folders import CONFIG_FILE
 from .llama_cpp import LlamaCppSource, is_projector_alone
-from .public_models import QWEN_SIZES
+from .public_models import QWEN_HEAD_DIM, QWEN_SIZES
 from .qwen_names import qwen_shapes
 from .weight_file import WeightFile
 
@@ -22,7 +23,6 @@ COMPLETE_FILES = (
     "the folder Qwen/Qwen2.5-VL-3B-Instruct of the model hub, or qwen_2.5_vl_fp16.safetensors of OmniGen2's ComfyUI "
     "repackaging if it holds visual.* tensors (instructx inspect says)"
 )
-HEAD_DIM = 128  # of every size of Qwen2.5-VL; a config.json says otherwise for a model of your own
 Number = TypeVar("Number", int, float)
 
 
@@ -34,7 +34,7 @@ def infer_mllm(file: WeightFile, config_file: Path | None = None) -> MllmConfig:
     shapes = qwen_shapes(file.source)
     require_language_model(file, shapes)
     require_vision_tower(file, shapes)
-    beside = file.files[0].parent / "config.json"
+    beside = file.files[0].parent / CONFIG_FILE
     settings_file = config_file or (beside if beside.is_file() else None)
     settings = read_json(settings_file) if settings_file is not None else {}
     text: dict[str, Any] = {**settings, **_table(settings, "text_config")}
@@ -56,7 +56,7 @@ def _from_shapes(shapes: Shapes, text: Mapping[str, Any], tower: Mapping[str, An
     layer, block = "language_model.layers.0", "visual.blocks.0"
     vocabulary, width = shapes["language_model.embed_tokens.weight"]
     queries, keys = (shapes[f"{layer}.self_attn.{name}_proj.weight"][0] for name in ("q", "k"))
-    heads = _number(text, "num_attention_heads", queries // HEAD_DIM)
+    heads = _number(text, "num_attention_heads", queries // QWEN_HEAD_DIM)
     rope = {**_table(text, "rope_scaling"), **_table(text, "rope_parameters")}
     patch = shapes["visual.patch_embed.proj.weight"]  # (width, 3, frames, height, width)
     depth = layer_count(shapes, r"visual\.blocks\.(\d+)\.")

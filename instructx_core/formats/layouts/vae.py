@@ -17,7 +17,7 @@ from ...errors import InputError
 from ..containers.strict import check_names, name_all, read_weight
 from ..containers.tensor_source import TensorSource
 from .keymaps import vae_to_diffusers, vae_to_original
-from .public_models import WAN_LICENCE
+from .public_models import WAN_LICENCE, public_vae
 from .report import LoadReport
 from .weight_file import WeightFile
 
@@ -64,7 +64,7 @@ def vae_config(source: TensorSource) -> VaeConfig:
         out_channels=out[0],
         patch_size=patch,
         is_residual=nested,
-        scale_factor_spatial=16 if nested else 8,
+        scale_factor_spatial=public_vae(nested).spatial,
     )
 
 

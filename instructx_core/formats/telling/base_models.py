@@ -7,13 +7,20 @@ from __future__ import annotations
 
 import re
 
-from ..layouts.dit_sizes import PATCH_EMBEDDING, bare_dit, dit_sizes, dit_title, dit_variant, layer_count
-from ..layouts.public_models import QWEN_SIZES, qwen_size, vae_for
+from ..layouts.dit_sizes import PATCH_EMBEDDING, bare_dit, dit_sizes, dit_variant, layer_count
+from ..layouts.identity import ENCODER_BESIDE, NO_TEXT, Header, Identity, listed
+from ..layouts.public_models import (
+    KIWI_DIT,
+    QWEN_NEEDED,
+    QWEN_SIZES,
+    QWEN_TENSORS,
+    dit_title,
+    public_dit,
+    public_vae,
+    qwen_size,
+    vae_for,
+)
 from ..layouts.vae import is_wan22_vae
-from .identity import Header, Identity, listed
-
-NO_TEXT = "no T5: the connector takes the place of text prompts"
-ENCODER_BESIDE = "Qwen2.5-VL-3B with its vision tower (models/text_encoders)"
 
 
 def wan_dit(header: Header) -> Identity | None:
@@ -37,7 +44,10 @@ def wan_dit(header: Header) -> Identity | None:
         return header.identity("wan-dit-variant", title, facts, values=values)
     adapter = f"an adapter for width {sizes.get('dim')} (models/model_patches)"
     needs = (vae_for(sizes.get("in_channels", 0)), ENCODER_BESIDE, adapter, NO_TEXT)
-    return header.identity("wan-dit", f"Wan DiT {dit_title(sizes)}", facts, needs, _takers(header, original), values)
+    public = public_dit(sizes)
+    wrong = None if public is None else header.unlike(public.tensors)
+    title, takers = f"Wan DiT {dit_title(sizes)}", _takers(header, original)
+    return header.identity("wan-dit", title, facts, needs, takers, values, wrong)
 
 
 def _takers(header: Header, original: bool) -> tuple[str, ...]:
@@ -59,20 +69,21 @@ def wan_vae(header: Header) -> Identity | None:
         return None
     first = shapes.get("decoder.conv1.weight" if original else "decoder.conv_in.weight", ())
     channels = first[1] if len(first) > 1 else 0
-    version = "2.2" if is_wan22_vae(shapes) else "2.1"
+    public = public_vae(is_wan22_vae(shapes))
     layout = "original" if original else "diffusers"
-    cells = f"{channels} channels, 1/{16 if version == '2.2' else 8} of the size, 1/4 of the frames"
+    cells = f"{channels} channels, 1/{public.spatial} of the size, 1/4 of the frames"
     facts = (("layout", f"{layout} names"), ("numbers", header.numbers), ("latent", cells), *header.config_fact)
     node = "node Load VAE, file in models/vae"
     if not original:
         node = f"nodes after instructx convert {header.path.name} OUT.safetensors --to original"
     return header.identity(
         "wan-vae",
-        f"Wan VAE {version}",
+        f"Wan VAE {public.version}",
         facts,
-        (f"a Wan DiT of {channels} channels{' (2.2 TI2V-5B)' if channels == 48 else ''}",),
+        (f"a Wan DiT of {channels} channels{f' ({KIWI_DIT.name})' if channels == KIWI_DIT.channels else ''}",),
         (node, "instructx edit --model FOLDER, file in FOLDER/vae"),
-        {"layout": layout, "channels": channels, "version": version},
+        {"layout": layout, "channels": channels, "version": public.version},
+        header.unlike(public.tensors),
     )
 
 
@@ -102,8 +113,8 @@ def qwen(header: Header) -> Identity | None:
     elif not tower:
         lack = "its mmproj file belongs beside it" if header.llama_cpp else "it cannot see the source"
         wrong = ("qwen-text", f"Qwen2.5 {size} without its vision tower: {lack}")
-    elif QWEN_SIZES.get(width, "3B") != "3B":
-        wrong = ("qwen-other", f"Qwen2.5-VL {size}: the adapters need 3B")
+    elif QWEN_SIZES.get(width, QWEN_NEEDED) != QWEN_NEEDED:
+        wrong = ("qwen-other", f"Qwen2.5-VL {size}: the adapters need {QWEN_NEEDED}")
     if wrong is not None:
         return header.identity(*wrong, facts, values=values)
     takers = (
@@ -111,7 +122,8 @@ def qwen(header: Header) -> Identity | None:
         "instructx edit --model FOLDER, file in FOLDER/text_encoders",
     )
     needs = ("an adapter (models/model_patches)", "a Wan DiT and its VAE")
-    return header.identity("qwen2.5-vl", f"Qwen2.5-VL {size}", facts, needs, takers, values)
+    unlike = header.unlike(*QWEN_TENSORS) if size == QWEN_NEEDED else None
+    return header.identity("qwen2.5-vl", f"Qwen2.5-VL {size}", facts, needs, takers, values, unlike)
 
 
 def projector(header: Header) -> Identity:

@@ -1,29 +1,30 @@
 """What a weight file or folder is, from its header alone: names, shapes, types, metadata; no tensor is read.
 
-`instructx inspect` prints it, `instructx verify` and `instructx convert` decide by it. The tests in KINDS are tried in
-order, the most specific first: an adapter also holds LoRA names, a Kiwi training file also holds a whole DiT.
+`instructx inspect` prints it, `instructx verify` and `instructx convert` decide by it. Layouts tell checkpoints
+(layouts/checkpoints.py), before the tests in KINDS: an adapter also holds LoRA names, a Kiwi training file a whole DiT.
 Expected shapes and counts of the public files: docs/first-run-with-real-weights.md.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 from ...errors import some
 from ..containers.opening import SUFFIXES
-from ..layouts.checkpoints import folder_layout
-from ..layouts.folders import KIWI_DIT, KIWI_EMBEDDERS, KIWI_VAE, MODEL_FOLDERS
-from ..layouts.kiwi_folder import KIWI_ENCODER
+from ..layouts.checkpoints import folder_layout, layout_of
+from ..layouts.folders import DIFFUSERS_DIT, DIFFUSERS_INDEX, DIFFUSERS_VAE, FOLDERS, MODEL_FOLDERS
+from ..layouts.identity import MISSING, NO_TEXT, Header, Identity
 from ..layouts.llama_cpp import is_projector_alone
 from ..layouts.public_models import FOREIGN
-from ..layouts.weight_file import OpenFiles, WeightFile
-from .added_weights import adapter, kiwi_training, lora
-from .base_models import NO_TEXT, projector, qwen, wan_dit, wan_vae
-from .identity import Header, Identity, listed
+from ..layouts.weight_file import OpenFiles
+from .base_models import projector, qwen, wan_dit, wan_vae
+from .lora import lora
 
-KINDS: tuple[Callable[[Header], Identity | None], ...] = (adapter, kiwi_training, lora, wan_dit, wan_vae, qwen)
+# What is no checkpoint, tried in this order: a LoRA has names of its DiT.
+KINDS: tuple[Callable[[Header], Identity | None], ...] = (lora, wan_dit, wan_vae, qwen)
 
 
 def identify(path: str | Path, opened: OpenFiles | None = None) -> Identity:
@@ -36,18 +37,21 @@ def identify(path: str | Path, opened: OpenFiles | None = None) -> Identity:
         with OpenFiles() as opened:
             return identify(path, opened)
     path = Path(path)
-    found = _folder(path, opened) if path.is_dir() else None
-    return identify_file(opened.open(path)) if found is None else found
+    if path.is_dir() and folder_layout(path) is None and (found := _folder(path)) is not None:
+        return found
+    told = layout_of(opened, path).tell(opened, path)
+    return _part(opened.open(path).once(Header)) if told is None else _with_parts(told, opened)
 
 
-def identify_file(file: WeightFile) -> Identity:
-    """What an opened file is; asked once, and kept with it."""
-    return file.once(_identity)
+def _with_parts(found: Identity, opened: OpenFiles) -> Identity:
+    """With a fact for each part of a folder."""
+    titles = {name: MISSING if part is None else identify(part, opened).title for name, part in found.parts.items()}
+    return dataclasses.replace(found, facts=(*titles.items(), *found.facts))
 
 
-def _identity(file: WeightFile) -> Identity:
-    header = Header(file)
-    if is_projector_alone(file.source):
+def _part(header: Header) -> Identity:
+    """A file that is no checkpoint."""
+    if is_projector_alone(header.file.source):
         return projector(header)
     for test in KINDS:
         found = test(header)
@@ -68,47 +72,18 @@ def _foreign(header: Header) -> Identity:
 # --- folders -------------------------------------------------------------------------------------------------------
 
 
-def _folder(root: Path, opened: OpenFiles) -> Identity | None:
-    """A folder that is more than one model's shards; None for those."""
-    layout = folder_layout(root)
-    if layout is not None:
-        return FOLDER_KINDS[layout.kind](root, opened)
+def _folder(root: Path) -> Identity | None:
+    """A folder that is more than one model's shards and no checkpoint; None for those."""
     present = [name for name in MODEL_FOLDERS if (root / name).is_dir()]
-    if "model_patches" in present or len(present) > 1:
+    if FOLDERS["adapter"] in present or len(present) > 1:
         return _models_folder(root, present)
-    if (root / "model_index.json").is_file():
+    if (root / DIFFUSERS_INDEX).is_file():
         parts = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and any(entry.glob("*.safetensors*")))
         facts = (("parts", ", ".join(parts) or "none"),)
-        takers = tuple(f"instructx inspect {root.name}/{part}" for part in parts if part in ("transformer", "vae"))
+        ours = [part for part in parts if part in (DIFFUSERS_DIT, DIFFUSERS_VAE)]
+        takers = tuple(f"instructx inspect {root.name}/{part}" for part in ours)
         return Identity(root, "diffusers-folder", "a diffusers pipeline", facts, (NO_TEXT,), takers)
     return None
-
-
-def _kiwi_folder(root: Path, opened: OpenFiles) -> Identity:
-    """The parts one by one: a folder of another author may lack some."""
-    facts = {}
-    for part in (KIWI_DIT, KIWI_VAE, *KIWI_EMBEDDERS):
-        present = (root / part).is_dir() and any((root / part).glob("*.safetensors"))
-        facts[part] = identify(root / part, opened).title if present else "missing"
-    queries, dim = {}, 0
-    if (root / KIWI_ENCODER).is_file():
-        shapes = Header(opened.open(root / KIWI_ENCODER)).shapes
-        named = ((name, f"{name}_queries") for name in ("image", "video", "ref"))
-        queries = {name: shapes[key][0] for name, key in named if len(shapes.get(key, ())) == 2}
-        dim = (shapes.get("connector.2.weight") or (0,))[0]
-    facts["queries"] = listed(queries) or "missing"
-    takers = (
-        "node Load Checkpoint (InstructX), folder in models/diffusers",
-        f"instructx convert {root.name} OUT.safetensors --to adapter | original",
-    )
-    values = {"queries": queries, "dim": dim}
-    return Identity(
-        root, "kiwi-folder", "Kiwi-Edit folder of diffusers", tuple(facts.items()), (NO_TEXT,), takers, values
-    )
-
-
-# Kind of a layout whose checkpoints are folders (layouts/checkpoints.py) -> what tells more about one.
-FOLDER_KINDS: dict[str, Callable[[Path, OpenFiles], Identity]] = {"kiwi-folder": _kiwi_folder}
 
 
 def _models_folder(root: Path, present: list[str]) -> Identity:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from .identity import Identity
+from ..layouts.checkpoints import is_checkpoint
+from ..layouts.folders import FOLDERS
+from ..layouts.identity import Identity
 
 
 def combine(found: list[Identity]) -> tuple[list[str], list[str]]:
     """(complete sets, what adapters lack), one line an adapter or Kiwi-Edit file."""
     sets, lacking = [], []
     for adapter in found:
-        if adapter.kind not in ("adapter", "kiwi-training", "kiwi-folder"):
+        if not is_checkpoint(adapter.kind):
             continue
-        parts = {} if adapter.kind == "kiwi-folder" else _partners(adapter, found)
+        parts = _partners(adapter, found)
         missing = [name for name, partner in parts.items() if partner is None]
         line = " + ".join([adapter.path.name, *(partner.path.name for partner in parts.values() if partner)])
         if missing:
@@ -22,18 +24,20 @@ def combine(found: list[Identity]) -> tuple[list[str], list[str]]:
 
 
 def _partners(adapter: Identity, found: list[Identity]) -> dict[str, Identity | None]:
-    """What the adapter needs -> the first file that is it."""
-    width, channels = adapter.values["dim"], adapter.values.get("channels")
+    """What the adapter needs beside what its checkpoint brings -> the first file that is it."""
+    values, brings = adapter.values, adapter.brings
+    channels = values.get("channels")
     parts: dict[str, Identity | None] = {}
-    if adapter.values.get("dit") != "full":
+    if "denoiser" not in brings:
+        width = values["dim"]
         dit = _first(found, "wan-dit", dim=width, **({"in_channels": channels} if channels else {}))
-        parts[f"a Wan DiT of width {width} in diffusion_models"] = dit
+        parts[f"a Wan DiT of width {width} in {FOLDERS['denoiser']}"] = dit
         channels = channels or (dit.values["in_channels"] if dit else None)
-    if channels:
-        parts[f"a Wan VAE of {channels} channels in vae"] = _first(found, "wan-vae", channels=channels)
-    parts["Qwen2.5-VL with its vision tower in text_encoders"] = _first(
-        found, "qwen2.5-vl", hidden_size=adapter.values["hidden_size"]
-    )
+    if channels and "vae" not in brings:
+        parts[f"a Wan VAE of {channels} channels in {FOLDERS['vae']}"] = _first(found, "wan-vae", channels=channels)
+    if "text_encoder" not in brings:
+        encoder = _first(found, "qwen2.5-vl", hidden_size=values["hidden_size"])
+        parts[f"Qwen2.5-VL with its vision tower in {FOLDERS['text_encoder']}"] = encoder
     return parts
 
 

@@ -17,19 +17,16 @@ from ..containers.opening import SUFFIXES
 from ..containers.quantised import dequantised
 from ..containers.strict import is_finite
 from ..containers.tensor_source import TensorSource
-from ..layouts.folders import CHECKPOINTS, DIFFUSERS, KIWI_MLLM, MODEL_FOLDERS
-from ..layouts.kiwi_folder import KIWI_ENCODER
+from ..layouts.checkpoints import folder_layout, is_checkpoint
+from ..layouts.folders import MODEL_FOLDERS, SEARCHED
+from ..layouts.identity import Identity
 from ..layouts.llama_cpp import is_projector
-from ..layouts.public_models import DIT_TENSORS, KIWI_TENSORS, QWEN_TENSORS, VAE_TENSORS
 from ..layouts.weight_file import OpenFiles
 from .identify import identify
-from .identity import Identity
 from .model_sets import combine
 
-# Folders in which ComfyUI and we keep models.
-SEARCHED = (*MODEL_FOLDERS, "unet", "clip", CHECKPOINTS, DIFFUSERS, "loras")
-# Kinds that something here works with; others are named and left alone.
-USED = ("wan-dit", "wan-vae", "qwen2.5-vl", "qwen-vision", "adapter", "kiwi-training", "kiwi-folder", "dit-lora")
+# Kinds of files that something here works with, beside checkpoints.
+PARTS = ("wan-dit", "wan-vae", "qwen2.5-vl", "qwen-vision", "dit-lora")
 
 
 @dataclass(frozen=True)
@@ -85,12 +82,12 @@ def candidates(root: Path) -> Iterator[Path]:
     """Files and folders that each hold one model. Raises InputError when root is no folder."""
     if not root.is_dir():
         raise InputError(f"no folder {root}; check the path")
-    if (root / KIWI_ENCODER).is_file():
+    if folder_layout(root) is not None:
         yield root
         return
     for place in SEARCHED:
         for entry in sorted((root / place).iterdir()) if (root / place).is_dir() else ():
-            is_folder = entry.is_dir() and (any(entry.glob("*.safetensors*")) or (entry / KIWI_MLLM).is_dir())
+            is_folder = entry.is_dir() and (any(entry.glob("*.safetensors*")) or folder_layout(entry) is not None)
             if is_folder or (entry.suffix in SUFFIXES and entry.is_file()):
                 yield entry
 
@@ -105,34 +102,18 @@ def check(path: Path, full: bool, opened: OpenFiles) -> Check:
     """One file or folder. opened: what was opened for its neighbours."""
     try:
         found = identify(path, opened)
-        wrong = expected(found)
-        if wrong is None and full and found.kind in USED:
+        if found.wrong is None and full and _used(found.kind):
             read_all(path, opened)
     except InputError as error:
         return Check(path, "bad", str(error))
-    if wrong is not None:
-        return Check(path, "bad", f"{found.title}; {wrong}", found)
-    return Check(path, "ok" if found.kind in USED else "other", found.title, found)
+    if found.wrong is not None:
+        return Check(path, "bad", f"{found.title}; {found.wrong}", found)
+    return Check(path, "ok" if _used(found.kind) else "other", found.title, found)
 
 
-def expected(found: Identity) -> str | None:
-    """What differs from the public model of that size; None when nothing does or there is none."""
-    values = found.values
-    have, want = values.get("weights"), ()
-    if found.kind == "wan-dit":
-        want = tuple(count for name, count in DIT_TENSORS.items() if name in found.title)
-    elif found.kind == "wan-vae":
-        want = (VAE_TENSORS[values["version"]],)
-    elif found.kind == "qwen2.5-vl" and values["hidden_size"] == 2048:
-        want = QWEN_TENSORS
-    elif found.kind == "kiwi-training" and (values["dim"], values["dit"]) in ((3072, "full"), (3072, "none")):
-        want = (KIWI_TENSORS[values["stage"]],)
-    elif found.kind == "kiwi-folder":
-        missing = [name for name, text in found.facts if text == "missing" and name != "ref_embedder"]
-        return f"without {', '.join(missing)}: download the whole folder" if missing else None
-    if want and have not in want:
-        return f"{have} tensors instead of {want[0]}: incomplete or changed, download it again"
-    return None
+def _used(kind: str) -> bool:
+    """Whether something here works with it; other kinds are named and left alone."""
+    return kind in PARTS or is_checkpoint(kind)
 
 
 def read_all(path: Path, opened: OpenFiles) -> None:

@@ -13,13 +13,13 @@ from typing import Any
 import av
 
 from ..base import SoundSetup
-from .layout import is_usual, layout_of
+from .layout import channel_layout, is_usual
 
 STRAY = 300  # packets in a row behind the end after which no one before it is waited for
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Heard:
+class SoundFrame:
     """A decoded frame, which starts at `start`."""
 
     frame: Any
@@ -36,12 +36,12 @@ class Decoder:
 
     def __init__(self, stream: Any, video_start: float) -> None:
         self.video_start, self.bad = video_start, list[float]()
-        self.layout, self.channels = layout_of(stream.codec_context)
+        self.layout, self.channels = channel_layout(stream.codec_context)
         self.next, self.setups = 0.0, dict[tuple[Any, ...], SoundSetup]()
-        if self.channels and not is_usual(self.layout):  # only counted: see layout_of
+        if self.channels and not is_usual(self.layout):  # only counted: see channel_layout
             stream.codec_context.options = {"ch_layout": f"{len(self.channels)}C"}
 
-    def decode(self, packet: Any) -> Iterator[Heard]:
+    def decode(self, packet: Any) -> Iterator[SoundFrame]:
         """The frames of one packet; an empty packet gives what is left."""
         try:
             frames = packet.decode()
@@ -54,9 +54,9 @@ class Decoder:
             if not frame.samples or not frame.sample_rate:
                 continue
             start = self.next if frame.pts is None else float(frame.pts * frame.time_base) - self.video_start
-            heard = Heard(frame, start, self._setup(frame))
-            self.next = heard.end
-            yield heard
+            sound = SoundFrame(frame, start, self._setup(frame))
+            self.next = sound.end
+            yield sound
 
     def _setup(self, frame: Any) -> SoundSetup:
         key = frame.sample_rate, frame.layout.name, frame.format.name

@@ -21,7 +21,7 @@ from .packets import Packets, copied, encoded, new_stream
 from .plan import Plan, plan_sound
 
 # Of the place that is written to, whatever the sound is; anything else that a muxer does not take is the sound's.
-OF_THE_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ENOMEM, errno.EPIPE)
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ENOMEM, errno.EPIPE)
 
 
 class Sound:
@@ -77,7 +77,7 @@ class _Feed:
             try:
                 self.sound.out.mux(list(item[1]))
             except av.error.FFmpegError as error:
-                if error.errno in OF_THE_PLACE:
+                if error.errno in DISK_ERRORS:
                     raise
                 self._end(item[0], error)
 

@@ -37,7 +37,7 @@ USUAL = {
 }
 
 
-def layout_of(context: Any) -> tuple[str, tuple[str, ...]]:
+def channel_layout(context: Any) -> tuple[str, tuple[str, ...]]:
     """(name, names of the channels) of a decoder that is not open yet.
 
     PyAV (up to 18 at least) frees the list of a layout in an order of its own twice, once for each object that shows
@@ -69,8 +69,8 @@ def native(names: Sequence[str]) -> str:
 
 def pan(channels: Sequence[str]) -> str:
     """The argument of FFmpeg's pan: channels in any order -> the same in native order."""
-    own = places(channels)
-    return "|".join([native(own), *(f"{name}=c{own.index(name)}" for name in own)])
+    speakers = places(channels)
+    return "|".join([native(speakers), *(f"{name}=c{speakers.index(name)}" for name in speakers)])
 
 
 def usual_layout(wanted: set[str]) -> tuple[str, bool]:

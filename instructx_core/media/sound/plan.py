@@ -29,7 +29,7 @@ LOSSLESS = {".mov": "pcm", ".mkv": "flac"}  # what a sound without loss is encod
 SAMPLES = {"u8": "s16", "s16": "s16", "s32": "s32", "s64": "s32", "flt": "flt", "dbl": "flt"}
 PCM = {"s16": "pcm_s16le", "s32": "pcm_s32le", "flt": "pcm_f32le"}
 BITS, BITS_A_CHANNEL = 128_000, 64_000  # of AAC, a second: at least, and for each channel
-TRIED = 40  # packets that are copied to see whether the container takes them
+TRIAL_PACKETS = 40  # packets that are copied to see whether the container takes them
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def plan_sound(audio: AudioSource | None, suffix: str) -> tuple[list[Plan], list
 def why_not_copied(track: SoundTrack, suffix: str) -> str:
     """Why the packets cannot go into the file as they are, by all that is known of them; "" where they may."""
     channels = track.setups[0].channels
-    if track.codec not in held(suffix):
+    if track.codec not in container_codecs(suffix):
         return f"there is no standard for it in {suffix}"
     if not track.codec.startswith(KNOWN.get(suffix, ("",))):
         return f"few players know it in {suffix}"
@@ -74,7 +74,7 @@ def why_not_copied(track: SoundTrack, suffix: str) -> str:
 
 
 @lru_cache
-def held(suffix: str) -> frozenset[str]:
+def container_codecs(suffix: str) -> frozenset[str]:
     """Kinds of codecs that FFmpeg puts into such a file."""
     with av.open(io.BytesIO(), "w", format=CONTAINERS[suffix]) as out:
         names = out.supported_codecs
@@ -96,7 +96,7 @@ def _copying_fails(audio: AudioSource, track: SoundTrack, suffix: str) -> str:
         with open_container(audio.path) as source, av.open(io.BytesIO(), "w", format=CONTAINERS[suffix]) as out:
             stream = source.streams[track.stream]
             target = new_stream(out, stream, track, None)
-            for _, packets in islice(copied(source, stream, target, audio.video_start, float("inf")), TRIED):
+            for _, packets in islice(copied(source, stream, target, audio.video_start, float("inf")), TRIAL_PACKETS):
                 out.mux(packets)
     except (av.error.FFmpegError, ValueError) as error:
         return f"{suffix} cannot hold it as it is ({getattr(error, 'strerror', None) or error})"

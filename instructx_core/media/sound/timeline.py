@@ -15,7 +15,7 @@ from typing import Any
 import av
 
 from ..base import SoundSetup
-from .decode import Heard
+from .decode import SoundFrame
 from .layout import is_usual, pan
 
 # Time stamps jitter (whole milliseconds in Matroska): below this nothing is filled or cut.
@@ -45,15 +45,15 @@ class Timeline:
             ("atrim", f"end_sample={self.end}"),
         )
 
-    def put(self, heard: Heard) -> Iterator[Any]:
+    def put(self, sound: SoundFrame) -> Iterator[Any]:
         """What can be said for certain once this frame is known."""
-        if heard.end <= 0 or heard.start * self.target.rate >= self.end:
+        if sound.end <= 0 or sound.start * self.target.rate >= self.end:
             return
-        if heard.setup != self.setup:
+        if sound.setup != self.setup:
             yield from self._converted(None)
-            self.setup, self.converter = heard.setup, self._conversion(heard.setup)
-        frame = heard.frame
-        frame.pts, frame.time_base = round(heard.start * heard.setup.rate), Fraction(1, heard.setup.rate)
+            self.setup, self.converter = sound.setup, self._conversion(sound.setup)
+        frame = sound.frame
+        frame.pts, frame.time_base = round(sound.start * sound.setup.rate), Fraction(1, sound.setup.rate)
         yield from self._converted(frame)
 
     def finish(self) -> Iterator[Any]:

@@ -16,7 +16,7 @@ import av
 
 from ..base import AudioSource, SoundTrack
 from ..container import open_container
-from .decode import Decoder, Heard
+from .decode import Decoder, SoundFrame
 
 AUDIBLE = 0.02  # a gap that is said; shorter ones are those of time stamps
 OUTSIDE = 0.05  # sound before the first or after the last picture that is said
@@ -35,8 +35,8 @@ def find_audio(path: Path, video_start: float, duration: float, notes: list[str]
         tracks = [reader.track(duration, len(readers) > 1) for reader in readers]
     lost = [text for reader in readers for text in reader.lost]
     notes += [*lost, *(text for reader in readers for text in reader.remarks)]
-    heard = tuple(track for track in tracks if track is not None)
-    return AudioSource(path, video_start, heard, tuple(lost)) if readers else None
+    sound = tuple(track for track in tracks if track is not None)
+    return AudioSource(path, video_start, sound, tuple(lost)) if readers else None
 
 
 def _packets(container: Any, readers: list[_Reader]) -> Iterator[Any]:
@@ -57,6 +57,7 @@ class _Reader:
     first: float = math.inf
     last: float = -math.inf
     gaps: list[tuple[float, float]] = field(default_factory=list)
+    twice: float = 0.0  # seconds at which there are two
     ordered: bool = True  # the times of its packets can be copied
     dts: float = -math.inf  # of the last packet
     packets: int = 0
@@ -73,13 +74,15 @@ class _Reader:
             self.packets += 1
             self.ordered &= packet.pts is not None and packet.dts is not None and packet.dts > self.dts
             self.dts = self.dts if packet.dts is None else packet.dts
-        for heard in self.decoder.decode(packet):
-            self._hear(heard)
+        for sound in self.decoder.decode(packet):
+            self._extend(sound)
 
-    def _hear(self, heard: Heard) -> None:
-        if heard.start - self.last > AUDIBLE and self.last > -math.inf:
-            self.gaps.append((self.last, heard.start))
-        self.first, self.last = min(self.first, heard.start), max(self.last, heard.end)
+    def _extend(self, sound: SoundFrame) -> None:
+        if sound.start - self.last > AUDIBLE and self.last > -math.inf:
+            self.gaps.append((self.last, sound.start))
+        if self.last - sound.start > AUDIBLE:
+            self.twice += min(self.last, sound.end) - sound.start
+        self.first, self.last = min(self.first, sound.start), max(self.last, sound.end)
 
     def track(self, duration: float, several: bool) -> SoundTrack | None:
         """What is known of it at the end; None where nothing can be heard."""
@@ -118,6 +121,8 @@ class _Reader:
         elif self.gaps:
             where = f"first at {self.gaps[0][0]:.2f} s; silent there"
             self.remarks.append(f"{name}: there is none for {silent:.2f} s, {where}")
+        if self.twice > AUDIBLE:
+            self.remarks.append(f"{name}: {self.twice:.2f} s have the time of other sound; one of the two is heard")
         if self.first < -OUTSIDE:
             self.remarks.append(f"{name}: {-self.first:.2f} s before the first picture left out")
         if self.last > duration + OUTSIDE:

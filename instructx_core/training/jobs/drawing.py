@@ -8,8 +8,8 @@ import numpy as np
 
 from ...data.bucket import Bucket
 from .. import rng
+from ..job import GlobalBatch
 from ..recipes.base import Recipe
-from .job import GlobalBatch
 
 
 def draw_batch(

@@ -8,11 +8,12 @@ Legend: B batch, C channels, T latent frames, F frames, H W latent cells or pixe
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -26,8 +27,9 @@ from ...data.source import EditSource, StoredSource
 from ...encoder.inputs import inputs_of_pictures
 from ...encoder.pictures import pictures_of_grids
 from ...errors import InputError
-from ...sampling.guidance import Conditions
+from ...sampling.guidance import Conditions, velocity
 from .. import rng
+from ..job import GlobalBatch
 from ..machine import Machine
 from ..parts import load_parts
 from ..pictures import save_grid
@@ -35,8 +37,7 @@ from ..recipes.edit import EditRecipe
 from ..tokenizer import run_tokenizer
 from ..trainable import select, summary
 from .drawing import draw_batch
-from .flow import decoded_frames, flow_loss, model_velocity, sample_latents, validation_loss
-from .job import GlobalBatch
+from .flow import decoded_frames, flow_loss, sample_latents, validation_loss
 
 logger = logging.getLogger("instructx")
 
@@ -56,14 +57,6 @@ class EncodedBatch:
     reference_vision: Tensor | None
 
 
-def edit_config(recipe: EditRecipe, config: InstructXConfig) -> InstructXConfig:
-    """The preset, with the recipe's choice of the source embedder."""
-    if recipe.source_embedder == "preset":
-        return config
-    denoiser = dataclasses.replace(config.denoiser, source_embedder=recipe.source_embedder)
-    return dataclasses.replace(config, denoiser=denoiser)
-
-
 def pool_rows(
     recipe: EditRecipe, source: EditSource, split: str, bucket: Bucket, numbers: Sequence[int] | np.ndarray
 ) -> np.ndarray:
@@ -77,6 +70,8 @@ def pool_rows(
 
 
 class EditJob:
+    needs: ClassVar[type] = EditSource
+
     def __init__(
         self,
         recipe: EditRecipe,
@@ -86,7 +81,7 @@ class EditJob:
         machine: Machine = Machine(),  # noqa: B008 - frozen
     ) -> None:
         self.device, self.cache = machine.device, machine.cache(output, source)
-        self.recipe, self.config, self.source = recipe, edit_config(recipe, config), source
+        self.recipe, self.config, self.source = recipe, recipe.model_config(config), source
         self.tokenizer = run_tokenizer(output, config, source)
         selections = self._selections()
         kinds = {each.bucket.kind for each in selections}
@@ -199,14 +194,14 @@ class EditJob:
         texts = [pool.text(row, draw)[0] for row, draw in zip(indices, draws, strict=True)]
         texts = ["" if drop else text for text, drop in zip(texts, dropped, strict=True)]  # for guidance
         drawn = self.batch(pool, bucket, indices, texts)
-        velocity = model_velocity(self.denoiser, self.conditions(drawn))
-        return flow_loss(recipe, step, batch.size, positions, drawn.target, velocity)
+        predict = partial(velocity, self.denoiser, self.conditions(drawn))
+        return flow_loss(recipe, step, batch.size, positions, drawn.target, predict)
 
     # --- looking at it ---
 
     def edit(self, batch: EncodedBatch, conditions: Conditions) -> np.ndarray:
         """Edited frames (N,F,H,W,3) uint8."""
-        latents = sample_latents(self.denoiser, conditions, tuple(batch.target.shape), self.config)
+        latents = sample_latents(self.denoiser, conditions, batch.target, self.config)
         return decoded_frames(self.vae, self.config.vae, latents)
 
     def first(self, pool: Pool, bucket: Bucket, count: int) -> EncodedBatch:
@@ -224,7 +219,7 @@ class EditJob:
             name = bucket.modality + (" reference" if bucket.reference else "")
             batch = self.first(pool, bucket, len(pool))
             conditions = self.conditions(batch)
-            loss = validation_loss(batch.target, model_velocity(self.denoiser, conditions))
+            loss = validation_loss(batch.target, partial(velocity, self.denoiser, conditions))
             found.setdefault(f"{name} loss", []).append(loss)
             if isinstance(self.source, StoredSource):
                 continue  # files have no judge

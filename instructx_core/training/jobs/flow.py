@@ -18,6 +18,7 @@ from ...media.pixels import from_signed
 from ...sampling.decode import decode_video
 from ...sampling.denoise import denoise
 from ...sampling.guidance import Conditions
+from ...sampling.noise import initial_noise
 from ...sampling.schedule import build_scheduler, start
 from ...speed.memory import MemoryPlan
 from .. import rng
@@ -45,27 +46,14 @@ def flow_loss(
     return velocity_loss(predicted, velocity_target(clean_BCTHW, noise), loss_weight(sigma_B, recipe.weighting))
 
 
-def model_velocity(model: InstructXTransformer3DModel, conditions: Conditions) -> Velocity:
-    """The model under these conditions: (noisy, timestep) -> velocity."""
-
-    def velocity(noisy_BCTHW: Tensor, timestep_B: Tensor) -> Tensor:
-        return model(
-            noisy_BCTHW,
-            timestep_B,
-            conditions.context,
-            source=conditions.source,
-            references=conditions.references,
-            text=conditions.text,
-            return_dict=False,
-        )[0]
-
-    return velocity
+def fixed_noise(like_BCTHW: Tensor, stream: int) -> Tensor:
+    """What a validation draws: a sample's noise doesn't depend on its batch, and is the same in every run."""
+    return initial_noise(like_BCTHW, [rng.torch_generator(0, stream, rng.NOISE, p) for p in range(len(like_BCTHW))])
 
 
 def validation_loss(clean_BCTHW: Tensor, velocity: Velocity) -> float:
     """Mean squared velocity error over eight fixed sigmas and fixed noise: comparable between runs and designs."""
-    count = len(clean_BCTHW)
-    noise = rng.draw_noise(0, 0, range(count), tuple(clean_BCTHW.shape[1:])).to(clean_BCTHW.device)
+    count, noise = len(clean_BCTHW), fixed_noise(clean_BCTHW, 0)
     total = 0.0
     for value in VALIDATION_SIGMAS:
         sigma_B = torch.full((count,), value, device=clean_BCTHW.device)
@@ -75,13 +63,12 @@ def validation_loss(clean_BCTHW: Tensor, velocity: Velocity) -> float:
 
 
 def sample_latents(
-    model: InstructXTransformer3DModel, conditions: Conditions, shape: tuple[int, ...], config: InstructXConfig
+    model: InstructXTransformer3DModel, conditions: Conditions, target_BCTHW: Tensor, config: InstructXConfig
 ) -> Tensor:
-    """A batch of clean latents from fixed noise, without guidance; sample b's noise doesn't depend on the batch."""
+    """A batch of clean latents of the target's shape from fixed noise, without guidance."""
     scheduler = build_scheduler(config)
-    noise_BCTHW = rng.draw_noise(0, 1, range(shape[0]), shape[1:]).to(conditions.context.device)
-    levels = start(scheduler, SAMPLE_STEPS, noise_BCTHW.device)
-    return denoise(model, scheduler, noise_BCTHW, conditions, levels)
+    levels = start(scheduler, SAMPLE_STEPS, target_BCTHW.device)
+    return denoise(model, scheduler, fixed_noise(target_BCTHW, 1), conditions, levels)
 
 
 def decoded_frames(vae: AutoencoderKLWan, config: VaeConfig, latents_BCTHW: Tensor) -> np.ndarray:

@@ -9,6 +9,7 @@ Legend: B batch, L tokens, S patches, D width, V vocabulary.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -24,19 +25,21 @@ from ...encoder.model import build_encoder
 from ...encoder.vision import prepare_batch
 from ...errors import InputError
 from .. import rng
+from ..job import GlobalBatch
 from ..machine import Machine
 from ..recipes.mllm import MllmRecipe
 from ..start import final_weights, load_into
 from ..tokenizer import run_tokenizer
 from .chat import IGNORE, chat_tokens
 from .drawing import draw_batch
-from .job import GlobalBatch
 
 SHOWN = 12
 Pair = tuple[str, ...]  # a question and its answer
 
 
 class MllmJob:
+    needs: ClassVar[type] = PretrainingSource
+
     def __init__(
         self,
         recipe: MllmRecipe,

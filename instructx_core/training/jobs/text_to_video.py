@@ -7,7 +7,9 @@ Legend: B batch, C channels, T latent frames, H W latent cells, L tokens, D widt
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -19,9 +21,10 @@ from ...data.cache import Cache, Pool, Selection, select_samples
 from ...data.source import PretrainingSource
 from ...denoiser import build_denoiser
 from ...errors import InputError
-from ...sampling.guidance import Conditions
+from ...sampling.guidance import Conditions, velocity
 from ...vae import build_vae, speed_up_single_frames
 from .. import rng
+from ..job import GlobalBatch
 from ..machine import Machine
 from ..pictures import save_grid
 from ..recipes.text_to_video import TextToVideoRecipe
@@ -29,13 +32,14 @@ from ..start import final_weights, load_into
 from ..text_encoder import TextEncoder, tokenize
 from ..tokenizer import run_tokenizer
 from .drawing import draw_batch
-from .flow import decoded_frames, flow_loss, model_velocity, sample_latents, validation_loss
-from .job import GlobalBatch
+from .flow import decoded_frames, flow_loss, sample_latents, validation_loss
 
 SHOWN = {"image": 8, "video": 1}
 
 
 class TextToVideoJob:
+    needs: ClassVar[type] = PretrainingSource
+
     def __init__(
         self,
         recipe: TextToVideoRecipe,
@@ -86,16 +90,16 @@ class TextToVideoJob:
         indices = rng.draw_indices(self.recipe.seed, step, batch.size, len(pool))[positions.start : positions.stop]
         draws = rng.draw_texts(self.recipe.seed, step, batch.size)[positions.start : positions.stop]
         texts = [pool.text(row, draw)[0] for row, draw in zip(indices, draws, strict=True)]
-        velocity = model_velocity(self.denoiser, self._conditions(texts))
-        return flow_loss(self.recipe, step, batch.size, positions, self._clean(pool, indices), velocity)
+        predict = partial(velocity, self.denoiser, self._conditions(texts))
+        return flow_loss(self.recipe, step, batch.size, positions, self._clean(pool, indices), predict)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """Velocity loss by modality, the mean of its sizes."""
         losses: dict[str, list[float]] = {}
         for bucket, pool in self.validation.items():
-            velocity = model_velocity(self.denoiser, self._conditions(first_texts(pool, len(pool))))
-            loss = validation_loss(self._clean(pool, np.arange(len(pool))), velocity)
+            predict = partial(velocity, self.denoiser, self._conditions(first_texts(pool, len(pool))))
+            loss = validation_loss(self._clean(pool, np.arange(len(pool))), predict)
             losses.setdefault(bucket.modality, []).append(loss)
         return {modality: sum(values) / len(values) for modality, values in losses.items()}
 
@@ -107,7 +111,7 @@ class TextToVideoJob:
             count = min(SHOWN[bucket.modality], len(pool))
             clean = self._clean(pool, np.arange(count))
             conditions = self._conditions(first_texts(pool, count))
-            made = sample_latents(self.denoiser, conditions, tuple(clean.shape), self.config)
+            made = sample_latents(self.denoiser, conditions, clean, self.config)
             for latents in (clean, made):
                 frames = decoded_frames(self.vae, self.config.vae, latents)
                 frames = frames.reshape(-1, *frames.shape[2:])

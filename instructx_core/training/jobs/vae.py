@@ -9,6 +9,7 @@ Legend: B batch, C channels, F frames, H W pixels, N latent cells.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -22,13 +23,13 @@ from ...errors import InputError
 from ...media.pixels import from_signed
 from ...vae import build_vae, fold_latent_scale, speed_up_single_frames
 from .. import rng
+from ..job import GlobalBatch
 from ..machine import Machine
 from ..pictures import save_grid
 from ..recipes.vae import Crops, VaeRecipe
 from ..start import final_weights, load_into
 from ..vae_start import start_simple
 from .drawing import draw_batch
-from .job import GlobalBatch
 
 KL_WEIGHT = 1e-5
 STATISTICS_SAMPLES = {"image": 512, "video": 32}  # of all sizes together
@@ -37,6 +38,8 @@ AT_ONCE = {"image": 32, "video": 2}  # encoded without gradients
 
 
 class VaeJob:
+    needs: ClassVar[type] = PretrainingSource
+
     def __init__(
         self,
         recipe: VaeRecipe,

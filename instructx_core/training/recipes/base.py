@@ -10,6 +10,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from ...config import InstructXConfig
+
 FROM_SHIPPED = "shipped"  # in `requires`: the model in this package, in place of runs (`--from-shipped`)
 
 
@@ -45,6 +47,10 @@ class Recipe:
     save_every: int = 500
     validate_every: int = 500
     sample_every: int = 1000
+
+    def model_config(self, config: InstructXConfig) -> InstructXConfig:
+        """The model that it trains: the preset's, with the recipe's own choices."""
+        return config
 
     def as_json(self) -> dict[str, Any]:
         """JSON-ready dict; lists instead of tuples so that it compares equal after a round trip."""

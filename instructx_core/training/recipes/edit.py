@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from ...config import EMBEDDERS
+from ...config import EMBEDDERS, InstructXConfig
 from .flow import FlowRecipe
 
 # Groups of trainable tensors. A stage names groups; trainable.py says which tensors a group holds.
@@ -30,3 +31,10 @@ class EditRecipe(FlowRecipe):
     instruction_dropout: float = 0.1  # instruction dropped, visual tokens kept, for guidance; not in paper
     # edits without a reference are of these kinds only, of one that is named twice twice as many; (): of all kinds
     tasks: tuple[str, ...] = ()
+
+    def model_config(self, config: InstructXConfig) -> InstructXConfig:
+        """With the recipe's choice of the source embedder."""
+        if self.source_embedder == "preset":
+            return config
+        denoiser = dataclasses.replace(config.denoiser, source_embedder=self.source_embedder)
+        return dataclasses.replace(config, denoiser=denoiser)

@@ -13,8 +13,8 @@ from instructx_core.errors import InputError
 from instructx_core.formats.containers.opening import open_source
 from instructx_core.formats.containers.quantisation import numbers
 from instructx_core.formats.containers.quantised import dequantised
-from instructx_core.formats.layouts.weight_file import open_weights
-from instructx_core.formats.telling.identify import identify_file
+from instructx_core.formats.layouts.weight_file import OpenFiles
+from instructx_core.formats.telling.identify import identify
 
 E4M3, E5M2 = torch.float8_e4m3fn, torch.float8_e5m2
 
@@ -157,8 +157,8 @@ def test_inspect_calls_readable_what_can_be_read(tmp_path, layer):
         for tensors, name in cases:
             path = tmp_path / "x.safetensors"
             save_file({key: value.clone() for key, value in tensors.items()}, str(path))
-            with open_weights(path) as file:
-                identity = identify_file(file)
+            with OpenFiles() as opened:
+                file, identity = opened.open(path), identify(path, opened)
                 assert identity.readable == file.readable == readable, (tensors.keys(), name)
                 if readable:
                     assert (identity.values["quantisation"], file.numbers.quantisation) == (name, name)
@@ -171,8 +171,8 @@ def test_inspect_calls_readable_what_can_be_read(tmp_path, layer):
 def test_inspect_refuses_a_description_that_cannot_be_read(tmp_path, layer):
     tensors = {"l.weight": layer[0], "l.comfy_quant": torch.zeros(3, dtype=torch.uint8)}
     save_file(tensors, str(tmp_path / "x.safetensors"))
-    with open_weights(tmp_path / "x.safetensors") as file, pytest.raises(InputError, match="unreadably"):
-        identify_file(file)
+    with pytest.raises(InputError, match="unreadably"):
+        identify(tmp_path / "x.safetensors")
 
 
 @pytest.mark.parametrize("kind", PACKED)
@@ -181,8 +181,9 @@ def test_inspect_calls_readable_every_kind_that_artists_have(tmp_path, kind):
         pytest.importorskip("gguf")
     tensors = {f"blocks.{n}.ffn.0.weight": torch.randn(8, 256) for n in range(2)} | {"blocks.0.norm": torch.ones(4)}
     path, values = packed(tmp_path / "x", kind, tensors)
-    with open_weights(path) as file:
-        assert identify_file(file).readable and set(file.plain.keys()) == set(values)
+    with OpenFiles() as opened:
+        file, identity = opened.open(path), identify(path, opened)
+        assert identity.readable and set(file.plain.keys()) == set(values)
         title = {"int8": "int8", "fp8": "fp8", "Q": "GGUF"}.get(kind if kind[0] != "Q" else "Q", "fp8_scaled")
-        assert file.numbers.quantisation == identify_file(file).values["quantisation"] == title
+        assert file.numbers.quantisation == identity.values["quantisation"] == title
         assert str(file.numbers).startswith(title) and file.numbers.counted.startswith(title)

@@ -1,17 +1,19 @@
 """TrainingJob: what the trainer asks of whatever is trained, and the global batch of a step.
 
-Between trainer.py, which knows the loop, and the jobs beside this file, which know models, losses and data.
+Between trainer.py, which knows the loop, and the files of jobs/, which know models, losses and data; run.py makes them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
-from ...data.bucket import Bucket
+from ..config import InstructXConfig
+from ..data.bucket import Bucket
+from .machine import Machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,12 @@ class GlobalBatch:
 class TrainingJob(Protocol):
     """What a recipe trains. All tensors of a step come from (recipe.seed, step, positions)."""
 
+    needs: ClassVar[type]  # the protocol that its data source must satisfy
     trainable: dict[str, nn.Parameter]
+
+    def __init__(
+        self, recipe: Any, config: InstructXConfig, source: Any, output: Path, machine: Machine = ...
+    ) -> None: ...
 
     def global_batch(self, step: int) -> GlobalBatch: ...
 

@@ -1,0 +1,77 @@
+"""items.jsonl: the items of a benchmark, as records of edits without a target; the first link of the chain.
+
+benchmarks (what the authors ship) -> items -> editor -> outputs -> judge -> scores. An item is an EditRecord
+(data/record.py); what is a benchmark's own (group, language, counts) is in its meta. Paths are relative to the file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..data.record import EditRecord, Locator, from_json
+from ..errors import InputError, some
+from ..media.outputs import atomic_path
+from .lines import read_lines
+
+ITEMS = "items.jsonl"
+
+
+def read_items(path: str | Path) -> list[EditRecord]:
+    """Every item, in the order of the file. Raises InputError with the line that is wrong, and for two of one id."""
+    found: dict[str, EditRecord] = {}
+    for number, values in read_lines(path):
+        try:
+            item = from_json(values)
+        except InputError as error:
+            raise InputError(f"{path}: line {number}: {error}") from None
+        if item.id in found:
+            raise InputError(f"{path}: line {number}: item {item.id} is there already; each needs an id of its own")
+        found[item.id] = item
+    if not found:
+        raise InputError(f"{path}: holds no item; write one JSON object a line")
+    return list(found.values())
+
+
+def write_items(path: str | Path, items: Iterable[EditRecord]) -> None:
+    """The whole file, atomically."""
+    with atomic_path(path) as temporary:
+        lines = (json.dumps(item.as_json(), ensure_ascii=False) + "\n" for item in items)
+        temporary.write_text("".join(lines), encoding="utf-8", newline="\n")
+
+
+def media_path(item: EditRecord, name: str, folder: Path) -> Path | None:
+    """Where the source, target, reference or mask of an item lies; None where it has none. folder: of items.jsonl.
+
+    Raises InputError for one inside of a tar or a parquet, which has to be unpacked first.
+    """
+    locator: Locator | None = getattr(item, name)
+    if locator is None:
+        return None
+    if locator.member is not None or locator.row is not None:
+        raise InputError(f"item {item.id}: its {name} is inside of {locator}; unpack it into a file first")
+    return folder / locator.path
+
+
+def missing_media(items: Iterable[EditRecord], folder: Path) -> list[str]:
+    """'id: source x.mp4' of every picture or clip that does not lie where its item says."""
+    return [
+        f"{item.id}: {name} {path}"
+        for item in items
+        for name in ("source", "reference", "mask", "target")
+        if (path := media_path(item, name, folder)) is not None and not path.is_file()
+    ]
+
+
+def check_items(items: Iterable[EditRecord], folder: Path) -> None:
+    """Raises InputError where media are missing, naming some and their number."""
+    missing = missing_media(items, folder)
+    if missing:
+        raise InputError(f"{len(missing)} files of the items are not there: {some(missing)}; complete the download")
+
+
+def count_tasks(items: Iterable[EditRecord]) -> dict[str, int]:
+    """Number of items a task, in the order of their first."""
+    return dict(Counter(item.task for item in items))

@@ -1,0 +1,39 @@
+"""The classic eraser: the subject is replaced by the clean plate, real pixels from other times of the same clip.
+
+Place: plate.py -> eraser -> stages/erase.py. Only what no frame shows uncovered is made up (cv2.inpaint) and returned
+as a hole; the stage allows few of those.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ..camera import CameraPath
+from ..masks import grown
+from ..roles import Erased
+from .plate import clean_plate
+
+REACH = 3  # pixels from which cv2.inpaint fills
+
+
+@dataclass(frozen=True, slots=True)
+class PlateEraser:
+    name: str = "classic plate 1"
+
+    def erase(self, frames_FHWC: np.ndarray, changed_FHW: np.ndarray, path: CameraPath) -> Erased:
+        """Pixels outside of the grown mask stay as they are, to the bit."""
+        covered_FHW = grown(changed_FHW)
+        plate = clean_plate(frames_FHWC, path, covered_FHW)
+        erased_FHWC, hole_FHW = frames_FHWC.copy(), np.zeros(covered_FHW.shape, dtype=bool)
+        for number, covered_HW in enumerate(covered_FHW):
+            picture, seen_HW = plate.at(number, covered_HW.shape)
+            fill = covered_HW & seen_HW
+            erased_FHWC[number][fill] = picture[fill]
+            hole_FHW[number] = covered_HW & ~seen_HW
+            if hole_FHW[number].any():
+                hole = hole_FHW[number].astype(np.uint8)
+                erased_FHWC[number] = cv2.inpaint(erased_FHWC[number], hole, REACH, cv2.INPAINT_TELEA)
+        return Erased(erased_FHWC, hole_FHW)

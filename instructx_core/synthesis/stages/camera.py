@@ -1,0 +1,53 @@
+"""Camera: does it stand or move, and can its motion be followed? Writes the path that the later stages use.
+
+Second stage. Static and moving grounds go different ways in the paper's pipeline; here a moving one costs accuracy, so
+each record says which it was.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...media.outputs import atomic_path
+from ..camera import CameraPath, camera_path, plate_area
+from ..candidate import Candidate, Reject
+from ..clip import read_clip
+from ..limits import Limits
+
+PATH = "camera.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """Rejects a camera that tracked points do not agree on, and one that sees too many places for one plate."""
+
+    limits: Limits
+    name: str = "camera"
+
+    @property
+    def version(self) -> str:
+        return f"1 {self.limits.agreement:g} {self.limits.plate_area:g}"
+
+    def run(self, candidate: Candidate, folder: Path) -> Candidate | Reject:
+        frames_FHWC = read_clip(folder)
+        path = camera_path(frames_FHWC)
+        if path.agreement < self.limits.agreement:
+            return Reject(self.name, "the camera cannot be followed", path.agreement, self.limits.agreement)
+        area = plate_area(path, frames_FHWC.shape[1:3])
+        if area > self.limits.plate_area:
+            return Reject(self.name, "the camera sees too many places", area, self.limits.plate_area)
+        values = {"shift": path.shift, "agreement": path.agreement, "to_middle": path.to_middle_F33.tolist()}
+        with atomic_path(folder / PATH) as temporary:
+            temporary.write_text(json.dumps(values) + "\n")
+        ground = "static" if path.is_static else "moving"
+        return candidate.with_facts(self.name, ground=ground, shift=path.shift, agreement=path.agreement, area=area)
+
+
+def read_path(folder: Path) -> CameraPath:
+    """The path that the stage wrote."""
+    values = json.loads((folder / PATH).read_text())
+    return CameraPath(np.array(values["to_middle"]), values["shift"], values["agreement"])

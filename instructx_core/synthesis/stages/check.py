@@ -1,0 +1,106 @@
+"""Check: is the erased clip what it claims to be? Judged on the files as they were written, without a model.
+
+After erase.py. Outside of the edit nothing may change, inside something must, nothing that moves may be left of the
+subject, the filled region must neither flicker nor show its border.
+Shapes: frames_FHWC uint8; mask_FHW bool.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..candidate import Candidate, Reject
+from ..clip import CHANGED, ERASED, MASK, read_clip, read_mask
+from ..limits import Limits
+from ..masks import grown
+from ..roles import Finder
+from .camera import read_path
+
+SLOPE = 16.0  # of Sobel, below which a codec's own noise lies: it must not count on a plain ground
+RING = 7  # pixels, of the square that a ring around a mask is made with
+
+
+@dataclass(frozen=True, slots=True)
+class CheckErased:
+    finder: Finder
+    limits: Limits
+    name: str = "check"
+
+    @property
+    def version(self) -> str:
+        limits = self.limits
+        numbers = (limits.outside, limits.visible, limits.remainder, limits.flicker, limits.seam)
+        return f"1 {self.finder.name} {' '.join(f'{number:g}' for number in numbers)}"
+
+    def run(self, candidate: Candidate, folder: Path) -> Candidate | Reject:
+        clip_FHWC, erased_FHWC = read_clip(folder), read_clip(folder, ERASED)
+        mask_FHW, changed_FHW = read_mask(folder, MASK), read_mask(folder, CHANGED)
+        covered_FHW, limits = grown(changed_FHW, 9), self.limits
+        found = {
+            "outside": psnr_outside(clip_FHWC, erased_FHWC, covered_FHW),
+            "visible": float(np.abs(clip_FHWC[mask_FHW].astype(np.int16) - erased_FHWC[mask_FHW]).mean()),
+            "remainder": self._remainder(erased_FHWC, changed_FHW, folder),
+            "flicker": flicker(erased_FHWC, grown(changed_FHW)),
+            "seam": seam(erased_FHWC, grown(changed_FHW)),
+        }
+        checks = (
+            ("it changed outside of the edit", "outside", limits.outside, found["outside"] < limits.outside),
+            ("the edit is hardly visible", "visible", limits.visible, found["visible"] < limits.visible),
+            ("something of the subject is left", "remainder", limits.remainder, None),
+            ("the filled region flickers", "flicker", limits.flicker, None),
+            ("the border of the filled region shows", "seam", limits.seam, None),
+        )
+        for reason, measure, limit, is_bad in checks:
+            if found[measure] > limit if is_bad is None else is_bad:
+                return Reject(self.name, reason, found[measure], limit)
+        return candidate.with_facts(self.name, **found)
+
+    def _remainder(self, erased_FHWC: np.ndarray, changed_FHW: np.ndarray, folder: Path) -> float:
+        """Pixels that still move where the subject was, as a share of it."""
+        found = self.finder.find(erased_FHWC, read_path(folder))
+        rest = sum(int((subject.changed_FHW & changed_FHW).sum()) for subject in found)
+        return rest / max(1, int(changed_FHW.sum()))
+
+
+def psnr_outside(clip_FHWC: np.ndarray, erased_FHWC: np.ndarray, covered_FHW: np.ndarray) -> float:
+    """dB, of the frame that changed most; 99 where nothing did."""
+    worst = 0.0
+    for before, after, covered in zip(clip_FHWC, erased_FHWC, covered_FHW, strict=True):
+        if not covered.all():
+            squares = (before[~covered].astype(np.float32) - after[~covered]) ** 2
+            worst = max(worst, float(squares.mean()))
+    return min(99.0, 10.0 * math.log10(255.0**2 / worst)) if worst else 99.0
+
+
+def flicker(frames_FHWC: np.ndarray, covered_FHW: np.ndarray) -> float:
+    """How much more the filled region changes from frame to frame than the ring around it does, in levels."""
+    inside, around = list[float](), list[float]()
+    for number in range(1, len(frames_FHWC)):
+        change = cv2.absdiff(frames_FHWC[number], frames_FHWC[number - 1]).mean(axis=-1)
+        region = covered_FHW[number] | covered_FHW[number - 1]
+        ring = (cv2.dilate(region.astype(np.uint8), np.ones((15, 15), np.uint8)) > 0) & ~region
+        if region.any() and ring.any():
+            inside.append(float(change[region].mean()))
+            around.append(float(change[ring].mean()))
+    return max(0.0, float(np.mean(inside) - np.mean(around))) if inside else 0.0
+
+
+def seam(frames_FHWC: np.ndarray, covered_FHW: np.ndarray) -> float:
+    """Contrast along the border of the filled region as a factor of that just outside of it; 1 where nothing shows."""
+    at_border, outside = list[float](), list[float]()
+    kernel = np.ones((3, 3), np.uint8)
+    for frame, covered in zip(frames_FHWC[::4], covered_FHW[::4], strict=True):
+        gray = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32)
+        slope = np.hypot(cv2.Sobel(gray, cv2.CV_32F, 1, 0), cv2.Sobel(gray, cv2.CV_32F, 0, 1))
+        region = covered.astype(np.uint8)
+        border = (cv2.dilate(region, kernel) - cv2.erode(region, kernel)) > 0
+        ring = (cv2.dilate(region, np.ones((RING * 3, RING * 3), np.uint8)) > 0) & (cv2.dilate(region, kernel) == 0)
+        if border.any() and ring.any():
+            at_border.append(float(slope[border].mean()))
+            outside.append(float(slope[ring].mean()))
+    return (float(np.mean(at_border)) + SLOPE) / (float(np.mean(outside)) + SLOPE) if at_border else 1.0

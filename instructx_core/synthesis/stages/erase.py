@@ -1,0 +1,35 @@
+"""Erase: the clip without its subject. Writes erased.mp4.
+
+Fourth stage. A hole is what no frame shows uncovered, so an eraser has made it up; few of those are allowed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..candidate import Candidate, Reject
+from ..clip import CHANGED, ERASED, read_clip, read_mask, write_clip
+from ..limits import Limits
+from ..roles import Eraser
+from .camera import read_path
+
+
+@dataclass(frozen=True, slots=True)
+class Erase:
+    eraser: Eraser
+    limits: Limits
+    name: str = "erase"
+
+    @property
+    def version(self) -> str:
+        return f"1 {self.eraser.name} {self.limits.hole:g}"
+
+    def run(self, candidate: Candidate, folder: Path) -> Candidate | Reject:
+        changed_FHW = read_mask(folder, CHANGED)
+        erased = self.eraser.erase(read_clip(folder), changed_FHW, read_path(folder))
+        hole = float(erased.hole_FHW.sum() / changed_FHW.sum())
+        if hole > self.limits.hole:
+            return Reject(self.name, "what lies behind is never seen", hole, self.limits.hole)
+        write_clip(folder, ERASED, erased.frames_FHWC, candidate.fps)
+        return candidate.with_facts(self.name, hole=hole, by=self.eraser.name)
