@@ -60,7 +60,7 @@ def main() -> int:
 def self_test(device: torch.device) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path in selftest.LIMITS:
-        errors = found[path] = selftest.measure(path, device)
+        errors = found[path] = selftest.attention_errors(path, device)
         passed = all(error <= selftest.limit(path, name) for name, error in errors.items())
         found["failed"] = found.get("failed", False) or not passed
     print("self-test", json.dumps(found))
@@ -108,9 +108,9 @@ def long_errors(device: torch.device) -> dict[str, Any]:
 
 
 def times(device: torch.device, quick: bool) -> list[dict[str, Any]]:
-    rows = bench.table(device, bench.SIZES[:1] if quick else bench.SIZES)
+    rows = bench.timings(device, bench.SIZES[:1] if quick else bench.SIZES)
     print(bench.format_table(rows, [runtime().card(device), f"torch {torch.__version__}, bf16, median of 20"]))
-    return bench.as_json(rows)
+    return bench.rows_json(rows)
 
 
 if __name__ == "__main__":

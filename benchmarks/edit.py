@@ -268,7 +268,7 @@ def ceilings() -> dict[str, float]:
 
 
 def flops(args: argparse.Namespace) -> dict[str, int]:
-    from instructx_core.costs.measure import measure as count
+    from instructx_core.costs.measure import edit_costs as count
 
     facts = count(load(args).instructx_config, args.frames, args.size, args.size)
     names = {"MLLM": "encoder", "VAE encode": "VAE encode", "steps": "DiT", "VAE decode": "VAE decode"}

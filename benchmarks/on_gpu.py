@@ -151,7 +151,7 @@ def times(run: Run) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for batch, tokens, heads, _ in run.plan.times:
         q, k, v = run.qkv(tokens, heads)
-        for name, attend in bench.candidates().items():
+        for name, attend in bench.attentions().items():
             if name in PATHS and name not in run.usable:
                 continue
             if not run.time_left():

@@ -3,25 +3,22 @@
 Paper 3.1: the VAE encoding of the source is added to the noisy latent; the reference is concatenated along the
 sequence. Adding a latent BEFORE the patch embedding W x + b equals adding a bias-free second embedding that shares W,
 so both profiles are one code path: `instructx` ties the embedder to the DiT's, `kiwi` owns one and scales it by sigma.
-`embed_latents` is all of it: denoiser.py calls it, and so does the patch of ComfyUI's own Wan in nodes/parts. Imports
-torch and einops only.
+`embed_latents` is all of it: denoiser.py calls it, and so does the patch of ComfyUI's own Wan in nodes/parts. Needs
+no diffusers.
 Legend: B batch, C latent channels, T latent frames, R reference frames, H W latent height and width, L tokens, D width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from .config import ReferencePosition, SourceScale, TimestepRounding
 from .errors import InputError
-
-ReferencePosition = Literal["last", "first"]
-SourceScale = Literal["none", "sigma"]
-TimestepRounding = Literal["none", "bfloat16"]
 
 
 def latent_embedder(in_channels: int, dim: int, patch_size: tuple[int, int, int]) -> nn.Conv3d:

@@ -17,6 +17,18 @@ from .errors import InputError
 MAX_ASPECT_RATIO = 200  # Qwen2.5-VL refuses longer strips
 
 
+@dataclass(frozen=True, slots=True)
+class ClipSize:
+    """Of the pixels of a clip, or of a picture, which is one frame."""
+
+    width: int
+    height: int
+    frames: int
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}, {self.frames} frames"
+
+
 def _positive(name: str, value: int | float) -> None:
     if value <= 0:
         raise InputError(f"{name} is {value}; it must be positive")

@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
-from .config import EMBEDDERS, InstructXConfig
+from .config import EMBEDDERS, InstructXConfig, ReferencePosition
 from .denoiser import InstructXTransformer3DModel
 from .encoder.model import InstructXEncoder
 from .encoder.tokenizer import backend
 from .errors import InputError
-from .formats.containers.writing import whole_folder, write_tensors
+from .formats.containers.writing import whole_folder, write_weights
 from .formats.layouts.files import CheckpointFiles, PartPaths, find_files
 from .formats.layouts.folders import FOLDERS, SHIPPED, TOKENIZER_FILE
 from .formats.layouts.keymaps import dit_to_original, vae_to_original
-from .formats.layouts.kiwi_config import Position
 from .formats.layouts.qwen_names import mllm_to_original
 from .formats.layouts.weight_file import config_metadata
 from .formats.loading import LoadAs, lora_state, read_model
@@ -85,7 +84,7 @@ def save_checkpoint(
     }
     with whole_folder(folder, (*FOLDERS.values(), TOKENIZER_FILE)) as temporary:
         for part, tensors in parts.items():
-            write_tensors(temporary / FOLDERS[part] / file, tensors, config_metadata(config), dtype)
+            write_weights(temporary / FOLDERS[part] / file, tensors, config_metadata(config), dtype)
         backend(pipeline.tokenizer).save(str(temporary / TOKENIZER_FILE))
     return find_files(folder)
 
@@ -100,7 +99,7 @@ def load_pipeline(
     name: str | None = None,
     merge_lora: bool = True,
     *,
-    reference_position: Position | None = None,
+    reference_position: ReferencePosition | None = None,
     **parts: Unpack[PartPaths],
 ) -> InstructXPipeline:
     """A pipeline from a folder in ComfyUI's layout, a Kiwi-Edit folder or training file, or (None) the shipped `tiny`.

@@ -10,6 +10,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -29,12 +30,20 @@ DICTATED = {
     ("instructx_core/kernels/session.py", "_fake_attention_auto"),
 }
 
+CUDA_ENDINGS = (".cu", ".cuh", ".h", ".cpp")
 TESTS = ROOT / "tests"
 ALL_FILES = sorted(
     path.relative_to(ROOT).as_posix()
     for folder in ("instructx_core", "nodes", "benchmarks", "scripts")
     for path in (ROOT / folder).rglob("*.py")
 )
+
+TEST_FILES = sorted(path.relative_to(ROOT).as_posix() for path in TESTS.rglob("*.py"))
+CUDA = [
+    path.relative_to(ROOT).as_posix()
+    for ending in ("cu", "cuh", "h", "cpp")
+    for path in ROOT.glob(f"*/**/csrc/*.{ending}")
+]
 
 
 def functions(source: Source) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -62,7 +71,6 @@ def test_file_is_readable() -> None:
     for name in ALL_FILES:
         source = Source(name)
         assert source.text.isascii(), f"{name}: code is ASCII only"
-        assert len(source.text.splitlines()) <= LINES, f"{name} has more than {LINES} lines: split it by concern"
         if source.text.strip():
             assert ast.get_docstring(source.tree), f"{name} opens with a docstring"
         for node in functions(source):
@@ -71,6 +79,11 @@ def test_file_is_readable() -> None:
 
 
 def test_files_are_small() -> None:
+    """Those of the tests too, whatever language they are in."""
+    code = (*ALL_FILES, *TEST_FILES, *CUDA)
+    lines = {name: len((ROOT / name).read_text(encoding="utf-8").splitlines()) for name in code}
+    long = [f"{name} ({count})" for name, count in lines.items() if count > LINES]
+    assert not long, f"more than {LINES} lines, split by concern: {', '.join(long)}"
     assert statistics.median(len(source.text.splitlines()) for source in SOURCES.values()) < MEDIAN_LINES
 
 
@@ -113,8 +126,11 @@ def unformatted(name: str, text: str) -> list[str]:
 
 
 def test_ruff_formats_everything() -> None:
-    names = [*ALL_FILES, *(path.relative_to(ROOT).as_posix() for path in TESTS.rglob("*.py"))]
-    found = [place for name in names for place in unformatted(name, (ROOT / name).read_text(encoding="utf-8"))]
+    found = [
+        place
+        for name in (*ALL_FILES, *TEST_FILES)
+        for place in unformatted(name, (ROOT / name).read_text(encoding="utf-8"))
+    ]
     assert not found, f"name what is packed, or let it wrap: {', '.join(found)}"
 
 
@@ -135,16 +151,73 @@ def test_what_is_accelerated_has_a_type() -> None:
                     assert kind not in ("", "Any"), f"{name}:{node.lineno}: {node.name}({argument.arg}: {kind})"
 
 
+# Public functions whose name is a convention: where they may stand, and what the name promises.
+CONVENTIONS = {
+    "main": ("", "what `python -m` runs"),
+    "add_arguments": ("instructx_core/commands/", "the flags of a verb"),
+    "run": ("instructx_core/commands/", "a verb"),
+    "attention": ("instructx_core/kernels/", "one operation: the public function, and each way to compute it"),
+    "attention_lse": ("instructx_core/kernels/", "the same with its log-sum-exp"),
+    "attention_int8": ("instructx_core/kernels/", "the op, and its definition in reference.py"),
+}
+
+
+def world_of(name: str) -> str:
+    """The version of the procedural world that a file is of, or made for (data/shapes.py); "" for all others."""
+    parts = Path(name).with_suffix("").parts
+    return next((part for part in parts if part in ("shapes", "world")), "")
+
+
+def named_twice(kind: type[ast.stmt] | tuple[type[ast.stmt], ...], sources: Mapping[str, Source]) -> list[str]:
+    """Public names of the top level that stand for two things. The two versions of the world share their words."""
+    places: dict[str, dict[str, list[str]]] = {}
+    for name, source in sources.items():
+        for node in source.tree.body:
+            if isinstance(node, kind) and not node.name.startswith("_"):  # type: ignore[attr-defined]
+                places.setdefault(node.name, {}).setdefault(world_of(name), []).append(name)  # type: ignore[attr-defined]
+    found = []
+    for word, by_world in places.items():
+        where = [name for names in by_world.values() for name in names]
+        folder = CONVENTIONS.get(word, (None,))[0]
+        of_convention = folder is not None and all(name.startswith(folder) for name in where)
+        once = all(len(names) == 1 for names in by_world.values()) and ("" not in by_world or len(by_world) == 1)
+        if not once and not of_convention:
+            found.append(f"{word}: {', '.join(where)}")
+    return found
+
+
 def test_a_class_is_named_once() -> None:
-    """One word for one thing. The two versions of the procedural world have their words for themselves."""
-    named: dict[str, list[str]] = {}
-    for name, source in SOURCES.items():
-        if source.room not in ("shapes", "world"):
-            for node in source.tree.body:
-                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                    named.setdefault(node.name, []).append(name)
-    twice = [f"{word}: {', '.join(where)}" for word, where in named.items() if len(where) > 1]
+    """The two versions of the procedural world have their words for themselves."""
+    sources = {name: source for name, source in SOURCES.items() if source.room not in ("shapes", "world")}
+    twice = named_twice(ast.ClassDef, sources)
     assert not twice, "two things of one name; name one of them by what it is:\n" + "\n".join(twice)
+
+
+def test_a_function_is_named_once() -> None:
+    """Of the same idea there is one, of another idea each is named for what it gives."""
+    twice = named_twice((ast.FunctionDef, ast.AsyncFunctionDef), CORE)
+    assert not twice, "two functions of one name; name each for what it gives:\n" + "\n".join(twice)
+
+
+def test_a_name_of_two_things_is_noticed() -> None:
+    code = {
+        "instructx_core/media/a.py": "def describe(): ...\ndef main(): ...\ndef sample(): ...\ndef run(): ...",
+        "instructx_core/costs/b.py": "def describe(): ...\ndef main(): ...\ndef _own(): ...\ndef run(): ...",
+        "instructx_core/shapes/c.py": "def sample(): ...\ndef render(): ...\ndef _own(): ...",
+        "instructx_core/world/d.py": "def render(): ...\ndef grow(): ...",
+        "instructx_core/data/world.py": "def grow(): ...",
+    }
+    sources = {name: Source(name) for name in code}
+    for name, source in sources.items():
+        source.__dict__["text"] = code[name]
+    found = named_twice(ast.FunctionDef, sources)
+    assert [line.split(":")[0] for line in found] == ["describe", "sample", "run", "grow"]
+
+
+def test_random_streams_are_made_in_one_place() -> None:
+    """A seed means the same draws everywhere: by random_streams.py."""
+    made = [name for name, source in SOURCES.items() if re.search(r"\bPhilox\(", source.text)]
+    assert made == ["instructx_core/random_streams.py"], made
 
 
 def test_pre_commit_installs_every_stage(tmp_path: Path) -> None:

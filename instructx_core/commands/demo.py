@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from .model import ProgressLine, add_model_arguments, add_sampling_arguments, load
+from .model import ProgressLine, add_model_arguments, add_sampling_arguments, pipeline_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; give a folder")
     print("loading the model ...", flush=True)
-    pipe = load(args)
+    pipe = pipeline_of(args)
     from ..evaluation.batch import edit_samples, group_samples
     from ..shapes import TASKS, sample, score
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..fields import NO_RESULT
-from .model import ModelOptions, ProgressLine, add_model_arguments, add_sampling_arguments, load
+from .model import ModelOptions, ProgressLine, add_model_arguments, add_sampling_arguments, pipeline_of
 from .speed import speed_lines
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def run_one(args: argparse.Namespace) -> int:
     if not args.split or place_of().rank == 0:
         for note in look.notes:
             line.tell(f"note      {note}")
-    pipe = load(args)
+    pipe = pipeline_of(args)
     if not args.split:
         report = edit(pipe, look, Progress(line, partial(tell_window, line)))
     else:
@@ -195,7 +195,7 @@ def prepare_split(args: argparse.Namespace, request: EditRequest) -> None:
 def run_list(args: argparse.Namespace) -> int:
     """Runs --jobs, tells each outcome as it comes and all of them at the end."""
     from ..editing.job_list import read_jobs
-    from ..editing.jobs import Outcome, summary
+    from ..editing.jobs import Outcome, outcome_table
     from ..editing.journal import Journal
 
     given = [f"--{name}" for name in ("input", "instruction", "output", "reference") if getattr(args, name)]
@@ -215,7 +215,7 @@ def run_list(args: argparse.Namespace) -> int:
             outcomes.append(outcome)
             print(f"{len(outcomes)}/{len(jobs)} {outcome.status}: {outcome.text}", flush=True)
     finally:
-        print(summary(outcomes, len(jobs)))
+        print(outcome_table(outcomes, len(jobs)))
     return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0
 
 
@@ -231,7 +231,7 @@ def _own_part(jobs: list[Job | BadLine]) -> list[Job | BadLine]:
 def _here(args: argparse.Namespace, jobs: list[Job | BadLine], journal: Journal) -> Iterator[Outcome]:
     from ..editing.jobs import run_jobs
 
-    return run_jobs(jobs, journal, _key(args), partial(load, args))
+    return run_jobs(jobs, journal, _key(args), partial(pipeline_of, args))
 
 
 def _on_ray(args: argparse.Namespace, jobs: list[Job | BadLine], journal: Journal) -> Iterator[Outcome]:
@@ -240,7 +240,7 @@ def _on_ray(args: argparse.Namespace, jobs: list[Job | BadLine], journal: Journa
 
     if place_of().world > 1:
         raise InputError("--runner ray under torchrun; start it once, Ray starts the workers")
-    return run_on_ray(jobs, journal, Model(partial(_key, args), partial(load, args)), args.workers)
+    return run_on_ray(jobs, journal, Model(partial(_key, args), partial(pipeline_of, args)), args.workers)
 
 
 def _key(args: argparse.Namespace) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from .model import ProgressLine, add_model_arguments, add_sampling_arguments, load
+from .model import ProgressLine, add_model_arguments, add_sampling_arguments, pipeline_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -101,7 +101,7 @@ def _shapes(args: argparse.Namespace, partial: Path) -> Measured:
     from ..evaluation.shapes import EvalSettings, run_benchmark, worst_failures
 
     settings = EvalSettings(**_common(args))
-    pipe = load(args)
+    pipe = pipeline_of(args)
     return pipe, run_benchmark(pipe, settings, partial, args.resume, ProgressLine("sample")), worst_failures
 
 
@@ -112,7 +112,7 @@ def _world(args: argparse.Namespace, partial: Path) -> Measured:
     look = SampleLook(_size(args.size), args.finish, args.manner)
     settings = WorldSettings(**_common(args), groups=tuple(args.groups or GROUPS), look=look)
     build_groups(settings.groups, look)  # what is wrong is said before a model is read
-    pipe = load(args)
+    pipe = pipeline_of(args)
     return pipe, run_world(pipe, settings, partial, args.resume, ProgressLine("sample")), worst_failures
 
 

@@ -11,6 +11,7 @@ import re
 from ..config import PRESETS
 from ..costs.cards import find_card
 from ..errors import InputError
+from ..geometry import ClipSize
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,24 +28,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, help="denoising steps for the floor (default: the preset's)")
 
 
-def parse_clip(text: str | None) -> tuple[int, int, int] | None:
-    """'832x480x81' -> (width, height, frames). Raises InputError for anything else."""
-    if text is None:
-        return None
+def parse_clip(text: str) -> ClipSize:
+    """'832x480x81' -> its size. Raises InputError for anything else."""
     match = re.fullmatch(r"(\d+)x(\d+)x(\d+)", text.strip().lower())
     if match is None:
         raise InputError(f"--clip {text!r} is not a clip; write WIDTHxHEIGHTxFRAMES, e.g. 832x480x81")
-    return int(match[1]), int(match[2]), int(match[3])
+    return ClipSize(int(match[1]), int(match[2]), int(match[3]))
 
 
 def run(args: argparse.Namespace) -> int:
-    clip = parse_clip(args.clip)
+    clip = None if args.clip is None else parse_clip(args.clip)
     card = None if args.gpu is None else find_card(args.gpu)
     if args.vram is not None and not args.vram > 0:
         raise InputError(f"--vram is {args.vram}; give the card's memory in GiB, e.g. 12")
     if args.steps is not None and args.steps < 1:
         raise InputError(f"--steps is {args.steps}; use at least 1")
-    from ..costs.info import describe
+    from ..costs.info import cost_report
 
-    print(describe(args.preset, clip, card, args.vram, args.steps))
+    print(cost_report(args.preset, clip, card, args.vram, args.steps))
     return 0

@@ -62,7 +62,7 @@ def _selftest(args: argparse.Namespace) -> int:
     passed = True
     for path in selftest.LIMITS:
         try:
-            errors = selftest.measure(path, device)
+            errors = selftest.attention_errors(path, device)
         except KernelError as error:
             print(f"{path}: does not run: {error}")
             passed = False
@@ -88,11 +88,13 @@ def _bench(args: argparse.Namespace) -> int:
     device = _device(args.device)
     if device.type != "cuda":
         raise InputError("timing needs a CUDA card")
-    rows = bench.table(device, sizes, args.rounds)
+    rows = bench.timings(device, sizes, args.rounds)
     head = [runtime().card(device), f"torch {torch.__version__}, bf16 random inputs, median of {args.rounds}"]
     print(bench.format_table(rows, head))
     if args.json is not None:
-        args.json.write_text(json.dumps({"head": head, "rows": bench.as_json(rows)}, indent=1) + "\n", encoding="utf-8")
+        args.json.write_text(
+            json.dumps({"head": head, "rows": bench.rows_json(rows)}, indent=1) + "\n", encoding="utf-8"
+        )
     return 0
 
 

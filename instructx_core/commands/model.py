@@ -112,7 +112,7 @@ class ModelOptions:
         )
 
 
-def load(args: argparse.Namespace) -> InstructXPipeline:
+def pipeline_of(args: argparse.Namespace) -> InstructXPipeline:
     """The pipeline that the arguments ask for, ready to run. Raises InputError for a bad folder or device."""
     return load_model(ModelOptions.of(args))
 

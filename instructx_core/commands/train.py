@@ -169,9 +169,9 @@ def _finish(args: argparse.Namespace) -> None:
     if args.to is None:
         raise InputError(f"{args.recipe} needs --to FOLDER")
     if args.recipe == "export":
-        from ..training.export import export
+        from ..training.export import export_run
 
-        export(args.output, args.to, last)
+        export_run(args.output, args.to, last)
     else:
         from ..training.card import write_card
 

@@ -25,6 +25,10 @@ SYSTEM_PROMPT = (
 
 LONGEST_NOTE = 200  # characters
 
+ReferencePosition = Literal["last", "first"]  # of the references in the sequence, before or behind the video
+SourceScale = Literal["none", "sigma"]
+TimestepRounding = Literal["none", "bfloat16"]  # bfloat16: parity with kiwi, which rounds the timestep
+
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
@@ -124,13 +128,13 @@ class DenoiserConfig:
     patch_size: tuple[int, int, int] = (1, 2, 2)
     eps: float = 1e-6
     source_embedder: Literal["tied", "own"] = "tied"  # tied = "add the VAE encoding to the noisy latent"
-    source_scale: Literal["none", "sigma"] = "none"
+    source_scale: SourceScale = "none"
     reference_embedder: Literal["tied", "own", "none"] = "tied"  # not in paper; none: references are refused
-    reference_position: Literal["last", "first"] = "last"  # not in paper
+    reference_position: ReferencePosition = "last"  # not in paper
     # direct: the connector's output is the context; text: it goes through Wan's text_embedding. The paper says "replace
     # the text embeddings", which is the context after that layer.
     context: Literal["direct", "text"] = "direct"
-    timestep_rounding: Literal["none", "bfloat16"] = "none"  # bfloat16: parity with kiwi, which rounds the timestep
+    timestep_rounding: TimestepRounding = "none"
 
     def __post_init__(self) -> None:
         _require(self.dim % self.num_heads == 0, f"dim {self.dim} must divide into {self.num_heads} heads")

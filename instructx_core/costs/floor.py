@@ -90,7 +90,7 @@ def plans(facts: Mapping[str, Any]) -> list[CardPlan]:
     ]
 
 
-def choose(found: Sequence[CardPlan], memory: float) -> CardPlan | None:
+def first_fitting(found: Sequence[CardPlan], memory: float) -> CardPlan | None:
     """The first plan that fits into `memory` GiB; None where none does."""
     return next((plan for plan in found if plan.peak <= memory * GIB), None)
 
@@ -113,7 +113,7 @@ def plan_lines(facts: Mapping[str, Any], memories: Sequence[float], card: Card |
     for plan in found:
         lines.append(f"  {plan.name:<28}{plan.peak / GIB:>7.1f} GiB  at {plan.worst:<11} {plan.flags}".rstrip())
     for memory in memories:
-        plan = choose(found, memory)
+        plan = first_fitting(found, memory)
         lines.append(f"  {memory:g} GiB: {plan.name if plan else 'nothing fits; use a smaller or shorter clip'}")
     streamed = found[-1].streamed / (PCIE * 1e9)
     lines.append(

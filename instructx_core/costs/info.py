@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 
 from ..config import InstructXConfig, preset
+from ..geometry import ClipSize
 from .cards import Card
 from .floor import USUAL_MEMORY, floor_lines, plan_lines
-from .measure import measure
+from .measure import edit_costs
 
 
 def _short(value: float, unit: str = "") -> str:
@@ -27,25 +28,25 @@ def _table(title: str, rows: dict[str, str]) -> list[str]:
     return [title, *(f"  {name:<22}{value:>14}" for name, value in rows.items()), ""]
 
 
-def describe(
+def cost_report(
     config: InstructXConfig | str,
-    clip: tuple[int, int, int] | None = None,
+    clip: ClipSize | None = None,
     card: Card | None = None,
     memory: float | None = None,
     steps: int | None = None,
 ) -> str:
-    """`measure` as text. config: one, or a preset's name. clip: (width, height, frames), default the model's usual one.
+    """`edit_costs` as text. config: one, or a preset's name. clip: by default the model's usual one.
 
     card, memory (GiB): with one of them also the floor and the memory plans. steps: default the model's.
     Raises InputError for a clip the model cannot take.
     """
     config = preset(config) if isinstance(config, str) else config
     usual = config.sampling
-    width, height, frames = clip or (usual.width, usual.height, usual.frames)
-    facts = measure(config, frames, height, width)
+    clip = clip or ClipSize(usual.width, usual.height, usual.frames)
+    facts = edit_costs(config, clip.frames, clip.height, clip.width)
     steps = steps or facts["steps"]
     latent = "x".join(str(n) for n in facts["latent"]["shape"][1:])
-    lines = [f"{config.name} ({config.profile} profile), {width}x{height}, {frames} frames, {facts['steps']} steps", ""]
+    lines = [f"{config.name} ({config.profile} profile), {clip}, {facts['steps']} steps", ""]
     parameters = {k: _short(v) for k, v in facts["parameters"].items() if v}
     lines += _table("parameters", parameters)
     lines += _table("tokens", {k: f"{v:,}" for k, v in facts["tokens"].items()})

@@ -1,6 +1,6 @@
 """What a model costs: parameters, tokens, FLOPs and bytes of one edit, without any weights (fake tensors).
 
-Paper Table 7 gives the size as 14B (DiT) + 0.6B (MLLM LoRA); `measure(paper_14b())` counts both from the modules.
+Paper Table 7 gives the size as 14B (DiT) + 0.6B (MLLM LoRA); `edit_costs(paper_14b())` counts both from the modules.
 FLOPs are counted by torch while the modules run on fake tensors of the real shapes: 2 a multiply-add, only matrix
 products, convolutions and attention.
 Legend: F pixel frames, T latent frames, H W pixels.
@@ -109,7 +109,7 @@ def _parameters(encoder: Any, denoiser: Any, vae: nn.Module, config: InstructXCo
     }
 
 
-def measure(config: InstructXConfig, frames: int, height: int, width: int) -> dict[str, Any]:
+def edit_costs(config: InstructXConfig, frames: int, height: int, width: int) -> dict[str, Any]:
     """Parameters, tokens, FLOPs and bytes of one edit of F frames at height x width pixels, as plain numbers.
 
     Guidance as in config.sampling; bytes of parts and work are those of a bf16 run, one branch at a time.

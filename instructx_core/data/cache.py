@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from ..digests import model_digest
 from .bucket import Bucket, Kind
-from .drawn import Drawn, Renderer, draw_edit, draw_or_reject, draw_picture, draw_questions, draw_scene
+from .drawn import Drawn, Renderer, draw_captioned, draw_edit, draw_or_reject, draw_picture, draw_questions
 from .encoding import Encoded, encode_edits, encode_scenes, keep_pixels
 from .rejects import Reject, write_rejects
 from .source import EditSource, StoredSource
@@ -123,7 +123,7 @@ class Cache:
 
     def scenes(self, selection: Selection, vae: AutoencoderKLWan) -> Pool:
         """Encoded scenes with their captions."""
-        return self._pool("scene", selection, draw_scene, partial(encode_scenes, vae=vae), pool_mark(vae))
+        return self._pool("scene", selection, draw_captioned, partial(encode_scenes, vae=vae), pool_mark(vae))
 
     def questions(self, selection: Selection) -> Pool:
         """Frames, questions and answers, for an MLLM."""

@@ -16,6 +16,7 @@ from typing import TypeVar
 import numpy as np
 
 from ..errors import InputError
+from ..random_streams import random_stream
 from .bucket import Bucket
 from .rejects import Reject
 from .samples import Regions
@@ -54,7 +55,7 @@ def draw_or_reject(
         return Reject(str(number), str(error), f"{split} {bucket}")
 
 
-def draw_scene(source: PretrainingSource, split: str, bucket: Bucket, number: int) -> Drawn:
+def draw_captioned(source: PretrainingSource, split: str, bucket: Bucket, number: int) -> Drawn:
     """target (F,H,W,C); the caption."""
     sample = source.scene(split, number, bucket)
     return Drawn({"target": sample.frames_FHWC}, ((sample.caption,),))
@@ -69,7 +70,7 @@ def draw_picture(source: PretrainingSource, split: str, bucket: Bucket, number: 
 
 def draw_questions(source: PretrainingSource, split: str, bucket: Bucket, number: int) -> Drawn:
     """frames (F,H,W,C); questions with their answers: of every other number about an edit's instruction."""
-    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((number, bucket.height, bucket.width))))
+    rng = random_stream(number, bucket.height, bucket.width)
     if number % 2:
         edit = source.edit(split, number // 2, bucket)
         frames_FHWC, ask = edit.source_FHWC, edit.questions or (lambda rng: [(edit.instruction, edit.caption)])

@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import shapes
 from ..errors import InputError
+from ..random_streams import random_stream
 from .bucket import Bucket
 from .samples import EditSample, PictureSample, SceneSample
 
@@ -77,7 +78,7 @@ class ShapesWorld:
             yield from (edit.instruction, edit.caption)
             _, caption, scene = shapes.scene_sample("train", number)
             yield caption
-            generator = np.random.Generator(np.random.Philox(np.random.SeedSequence((number,))))
+            generator = random_stream(number)
             for question, answer in shapes.qa_pairs(scene, generator):
                 yield from (question, answer)
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from .. import world
 from ..errors import InputError
+from ..random_streams import random_stream
 from .bucket import Bucket
 from .samples import EditSample, PictureSample, SceneSample
 
@@ -143,7 +144,7 @@ def as_edit(sample: world.Sample) -> EditSample:
         caption=sample.caption,
         regions=sample.regions,
         judge=partial(has_succeeded, sample),
-        wordings=tuple(say(sample, stream(sample.index, number)).text for number in range(WORDINGS)),
+        wordings=tuple(say(sample, random_stream(sample.index, number)).text for number in range(WORDINGS)),
         questions=partial(asked, sample),
     )
 
@@ -163,10 +164,6 @@ def asked(sample: world.Sample, rng: np.random.Generator) -> list[tuple[str, str
     ]
 
 
-def stream(*key: int) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
-
-
 def has_succeeded(sample: world.Sample, prediction_FHWC: np.ndarray) -> bool:
     """The world's own measure (world/success.py)."""
     return world.score(sample, prediction_FHWC).success
@@ -177,6 +174,6 @@ def texts_of(number: int) -> Iterator[str]:
     edit = world.sample("train", number)
     _, caption, scene = world.scene_sample("train", number)
     yield caption
-    rng = stream(number)
+    rng = random_stream(number)
     for question, answer in asked(edit, rng) + world.qa_pairs(scene, rng):
         yield from (question, answer)

@@ -22,7 +22,7 @@ from .feed import Feed
 from .identity import identity
 from .look import Look
 from .progress import Progress
-from .report import EditReport, make_report, remarks
+from .report import EditReport, make_report, world_remarks
 from .settings import Settings
 from .window_editor import WindowEditor
 from .windows.handover import FADE, edit_windows
@@ -66,7 +66,7 @@ def edit_in_windows(
     lengths = [window.stop - window.first_new for window in windows]
     notes += join_clips(look.request.output, parts, lengths, clip.fps, clip.audio)
     notes += [*about_joins(saved.joins, windowing.options.match_colour), *pipe.memory.notes]
-    notes += remarks(pipe.instructx_config, look)
+    notes += world_remarks(pipe.instructx_config, look)
     store.remove()
     seconds = {"read": look.seconds, "edit": edited - started, "write": time.perf_counter() - edited}
     return make_report(look, settings, clip.frames, notes, seconds)

@@ -178,7 +178,7 @@ def _one_line(message: str) -> str:
     return " ".join(message.split())
 
 
-def summary(outcomes: Sequence[Outcome], total: int) -> str:
+def outcome_table(outcomes: Sequence[Outcome], total: int) -> str:
     """A table of the jobs that came to an end and a last line that counts all. total: jobs of the list."""
     rows = [f"{'line':>4}  {'status':<7}  {'seconds':>7}  output"]
     rows += [

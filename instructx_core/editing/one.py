@@ -27,7 +27,7 @@ from .look import Look, lost_transparency
 from .paste import paste_back
 from .piece import Piece, edit_piece
 from .progress import Progress
-from .report import EditReport, make_report, remarks
+from .report import EditReport, make_report, world_remarks
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def edit_whole(pipe: InstructXPipeline, look: Look, settings: Settings, progress
             notes.append(note + (", before its compression" if media.is_video else ""))
             media = original
         notes += write_like(request.output, edited_FHWC, media)
-    notes += remarks(config, look)
+    notes += world_remarks(config, look)
     return make_report(look, settings, pad_frames(look.frames, config.vae.scale_factor_temporal), notes, seconds)
 
 

@@ -89,7 +89,7 @@ def make_report(
     )
 
 
-def remarks(config: InstructXConfig, look: Look) -> list[str]:
+def world_remarks(config: InstructXConfig, look: Look) -> list[str]:
     """That the model knows one small world, unless size and length of the source are of it."""
     usual, (height, width) = config.sampling, look.source.size
     if not config.trained_on or (height * width == usual.area and look.frames in (1, usual.frames)):

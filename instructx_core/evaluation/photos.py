@@ -18,6 +18,7 @@ from typing import overload
 import numpy as np
 
 from ..errors import InputError
+from ..random_streams import random_stream
 from ..world import Manner, Sample, sample
 
 _COLOUR = ("astronaut", "chelsea", "coffee", "motorcycle_left", "rocket")
@@ -55,7 +56,7 @@ def crop(name: str, number: int, side: int = SIDE) -> np.ndarray:
     picture = _photo(name)
     height, width = picture.shape[:2]
     shorter = min(height, width)
-    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((KEY, PHOTOS.index(name), number))))
+    rng = random_stream(KEY, PHOTOS.index(name), number)
     size = shorter if number == 0 else int(rng.integers(round(LEAST * shorter), shorter + 1))
     room = height - size, width - size
     top, left = (n // 2 if number == 0 else int(rng.integers(n + 1)) for n in room)

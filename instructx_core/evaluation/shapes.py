@@ -127,7 +127,7 @@ def badness(value: Score) -> float:
     return max([r.error / r.limit for r in value.regions.values()] + [value.outside_error / 0.05])
 
 
-def describe(value: Score) -> str:
+def error_text(value: Score) -> str:
     """The errors of an edit against their limits, for a sheet."""
     parts = [f"{name} {r.error:.3f}/{r.limit:.3f}" for name, r in value.regions.items()]
     return ", ".join([*parts, f"outside {value.outside_error:.3f}"])
@@ -142,7 +142,7 @@ def sheet_row(sample: Sample, frames: Any, value: Score, numbers: bool = True) -
         target_FHWC=sample.target_FHWC,
         reference_HWC=sample.reference_HWC,
         success=value.success,
-        detail=f"({describe(value)})" if numbers else "",
+        detail=f"({error_text(value)})" if numbers else "",
     )
 
 

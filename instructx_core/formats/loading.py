@@ -15,18 +15,17 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from ..config import InstructXConfig
+from ..config import InstructXConfig, ReferencePosition
 from ..denoiser import InstructXTransformer3DModel, build_denoiser
 from ..encoder.model import InstructXEncoder, build_encoder
 from ..encoder.tokenizer import load_tokenizer
 from ..vae import build_vae
-from .containers.strict import check_names
+from .containers.strict import check_tensor_names
 from .layouts.adapter import read_adapter
 from .layouts.checkpoints import open_dit, open_model
 from .layouts.dit import read_dit
 from .layouts.encoder import read_encoder
 from .layouts.files import CheckpointFiles, PartPaths, files_of
-from .layouts.kiwi_config import Position
 from .layouts.lora import apply_lora
 from .layouts.modules import empty_parameters
 from .layouts.qwen_names import mllm_to_original
@@ -64,7 +63,7 @@ def read_model(
     name: str | None,
     parts: PartPaths,
     wanted: LoadAs,
-    position: Position | None = None,
+    position: ReferencePosition | None = None,
 ) -> LoadedModel:
     """The modules of the model that weights.load_pipeline describes, with the errors it names."""
     with OpenFiles() as opened:
@@ -172,7 +171,7 @@ def _encoder(
     if lora and not wanted.merge_lora:
         model.add_lora(config.lora)
         want = lora_state(model)
-        check_names("adapter", lora, want)
+        check_tensor_names("adapter", lora, want)
         for name, value in want.items():
             value.copy_(lora[name])
     return model.to(device=wanted.device).eval(), report.log()

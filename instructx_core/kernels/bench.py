@@ -56,7 +56,7 @@ def random_qkv(shape: tuple[int, int, int, int], device: torch.device, dtype: to
     return tuple(torch.randn(shape, generator=generator, device=device, dtype=dtype) for _ in range(3))
 
 
-def candidates(names: Sequence[str] | None = None) -> dict[str, Attend]:
+def attentions(names: Sequence[str] | None = None) -> dict[str, Attend]:
     """Attentions by name: ours, torch's by backend, comfy-kitchen's and SageAttention's where they are installed.
 
     names: only these. Ours are "exact" and "int8"; "host" is torch's own choice.
@@ -140,14 +140,14 @@ def quick(device: torch.device, ours: Sequence[str]) -> dict[str, float]:
         qkv = random_qkv(QUICK, device, torch.bfloat16)
     except torch.OutOfMemoryError:
         return {}
-    for name, attend in candidates([*ours, "host", "comfy-kitchen"]).items():
+    for name, attend in attentions([*ours, "host", "comfy-kitchen"]).items():
         # A path that fails here is not ranked; a run that needs it learns the reason from its own call.
         with contextlib.suppress(KernelError, RuntimeError):
             times[name] = time_cuda(attend, qkv, rounds=5)
     return times
 
 
-def table(device: torch.device, sizes: Sequence[tuple[int, int, int, int]] = SIZES, rounds: int = 20) -> list[Row]:
+def timings(device: torch.device, sizes: Sequence[tuple[int, int, int, int]] = SIZES, rounds: int = 20) -> list[Row]:
     """Every attention at every size; failures become rows with a note."""
     rows = []
     card = torch.cuda.get_device_name(device)
@@ -158,7 +158,7 @@ def table(device: torch.device, sizes: Sequence[tuple[int, int, int, int]] = SIZ
         except torch.OutOfMemoryError:
             rows.append(Row("all", shape, note="not enough memory for the inputs"))
             continue
-        for name, attend in candidates().items():
+        for name, attend in attentions().items():
             rows.append(_row(name, attend, qkv, want, rounds, card))
     return rows
 
@@ -208,7 +208,7 @@ def format_table(rows: Sequence[Row], head: Sequence[str] = ()) -> str:
     return "\n".join(lines)
 
 
-def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def rows_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return [asdict(row) for row in rows]
 
 

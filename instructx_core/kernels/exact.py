@@ -15,7 +15,7 @@ from torch import Tensor
 from . import abi, sdpa
 from .cache import digest
 from .loader import runtime
-from .operands import DTYPES, aligned, bias_rows, check, pointer, positive, set_views
+from .operands import DTYPES, aligned, bias_rows, check_operands, pointer, positive, set_views
 
 # A process may hold this package twice, e.g. installed and inside a node pack: each copy has ops of its own.
 NAMESPACE = "instructx" if __name__.startswith("instructx_core.") else f"instructx_{digest(__name__)[:8]}"
@@ -41,7 +41,7 @@ def attention(
 
     key_bias (B, 1 or H, Skv + Skv2) float32 is added to the logits. extra_k, extra_v: a second segment of keys.
     """
-    check(q, k, v, extra_k, extra_v)
+    check_operands(q, k, v, extra_k, extra_v)
     q, scale = positive(q, scale)
     q, k, v = aligned(q), aligned(k), aligned(v)
     batch, sq, heads, dim = q.shape

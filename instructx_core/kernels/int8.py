@@ -21,7 +21,7 @@ from .operands import (
     Inputs,
     NormRope,
     aligned,
-    check,
+    check_operands,
     packed,
     pointer,
     positive,
@@ -62,7 +62,7 @@ def kv_stats(
     The shift is the mean of at most 1024 strided keys after norm and RoPE; softmax does not see it. A second segment
     (no norm, no RoPE) has a shift of its own, the third result, else (B, H, 0); the maximum covers both.
     """
-    check(None, k, v, extra_k, extra_v)
+    check_operands(None, k, v, extra_k, extra_v)
     v_max = torch.zeros((k.shape[0], k.shape[2]), dtype=torch.int32, device=k.device)
     shift = _segment_stats(k, v, v_max, norm_k, cos, sin, eps)
     if extra_k is None or extra_v is None or not extra_k.shape[1]:
@@ -98,7 +98,7 @@ def _segment_stats(
         partial=partial.data_ptr(),
     )
     set_views(arguments, k=k, v=v)
-    _table = set_rope(arguments, k, skv, cos, sin)
+    _tables = set_rope(arguments, k, skv, cos, sin)
     launch = runtime().launch
     launch(f"kv_stats_d{dim}", arguments, abi.stats_grid(batch, chunks), k.device, heads)
     last = abi.KvShiftArgs(
@@ -152,7 +152,7 @@ def qkv_prologue(
     segment; its q parts come back empty. extra_k_shift: the second segment's, for extra_lse_shift (else empty).
     first_head, head_count: results of these heads alone (0: of all); the norm is over all heads of what is given.
     """
-    check(q, k, v)
+    check_operands(q, k, v)
     k, v, q = aligned(k), aligned(v), None if q is None else aligned(q)
     batch, skv, heads, dim = k.shape
     count, sq = head_count or heads, 0 if q is None else q.shape[1]
@@ -186,7 +186,7 @@ def qkv_prologue(
         lse_shift2=pointer(extra_lse_shift),
     )
     set_views(arguments, q=q, k=k, v=v)
-    _table = set_rope(arguments, k, max(sq, skv), cos, sin)
+    _tables = set_rope(arguments, k, max(sq, skv), cos, sin)
     runtime().launch(f"qkv_prologue_d{dim}", arguments, abi.prologue_grid(batch, sq, skv), k.device, heads)
     return results
 
@@ -344,7 +344,7 @@ def quantized_attention(inputs: Inputs, pending: NormRope = NO_NORM_NO_ROPE) -> 
     """Statistics, then prologue and int8 attention of some heads at a time. `pending` is done in the prologue, to the
     first segment alone."""
     q, k, v, scale, _, extra_k, extra_v = inputs
-    check(q, k, v, extra_k, extra_v)
+    check_operands(q, k, v, extra_k, extra_v)
     q, scale = positive(q, scale)
     # Once for all groups of heads: a copy in each of them would be a copy of everything.
     q, k, v = aligned(q), aligned(k), aligned(v)

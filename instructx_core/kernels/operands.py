@@ -115,10 +115,17 @@ def set_views(arguments: ctypes.Structure, **views: Tensor | None) -> None:
             setattr(arguments, f"{name}_{axis}", stride * view.element_size())
 
 
+class RopeTables(NamedTuple):
+    """What a launch points to, float32 with the same strides: must live until it is enqueued."""
+
+    cos: Tensor
+    sin: Tensor
+
+
 def set_rope(
     arguments: Any, like_BSHD: Tensor, tokens: int, cos: Tensor | None, sin: Tensor | None
-) -> tuple[Tensor, Tensor] | None:
-    """cos, sin (S, D/2) or (B, S, D/2), any strides: e.g. every second of repeated pairs. Gives what must outlive.
+) -> RopeTables | None:
+    """cos, sin (S, D/2) or (B, S, D/2), any strides: e.g. every second of repeated pairs; None without RoPE.
 
     tokens: rows that the kernel reads. Raises Refused for tables that are shorter, or of other shapes.
     """
@@ -140,10 +147,12 @@ def set_rope(
     strides = [stride * cos.element_size() for stride in cos.stride()]
     arguments.rope_sb = strides[0] if cos.ndim == 3 and cos.shape[0] > 1 else 0
     arguments.rope_ss, arguments.rope_se = strides[-2:]
-    return cos, sin
+    return RopeTables(cos, sin)
 
 
-def check(q: Tensor | None, k: Tensor, v: Tensor, extra_k: Tensor | None = None, extra_v: Tensor | None = None) -> None:
+def check_operands(
+    q: Tensor | None, k: Tensor, v: Tensor, extra_k: Tensor | None = None, extra_v: Tensor | None = None
+) -> None:
     """Raises Refused for a dtype or head dim without a kernel, and for tensors that do not belong together.
 
     A kernel trusts what it is given: a value tensor shorter than its keys would be read past its end.

@@ -41,6 +41,14 @@ class Route:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class HostTiming:
+    """What runs without us, where that is not torch's SDPA: its name, and milliseconds at bench.QUICK."""
+
+    name: str
+    milliseconds: float
+
+
 @dataclass
 class Verdict:
     """What is known of one card. problems: path -> why it is not used. milliseconds: path -> median at 8192 tokens."""
@@ -52,14 +60,14 @@ class Verdict:
     milliseconds: dict[str, float] = field(default_factory=dict)
     rival: str = "SDPA"  # what milliseconds["host"] belongs to
 
-    def against(self, rival: str, milliseconds: float) -> Verdict:
+    def against(self, host: HostTiming) -> Verdict:
         """The same card for a model whose own attention is not torch's."""
-        return replace(self, rival=rival, milliseconds={**self.milliseconds, HOST: milliseconds})
+        return replace(self, rival=host.name, milliseconds={**self.milliseconds, HOST: host.milliseconds})
 
     def speed_over(self, path: str, other: str = HOST) -> float | None:
         """How many times faster than `other`; None where one of them was not measured."""
-        mine, theirs = self.milliseconds.get(path), self.milliseconds.get(other)
-        return None if not mine or not theirs else theirs / mine
+        time, other_time = self.milliseconds.get(path), self.milliseconds.get(other)
+        return None if not time or not other_time else other_time / time
 
 
 def resolve_mode(mode: str = "auto") -> str:
@@ -196,12 +204,9 @@ def route(
     mode: str,
     need_lse: bool = False,
     low_precision: bool = True,
-    host: tuple[str, float] | None = None,
+    host: HostTiming | None = None,
 ) -> Route:
-    """The path of one call. mode: resolved. low_precision False forbids int8, as a host's caller may.
-
-    host: (name, milliseconds at bench.QUICK) of what runs without us, where that is not torch's SDPA.
-    """
+    """The path of one call. mode: resolved. low_precision False forbids int8, as a host's caller may."""
     if mode == "off":
         return Route(HOST, "switched off")
     q, k, v, _, key_bias, extra_k, _ = inputs
@@ -215,7 +220,7 @@ def route(
         card = verdict(q.device)
     except KernelError as error:
         return Route(HOST, str(error))
-    card = card if host is None else card.against(*host)
+    card = card if host is None else card.against(host)
     special = "LSE asked for" if need_lse else "key bias" if key_bias is not None else None
     if special is None and extra_k is not None and extra_k.shape[1]:
         special = "two segments"

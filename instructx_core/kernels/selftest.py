@@ -126,11 +126,11 @@ def lse_error(got: Tensor, want: Tensor) -> float:
 
 
 def limit(path: str, name: str) -> float:
-    """Of what `measure` calls `name`."""
+    """Of what `attention_errors` calls `name`."""
     return (LSE_LIMITS if name.endswith(" LSE") else HALF_LIMITS if name.endswith("/fp16") else LIMITS)[path]
 
 
-def measure(path: str, device: torch.device, cases: Sequence[Case] = CASES) -> dict[str, float]:
+def attention_errors(path: str, device: torch.device, cases: Sequence[Case] = CASES) -> dict[str, float]:
     """Errors of "exact" or "int8" by case, and of its LSE ("<case> LSE"). Raises KernelError where it does not run."""
     errors = {}
     for case in cases:

@@ -20,7 +20,7 @@ from torch import Tensor
 from . import bench, exact, int8, loader, operands, sdpa, select
 from .errors import KernelError, Refused
 from .operands import Inputs, NormRope, default_scale
-from .select import EXACT, HOST, INT8, KITCHEN, Route
+from .select import EXACT, HOST, INT8, KITCHEN, HostTiming, Route
 
 logger = logging.getLogger("instructx")
 
@@ -41,7 +41,7 @@ class Session:
         self.demoted: str | None = None
         self.card = ""
         self.probe: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
-        self._host_times: dict[torch.device, tuple[str, float] | None] = {}
+        self._host_timings: dict[torch.device, HostTiming | None] = {}
         self._counts: Counter[Route] = Counter()
         self._lock = threading.Lock()
         self.key = id(self)
@@ -108,7 +108,7 @@ class Session:
         """The path of a call, counted."""
         q, scale = inputs.q, inputs.scale
         mode = "exact" if self.demoted and self.mode != "off" else self.mode
-        host = self._host_time(q, mode)
+        host = self._host_timing(q, mode)
         route = select.route(inputs, mode, need_lse, low_precision, host)
         if route.path == KITCHEN and (need_lse or scale != default_scale(q) or _wants_gradient(inputs)):
             route = Route(HOST, "comfy-kitchen has no LSE, backward or scale of one's own")
@@ -117,10 +117,10 @@ class Session:
         self.count(route, q.device)
         return route
 
-    def _host_time(self, q: Tensor, mode: str) -> tuple[str, float] | None:
-        """Name and milliseconds of the host's own attention on q's card, measured on the first call that needs it."""
-        if self.probe is None or mode != "auto" or q.shape[1] < select.MIN_TOKENS or q.device in self._host_times:
-            return self._host_times.get(q.device)
+    def _host_timing(self, q: Tensor, mode: str) -> HostTiming | None:
+        """Of the host's own attention on q's card, measured on the first call that needs it."""
+        if self.probe is None or mode != "auto" or q.shape[1] < select.MIN_TOKENS or q.device in self._host_timings:
+            return self._host_timings.get(q.device)
         if q.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
             return None
         try:
@@ -131,11 +131,11 @@ class Session:
             return None  # a card that is not timed
         try:
             inputs = bench.random_qkv(bench.QUICK, q.device, torch.bfloat16)
-            found = (self.host_name, bench.time_cuda(self.probe, inputs, rounds=5))
+            found = HostTiming(self.host_name, bench.time_cuda(self.probe, inputs, rounds=5))
         except (RuntimeError, ValueError, TypeError) as error:
             logger.debug("attention: %s was not timed: %s", self.host_name, error)
             found = None
-        self._host_times[q.device] = found
+        self._host_timings[q.device] = found
         return found
 
     def count(self, route: Route, device: torch.device) -> None:

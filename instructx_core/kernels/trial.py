@@ -145,7 +145,7 @@ def _try(path: str, device: torch.device, cases: Sequence[selftest.Case]) -> Tri
     """A fault of the card is no exception here that could be caught: it ends the process, which says it all."""
     try:
         with torch.no_grad():
-            return Trial(selftest.measure(path, device, cases))
+            return Trial(selftest.attention_errors(path, device, cases))
     except torch.OutOfMemoryError:
         return Trial(problem="the self-test found too little memory", lasting=False)
     except KernelError as error:

@@ -93,7 +93,7 @@ class Media:
     notes: tuple[str, ...] = ()
 
 
-def check_frames(frames_FHWC: np.ndarray) -> None:
+def check_pixels(frames_FHWC: np.ndarray) -> None:
     """Raises InputError unless frames are a non-empty uint8 array of shape (F, H, W, 3)."""
     if not isinstance(frames_FHWC, np.ndarray) or frames_FHWC.dtype != np.uint8:
         kind = getattr(frames_FHWC, "dtype", type(frames_FHWC).__name__)

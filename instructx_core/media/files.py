@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import InputError
-from .base import Media, Transform, check_frames
+from .base import Media, Transform, check_pixels
 from .foreign import refuse_after, refuse_before
 from .images import OpenImage, is_animation, write_image
 from .kinds import check_file, refuse_known, refuse_undrawn
@@ -107,6 +107,6 @@ def write_video(path: str | Path, frames_FHWC: np.ndarray, fps: Fraction | float
     """Write a clip held in memory, uint8 (F, H, W, 3). Options, errors and what is returned: encode.write_frames."""
     from .encode import ClipFormat, write_frames
 
-    check_frames(frames_FHWC)
+    check_pixels(frames_FHWC)
     height, width = frames_FHWC.shape[1:3]
     return write_frames(path, frames_FHWC, len(frames_FHWC), ClipFormat((height, width), fps, **options))

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import features
 
 from ..errors import InputError
-from .tiff import describe, directories, is_raw
+from .tiff import directories, is_raw, pixel_description
 
 _HEIF = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1")
 _RAW_NAMES = frozenset(
@@ -64,4 +64,6 @@ def refuse_after(path: Path) -> None:
         if head.startswith(start):
             raise InputError(f"{path}: {reason}")
     if is_tiff(head) and (found := directories(path)):
-        raise InputError(f"{path}: a TIFF of a kind that is not supported ({describe(found)}); save it as 8-bit RGB")
+        raise InputError(
+            f"{path}: a TIFF of a kind that is not supported ({pixel_description(found)}); save it as 8-bit RGB"
+        )

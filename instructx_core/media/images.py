@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..errors import InputError
-from .base import ALPHA_SUFFIXES, Media, Transform, check_frames
+from .base import ALPHA_SUFFIXES, Media, Transform, check_pixels
 from .channels import off_white, over_white, with_wide_key, without_alpha
 from .cicp import UNSPECIFIED, check_sdr, codes_of, declared_profile
 from .depth import depth_of
@@ -141,7 +141,7 @@ def write_image(
     Raises InputError for wrong pixels, an unknown suffix or a folder that is missing or cannot be written to.
     """
     path = Path(path)
-    check_frames(np.asarray(frame_HWC)[None])
+    check_pixels(np.asarray(frame_HWC)[None])
     if alpha_HW is not None:
         if path.suffix.lower() not in ALPHA_SUFFIXES:
             raise InputError(f"{path}: this format has no transparency; use one of {', '.join(ALPHA_SUFFIXES)}")

@@ -66,7 +66,7 @@ def is_raw(found: list[ImageFileDirectory_v2]) -> bool:
     return _DNG in first or preview or any(each.get(_PHOTOMETRIC) in _SENSOR for each in found)
 
 
-def describe(found: list[ImageFileDirectory_v2]) -> str:
+def pixel_description(found: list[ImageFileDirectory_v2]) -> str:
     """What the pixels of the first picture are, for a person: "32-bit float RGB, compression 1"."""
     tags: Any = found[0]
     bits, number = max(tags.get(_BITS, (1,))), _NUMBERS.get(max(tags.get(_FORMAT, (1,))), "integer")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import InputError
+from ..random_streams import random_stream
 from .edits import DRAFTS, TASKS, Draft, scene_for
 from .palette import SHAPES
 from .render import Layers, render, render_layers, render_reference
@@ -90,7 +91,7 @@ def _generator(stream: str, split: str, index: int, modality: str, task: int = 0
     if isinstance(index, bool) or int(index) != index or index < 0:
         raise InputError(f"index {index!r} must be an integer >= 0")
     key = (_STREAMS[stream], SPLITS.index(split), MODALITIES.index(modality), task, int(index))
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
+    return random_stream(*key)
 
 
 def dilate(mask_FHW: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ..digests import weights_digest
 from ..errors import InputError
-from ..media.outputs import make_folder, write_tensors
+from ..media.outputs import make_folder, write_safetensors
 
 logger = logging.getLogger("instructx")
 
@@ -124,4 +124,4 @@ class Reuse:
         if self.folder is None:
             return
         tensors = {name: value.contiguous() for name, value in found.items()}
-        write_tensors(self.folder / f"{key}.safetensors", tensors)
+        write_safetensors(self.folder / f"{key}.safetensors", tensors)

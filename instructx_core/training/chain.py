@@ -19,7 +19,7 @@ from ..errors import InputError
 from .card import write_card
 from .checkpoint import RESUMABLE
 from .distributed import rank
-from .export import export
+from .export import export_run
 from .machine import Machine
 from .recipes.base import Recipe
 from .recipes.tiny import HOURS
@@ -84,5 +84,5 @@ def finish_chain(recipes: Sequence[Recipe], output: Path, target: Path, hardware
     """Checkpoint folder and model card, by the first process; `instructx train card` adds what an evaluation found."""
     if rank():
         return
-    export(output, target, recipes[-1])
+    export_run(output, target, recipes[-1])
     write_card(output, None, hardware, target, recipes[-1].name)

@@ -48,7 +48,7 @@ def step_folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step-*") if (path / "state.json").is_file())
 
 
-def save(folder: Path, checkpoint: Checkpoint, recipe: dict[str, Any]) -> Path:
+def save_state(folder: Path, checkpoint: Checkpoint, recipe: dict[str, Any]) -> Path:
     """Raises InputError when the disk is full (or any other write error); the older checkpoints are untouched then."""
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"step-{checkpoint.step:07d}"

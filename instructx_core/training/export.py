@@ -39,7 +39,7 @@ def trained_pipeline(output: Path, last: Recipe) -> InstructXPipeline:
     )
 
 
-def export(output: Path, target: Path, last: Recipe) -> None:
+def export_run(output: Path, target: Path, last: Recipe) -> None:
     """bf16 files of the newest stage."""
     save_checkpoint(target, trained_pipeline(output, last), dtype=torch.bfloat16)
     logger.info("wrote %s", target)

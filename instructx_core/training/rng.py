@@ -10,12 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..random_streams import random_stream
+
 # Streams keep draws of different purpose apart.
 MODALITY, INDEX, NOISE, DROPOUT, CROP, TEXT = range(6)
-
-
-def philox(*key: int) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
 
 
 def torch_generator(*key: int) -> torch.Generator:
@@ -23,20 +21,20 @@ def torch_generator(*key: int) -> torch.Generator:
 
 
 def draw_modality(seed: int, step: int, video_probability: float) -> str:
-    return "video" if philox(seed, step, MODALITY).random() < video_probability else "image"
+    return "video" if random_stream(seed, step, MODALITY).random() < video_probability else "image"
 
 
 def draw_indices(seed: int, step: int, count: int, pool: int, shares: np.ndarray | None = None) -> np.ndarray:
     """(count,) sample numbers below `pool`, the same for any number of processes; all alike, or by `shares` (pool,)."""
     if shares is None:
-        return philox(seed, step, INDEX).integers(0, pool, count)
+        return random_stream(seed, step, INDEX).integers(0, pool, count)
     ends = np.cumsum(shares)
-    return np.searchsorted(ends / ends[-1], philox(seed, step, INDEX).random(count), side="right")
+    return np.searchsorted(ends / ends[-1], random_stream(seed, step, INDEX).random(count), side="right")
 
 
 def draw_texts(seed: int, step: int, count: int) -> np.ndarray:
     """(count,) numbers by which one of a sample's texts is chosen."""
-    return philox(seed, step, TEXT).integers(0, 1 << 30, count)
+    return random_stream(seed, step, TEXT).integers(0, 1 << 30, count)
 
 
 def draw_noise(seed: int, step: int, positions: range, shape: tuple[int, ...]) -> Tensor:

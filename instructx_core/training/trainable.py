@@ -48,7 +48,7 @@ def select(
     return chosen
 
 
-def summary(encoder: InstructXEncoder, denoiser: InstructXTransformer3DModel, names: tuple[str, ...]) -> str:
+def parameter_table(encoder: InstructXEncoder, denoiser: InstructXTransformer3DModel, names: tuple[str, ...]) -> str:
     """One line a group: parameters, trained or frozen."""
     lines = []
     for name, tensors in groups(encoder, denoiser).items():

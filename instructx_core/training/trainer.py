@@ -74,7 +74,7 @@ class Trainer:
             ema=self.average.tensors,
             optimizer=checkpoint.optimizer_tensors(self.optimizers, self.names),
         )
-        checkpoint.save(self.folder, state, self.recipe.as_json())
+        checkpoint.save_state(self.folder, state, self.recipe.as_json())
 
     def export(self) -> Path:
         """Writes final.safetensors: the trained tensors (averaged where EMA is on) and the recipe."""

@@ -18,7 +18,7 @@ from .palette import COLORS, SHAPES
 from .photo import Body, shade
 from .render import lay_ink, sprite_in
 from .scene import FLAT, PATTERNS, Pattern, Thing
-from .stage import Level, Stage, laid, sprite_on, through
+from .stage import Level, Stage, laid, look_difference, sprite_on
 
 SIDES = {"left": (-SHIFT, 0.0), "right": (SHIFT, 0.0), "top": (0.0, -SHIFT), "bottom": (0.0, SHIFT)}
 FULL = 3.0 * 255.0**2  # energy of one pixel of full contrast
@@ -141,7 +141,7 @@ def _recolored(stage: Stage, level: Level, seen: Evidence) -> Iterator[Nearness 
     for color, rgb in COLORS.items():
         if color == thing.color:
             continue
-        change = through(look, np.array(rgb, dtype=np.float32) - own)
+        change = look_difference(look, np.array(rgb, dtype=np.float32) - own)
         says = f"{name_of(thing)} is nearer to {color} than to {thing.color}"
         energy_F = size_F * float(change @ change)
         yield seen.weigh(says, toward_Fc @ change, cross_Fc @ change, energy_F, _least(stage))
@@ -182,7 +182,7 @@ def thing_alternatives(
             options.append((f"{name_of(before)} is as before", before))
     found = []
     for says, thing in options:
-        difference = through(look, (laid(stage, level, thing) - truth) * level.keep)
+        difference = look_difference(look, (laid(stage, level, thing) - truth) * level.keep)
         found.append(seen.compare(says, difference, _least(stage)))
     if level.is_there and level.thing.color is not None:
         found.extend(_recolored(stage, level, seen))

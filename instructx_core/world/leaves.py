@@ -13,7 +13,7 @@ from functools import cache
 
 import numpy as np
 
-from .noise import seeded
+from ..random_streams import random_stream
 
 TWIGS = 0.2  # of the leaves: thin lines, as of branches, wires and letters
 SIDE = 384  # pixels of a tile; half as large in the picture, which averages 2x2
@@ -96,7 +96,7 @@ def _lay(piece: _Piece, index: int, center: tuple[int, int], leaves: Leaves) -> 
 @cache
 def leaves_tile(kind: str, number: int) -> Leaves:
     """The tile of that kind and number."""
-    rng = seeded(72, KINDS.index(kind), number)
+    rng = random_stream(72, KINDS.index(kind), number)
     leaves = Leaves(np.zeros((SIDE, SIDE), dtype=np.uint8), np.ones((SIDE, SIDE), dtype=np.float32))
     pieces = [_draw_piece(rng, kind) for _ in range(COUNT[kind])]
     for order, piece in enumerate(pieces):

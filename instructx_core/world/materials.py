@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .noise import SIDE, straight, tile, window
-from .tints import any_hue, ramp, through, tint
+from .tints import any_hue, ramp, ramp_colors, tint
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def stone(rng: Rng, sheet: Sheet) -> np.ndarray:
     """Granite to concrete: rough noise between two or three tints."""
     hue = ("stone", "stone", "earth", "sky")[int(rng.integers(4))]
     field = window(tile(int(rng.integers(3)), 0.9), sheet.height, sheet.width, rng)
-    return through(ramp(_pair(rng, hue, sheet.vivid)), field * float(rng.uniform(0.4, 1.0)))
+    return ramp_colors(ramp(_pair(rng, hue, sheet.vivid)), field * float(rng.uniform(0.4, 1.0)))
 
 
 def marble(rng: Rng, sheet: Sheet) -> np.ndarray:
@@ -59,7 +59,7 @@ def marble(rng: Rng, sheet: Sheet) -> np.ndarray:
     smooth = window(tile(int(rng.integers(3)), 0.55), sheet.height, sheet.width, rng)
     cloud = window(tile(3, 0.8), sheet.height, sheet.width, rng)
     vein = 1.0 - np.minimum(np.abs(smooth) * 7.0, 1.0)
-    return through(ramp(_pair(rng, hue, sheet.vivid, 0.45, 0.98)), 0.4 + 0.4 * cloud - 1.1 * vein * vein)
+    return ramp_colors(ramp(_pair(rng, hue, sheet.vivid, 0.45, 0.98)), 0.4 + 0.4 * cloud - 1.1 * vein * vein)
 
 
 def wood(rng: Rng, sheet: Sheet) -> np.ndarray:
@@ -68,7 +68,7 @@ def wood(rng: Rng, sheet: Sheet) -> np.ndarray:
     upright = bool(rng.random() < 0.4)
     fibre = straight(tile(int(rng.integers(3)), 0.85, 16), sheet.height, sheet.width, rng, upright)
     wave = straight(tile(3, 0.6, 4), sheet.height, sheet.width, rng, upright)
-    return through(ramp(_pair(rng, hue, sheet.vivid)), 0.55 * fibre + 0.45 * wave)
+    return ramp_colors(ramp(_pair(rng, hue, sheet.vivid)), 0.55 * fibre + 0.45 * wave)
 
 
 def planks(rng: Rng, sheet: Sheet) -> np.ndarray:
@@ -145,7 +145,7 @@ def grass(rng: Rng, sheet: Sheet) -> np.ndarray:
     dark, light = tint(rng, hue, (0.15, 0.3), sheet.vivid), tint(rng, hue, (0.45, 0.7), sheet.vivid)
     blades = straight(tile(int(rng.integers(3)), 1.0, 4), sheet.height, sheet.width, rng, upright=True)
     patches = window(tile(2, 0.7), sheet.height, sheet.width, rng)
-    return through(ramp([dark, light, tint(rng, "straw", (0.55, 0.8))]), 0.65 * blades + 0.35 * patches)
+    return ramp_colors(ramp([dark, light, tint(rng, "straw", (0.55, 0.8))]), 0.65 * blades + 0.35 * patches)
 
 
 def fur(rng: Rng, sheet: Sheet) -> np.ndarray:
@@ -157,7 +157,7 @@ def fur(rng: Rng, sheet: Sheet) -> np.ndarray:
     rows = (np.arange(sheet.height)[:, None] + shift + int(rng.integers(SIDE))) % SIDE
     columns = (np.arange(sheet.width)[None, :] + shift // 2 + int(rng.integers(SIDE))) % SIDE
     dark, light = tint(rng, hue, (0.15, 0.45), sheet.vivid), tint(rng, hue, (0.55, 0.95), sheet.vivid)
-    return through(ramp([dark, light]), 0.7 * hair[rows, columns] + 0.4 * bend)
+    return ramp_colors(ramp([dark, light]), 0.7 * hair[rows, columns] + 0.4 * bend)
 
 
 def sand(rng: Rng, sheet: Sheet) -> np.ndarray:
@@ -167,7 +167,7 @@ def sand(rng: Rng, sheet: Sheet) -> np.ndarray:
     ripples = _wave(sheet.rows / (float(rng.uniform(5.0, 10.0)) * sheet.unit) + 1.2 * bent)
     hue = ("straw", "earth", "stone")[int(rng.integers(3))]
     depth = float(rng.uniform(0.0, 0.5))
-    return through(ramp(_pair(rng, hue, sheet.vivid, 0.4, 0.9)), 0.35 * grains + depth * ripples + 0.3 * bent)
+    return ramp_colors(ramp(_pair(rng, hue, sheet.vivid, 0.4, 0.9)), 0.35 * grains + depth * ripples + 0.3 * bent)
 
 
 def water(rng: Rng, sheet: Sheet) -> np.ndarray:
@@ -175,7 +175,7 @@ def water(rng: Rng, sheet: Sheet) -> np.ndarray:
     hue = ("sky", "sea", "stone")[int(rng.integers(3))]
     waves = straight(tile(int(rng.integers(3)), 0.8, 8), sheet.height, sheet.width, rng)
     glint = np.clip(waves - 0.45, 0.0, 1.0) * float(rng.uniform(0.0, 160.0))
-    return through(ramp(_pair(rng, hue, sheet.vivid, 0.2, 0.75)), waves) + glint[..., None]
+    return ramp_colors(ramp(_pair(rng, hue, sheet.vivid, 0.2, 0.75)), waves) + glint[..., None]
 
 
 def plaster(rng: Rng, sheet: Sheet) -> np.ndarray:

@@ -11,13 +11,10 @@ from functools import lru_cache
 
 import numpy as np
 
+from ..random_streams import random_stream
+
 SIDE = 512  # pixels, of a noise tile
 SYMMETRIES = 8
-
-
-def seeded(*key: int) -> np.random.Generator:
-    """A random stream of its own for that key."""
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
 
 
 def _finer(grid: np.ndarray, axis: int) -> np.ndarray:
@@ -38,7 +35,7 @@ def tile(number: int, gain: float = 0.8, stretch: int = 1, first: int = 4) -> np
     gain: amplitude of an octave over the one below; 1 gives the 1/f spectrum of photographs, less is smoother.
     stretch: how many times longer than high the grain is (fibres), a power of 2. first: rows of the lowest octave.
     """
-    rng = seeded(71, number, stretch, first, round(100 * gain))
+    rng = random_stream(71, number, stretch, first, round(100 * gain))
     rows, columns = first, max(1, first // stretch)
     total, amplitude, power = np.zeros((rows, columns), dtype=np.float32), 1.0, 0.0
     while rows < SIDE:

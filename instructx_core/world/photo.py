@@ -13,9 +13,10 @@ from functools import lru_cache
 
 import numpy as np
 
+from ..random_streams import random_stream
 from .canvas import Canvas
 from .distance import signed_distance
-from .noise import seeded, tile
+from .noise import tile
 from .scene import Finish, Thing
 
 AMBIENT = 0.45  # share of the light that comes from everywhere
@@ -114,7 +115,7 @@ def shade(fill: np.ndarray, body: Body, finish: Finish) -> np.ndarray:
 @lru_cache(maxsize=1)
 def _grain_tile() -> np.ndarray:
     """Noise of a sensor: standard deviation 1, whole numbers of 1/64."""
-    parts = seeded(74).integers(-128, 129, (4, GRAIN_SIDE, GRAIN_SIDE))
+    parts = random_stream(74).integers(-128, 129, (4, GRAIN_SIDE, GRAIN_SIDE))
     return (np.rint(parts.sum(axis=0) * (64.0 / 148.4)) / 64.0).astype(np.float32)
 
 

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..random_streams import random_stream
 from .canvas import Canvas
 from .leaves import TILES, leaves_tile
 from .materials import Sheet, material
-from .noise import blur, seeded, straight, tile, window
-from .tints import any_hue, palette, ramp, through, tint
+from .noise import blur, straight, tile, window
+from .tints import any_hue, palette, ramp, ramp_colors, tint
 
 if TYPE_CHECKING:
     from .grounds import Photographic
@@ -43,8 +44,8 @@ def _pieces(kind: str, rng: Rng, sheet: Sheet, behind: np.ndarray | None = None)
     """Dead leaves: pieces of a few hues, each with its own grain; a part of them in front of `behind`, where given."""
     leaves = leaves_tile(kind, int(rng.integers(TILES[kind])))
     place = int(rng.integers(1 << 30))  # both fields through the same window
-    piece = window(leaves.piece_NN, sheet.height, sheet.width, seeded(place))
-    light = window(leaves.light_NN, sheet.height, sheet.width, seeded(place))
+    piece = window(leaves.piece_NN, sheet.height, sheet.width, random_stream(place))
+    light = window(leaves.light_NN, sheet.height, sheet.width, random_stream(place))
     hues = tuple(any_hue(rng) for _ in range(int(rng.integers(2, 5))))
     grain = rng.uniform(0.0, 0.2, 256).astype(np.float32)[piece]
     rough = window(tile(int(rng.integers(3)), 0.95), sheet.height, sheet.width, rng)
@@ -75,7 +76,7 @@ def _clouds(rng: Rng, sheet: Sheet) -> np.ndarray:
         tint(rng, hue, (value, value), sheet.vivid)
         for hue, value in zip((*hues, hues[0]), (dark, middle, light), strict=True)
     ]
-    return through(ramp(stops), field * float(rng.uniform(0.5, 1.0)))
+    return ramp_colors(ramp(stops), field * float(rng.uniform(0.5, 1.0)))
 
 
 def _surface(rng: Rng, sheet: Sheet) -> np.ndarray:
@@ -185,7 +186,7 @@ def _expose(rng: Rng, field: np.ndarray, sheet: Sheet) -> np.ndarray:
 def photograph(ground: Photographic, canvas: Canvas, times: tuple[float, ...]) -> np.ndarray:
     """The ground at those times: (F, H, W, 3) uint8, read-only; F = 1 where the camera stands still."""
     family, pan, vivid = ground.family, ground.pan, ground.vivid
-    rng = seeded(73, FAMILIES.index(family), ground.seed, vivid)
+    rng = random_stream(73, FAMILIES.index(family), ground.seed, vivid)
     steps = [(round(2.0 * canvas.unit * pan[0] * time), round(2.0 * canvas.unit * pan[1] * time)) for time in times]
     steps = steps[:1] if len(set(steps)) == 1 else steps
     left, top = min(step[0] for step in steps), min(step[1] for step in steps)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import InputError
+from ..random_streams import random_stream
 from .canvas import BUCKETS, Canvas, Size, canvas_of
 from .draw import choose
 from .edits import TASKS
@@ -65,7 +66,7 @@ def generator(stream: str, split: str, index: int, modality: str, task: int = 0)
     if isinstance(index, bool) or int(index) != index or index < 0:
         raise InputError(f"index {index!r} must be an integer >= 0")
     key = (_STREAMS[stream], SPLITS.index(split), MODALITIES.index(modality), task, int(index))
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
+    return random_stream(*key)
 
 
 def task_of(split: str, index: int, modality: str = "image") -> str:

@@ -123,7 +123,7 @@ def _depth(entry: tuple[Thing, bool]) -> tuple[int, int]:
     return entry[0].depth, entry[0].place
 
 
-def through(look: str | None, difference: np.ndarray) -> np.ndarray:
+def look_difference(look: str | None, difference: np.ndarray) -> np.ndarray:
     """What a look of pixels makes of a difference (..., 3) of pictures: looks are linear, but for clipping."""
     if look == "invert":
         return -difference

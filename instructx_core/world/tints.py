@@ -62,7 +62,7 @@ def ramp(tints: list[np.ndarray]) -> np.ndarray:
     return stops[first] * (1.0 - share) + stops[first + 1] * share
 
 
-def through(colors: np.ndarray, field: np.ndarray) -> np.ndarray:
+def ramp_colors(colors: np.ndarray, field: np.ndarray) -> np.ndarray:
     """A field about [-1, 1] as colours of a ramp: (H, W, 3) float32."""
     level = np.clip(np.rint((field + 1.0) * ((LEVELS - 1) / 2.0)), 0, LEVELS - 1).astype(np.uint8)
     return colors[level]

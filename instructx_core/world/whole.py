@@ -18,7 +18,7 @@ from .limits import SHIFT, SOFT, SOFT_COLOR, SOFT_RADIUS, VISIBLE, VISIBLE_BLUR,
 from .palette import GROUNDS
 from .render import drawing, sprites_of
 from .scene import PIXEL_STYLES, TONE_LOOKS
-from .stage import LUMA, Stage, through, with_look
+from .stage import LUMA, Stage, look_difference, with_look
 
 EIGHT = [(x, y) for x in (-1, 0, 1) for y in (-1, 0, 1) if x or y]
 GRID = (slice(None), slice(None, None, 2), slice(None, None, 2))  # a quarter of the pixels tells looks and shifts
@@ -72,7 +72,7 @@ def ground_alternatives(stage: Stage, seen: Evidence) -> list[Nearness | None]:
     names = [name for name in GROUNDS if name != scene.ground]
     own = ground_image(scene.ground, scene.canvas).astype(np.float32)  # type: ignore[arg-type]
     others = np.stack([ground_image(name, scene.canvas) for name in names]).astype(np.float32)
-    change = through(scene.look, others - own).reshape(len(names), -1)
+    change = look_difference(scene.look, others - own).reshape(len(names), -1)
     keep = stage.ground_keep
     toward_FN, cross_FN = ((each * keep).reshape(len(keep), -1) @ change.T for each in (seen.residual, seen.soft))
     squares = (change * change).reshape(len(names), -1, 3).sum(axis=-1)

@@ -21,10 +21,9 @@ from . import host
 from .dit_adapter import DitAdapter, adapter_of_file
 
 if TYPE_CHECKING:
-    from ...instructx_core.config import InstructXConfig
+    from ...instructx_core.config import InstructXConfig, ReferencePosition
     from ...instructx_core.encoder.inputs import EncoderInputs
     from ...instructx_core.formats.layouts.adapter import Adapter
-    from ...instructx_core.formats.layouts.kiwi_config import Position
     from ...instructx_core.formats.layouts.report import LoadReport
     from ...instructx_core.formats.layouts.weight_file import WeightFile
 
@@ -89,7 +88,7 @@ def load_files(
     tokenizer_of: Callable[[int], Path],
     dtype: torch.dtype,
     devices: tuple[Any, Any],
-    position: Position | None = None,
+    position: ReferencePosition | None = None,
 ) -> tuple[LoadedEncoder, LoadReport]:
     """The encoder in Qwen's `files` with an adapter, and what the adapter's file gave. Opens each file once.
 

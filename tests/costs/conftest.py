@@ -11,6 +11,6 @@ import pytest
 def paper() -> dict[str, Any]:
     """What the paper's model costs at 832x480, 81 frames. Counted once; do not change it."""
     from instructx_core.config import paper_14b
-    from instructx_core.costs.measure import measure
+    from instructx_core.costs.measure import edit_costs
 
-    return measure(paper_14b(), 81, 480, 832)
+    return edit_costs(paper_14b(), 81, 480, 832)

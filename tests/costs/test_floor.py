@@ -8,9 +8,10 @@ from torch import nn
 
 from instructx_core.costs.cards import CARDS, find_card
 from instructx_core.costs.count import cost_of, fake_tensors
-from instructx_core.costs.floor import GIB, RESERVE, choose, plans, stages
-from instructx_core.costs.info import describe
+from instructx_core.costs.floor import GIB, RESERVE, first_fitting, plans, stages
+from instructx_core.costs.info import cost_report
 from instructx_core.errors import InputError
+from instructx_core.geometry import ClipSize
 
 MIB = 1 << 20
 
@@ -80,15 +81,15 @@ def test_plans_shrink_and_the_first_that_fits_is_taken(paper) -> None:
         + max(work[name] for name in ("encoder", "DiT step", "VAE encode", "VAE decode"))
         + RESERVE
     )
-    assert choose(found, 80).name == "all on the card"  # type: ignore[union-attr]
-    assert choose(found, 24).name == "+ DiT stored in fp8"  # type: ignore[union-attr]
-    assert choose(found, 12).name == "DiT streamed, bf16"  # type: ignore[union-attr]
-    assert choose(found, 3) is None
+    assert first_fitting(found, 80).name == "all on the card"  # type: ignore[union-attr]
+    assert first_fitting(found, 24).name == "+ DiT stored in fp8"  # type: ignore[union-attr]
+    assert first_fitting(found, 12).name == "DiT streamed, bf16"  # type: ignore[union-attr]
+    assert first_fitting(found, 3) is None
     assert found[-1].streamed == parts["DiT blocks"] and all(plan.peak > RESERVE + GIB for plan in found)
 
 
 def test_text_names_source_and_plan() -> None:
-    text = describe("tiny", (64, 64, 5), find_card("4090"), 0.5, 4)
+    text = cost_report("tiny", ClipSize(64, 64, 5), find_card("4090"), 0.5, 4)
     assert "128 SMs x 512 FLOP x 2.52 GHz" in text and "4 steps" in text and "0.5 GiB: nothing fits" in text
 
 

@@ -9,11 +9,11 @@ from tiny import small_config
 from torch._subclasses.fake_tensor import FakeTensor
 
 from instructx_core.config import kiwi_5b, paper_14b, tiny
-from instructx_core.costs.info import describe
-from instructx_core.costs.measure import lora_parameters, measure
+from instructx_core.costs.info import cost_report
+from instructx_core.costs.measure import edit_costs, lora_parameters
 from instructx_core.encoder.vision import vision_plan
 from instructx_core.errors import InputError
-from instructx_core.geometry import mllm_grid
+from instructx_core.geometry import ClipSize, mllm_grid
 
 
 def test_paper_table_7(paper):
@@ -62,7 +62,7 @@ def test_vae_costs_extrapolate_exactly():
 
 
 def test_other_presets():
-    kiwi = measure(kiwi_5b(), 1, 64, 64)
+    kiwi = edit_costs(kiwi_5b(), 1, 64, 64)
     assert kiwi["parameters"]["MLLM LoRA"] == 29_491_200 and kiwi["parameters"]["own embedders"] == 2 * 592_896
     assert kiwi["clip"]["modality"] == "image" and kiwi["tokens"]["context"] == 256
     from instructx_core.encoder.model import build_encoder
@@ -75,16 +75,16 @@ def test_other_presets():
 
 
 def test_text():
-    text = describe("tiny")
+    text = cost_report("tiny")
     assert "7.22 M" in text and "64x64, 17 frames" in text and text.isascii()
     with pytest.raises(InputError, match="multiple of 16"):
-        describe("tiny", (70, 64, 17))
+        cost_report("tiny", ClipSize(70, 64, 17))
     with pytest.raises(InputError, match="16 frames"):
-        describe("tiny", (64, 64, 16))
+        cost_report("tiny", ClipSize(64, 64, 16))
 
 
 def test_real_tensors_follow_fake_ones() -> None:
     """The cached window plan of a size that was measured holds no fake tensor afterwards."""
-    measure(tiny(), 1, 64, 64)
+    edit_costs(tiny(), 1, 64, 64)
     _, height, width = mllm_grid(1, 64, 64, tiny(), "image")
     assert not isinstance(vision_plan(height, width, tiny().mllm.vision).cos_NK, FakeTensor)

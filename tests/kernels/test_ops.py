@@ -233,7 +233,7 @@ def test_the_self_test_passes_and_the_card_is_used(
     )
     long = [replace(case, tokens=700) if case.tokens > 700 else case for case in selftest.CASES]
     monkeypatch.setattr(selftest, "CASES", tuple(long))
-    monkeypatch.setattr(selftest.measure, "__defaults__", (tuple(long),))
+    monkeypatch.setattr(selftest.attention_errors, "__defaults__", (tuple(long),))
     found = select.verdict(torch.device("cpu"))
     assert not found.problems and found.errors["exact"] < 4e-3 and found.errors["int8"] < 1.8e-2
     assert main(["kernels", "selftest"]) == 0

@@ -125,7 +125,7 @@ def state(step: int) -> checkpoint.Checkpoint:
 
 def test_only_the_newest_are_kept_and_read(tmp_path: Path) -> None:
     for step in (1, 2, 3):
-        checkpoint.save(tmp_path, state(step), {"name": "x"})
+        checkpoint.save_state(tmp_path, state(step), {"name": "x"})
     assert [p.name for p in checkpoint.step_folders(tmp_path)] == ["step-0000002", "step-0000003"]
     loaded = checkpoint.load_latest(tmp_path, {"name": "x"})
     assert loaded is not None and loaded.step == 3 and loaded.model["w"].tolist() == [3, 3, 3]
@@ -133,7 +133,7 @@ def test_only_the_newest_are_kept_and_read(tmp_path: Path) -> None:
 
 def test_a_full_disk_keeps_the_last_good_one(tmp_path: Path) -> None:
     """A real full file system: /dev/full stands where the optimiser's file would go."""
-    checkpoint.save(tmp_path, state(1), {"name": "x"})
+    checkpoint.save_state(tmp_path, state(1), {"name": "x"})
     partial = tmp_path / f".partial-0000002-{os.getpid()}"
     original = Path.mkdir
 
@@ -145,14 +145,14 @@ def test_a_full_disk_keeps_the_last_good_one(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Path, "mkdir", mkdir_with_full_file)
         with pytest.raises(InputError, match="last good checkpoint is kept"):
-            checkpoint.save(tmp_path, state(2), {"name": "x"})
+            checkpoint.save_state(tmp_path, state(2), {"name": "x"})
     assert not partial.exists()
     loaded = checkpoint.load_latest(tmp_path, {"name": "x"})
     assert loaded is not None and loaded.step == 1
 
 
 def test_a_half_written_checkpoint_is_ignored(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, state(1), {"name": "x"})
+    checkpoint.save_state(tmp_path, state(1), {"name": "x"})
     (tmp_path / ".partial-0000002-1").mkdir()
     (tmp_path / "step-0000009").mkdir()  # no state.json: never finished
     loaded = checkpoint.load_latest(tmp_path, {"name": "x"})
@@ -160,7 +160,7 @@ def test_a_half_written_checkpoint_is_ignored(tmp_path: Path) -> None:
 
 
 def test_another_recipe_is_refused(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, state(1), {"name": "x", "learning_rate": 1.0, "num_steps": 5})
+    checkpoint.save_state(tmp_path, state(1), {"name": "x", "learning_rate": 1.0, "num_steps": 5})
     with pytest.raises(InputError, match="learning_rate"):
         checkpoint.load_latest(tmp_path, {"name": "x", "learning_rate": 2.0, "num_steps": 5})
     longer = checkpoint.load_latest(tmp_path, {"name": "x", "learning_rate": 1.0, "num_steps": 9})
@@ -168,7 +168,7 @@ def test_another_recipe_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
-    path = checkpoint.save(tmp_path, state(1), {"name": "x"})
+    path = checkpoint.save_state(tmp_path, state(1), {"name": "x"})
     (path / "model.safetensors").write_bytes(b"\x00" * 20)
     with pytest.raises(InputError, match="cannot be read"):
         checkpoint.load_latest(tmp_path, {"name": "x"})

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ...errors import InputError
 from ...media.names import hidden_beside
-from ...media.outputs import write_tensors
+from ...media.outputs import write_safetensors
 
 if TYPE_CHECKING:
     from ...sampling.encode import Contexts
@@ -94,7 +94,7 @@ class WindowStore:
         if saved.tail_OHWC is not None:
             tensors["tail"] = torch.from_numpy(saved.tail_OHWC)
         stored = {"request": self.request, "done": saved.done, "joins": saved.joins}
-        write_tensors(self.state, tensors, {METADATA_KEY: json.dumps(stored)})
+        write_safetensors(self.state, tensors, {METADATA_KEY: json.dumps(stored)})
 
     def remove(self) -> None:
         """Deletes the folder and everything in it."""

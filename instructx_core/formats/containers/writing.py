@@ -1,6 +1,6 @@
 """Writing safetensors files, and folders of them, whole or not at all.
 
-write_tensors takes the tensors of a module; write_pending goes tensor by tensor in the memory of one: the header comes
+write_weights takes the tensors of a module; write_pending goes tensor by tensor in the memory of one: the header comes
 first in the format, so the type and shape of every Pending tensor are known before any is read.
 """
 
@@ -99,7 +99,7 @@ def _bytes(item: Pending) -> memoryview:
     return memoryview(tensor.reshape(-1).view(torch.uint8).numpy())
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], dtype: torch.dtype) -> None:
+def write_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], dtype: torch.dtype) -> None:
     """One file of these tensors in `dtype`, flushed to the disk. Raises InputError on NaN."""
     plain = {}
     for name, tensor in tensors.items():

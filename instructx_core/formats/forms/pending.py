@@ -27,12 +27,12 @@ Names = Mapping[str, str]  # new name -> name in the file
 Change = Callable[[str, Tensor], Tensor]  # (new name, tensor) -> what becomes of it
 
 
-def unchanged(name: str, tensor: Tensor) -> Tensor:
+def keep_as_is(name: str, tensor: Tensor) -> Tensor:
     return tensor
 
 
 def pending_plain(
-    file: WeightFile, names: Names, shapes: Shapes | None = None, change: Change = unchanged
+    file: WeightFile, names: Names, shapes: Shapes | None = None, change: Change = keep_as_is
 ) -> list[Pending]:
     """Every tensor of `names` as a plain one, in its stored type where that is plain already.
 
@@ -53,7 +53,7 @@ def pending_plain(
     return pending
 
 
-def pending_dit(dit: WeightFile, diffusers: bool = False, change: Change = unchanged) -> list[Pending]:
+def pending_dit(dit: WeightFile, diffusers: bool = False, change: Change = keep_as_is) -> list[Pending]:
     """The DiT in original or diffusers names. Flattened tensors of GGUF get their shape back."""
     (found, _), config = dit.once(dit_names), dit.once(dit_config)
     names = {name if diffusers else dit_to_original(name): key for name, key in found.items()}

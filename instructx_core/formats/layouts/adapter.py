@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ...config import ReferencePosition
 from .checkpoint_layout import Adapter, OpenModel
 from .checkpoints import open_model
-from .kiwi_config import Position
 from .weight_file import OpenFiles, Paths
 
 __all__ = ["Adapter", "load_adapter", "read_adapter"]
@@ -22,7 +22,7 @@ def load_adapter(
     text_encoder: Paths | None = None,
     denoiser: str | Path | None = None,
     vae: str | Path | None = None,
-    reference_position: Position | None = None,
+    reference_position: ReferencePosition | None = None,
 ) -> Adapter:
     """The adapter of a checkpoint, of any layout that checkpoints.py has; see read_adapter."""
     with OpenFiles() as opened:
@@ -30,7 +30,7 @@ def load_adapter(
         return read_adapter(model, reference_position)
 
 
-def read_adapter(model: OpenModel, position: Position | None = None) -> Adapter:
+def read_adapter(model: OpenModel, position: ReferencePosition | None = None) -> Adapter:
     """The adapter of an opened model, with its config.
 
     The other files give a Kiwi-Edit config its sizes; without them those of Qwen2.5-VL-3B and the public Wan models are

@@ -12,10 +12,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...config import InstructXConfig
-from ..containers.writing import write_tensors
+from ...config import InstructXConfig, ReferencePosition
+from ..containers.writing import write_weights
 from .identity import Identity
-from .kiwi_config import Position
 from .report import LoadReport
 from .weight_file import OpenFiles, WeightFile, config_metadata
 
@@ -31,7 +30,7 @@ class Adapter:
 
     def save(self, path: str | Path, dtype: torch.dtype = torch.bfloat16) -> None:
         """Write an adapter file of ours, with the config in its metadata."""
-        write_tensors(Path(path), self.tensors, config_metadata(self.config), dtype)
+        write_weights(Path(path), self.tensors, config_metadata(self.config), dtype)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +64,7 @@ class CheckpointLayout:
 
     kind: str
     files: Callable[[OpenFiles, Path], dict[str, Path]]
-    adapter: Callable[[OpenModel, Position | None], Adapter]
+    adapter: Callable[[OpenModel, ReferencePosition | None], Adapter]
     dit: Callable[[OpenFiles, Path], WeightFile]
     tell: Callable[[OpenFiles, Path], Identity | None]
     lora: Callable[[OpenFiles, Path], WeightFile | None] = _no_lora

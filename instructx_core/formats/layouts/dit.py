@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ...config import EMBEDDERS, DenoiserConfig, InstructXConfig
 from ...errors import InputError
-from ..containers.strict import check_names, name_all, read_weight
+from ..containers.strict import check_tensor_names, name_all, read_weight
 from ..containers.tensor_source import TensorSource
 from .dit_sizes import PATCH_EMBEDDING, Shapes, bare_dit, dit_sizes, dit_variant
 from .keymaps import dit_to_diffusers, dit_to_original, is_diffusers_dit
@@ -115,7 +115,7 @@ def read_dit(
     shapes = {name: _unfold(source.shape(key), want.get(name)) for name, key in names.items()}
     _check_sizes(source, shapes, config)
     have = {**shapes, **{name: tuple(value.shape) for name, value in embedders.items()}}
-    check_names(source.path.name, _original(have), _original(want))
+    check_tensor_names(source.path.name, _original(have), _original(want))
     state = {name: value.to(device, torch.float32) for name, value in embedders.items()}
     for name, key in names.items():
         kept = torch.float32 if fp32 & set(name.split(".")) else dtype

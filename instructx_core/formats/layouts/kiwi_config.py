@@ -12,11 +12,19 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
-from ...config import DenoiserConfig, InstructXConfig, LoraConfig, MllmConfig, SamplingConfig, VaeConfig, kiwi_5b
+from ...config import (
+    DenoiserConfig,
+    InstructXConfig,
+    LoraConfig,
+    MllmConfig,
+    ReferencePosition,
+    SamplingConfig,
+    VaeConfig,
+    kiwi_5b,
+)
 from ...errors import InputError
 from .dit_sizes import Shapes
 
-Position = Literal["last", "first"]
 DIFFUSERS_SIGMA_MIN = 0.003 / 1.002  # of its diffusers pipeline; its training code uses 0
 REFERENCE_PARTS = ("queries.reference", "reference_connector.0.weight", "reference_embedder.weight")
 
@@ -29,7 +37,7 @@ class KiwiSettings:
     sizes that Kiwi-Edit's code knows.
     """
 
-    position: Position = "last"
+    position: ReferencePosition = "last"
     object_tokens: int | None = None
     sigma_min: float = 0.0
 
@@ -37,7 +45,9 @@ class KiwiSettings:
 _ONLY_THE_NAME = "warning: only the name tells, give reference_position if the file was renamed"
 
 
-def reference_position(first: bool | None, name: str, chosen: Position | None = None) -> tuple[Position, str]:
+def reference_position(
+    first: bool | None, name: str, chosen: ReferencePosition | None = None
+) -> tuple[ReferencePosition, str]:
     """(where reference tokens stand, who says so): `chosen`, a folder's config, the file's name, or the default."""
     if chosen is not None:
         if chosen not in ("last", "first"):

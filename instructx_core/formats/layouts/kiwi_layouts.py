@@ -8,14 +8,14 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from ...config import DenoiserConfig, InstructXConfig, MllmConfig, VaeConfig, kiwi_5b
+from ...config import DenoiserConfig, InstructXConfig, MllmConfig, ReferencePosition, VaeConfig, kiwi_5b
 from ...errors import InputError
 from .checkpoint_layout import Adapter, CheckpointLayout, OpenModel
 from .dit import dit_config
 from .dit_sizes import Shapes
 from .folders import DIFFUSERS_DIT
 from .kiwi import KiwiParts, complete, dit_inside, is_kiwi_training, read_folder, read_training_file
-from .kiwi_config import DIFFUSERS_SIGMA_MIN, KiwiSettings, Position, infer_config, reference_position
+from .kiwi_config import DIFFUSERS_SIGMA_MIN, KiwiSettings, infer_config, reference_position
 from .kiwi_folder import is_kiwi_folder, kiwi_folder
 from .kiwi_identity import tell_folder, tell_training_file
 from .qwen_config import infer_mllm
@@ -36,7 +36,7 @@ def _folder_files(opened: OpenFiles, root: Path) -> dict[str, Path]:
     }
 
 
-def _read_folder(model: OpenModel, position: Position | None) -> Adapter:
+def _read_folder(model: OpenModel, position: ReferencePosition | None) -> Adapter:
     folder, name = model.opened.once(kiwi_folder, model.path), model.path.name
     where, why = reference_position(folder.reference_first, name, position)
     settings = KiwiSettings(position=where, object_tokens=folder.object_tokens, sigma_min=DIFFUSERS_SIGMA_MIN)
@@ -74,7 +74,7 @@ def _training_files(opened: OpenFiles, path: Path) -> dict[str, Path]:
     return {"adapter": path, "denoiser": path} if holds_dit else {"adapter": path}
 
 
-def _read_training_file(model: OpenModel, position: Position | None) -> Adapter:
+def _read_training_file(model: OpenModel, position: ReferencePosition | None) -> Adapter:
     file, name = model.opened.open(model.path), model.path.stem
     where, why = reference_position(None, name, position)
     mllm = _mllm_sizes(model.text_encoder)

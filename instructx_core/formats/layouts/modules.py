@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from ..containers.strict import check_names
+from ..containers.strict import check_tensor_names
 
 
 @contextmanager
@@ -34,5 +34,5 @@ def empty_parameters() -> Iterator[None]:
 def assign_tensors(file: Path, module: nn.Module, state: Mapping[str, Tensor], spell: Callable[[str], str]) -> None:
     """Strict load into a module of empty parameters. Messages use the file's spelling."""
     want = module.state_dict()
-    check_names(file.name, {spell(k): v for k, v in state.items()}, {spell(k): v for k, v in want.items()})
+    check_tensor_names(file.name, {spell(k): v for k, v in state.items()}, {spell(k): v for k, v in want.items()})
     module.load_state_dict(state, strict=True, assign=True)

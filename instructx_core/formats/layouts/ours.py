@@ -5,19 +5,19 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from ...config import EMBEDDERS
+from ...config import EMBEDDERS, ReferencePosition
 from ...errors import InputError
 from ..containers.strict import read_weight
 from .added_shapes import connector_widths, lora_text, query_counts
 from .checkpoint_layout import Adapter, CheckpointLayout, OpenModel
 from .identity import Header, Identity, listed
-from .kiwi_config import Position, reference_position
+from .kiwi_config import reference_position
 from .public_models import qwen_size
 from .report import LoadReport
 from .weight_file import OpenFiles, WeightFile
 
 
-def _read(model: OpenModel, position: Position | None) -> Adapter:
+def _read(model: OpenModel, position: ReferencePosition | None) -> Adapter:
     file = model.opened.open(model.path)
     config = file.config
     if config is None:

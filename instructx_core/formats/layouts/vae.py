@@ -14,7 +14,7 @@ from torch import nn
 
 from ...config import InstructXConfig, VaeConfig
 from ...errors import InputError
-from ..containers.strict import check_names, name_all, read_weight
+from ..containers.strict import check_tensor_names, name_all, read_weight
 from ..containers.tensor_source import TensorSource
 from .keymaps import vae_to_diffusers, vae_to_original
 from .public_models import WAN_LICENCE, public_vae
@@ -100,7 +100,7 @@ def read_vae(
         {vae_to_original(name, config.vae): shape for name, shape in shapes.items()}
         for shapes in ({name: source.shape(key) for name, key in places.items()}, want)
     )
-    check_names(source.path.name, have, need)
+    check_tensor_names(source.path.name, have, need)
     state = {name: read_weight(source, key, device, dtype) for name, key in places.items()}
     module.load_state_dict(state, strict=True, assign=True)
     kept = set(places.values())

@@ -49,12 +49,12 @@ class Verification:
 
     @property
     def good(self) -> bool:
-        return bool(self.sets) and not any(check.state == "bad" for check in self.checks)
+        return bool(self.sets) and not any(check_path.state == "bad" for check_path in self.checks)
 
     def lines(self, root: Path) -> list[str]:
         """Text for people, bad files first."""
         order = {"bad": 0, "ok": 1, "other": 2}
-        ordered = sorted(self.checks, key=lambda check: (order[check.state], str(check.path)))
+        ordered = sorted(self.checks, key=lambda check_path: (order[check_path.state], str(check_path.path)))
         out = [f"{c.state:<6}{c.path.relative_to(root) if c.path != root else c.path.name}: {c.text}" for c in ordered]
         out += [f"set   {line}" for line in self.sets] + [f"lacks {line}" for line in self.lacking]
         return out if self.sets else [*out, "no set of files here works together yet"]
@@ -67,9 +67,9 @@ def verify(root: str | Path, full: bool = False) -> Verification:
     """
     root = Path(root)
     checks: list[Check] = []
-    for together in _groups(candidates(root)):
+    for together in _groups(model_paths(root)):
         with OpenFiles() as opened:
-            checks += [check(path, full, opened) for path in together]
+            checks += [check_path(path, full, opened) for path in together]
     if not checks:
         places = ", ".join(MODEL_FOLDERS)
         raise InputError(f"no weight file in {root}; give a folder with {places} or a Kiwi-Edit folder")
@@ -78,7 +78,7 @@ def verify(root: str | Path, full: bool = False) -> Verification:
     return Verification(tuple(checks), tuple(sets), tuple(lacking))
 
 
-def candidates(root: Path) -> Iterator[Path]:
+def model_paths(root: Path) -> Iterator[Path]:
     """Files and folders that each hold one model. Raises InputError when root is no folder."""
     if not root.is_dir():
         raise InputError(f"no folder {root}; check the path")
@@ -98,7 +98,7 @@ def _groups(paths: Iterable[Path]) -> Iterator[list[Path]]:
         yield sorted(together, key=lambda path: is_projector(path.name))
 
 
-def check(path: Path, full: bool, opened: OpenFiles) -> Check:
+def check_path(path: Path, full: bool, opened: OpenFiles) -> Check:
     """One file or folder. opened: what was opened for its neighbours."""
     try:
         found = identify(path, opened)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ...data.bucket import Bucket
+from ...random_streams import random_stream
 from .. import rng
 from ..job import GlobalBatch
 from ..recipes.base import Recipe
@@ -25,11 +26,11 @@ def draw_batch(
     """
     modality = rng.draw_modality(recipe.seed, step, recipe.video_probability)
     same = [bucket for bucket in buckets if bucket.modality == modality] or list(buckets)
-    wanted = rng.philox(recipe.seed, step, rng.MODALITY, 1).random() < reference_probability
+    wanted = random_stream(recipe.seed, step, rng.MODALITY, 1).random() < reference_probability
     same = [bucket for bucket in same if bucket.reference == wanted] or same
     bucket = same[0]
     if len(same) > 1:
-        draw = rng.philox(recipe.seed, step, rng.MODALITY, 2)
+        draw = random_stream(recipe.seed, step, rng.MODALITY, 2)
         if shares is None:
             bucket = same[int(draw.integers(len(same)))]
         else:

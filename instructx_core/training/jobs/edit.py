@@ -27,6 +27,7 @@ from ...data.source import EditSource, StoredSource
 from ...encoder.inputs import inputs_of_pictures
 from ...encoder.pictures import pictures_of_grids
 from ...errors import InputError
+from ...random_streams import random_stream
 from ...sampling.guidance import Conditions, velocity
 from .. import rng
 from ..job import GlobalBatch
@@ -35,7 +36,7 @@ from ..parts import load_parts
 from ..pictures import save_grid
 from ..recipes.edit import EditRecipe
 from ..tokenizer import run_tokenizer
-from ..trainable import select, summary
+from ..trainable import parameter_table, select
 from .drawing import draw_batch
 from .flow import decoded_frames, flow_loss, sample_latents, validation_loss
 
@@ -90,7 +91,7 @@ class EditJob:
         parts.root.to(self.device)
         self.vae, self.encoder, self.denoiser = parts.vae, parts.encoder, parts.denoiser
         self.trainable = select(recipe.train, self.encoder, self.denoiser)
-        logger.info("%s", summary(self.encoder, self.denoiser, recipe.train))
+        logger.info("%s", parameter_table(self.encoder, self.denoiser, recipe.train))
         self.pools = self._pools([each for each in selections if each.bucket in chosen])
         self.rows = self._rows({bucket: pool.numbers for bucket, pool in self.pools.items()})
         self.shares = self._shares()
@@ -188,7 +189,7 @@ class EditJob:
         rows = self.rows[bucket]
         shares = self.shares and self.shares[bucket]
         indices = rows[rng.draw_indices(recipe.seed, step, batch.size, len(rows), shares)][part]
-        dropped = rng.philox(recipe.seed, step, rng.DROPOUT).random(batch.size)[part] < recipe.instruction_dropout
+        dropped = random_stream(recipe.seed, step, rng.DROPOUT).random(batch.size)[part] < recipe.instruction_dropout
         draws = rng.draw_texts(recipe.seed, step, batch.size)[part]
         pool = self.pools[bucket]
         texts = [pool.text(row, draw)[0] for row, draw in zip(indices, draws, strict=True)]

@@ -21,6 +21,7 @@ from ...data.cache import Pool, select_samples
 from ...data.source import PretrainingSource
 from ...errors import InputError
 from ...media.pixels import from_signed
+from ...random_streams import random_stream
 from ...vae import build_vae, fold_latent_scale, speed_up_single_frames
 from .. import rng
 from ..job import GlobalBatch
@@ -108,7 +109,7 @@ class VaeJob:
         places = [max(0, length - side) + 1 for length in pixels.shape[-2:]]
         if not side or places == [1, 1]:
             return pixels, weights
-        corners = [rng.philox(self.recipe.seed, step, rng.CROP, p).integers(0, places).tolist() for p in positions]
+        corners = [random_stream(self.recipe.seed, step, rng.CROP, p).integers(0, places).tolist() for p in positions]
         windows = [(..., slice(top, top + side), slice(left, left + side)) for top, left in corners]
         return (
             torch.stack([each[window] for each, window in zip(pixels, windows, strict=True)]),

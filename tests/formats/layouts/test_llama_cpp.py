@@ -20,7 +20,7 @@ from instructx_core.formats.layouts.modules import empty_parameters
 from instructx_core.formats.layouts.qwen_config import infer_mllm
 from instructx_core.formats.layouts.weight_file import OpenFiles, open_weights
 from instructx_core.formats.telling.identify import identify
-from instructx_core.formats.telling.verify import check
+from instructx_core.formats.telling.verify import check_path
 
 gguf = pytest.importorskip("gguf")
 CONFIG = config()
@@ -124,7 +124,7 @@ def test_inspect_says_what_they_are(tmp_path: Path, pair: tuple[Path, Path]) -> 
     assert any("Load Encoder" in taker for taker in whole.taken_by)
     assert tower.kind == "qwen-vision" and "same folder" in tower.needs[0]
     with OpenFiles() as opened:
-        assert [check(file, True, opened).state for file in pair] == ["ok", "ok"]
+        assert [check_path(file, True, opened).state for file in pair] == ["ok", "ok"]
     pair[1].unlink()
     alone = identify(pair[0])
     assert alone.kind == "qwen-text" and "mmproj" in alone.title and not alone.taken_by

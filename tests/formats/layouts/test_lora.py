@@ -254,17 +254,17 @@ def test_strength_in_the_command_line():
 def test_the_command_line_merges_a_lora_and_reports_it(random_checkpoint, tmp_path, capsys):
     import argparse
 
-    from instructx_core.commands.model import add_model_arguments, load
+    from instructx_core.commands.model import add_model_arguments, pipeline_of
 
     parser = argparse.ArgumentParser()
     add_model_arguments(parser)
     common = ["--model", str(random_checkpoint), "--device", "cpu", "--attention", "off"]
-    plain = load(parser.parse_args(common))
+    plain = pipeline_of(parser.parse_args(common))
     weight = plain.transformer.blocks[1].ffn.net[0].proj.weight
     down, up = torch.ones(2, weight.shape[1]), torch.ones(weight.shape[0], 2)
     name = "lora_unet_blocks_1_ffn_0"
     path = save(tmp_path / "x.safetensors", {f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up})
-    pipe = load(parser.parse_args([*common, "--lora", f"{path}:0.25", "--lora-layers", "self"]))
+    pipe = pipeline_of(parser.parse_args([*common, "--lora", f"{path}:0.25", "--lora-layers", "self"]))
     assert list(changes(pipe.transformer, plain.transformer)) == ["blocks.1.ffn.net.0.proj.weight"]
     torch.testing.assert_close(pipe.transformer.blocks[1].ffn.net[0].proj.weight, weight + 0.5)
     assert len(pipe.load_reports) == len(plain.load_reports) + 1 and pipe.load_reports[-1].files == (path,)
