@@ -28,7 +28,7 @@ from ..digests import model_digest
 from .bucket import Bucket, Kind
 from .drawn import Drawn, Renderer, draw_captioned, draw_edit, draw_or_reject, draw_picture, draw_questions
 from .encoding import Encoded, encode_edits, encode_scenes, keep_pixels
-from .rejects import Reject, write_rejects
+from .rejects import RejectedRecord, write_rejects
 from .source import EditSource, StoredSource
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def build_pool(
     folder: Path,
     groups: Sequence[tuple[str, Sequence[int]]],
     write: Callable[[Path, Sequence[int]], None],
-    refuse: Callable[[Sequence[Reject]], None] | None,
+    refuse: Callable[[Sequence[RejectedRecord]], None] | None,
 ) -> Pool:
     """Opens the pool, building the shards that are missing (with a progress bar). groups: name and numbers of each.
 
@@ -207,18 +207,18 @@ class Shard:
     tensors: dict[str, Tensor]
     texts: list[list[tuple[str, ...]]]
     numbers: list[int]
-    rejects: list[Reject]
+    rejects: list[RejectedRecord]
 
 
 def write_shard(
-    path: Path, numbers: Sequence[int], drawn: Iterator[Drawn | Reject], encode: Encode, chunk: int
+    path: Path, numbers: Sequence[int], drawn: Iterator[Drawn | RejectedRecord], encode: Encode, chunk: int
 ) -> None:
     """Encodes `chunk` samples at once; the file appears under its name when it is whole."""
-    parts, texts, rejects, kept = list[Encoded](), [], list[Reject](), list[int]()
+    parts, texts, rejects, kept = list[Encoded](), [], list[RejectedRecord](), list[int]()
 
     def good() -> Iterator[Drawn]:
         for place, each in enumerate(drawn):
-            if isinstance(each, Reject):
+            if isinstance(each, RejectedRecord):
                 rejects.append(each)
             else:
                 kept.append(place)
@@ -243,6 +243,6 @@ def read_shard(path: Path, numbers: Sequence[int]) -> Shard:
         about = file.metadata()
         texts = [[tuple(text) for text in each] for each in json.loads(about["texts"])]
         kept = json.loads(about["kept"]) if "kept" in about else range(len(numbers))
-        rejects = [Reject(**each) for each in json.loads(about.get("rejects", "[]"))]
+        rejects = [RejectedRecord(**each) for each in json.loads(about.get("rejects", "[]"))]
         tensors = {name: file.get_tensor(name) for name in file.keys()}
     return Shard(tensors, texts, [numbers[place] for place in kept], rejects)

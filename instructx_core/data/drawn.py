@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import InputError
 from ..random_streams import random_stream
 from .bucket import Bucket
-from .rejects import Reject
+from .rejects import RejectedRecord
 from .samples import Regions
 from .source import EditPart, PretrainingSource
 
@@ -47,12 +47,12 @@ def draw_edit(source: EditPart, split: str, bucket: Bucket, number: int) -> Draw
 
 def draw_or_reject(
     draw: Callable[..., Drawn], part: EditPart, split: str, bucket: Bucket, number: int
-) -> Drawn | Reject:
+) -> Drawn | RejectedRecord:
     """Of samples that lie in files: a bad one is told, and the others are drawn all the same."""
     try:
         return draw(part, split, bucket, number)
     except InputError as error:
-        return Reject(str(number), str(error), f"{split} {bucket}")
+        return RejectedRecord(str(number), str(error), f"{split} {bucket}")
 
 
 def draw_captioned(source: PretrainingSource, split: str, bucket: Bucket, number: int) -> Drawn:

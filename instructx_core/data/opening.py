@@ -18,11 +18,11 @@ from .readers.jsonl import NAME, read_records
 from .readers.pairs import is_pairs, read_pairs
 from .record import EditRecord
 from .records import Records, RecordSet
-from .rejects import Reject, check_share
+from .rejects import RejectedRecord, check_share
 
 logger = logging.getLogger("instructx")
 
-READERS: dict[str, Callable[[MixtureSet], Iterator[EditRecord | Reject]]] = {
+READERS: dict[str, Callable[[MixtureSet], Iterator[EditRecord | RejectedRecord]]] = {
     "records": lambda chosen: read_records(chosen.path),
     "pairs": lambda chosen: read_pairs(chosen.path),
 }
@@ -79,12 +79,12 @@ def read_set(chosen: MixtureSet) -> RecordSet:
         raise InputError(f"set {chosen.name}: no format {form!r}; known: {', '.join(READERS)}")
     if chosen.path.is_dir() and form == "records":
         chosen = dataclasses.replace(chosen, path=chosen.path / NAME)
-    records, rejects, seen = list[EditRecord](), list[Reject](), set[str]()
+    records, rejects, seen = list[EditRecord](), list[RejectedRecord](), set[str]()
     for each in READERS[form](chosen):
-        if isinstance(each, Reject):
+        if isinstance(each, RejectedRecord):
             rejects.append(each)
         elif each.id in seen:
-            rejects.append(Reject(each.id, "another record has this id; give each its own", str(chosen.path)))
+            rejects.append(RejectedRecord(each.id, "another record has this id; give each its own", str(chosen.path)))
         else:
             seen.add(each.id)
             records.append(each)

@@ -23,7 +23,7 @@ from .locating import locator_stamp
 from .mixture import Mixture
 from .probing import reference_size, shape_of
 from .record import EditRecord, Locator
-from .rejects import Reject, check_share
+from .rejects import RejectedRecord, check_share
 from .samples import EditSample
 from .sizing import Sizing
 
@@ -39,7 +39,7 @@ class RecordSet:
     name: str
     weight: float
     records: Sequence[EditRecord]
-    rejects: Sequence[Reject]
+    rejects: Sequence[RejectedRecord]
     total: int
 
 
@@ -71,14 +71,16 @@ def bucket_of(record: EditRecord, sizing: Sizing) -> Bucket:
     return Bucket(record.modality, frames, *size, True, None if reference == size else reference)
 
 
-def sorted_records(records: Iterable[EditRecord], sizing: Sizing) -> Iterator[tuple[EditRecord, Bucket] | Reject]:
+def sorted_records(
+    records: Iterable[EditRecord], sizing: Sizing
+) -> Iterator[tuple[EditRecord, Bucket] | RejectedRecord]:
     """In their order, each with its bucket; heads of files are read in threads."""
 
-    def look(record: EditRecord) -> tuple[EditRecord, Bucket] | Reject:
+    def look(record: EditRecord) -> tuple[EditRecord, Bucket] | RejectedRecord:
         try:
             return record, bucket_of(record, sizing)
         except InputError as error:
-            return Reject(record.id, str(error), record.source.path)
+            return RejectedRecord(record.id, str(error), record.source.path)
 
     with ThreadPoolExecutor(READERS) as threads:
         yield from threads.map(look, records)
@@ -90,8 +92,8 @@ class Records:
     def __init__(self, mixture: Mixture, sets: Sequence[RecordSet]) -> None:
         """The rules of `mixture`; its validation is a share of each set and bucket, at least one record of two."""
         self.name, self.sizing, self.sets, self.max_rejects = mixture.name, mixture.sizing, sets, mixture.max_rejects
-        self._refused: dict[str, Reject] = {}
-        self.rejects: dict[str, list[Reject]] = {each.name: list(each.rejects) for each in sets}
+        self._refused: dict[str, RejectedRecord] = {}
+        self.rejects: dict[str, list[RejectedRecord]] = {each.name: list(each.rejects) for each in sets}
         self._tables: dict[tuple[str, Bucket], Table] = {}
         digest = hashlib.sha256(repr(self.sizing).encode())
         for index, each in enumerate(sets):
@@ -105,7 +107,7 @@ class Records:
     def _add(self, index: int, part: RecordSet, validation: float) -> None:
         found: dict[Bucket, list[EditRecord]] = {}
         for each in sorted_records(part.records, self.sizing):
-            if isinstance(each, Reject):
+            if isinstance(each, RejectedRecord):
                 self.rejects[part.name].append(each)
             else:
                 found.setdefault(each[1], []).append(each[0])
@@ -163,7 +165,7 @@ class Records:
 
     # --- what is stored ---
 
-    def refuse(self, rejects: Sequence[Reject]) -> None:
+    def refuse(self, rejects: Sequence[RejectedRecord]) -> None:
         """Raises InputError where more than the mixture's max_rejects of all records have turned out to be bad."""
         self._refused |= {each.reason: each for each in rejects}
         total = sum(len(table.records) for table in self._tables.values())

@@ -18,7 +18,7 @@ MOST = 0.05  # share of a set's records that may be bad
 
 
 @dataclass(frozen=True, slots=True)
-class Reject:
+class RejectedRecord:
     """id: of the record, or what stands for it where it has none. where: file and line that it comes from."""
 
     id: str
@@ -26,14 +26,14 @@ class Reject:
     where: str = ""
 
 
-def write_rejects(path: Path, rejects: Sequence[Reject]) -> None:
+def write_rejects(path: Path, rejects: Sequence[RejectedRecord]) -> None:
     """One JSON object a line; the file appears whole."""
     with atomic_path(path) as temporary:
         lines = [json.dumps(dataclasses.asdict(each), ensure_ascii=False) for each in rejects]
         temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
-def check_share(name: str, rejects: Sequence[Reject], total: int, most: float = MOST) -> None:
+def check_share(name: str, rejects: Sequence[RejectedRecord], total: int, most: float = MOST) -> None:
     """Raises InputError where more than `most` of `total` records are bad, with the first reason."""
     if len(rejects) > most * total:
         raise InputError(

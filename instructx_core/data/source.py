@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from .bucket import Bucket
-from .rejects import Reject
+from .rejects import RejectedRecord
 from .samples import EditSample, PictureSample, SceneSample
 
 
@@ -49,7 +49,7 @@ class EditPart(Protocol):
 class StoredSource(EditSource, Protocol):
     """Samples that lie in files, some oftener drawn than others. `edit` raises InputError for one that is bad."""
 
-    def refuse(self, rejects: Sequence[Reject]) -> None:
+    def refuse(self, rejects: Sequence[RejectedRecord]) -> None:
         """Takes note of samples that turned out to be bad. Raises InputError when they are too many of all."""
         ...
 

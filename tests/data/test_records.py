@@ -16,7 +16,7 @@ from instructx_core.data.probing import probe
 from instructx_core.data.readers.jsonl import read_records, write_records
 from instructx_core.data.record import EditRecord, Locator
 from instructx_core.data.records import split_records
-from instructx_core.data.rejects import Reject
+from instructx_core.data.rejects import RejectedRecord
 from instructx_core.data.sizing import Sizing, cut_share, frame_indices
 from instructx_core.data.source import StoredSource
 from instructx_core.data.sources import open_data
@@ -198,4 +198,4 @@ def test_a_source_is_opened_by_its_path(tmp_path: Path) -> None:
         open_data(f"pairs:{tmp_path / 'set' / 'media' / '..'}")
     with pytest.raises(InputError, match="cannot tell what set this is"):
         open_data(str(tmp_path))
-    assert isinstance(next(read_records(mixture(tmp_path / "x.jsonl", ""))), Reject)
+    assert isinstance(next(read_records(mixture(tmp_path / "x.jsonl", ""))), RejectedRecord)

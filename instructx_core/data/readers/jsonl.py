@@ -15,25 +15,25 @@ from typing import Any
 from ...errors import InputError
 from ...media.outputs import atomic_path
 from ..record import MEDIA, EditRecord, Locator, from_json
-from ..rejects import Reject
+from ..rejects import RejectedRecord
 
 NAME = "records.jsonl"
 
 
-def read_records(path: Path) -> Iterator[EditRecord | Reject]:
+def read_records(path: Path) -> Iterator[EditRecord | RejectedRecord]:
     """Raises InputError when the file cannot be read."""
     for number, line in enumerate(text_lines(path), start=1):
         where = f"{path}:{number}"
         try:
             values = parse(line)
         except InputError as error:
-            yield Reject(f"line {number}", str(error), where)
+            yield RejectedRecord(f"line {number}", str(error), where)
             continue
         try:
             yield moved(from_json(values), path.parent)
         except InputError as error:
             named = values.get("id") if isinstance(values, dict) else None
-            yield Reject(str(named or f"line {number}"), str(error), where)
+            yield RejectedRecord(str(named or f"line {number}"), str(error), where)
 
 
 def text_lines(path: Path) -> Iterator[str]:

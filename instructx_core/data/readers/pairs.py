@@ -14,7 +14,7 @@ from pathlib import Path
 from ...errors import InputError
 from ...media.base import VIDEO_SUFFIXES
 from ..record import EditRecord, Locator
-from ..rejects import Reject
+from ..rejects import RejectedRecord
 
 WORDS = {"source": "source", "before": "source", "target": "target", "after": "target"}
 WORDS |= {"reference": "reference", "mask": "mask"}
@@ -24,10 +24,10 @@ _NAMED = re.compile(rf"(?P<name>.+)[_.-](?P<word>{'|'.join(WORDS)})", re.IGNOREC
 _TEXT = (".txt", ".csv", ".json", ".jsonl", ".toml", ".md")
 
 
-def read_pairs(folder: Path) -> Iterator[EditRecord | Reject]:
+def read_pairs(folder: Path) -> Iterator[EditRecord | RejectedRecord]:
     """In the order of the names. Raises InputError for a folder without any pair."""
     found: dict[str, dict[str, Path]] = {}
-    twice: list[Reject] = []
+    twice: list[RejectedRecord] = []
     for path in _files(folder):
         named = _name_of(path, folder)
         if named is None:
@@ -35,7 +35,9 @@ def read_pairs(folder: Path) -> Iterator[EditRecord | Reject]:
         name, word = named
         first = found.setdefault(name, {}).setdefault(word, path)
         if first != path:
-            twice.append(Reject(name, f"two files are its {word}: {first.name} and {path.name}; keep one", str(folder)))
+            twice.append(
+                RejectedRecord(name, f"two files are its {word}: {first.name} and {path.name}; keep one", str(folder))
+            )
     if not any({"source", "target"} <= media.keys() for media in found.values()):
         raise InputError(
             f"{folder}: holds no pair; name files NAME_source.png and NAME_target.png, or put them under equal names "
@@ -73,7 +75,7 @@ def _name_of(path: Path, folder: Path) -> tuple[str, str] | None:
     return (match["name"], WORDS[match["word"].lower()]) if match else None
 
 
-def _record(folder: Path, name: str, media: dict[str, Path], common: str | None) -> EditRecord | Reject:
+def _record(folder: Path, name: str, media: dict[str, Path], common: str | None) -> EditRecord | RejectedRecord:
     try:
         for word in ("source", "target"):
             if word not in media:
@@ -88,7 +90,7 @@ def _record(folder: Path, name: str, media: dict[str, Path], common: str | None)
         places = {word: Locator(str(path)) for word, path in media.items()}
         return EditRecord(name, folder.name or "edit", "video" if moving else "image", instruction, **places)
     except InputError as error:
-        return Reject(name, str(error), str(folder))
+        return RejectedRecord(name, str(error), str(folder))
 
 
 def _text(path: Path) -> str | None:
