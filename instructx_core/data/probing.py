@@ -95,7 +95,7 @@ def sides(name: str, value: object) -> tuple[int, int]:
     return found[0], found[1]
 
 
-def reference_size(record: EditRecord) -> tuple[int, int]:
+def size_of_reference(record: EditRecord) -> tuple[int, int]:
     """(height, width) of the reference. Raises InputError for a clip."""
     assert record.reference is not None
     if "reference_size" in record.meta:

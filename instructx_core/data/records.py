@@ -21,7 +21,7 @@ from .bucket import Bucket
 from .decoding import read_edit
 from .locating import locator_stamp
 from .mixture import Mixture
-from .probing import reference_size, shape_of
+from .probing import shape_of, size_of_reference
 from .record import EditRecord, Locator
 from .rejects import RejectedRecord, check_share
 from .samples import EditSample
@@ -65,7 +65,7 @@ def bucket_of(record: EditRecord, sizing: Sizing) -> Bucket:
     if record.reference is None:
         return Bucket(record.modality, frames, *size)
     try:
-        reference = sizing.size(*reference_size(record), sizing.reference_pixels)
+        reference = sizing.size(*size_of_reference(record), sizing.reference_pixels)
     except InputError as error:
         raise InputError(f"its reference: {error}") from None
     return Bucket(record.modality, frames, *size, True, None if reference == size else reference)

@@ -1,7 +1,7 @@
 """A plain folder of pairs -> records: an artist's own before and after, without a file that lists them.
 
-Media: NAME_source.png with NAME_target.png (or NAME_before, NAME_after; also with - or .), or folders source/ and
-target/ (before/, after/) with equal names; reference and mask in the same way. Instruction: NAME.txt, or one
+Media: NAME_source.png with NAME_target.png (or NAME_before, NAME_after; also with - or .), or folders source and
+target (before, after) with equal names; reference and mask in the same way. Instruction: NAME.txt, or one
 instruction.txt for all. The task is the folder's name.
 """
 
