@@ -28,6 +28,7 @@ ROOMS = {
     "digests": {"errors"},
     "kernels": set(),
     "media": {"errors"},
+    "pages": {"errors", "media"},
     "shapes": {"errors", "random_streams"},
     "world": {"errors", "random_streams"},
     # the model
@@ -112,6 +113,7 @@ ROOMS = {
         "digests",
         "errors",
         "media",
+        "pages",
         "pipeline",
         "pixels",
         "random_streams",
@@ -133,7 +135,7 @@ ROOMS = {
         "vae",
         "world",
     },
-    "synthesis": {"data", "errors", "media", "world"},
+    "synthesis": {"data", "errors", "media", "pages", "world"},
     "training/recipes": {"config", "errors"},
     "training": {
         "config",
@@ -167,6 +169,7 @@ ROOMS = {
         "geometry",
         "kernels",
         "media",
+        "pages",
         "pipeline",
         "sampling",
         "shapes",
