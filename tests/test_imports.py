@@ -125,8 +125,11 @@ ROOMS = {
     "data": {
         "config",
         "digests",
+        "editing",
         "encoder",
         "errors",
+        "geometry",
+        "media",
         "pixels",
         "random_streams",
         "shapes",
