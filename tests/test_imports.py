@@ -157,6 +157,7 @@ ROOMS = {
     "commands": {
         "config",
         "costs",
+        "data",
         "editing",
         "editing/windows",
         "errors",
