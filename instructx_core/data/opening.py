@@ -72,7 +72,7 @@ def open_mixture(mixture: Mixture, strict: bool = True) -> Records:
     return source
 
 
-def read_all(chosen: MixtureSet) -> Iterator[EditRecord | RejectedRecord]:
+def unfiltered(chosen: MixtureSet) -> Iterator[EditRecord | RejectedRecord]:
     """Everything in a set, before its filters. Raises InputError as open_mixture."""
     form, path = chosen.format or format_of(chosen.path), chosen.path
     if form not in FORMATS:
@@ -87,7 +87,7 @@ def read_all(chosen: MixtureSet) -> Iterator[EditRecord | RejectedRecord]:
 def read_set(chosen: MixtureSet) -> RecordSet:
     """The records that its filters keep. Raises InputError as open_mixture."""
     records, rejects, seen = list[EditRecord](), list[RejectedRecord](), set[str]()
-    for each in read_all(chosen):
+    for each in unfiltered(chosen):
         if isinstance(each, RejectedRecord):
             rejects.append(each)
         elif each.id in seen:

@@ -17,7 +17,7 @@ from instructx_core.data.bucket import Bucket
 from instructx_core.data.export import export_records, export_shards
 from instructx_core.data.locating import read_bytes
 from instructx_core.data.mixture import MixtureSet
-from instructx_core.data.opening import open_path, read_all
+from instructx_core.data.opening import open_path, unfiltered
 from instructx_core.data.readers.published import SETS
 from instructx_core.data.record import EditRecord, Locator
 from instructx_core.data.rejects import RejectedRecord
@@ -184,7 +184,7 @@ MAKE = {
 
 
 def read(path: Path, form: str, **columns: str) -> list[EditRecord | RejectedRecord]:
-    return list(read_all(MixtureSet(path, "set", form, columns=columns)))
+    return list(unfiltered(MixtureSet(path, "set", form, columns=columns)))
 
 
 @pytest.mark.parametrize("form", SETS)

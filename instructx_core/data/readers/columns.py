@@ -60,7 +60,7 @@ class ColumnMap:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SetRow:
     """values: by column; pictures and clips inside a tar or a parquet are locators. name: where no column has an id."""
 
     values: Mapping[str, Any]
@@ -68,7 +68,7 @@ class Row:
     folder: str
 
 
-def as_record(row: Row, columns: ColumnMap) -> EditRecord:
+def as_record(row: SetRow, columns: ColumnMap) -> EditRecord:
     """Raises InputError for a row that has no record's values, with the column."""
     for name in columns.needed:
         if find(row.values, name) is None:
@@ -114,7 +114,7 @@ def find(values: Mapping[str, Any], name: str) -> Any:
     return found
 
 
-def _media(row: Row, column: str, folder: str) -> Locator | None:
+def _media(row: SetRow, column: str, folder: str) -> Locator | None:
     value = find(row.values, column)
     if value is None or value == "" or isinstance(value, Locator):
         return value or None
@@ -123,7 +123,7 @@ def _media(row: Row, column: str, folder: str) -> Locator | None:
     return Locator(os.path.normpath(os.path.join(row.folder, folder, value)))
 
 
-def _modality(row: Row, source: Locator) -> str:
+def _modality(row: SetRow, source: Locator) -> str:
     if row.values.get("modality") in MODALITIES:
         return row.values["modality"]
     name = source.member or source.path

@@ -12,7 +12,7 @@ from pathlib import Path
 from ...errors import InputError
 from ..record import EditRecord
 from ..rejects import RejectedRecord
-from .columns import ColumnMap, Row, as_record
+from .columns import ColumnMap, SetRow, as_record
 from .rows import read_rows
 
 SETS: dict[str, ColumnMap] = {
@@ -75,7 +75,7 @@ SETS: dict[str, ColumnMap] = {
 def read_published(path: Path, columns: ColumnMap) -> Iterator[EditRecord | RejectedRecord]:
     """Raises InputError for a path without any table, and for a table without a column that is needed."""
     for row in read_rows(path, columns):
-        if not isinstance(row, Row):
+        if not isinstance(row, SetRow):
             yield row
             continue
         try:

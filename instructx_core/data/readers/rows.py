@@ -15,11 +15,11 @@ from ...errors import InputError, some
 from ..locating import open_parquet, read_bytes, tar_members
 from ..record import Locator
 from ..rejects import RejectedRecord
-from .columns import ColumnMap, Row
+from .columns import ColumnMap, SetRow
 from .jsonl import parse, text_lines
 
 SUFFIXES = (".json", ".jsonl", ".csv", ".parquet", ".tar")
-Rows = Iterator[Row | RejectedRecord]
+Rows = Iterator[SetRow | RejectedRecord]
 
 
 def read_rows(path: Path, columns: ColumnMap) -> Rows:
@@ -62,7 +62,7 @@ def _table_rows(table: Path, columns: ColumnMap, root: Path) -> Rows:
         elif not isinstance(values, dict):
             yield RejectedRecord(f"{name}:{number}", f"is {values!r:.60}; a row is an object", where)
         else:
-            yield Row(values, f"{name}:{number}", str(root))
+            yield SetRow(values, f"{name}:{number}", str(root))
 
 
 def _check_header(table: Path, header: Sequence[str], columns: ColumnMap) -> None:
@@ -118,7 +118,7 @@ def _parquet_rows(table: Path, columns: ColumnMap, root: Path) -> Rows:
     for batch in file.iter_batches(batch_size=1024, columns=plain or cells[:1]):
         for values in batch.to_pylist():
             media = {name: Locator(str(table), row=number, column=name) for name in cells}
-            yield Row({**(values if plain else {}), **media}, f"{table.stem}:{number}", str(root))
+            yield SetRow({**(values if plain else {}), **media}, f"{table.stem}:{number}", str(root))
             number += 1
 
 
@@ -150,7 +150,7 @@ def _tar_rows(table: Path) -> Rows:
         yield _tar_row(table, key, found, seen)
 
 
-def _tar_row(table: Path, key: str, found: dict[str, Locator], seen: dict[str, int]) -> Row | RejectedRecord:
+def _tar_row(table: Path, key: str, found: dict[str, Locator], seen: dict[str, int]) -> SetRow | RejectedRecord:
     count = seen[key] = seen.get(key, 0) + 1
     name = f"{table.stem}/{key}" + (f"#{count}" if count > 1 else "")
     values: dict[str, Any] = {}
@@ -164,4 +164,4 @@ def _tar_row(table: Path, key: str, found: dict[str, Locator], seen: dict[str, i
     except InputError as error:
         return RejectedRecord(name, str(error), str(table))
     media = {rest.rpartition(".")[0]: place for rest, place in found.items() if rest not in ("json", "txt")}
-    return Row({**values, **media}, name, str(table.parent))
+    return SetRow({**values, **media}, name, str(table.parent))
