@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 STAGES = {
+    "report": (".evaluate.report", "tables in the paper's layout, plots and every output, as one page and Markdown"),
     "metrics": (".evaluate.metrics", "what can be measured of outputs without a judge"),
     "study-form": (".evaluate.study_form", "a page on which people rate outputs of several editors, blind"),
     "study-result": (".evaluate.study_result", "means, agreement and differences out of the raters' files"),
