@@ -17,11 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ...evaluation.pages.embed import PREVIEW, Rendition
     from ...evaluation.report.gathered import read_report
     from ...evaluation.report.markdown import markdown_report
     from ...evaluation.report.page import write_report
     from ...media.outputs import atomic_path
+    from ...pages.embed import PREVIEW, Rendition
 
     page = args.out or args.folder / "report.html"
     if page.suffix.lower() not in (".html", ".htm"):

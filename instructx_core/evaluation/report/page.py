@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ...pages.assemble import write_page
+from ...pages.embed import PREVIEW, Embedded, Rendition, embed
 from ..items import media_path
-from ..pages.assemble import write_page
-from ..pages.embed import PREVIEW, Embedded, Rendition, embed
 from ..statistics.cells import overall
 from ..statistics.rules import OVERALL
 from .gathered import Report
