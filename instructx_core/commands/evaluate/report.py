@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from ...evaluation.report.gathered import read_report
     from ...evaluation.report.markdown import markdown_report
-    from ...evaluation.report.page import write_report
+    from ...evaluation.report.page import write_report_page
     from ...media.outputs import atomic_path
     from ...pages.embed import PREVIEW, Rendition
 
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     report = read_report(args.folder, args.editors)
     title = args.title or f"Evaluation: {report.benchmark or args.folder.resolve().name}"
     text = markdown_report(report, title)
-    size = write_report(page, report, title, Rendition(args.side, PREVIEW.quality, PREVIEW.crf))
+    size = write_report_page(page, report, title, Rendition(args.side, PREVIEW.quality, PREVIEW.crf))
     with atomic_path(page.with_suffix(".md")) as temporary:
         temporary.write_text(text, encoding="utf-8")
     for warning in report.warnings():

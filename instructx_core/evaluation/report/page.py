@@ -22,7 +22,7 @@ from .tables import TITLES
 HERE = Path(__file__).parent
 
 
-def write_report(path: Path, report: Report, title: str, rendition: Rendition = PREVIEW) -> int:
+def write_report_page(path: Path, report: Report, title: str, rendition: Rendition = PREVIEW) -> int:
     """Write the page; returns its bytes of media. Raises InputError for a source or output that cannot be read."""
     files: list[Path] = []
     places: dict[Path, int] = {}

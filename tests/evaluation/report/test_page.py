@@ -14,7 +14,7 @@ from instructx_core.data.record import EditRecord
 from instructx_core.evaluation.items import read_items, write_items
 from instructx_core.evaluation.metrics.measure import METRICS
 from instructx_core.evaluation.report.gathered import read_report
-from instructx_core.evaluation.report.page import write_report
+from instructx_core.evaluation.report.page import write_report_page
 from instructx_core.evaluation.scores import Score, ScoreFile
 
 pytestmark = pytest.mark.browser
@@ -47,7 +47,7 @@ def filled(folder: Path) -> Path:
     line = {"id": items[0].id, "editor": EDITORS[0], "metrics": {"outside_psnr": 31.25}, "not_measured": {}}
     (folder / METRICS).write_text(json.dumps(line) + "\n")
     path = folder / "report.html"
-    write_report(path, read_report(folder), "VIE-Bench of two editors")
+    write_report_page(path, read_report(folder), "VIE-Bench of two editors")
     return path
 
 
