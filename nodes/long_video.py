@@ -24,7 +24,7 @@ from .parts.host_model import interruption
 from .parts.media import read_clip, read_references
 from .parts.notes import Note, note, report
 from .parts.prepare import Given, prepare_edit
-from .parts.queries import Shown, ask, connect
+from .parts.queries import Sight, ask, connect
 from .parts.schema import (
     encoder_input,
     instruction_input,
@@ -169,7 +169,7 @@ def _steps(
     pictures = read_references(references)
 
     def conditioning(frames_FHWC: Tensor, drop_instruction: bool) -> Any:
-        shown = Shown(clip=read_clip(frames_FHWC), references=pictures, modality="video", fps=fps)
+        shown = Sight(clip=read_clip(frames_FHWC), references=pictures, modality="video", fps=fps)
         return connect(ask(encoder, instruction, shown, drop_instruction)[0])
 
     def prepare(frames_FHWC: Tensor, positive: Any, negative: Any) -> PreparedEdit:

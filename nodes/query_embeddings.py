@@ -81,10 +81,10 @@ class InstructXQueryEmbeddings(io.ComfyNode):
         **references: Tensor | None,
     ) -> io.NodeOutput:
         from .parts.media import read_clip, read_references
-        from .parts.queries import Shown, ask
+        from .parts.queries import Sight, ask
 
         clip, pictures = read_clip(source), read_references(references)
-        shown = Shown(clip=clip, references=pictures, modality=modality, fps=fps)
+        shown = Sight(clip=clip, references=pictures, modality=modality, fps=fps)
         queries, prepared = ask(encoder, instruction, shown, drop_instruction)
         notes = [describe(prepared, clip, len(pictures)), *remarks(clip, modality, encoder)]
         return io.NodeOutput(queries, ui=report(notes))

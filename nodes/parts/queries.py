@@ -38,7 +38,7 @@ class Queries:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shown:
+class Sight:
     """What the encoder is to look at. modality: auto, image or video. fps: in Hz, where the clip brings none; 0: the
     model's usual."""
 
@@ -49,7 +49,7 @@ class Shown:
 
 
 def ask(
-    encoder: LoadedEncoder, instruction: str, shown: Shown, drop_instruction: bool = False
+    encoder: LoadedEncoder, instruction: str, shown: Sight, drop_instruction: bool = False
 ) -> tuple[Queries, EncoderInputs]:
     """The queries, and what the encoder was given. Raises InputError for what it cannot read.
 
