@@ -113,6 +113,7 @@ ROOMS = {
         "digests",
         "editing",
         "errors",
+        "fields",
         "media",
         "pages",
         "pipeline",
