@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Given:
+class OnWire:
     """What is on the wire. frames_FHWC: float in [0, 1], not rounded to 8 bits; fps in Hz and sound of a VIDEO."""
 
     frames_FHWC: Tensor
@@ -32,14 +32,14 @@ class Given:
     sound: Any = None
 
 
-def read_source(source: Any) -> Given:
+def read_source(source: Any) -> OnWire:
     """IMAGE batch or VIDEO. Raises InputError for others."""
     if isinstance(source, Tensor):
-        return Given(_checked(source))
+        return OnWire(_checked(source))
     if not hasattr(source, "get_components"):
         raise InputError(f"source is a {type(source).__name__}; connect an IMAGE (one or a batch) or a VIDEO")
     parts = source.get_components()
-    return Given(_checked(parts.images), float(parts.frame_rate), parts.audio)
+    return OnWire(_checked(parts.images), float(parts.frame_rate), parts.audio)
 
 
 def _checked(frames: Tensor) -> Tensor:

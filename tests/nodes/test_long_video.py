@@ -136,6 +136,15 @@ def test_fewer_frames_are_edited_and_all_come_back(
     assert np.abs(frames[1:20:2] - (ends[0] + ends[1]) / 2).mean() < 6
 
 
+def test_the_model_says_how_long_a_window_is(module: ModuleType, loaded: Any, video: Any) -> None:
+    """The input's default, which no workflow needs to know: five seconds, at most the length in the model's config."""
+    window = next(entry for entry in module.InstructXLongVideo.define_schema().inputs if entry.id == "window")
+    assert loaded[2].config.sampling.frames == 17 and window.default == 1
+    output, asked = (run(module, loaded, video, window=frames, steps=1) for frames in (window.default, 17))
+    assert "in 2 window(s)" in output.ui["text"][0] and output.ui["text"] == asked.ui["text"]
+    assert np.array_equal(frames_of(output), frames_of(asked))
+
+
 def test_each_window_starts_from_the_edited_tail(
     module: ModuleType, runs: ModuleType, loaded: Any, video: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,7 +174,7 @@ def test_the_head_stays_as_it_is(
 ) -> None:
     """smooth: the sampled latent of the shared frame is its own encoding; plain: the model edits it again."""
     found: dict[str, list[float]] = {}
-    sample = runs.sample
+    sample = runs.sample_edit
 
     def watched(edit: Any, *others: Any) -> Any:
         image, sampled = sample(edit, *others)
@@ -174,7 +183,7 @@ def test_the_head_stays_as_it_is(
         assert (sampled - source)[:, :, 1:].abs().max() > 0.1, "the frames behind it are edited"
         return image, sampled
 
-    monkeypatch.setattr(runs, "sample", watched)
+    monkeypatch.setattr(runs, "sample_edit", watched)
     clips = {}
     for joins in module.JOINS:
         clips[joins] = frames_of(run(module, loaded, video, joins=joins))

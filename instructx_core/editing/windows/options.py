@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ...errors import InputError
 from ...fields import NO_RESULT, check_fields
@@ -81,17 +81,34 @@ def edit_rate(fps: Fraction, edit_fps: float | None) -> Fraction:
     return fps if edit_fps is None or edit_fps >= fps else Fraction(edit_fps).limit_denominator(1000)
 
 
+class Timed(Protocol):
+    """A clip, as far as the length of its windows goes."""
+
+    @property
+    def frames(self) -> int: ...
+
+    @property
+    def fps(self) -> Fraction: ...
+
+
+def window_size(clip: Timed, options: WindowOptions, longest: int, stride: int) -> int:
+    """Edited frames of a window: as asked, else 5 seconds, at most `longest`. See cut_into_windows."""
+    rate = edit_rate(clip.fps, options.edit_fps)
+    if options.seconds is not None:
+        count = len(edited_numbers(clip.frames, clip.fps, options.edit_fps))
+        size = window_frames(rate, max(count, stride + 1), options.seconds, stride)
+    else:
+        size = window_frames(rate, longest, stride=stride) if options.frames is None else options.frames
+    check_window(size, options.overlap, stride)
+    return size
+
+
 def cut_into_windows(clip: ClipScan, options: WindowOptions, longest: int, stride: int) -> Windowing:
     """longest: frames, the model's own length. stride: frames of a latent frame.
 
     Raises InputError for options that do not fit the clip or each other.
     """
     numbers = edited_numbers(clip.frames, clip.fps, options.edit_fps)
-    rate, count = edit_rate(clip.fps, options.edit_fps), len(numbers)
-    if options.seconds is not None:
-        size = window_frames(rate, max(count, stride + 1), options.seconds, stride)
-    else:
-        size = window_frames(rate, longest, stride=stride) if options.frames is None else options.frames
-    check_window(size, options.overlap, stride)
-    windows = plan_windows(count, size, options.overlap, stride, options.joins)
+    size = window_size(clip, options, longest, stride)
+    windows = plan_windows(len(numbers), size, options.overlap, stride, options.joins)
     return Windowing(clip, options, size, windows, numbers)
