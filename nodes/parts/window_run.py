@@ -1,4 +1,4 @@
-"""One run of Long Video: window after window through the pack's own nodes, kept on disk; what Cancel left is resumed.
+"""One run of Long Video: window after window as the pack's nodes do it, kept on disk; what Cancel left is resumed.
 
 Between the node and the host's sampler: frames of the clip -> conditioning, latents, sampling -> a file a window. The
 plan of the windows, the hand-over and the joins are the library's (editing/windows, paper A.5).
@@ -22,7 +22,7 @@ from .clip_files import Source
 from .host import progress_bar
 from .host_model import window_callback
 from .media import to_image, to_uint8
-from .sampling import sample
+from .sampling import sample_edit
 from .settings import PreparedEdit, SamplingSettings
 from .unfinished import Unfinished
 
@@ -37,7 +37,7 @@ PREVIEW = 512  # pixels, longest side of the preview of a finished window
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """The pack's nodes that a window goes through.
+    """What the pack's nodes do, and a window goes through.
 
     conditioning(frames, drop_instruction) -> CONDITIONING. prepare(frames, positive, negative) -> PreparedEdit.
     """
@@ -81,7 +81,7 @@ class WindowRun:
             logger.info("InstructX: window %d of %d done, join %.1f of 255", number, count, result.join)
 
     def edit(self, given_FHWC: np.ndarray, window: Window) -> np.ndarray:
-        """One window through the pack's own nodes, uint8 in and out."""
+        """One window, uint8 in and out."""
         frames_FHWC = to_image(given_FHWC)
         edit = self.steps.prepare(frames_FHWC, *self.conditioning(frames_FHWC))
         if self.options.joins == SMOOTH:
@@ -90,7 +90,7 @@ class WindowRun:
         seeded = dataclasses.replace(self.sampling, seed=window_seed(self.sampling.seed, window.index))
         steps = self.sampling.steps
         callback = window_callback(edit.model, self.bar, window.index * steps, len(self.windows) * steps)
-        image, _ = sample(edit, self.vae, seeded, callback)
+        image, _ = sample_edit(edit, self.vae, seeded, callback)
         return to_uint8(image, "the edit").numpy()
 
     def conditioning(self, frames_FHWC: Tensor) -> tuple[Any, Any]:
