@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, Union
+from typing import Any, ClassVar, Literal, TypeVar, Union, overload
 
 import numpy as np
 import torch
@@ -369,6 +369,12 @@ class InstructXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         return on_step
 
     @torch.no_grad()
+    @overload
+    def decode(self, latents: Tensor, output_type: Literal["pt"]) -> Tensor: ...
+
+    @overload
+    def decode(self, latents: Tensor, output_type: str = "np") -> np.ndarray | Tensor | list[list[Image.Image]]: ...
+
     def decode(self, latents: Tensor, output_type: str = "np") -> np.ndarray | Tensor | list[list[Image.Image]]:
         """Normalised latents -> frames in [0, 1] of `output_type`; values outside are clamped, as in every pipeline."""
         video_BCFHW = decode_video(self.vae, self.instructx_config.vae, latents, self.memory, self._execution_device)

@@ -98,6 +98,7 @@ def run_on_ray(
     try:
         import ray
         from ray.data import ActorPoolStrategy, DataContext, from_items
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
     except ImportError:
         raise InputError("--runner ray needs Ray Data; install it with: pip install 'instructx[scale]'") from None
     run = list[Job]()
@@ -113,9 +114,7 @@ def run_on_ray(
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     DataContext.get_current().enable_progress_bars = False
     count, share = place_workers(_machines(), workers, len(run))
-    here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-        ray.get_runtime_context().get_node_id(), soft=False
-    )
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     tally = ray.remote(num_cpus=0)(Tally).options(scheduling_strategy=here).remote()
     results = from_items([{"line": job.line} for job in run], override_num_blocks=len(run)).map(
         Worker,

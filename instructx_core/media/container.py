@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import av.error
 
 from ..errors import InputError
 from .alpha import decoder_of

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import av
+import av.error
+import av.stream
 
 from ..base import SoundSetup
 from .layout import channel_layout, is_usual

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import av
+import av.error
 
 from ..base import AudioSource
 from ..container import open_container

@@ -13,6 +13,8 @@ from functools import lru_cache
 from itertools import islice
 
 import av
+import av.codec
+import av.error
 
 from ..base import CONTAINERS, AudioSource, SoundSetup, SoundTrack
 from ..container import open_container
