@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     from ..synthesis.pipeline import stages_of
     from ..synthesis.run import WORK, BadFilm, candidates_of, finished
 
-    limits, films = read_limits(args.limits), find_films(args.films)
+    limits, films = read_limits(args.limits), find_films(args.films, args.output)
     make_folder(args.output)
     started, bad = time.monotonic(), list[BadFilm]()
     with tqdm(unit="clip", desc=f"{len(films)} films", file=sys.stderr) as bar:

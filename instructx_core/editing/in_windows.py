@@ -59,7 +59,7 @@ def edit_in_windows(
     if saved.done:
         notes.append(f"windows 1 to {saved.done} were finished before and kept")
     if saved.done < len(windows):
-        editor = WindowEditor(pipe, look, settings.sampling, windowing, progress, saved.contexts)
+        editor = WindowEditor(pipe, look, settings, windowing, progress, saved.contexts)
         saved = _run_windows(editor, Feed(clip, look.mask, settings.box, windows[saved.done]), store, saved)
     edited = time.perf_counter()
     parts = [store.part(window.index) for window in windows]

@@ -42,7 +42,7 @@ def edit_whole(pipe: InstructXPipeline, look: Look, settings: Settings, progress
         original = None if look.mask is None else whole(look.source)  # laid under the edit: each frame is read once
         media = fitted(original or look.source, settings.box)
     with _timed(seconds, "edit"):
-        piece = Piece(media.frames_FHWC, media.fps, request.instruction, look.references)
+        piece = Piece(media.frames_FHWC, settings.fps, request.instruction, look.references)
         edited_FHWC = edit_piece(pipe, piece, settings.sampling, progress.on_step)
     notes = [*media.notes, *look.reference_notes, *pipe.memory.notes]
     with _timed(seconds, "write"):
@@ -77,8 +77,8 @@ def fitted(source: Media | ClipScan, box: FitBox) -> Media:
 
 def write_like(output: Path, frames_FHWC: np.ndarray, media: Media) -> tuple[str, ...]:
     """Write frames with the rate, sound and transparency of `media`; notes on sound and transparency."""
-    if media.is_video:
-        return write_video(output, frames_FHWC, media.fps or 25, audio=media.audio, pixel_aspect=media.pixel_aspect)
+    if media.fps is not None:
+        return write_video(output, frames_FHWC, media.fps, audio=media.audio, pixel_aspect=media.pixel_aspect)
     lost = lost_transparency(output, media)
     if media.alpha_HW is None or lost:
         write_image(output, frames_FHWC[0])

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,13 +28,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Piece:
-    """What is edited at once. pinned: latent frames at the start that are edited already. fps: Hz, None for an image.
+    """What is edited at once. pinned: latent frames at the start that are edited already. fps: in Hz.
 
     contexts: where the MLLM has read the instruction already.
     """
 
     frames_FHWC: np.ndarray
-    fps: Fraction | None
+    fps: float
     instruction: str
     references: Sequence[np.ndarray] = ()
     pinned: int = 0
@@ -45,9 +44,8 @@ class Piece:
         """What the MLLM says to the instruction when it sees these frames, padded as they are edited."""
         padded_FHWC = pad_clip(self.frames_FHWC, pipe.instructx_config.vae.scale_factor_temporal)
         batch = edit_batch(padded_FHWC, self.instruction, list(self.references) or None)
-        fps = float(self.fps or pipe.instructx_config.sampling.fps)
         made = pipe.within_memory(
-            "encoding", lambda: pipe.encode_instruction(batch, fps, unconditional=guidance != 1.0)
+            "encoding", lambda: pipe.encode_instruction(batch, self.fps, unconditional=guidance != 1.0)
         )
         # A view multiplies in another order than the copy that a resumed edit reads, which shows in the last bit.
         negative = None if made.negative is None else made.negative.contiguous()
@@ -76,7 +74,7 @@ def edit_piece(pipe: InstructXPipeline, piece: Piece, sampling: Sampling, on_ste
             num_inference_steps=sampling.steps,
             guidance_scale=sampling.guidance,
             pinned=piece.pinned,
-            fps=None if piece.fps is None else float(piece.fps),
+            fps=piece.fps,
             generator=torch.Generator("cpu").manual_seed(sampling.seed),
             callback_on_step_end=on_step_end,
             output_type="latent",

@@ -1,8 +1,8 @@
 """Every number of one edit, none of them open: where the model's steps, guidance, size and length enter.
 
 Between the look at the files and the edit: request and what its files hold, and the model's configuration -> settings.
-The rest of the model's numbers is the pipeline's (schedule, fps that a still picture stands for); a clip that several
-processes share is kept to `one_piece` frames before it comes here.
+The rest of the model's numbers is the pipeline's (its schedule); a clip that several processes share is kept to
+`one_piece` frames before it comes here.
 """
 
 from __future__ import annotations
@@ -29,10 +29,12 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What an edit is run with. box: what of a frame the model sees. windowing: None, in one piece."""
+    """What an edit is run with. box: what of a frame the model sees. fps: Hz, of the clip, or what the model takes a
+    picture for. windowing: None, in one piece."""
 
     sampling: Sampling
     box: FitBox
+    fps: float
     windowing: Windowing | None
 
 
@@ -44,6 +46,7 @@ def settle(look: Look, config: InstructXConfig) -> Settings:
     return Settings(
         sampling=Sampling(steps, float(guidance), request.seed),
         box=fit_size(*look.source.size, config.size_multiple, request.max_pixels or usual.area),
+        fps=float(usual.fps if look.source.fps is None else look.source.fps),
         windowing=_windowing(look, config),
     )
 

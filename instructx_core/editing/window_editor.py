@@ -16,7 +16,7 @@ import numpy as np
 from .look import Look
 from .piece import Piece, edit_piece
 from .progress import Progress
-from .settings import Sampling
+from .settings import Settings
 from .windows.options import FIRST, Windowing
 from .windows.plan import SMOOTH, Window, window_seed
 
@@ -32,7 +32,7 @@ class WindowEditor:
 
     pipe: InstructXPipeline
     look: Look
-    sampling: Sampling
+    settings: Settings
     windowing: Windowing
     progress: Progress
     contexts: Contexts | None = None
@@ -42,12 +42,14 @@ class WindowEditor:
         request, options = self.look.request, self.windowing.options
         stride = self.pipe.instructx_config.vae.scale_factor_temporal
         pinned = window.pinned(stride) if options.joins == SMOOTH else 0
-        piece = Piece(frames_FHWC, self.windowing.clip.fps, request.instruction, self.look.references, pinned)
+        piece = Piece(frames_FHWC, self.settings.fps, request.instruction, self.look.references, pinned)
         if options.context == FIRST:
             if self.contexts is None:
-                self.contexts = piece.encoded(self.pipe, self.sampling.guidance)
+                self.contexts = piece.encoded(self.pipe, self.settings.sampling.guidance)
             piece = dataclasses.replace(piece, contexts=self.contexts)
-        sampling = dataclasses.replace(self.sampling, seed=window_seed(self.sampling.seed, window.index))
+        sampling = dataclasses.replace(
+            self.settings.sampling, seed=window_seed(self.settings.sampling.seed, window.index)
+        )
         total = len(self.windowing.windows)
 
         def on_step(step: int, steps: int) -> None:

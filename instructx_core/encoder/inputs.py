@@ -64,7 +64,7 @@ def prepare_inputs(
     instructions: Sequence[str],
     frames: Sequence[Tensor],
     references: Sequence[Sequence[Tensor]] | None = None,
-    fps: float = 16.0,
+    fps: float | None = None,
     *,
     modality: str | None = None,
     allow_empty: bool = False,

@@ -38,13 +38,13 @@ def patched_pictures(
     config: InstructXConfig,
     frames: Sequence[Tensor],
     references: Sequence[Sequence[Tensor]] | None = None,
-    fps: float = 16.0,
+    fps: float | None = None,
     modality: str | None = None,
 ) -> Pictures:
     """Pictures of frames: B uint8 (F, H, W, 3), the whole clips at `fps` Hz; references: B lists of uint8 (H, W, 3).
 
-    modality: image or video; by default what frames and config say. One picture may be forced to be a one-frame clip.
-    Raises InputError for unequal samples, wrong shapes or dtypes.
+    fps: by default the model's usual. modality: image or video; by default what frames and config say. One picture may
+    be forced to be a one-frame clip. Raises InputError for unequal samples, wrong shapes or dtypes.
     """
     for clip in frames:
         check_frames(clip, "source")
@@ -66,7 +66,11 @@ def patched_pictures(
 
 
 def pictures_of_grids(
-    config: InstructXConfig, num_frames: int, grid: Grid, reference_grids: tuple[Grid, ...] = (), fps: float = 16.0
+    config: InstructXConfig,
+    num_frames: int,
+    grid: Grid,
+    reference_grids: tuple[Grid, ...] = (),
+    fps: float | None = None,
 ) -> Pictures:
     """Pictures whose vision features were computed before. num_frames: of the whole clip, 1 = image."""
     modality = _modality(config, None, num_frames, bool(reference_grids))

@@ -23,9 +23,10 @@ Grid = tuple[int, int, int]
 Segment = tuple[int, Grid | None]
 
 
-def temporal_step(config: InstructXConfig, num_frames: int, fps: float) -> float:
-    """Positions between neighbouring temporal grid cells for a clip of num_frames at fps (Hz), before sampling.
+def temporal_step(config: InstructXConfig, num_frames: int, fps: float | None = None) -> float:
+    """Positions between neighbouring temporal grid cells for a clip of num_frames at fps, before sampling.
 
+    fps: Hz; None: the model's usual rate.
     'fixed' (Kiwi-Edit): one second a cell whatever the fps, so tokens_per_second = 2.
     'seconds': temporal_patch_size / sampled_fps * tokens_per_second, sampled_fps = shown / num_frames * fps as in
     qwen_vl_utils. Raises InputError for a non-positive fps.
@@ -33,6 +34,7 @@ def temporal_step(config: InstructXConfig, num_frames: int, fps: float) -> float
     vision, rule = config.mllm.vision, config.instruction
     if rule.temporal_position_step == "fixed":
         return float(vision.tokens_per_second)
+    fps = config.sampling.fps if fps is None else fps
     if not fps > 0:
         raise InputError(f"fps is {fps}; it must be positive: pass the clip's frame rate in Hz")
     shown = len(sample_frame_indices(num_frames, rule.mllm_frames, rule.frame_rule))

@@ -22,6 +22,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..media.container import decoded, open_container
+from ..media.kinds import check_file
 from ..media.outputs import atomic_path
 from ..media.timing import constant_rate, rates_of
 from ..media.tracks import video_track
@@ -61,13 +62,17 @@ class Film:
     id: str
 
 
-def find_films(place: Path) -> list[Film]:
-    """A film, or all films below a folder, in the order of their names. Raises InputError where there is none."""
+def find_films(place: Path, output: Path) -> list[Film]:
+    """A film, or all films below a folder but those of the set itself, in the order of their names.
+
+    Raises InputError where there is none.
+    """
     if place.is_file():
         return [Film(place, film_id(place))]
     if not place.is_dir():
         raise InputError(f"{place}: no such file or folder; give a film, or a folder of films")
     paths = sorted(path for path in place.rglob("*") if path.is_file() and path.suffix.lower() in FILM_SUFFIXES)
+    paths = [path for path in paths if output.resolve() not in path.resolve().parents]
     if not paths:
         raise InputError(f"{place}: holds no film; films end in {', '.join(FILM_SUFFIXES)}")
     return [Film(path, film_id(path)) for path in paths]
@@ -101,13 +106,23 @@ def cut(film: Film, span: Span, work: Path, limits: Limits) -> Path:
 
 
 def spans(film: Film, work: Path, limits: Limits) -> list[Span]:
-    """Seconds at which clips of the film start and stop; looked for once, then read from the film's file."""
+    """Seconds at which clips of the film start and stop; looked for once, then read from the film's file.
+
+    Raises InputError for a film that cannot be read, and for one without a scene that is long enough.
+    """
     place, wanted = work / "films" / f"{film.id}.json", {"shortest": limits.shortest, "longest": limits.longest}
     if place.is_file():
         known = json.loads(place.read_text())
         if known["version"] == VERSION and known["limits"] == wanted:
             return [(start, stop) for start, stop in known["spans"]]
-    found = parts(scenes(film.path), limits)
+    uncut = scenes(film.path)
+    found = parts(uncut, limits)
+    if not found:
+        longest = max((stop - start for start, stop in uncut), default=0.0)
+        raise InputError(
+            f"{film.path}: none of its {len(uncut)} scenes is long enough: the longest lasts {longest:.1f} s, but "
+            f"`shortest` is {limits.shortest:g} s"
+        )
     place.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(place) as temporary:
         state = {"version": VERSION, "film": str(film.path.name), "limits": wanted, "spans": found}
@@ -119,6 +134,7 @@ def scenes(path: Path) -> list[Span]:
     """Start and stop of every scene in seconds. Raises InputError for a file that is no film."""
     from scenedetect import AdaptiveDetector, SceneManager, VideoOpenFailure, open_video
 
+    check_file(path)
     with open_container(path) as container:  # its errors are ours, in words
         video_track(path, container)
     try:

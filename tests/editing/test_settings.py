@@ -39,6 +39,11 @@ def test_defaults_are_the_models() -> None:
     assert paper.box.height * paper.box.width > settings.box.height * settings.box.width
 
 
+def test_the_rate_is_the_clips_or_what_the_model_takes_a_picture_for() -> None:
+    assert settle(look(), preset("kiwi_5b")).fps == 24.0 and settle(look(), TINY).fps == TINY.sampling.fps == 16.0
+    assert settle(look(5), preset("kiwi_5b")).fps == 16.0
+
+
 def test_the_request_comes_first() -> None:
     settings = settle(look(steps=3, guidance=2, seed=5, max_pixels=32 * 32), TINY)
     assert settings.sampling == Sampling(3, 2.0, 5) and isinstance(settings.sampling.guidance, float)

@@ -46,6 +46,8 @@ def test_rule_of_seconds() -> None:
     assert vision_positions((7, 1, 1), 0, temporal_step(config, 81, 16.0))[0].tolist() == [0, 1, 3, 4, 6, 7, 9]
     # 13 frames at 2 fps: one second a cell, exactly two positions
     assert vision_positions((7, 1, 1), 0, temporal_step(config, 13, 2.0))[0].tolist() == [0, 2, 4, 6, 8, 10, 12]
+    slow = dataclasses.replace(config, sampling=dataclasses.replace(config.sampling, fps=2.0))
+    assert temporal_step(slow, 13) == temporal_step(config, 13, 2.0) != temporal_step(config, 13), "the model's rate"
     # i * step lands just under a whole number in floating point
     assert vision_positions((31, 1, 1), 0, 0.1)[0].tolist()[10::10] == [1, 2, 3]
     for fps in (0.0, -1.0, float("nan")):

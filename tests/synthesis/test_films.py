@@ -67,9 +67,9 @@ def test_an_id_says_name_and_content(tmp_path):
 
 def test_what_is_no_film_is_said(tmp_path):
     with pytest.raises(InputError, match="no such file"):
-        find_films(tmp_path / "none")
+        find_films(tmp_path / "none", tmp_path / "set")
     with pytest.raises(InputError, match="holds no film"):
-        find_films(tmp_path)
+        find_films(tmp_path, tmp_path / "set")
     (tmp_path / "bad.mp4").write_bytes(b"no film at all")
     with pytest.raises(InputError, match=r"bad\.mp4: cannot be read"):
         scenes(tmp_path / "bad.mp4")
