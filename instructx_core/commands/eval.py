@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 STAGES = {
+    "metrics": (".evaluate.metrics", "what can be measured of outputs without a judge"),
     "study-form": (".evaluate.study_form", "a page on which people rate outputs of several editors, blind"),
     "study-result": (".evaluate.study_result", "means, agreement and differences out of the raters' files"),
 }

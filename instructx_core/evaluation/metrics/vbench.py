@@ -1,0 +1,72 @@
+"""VBench's motion smoothness and aesthetic quality, by VBench itself in an environment of its own.
+
+Place: clips -> vbench -> measure, Table 3. Its requirements exclude ours, so the user gives a command that runs it:
+"conda run -n vbench vbench", to which `evaluate` and its options are added. `vbench` itself says nothing of a failure:
+what counts is the file of results.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ...errors import InputError
+
+DIMENSIONS = {"smoothness": "motion_smoothness", "aesthetics": "aesthetic_quality"}  # as in Table 3: as VBench's
+
+
+def vbench_scores(command: str, clips: Mapping[str, Path]) -> dict[str, dict[str, float]]:
+    """key -> {"smoothness": ..., "aesthetics": ...} of every clip (.mp4).
+
+    Raises InputError where the command cannot be run, gives no results, or none of some clip.
+    """
+    found: dict[str, dict[str, float]] = {key: {} for key in clips}
+    with tempfile.TemporaryDirectory() as folder:
+        videos = Path(folder) / "videos"
+        videos.mkdir()
+        names = {f"{number:06d}.mp4": key for number, key in enumerate(clips)}
+        for name, key in names.items():
+            if clips[key].suffix.lower() != ".mp4":
+                raise InputError(f"{clips[key]}: VBench reads .mp4 here; convert it first")
+            shutil.copyfile(clips[key], videos / name)
+        for ours, theirs in DIMENSIONS.items():
+            out = Path(folder) / ours
+            for name, value in _run(command, videos, theirs, out).items():
+                if name in names:
+                    found[names[name]][ours] = value
+            missing = [key for key in clips if ours not in found[key]]
+            if missing:
+                raise InputError(
+                    f"VBench gave no {theirs} of {missing[0]} and {len(missing) - 1} others; see its output"
+                )
+    return found
+
+
+def _run(command: str, videos: Path, dimension: str, out: Path) -> dict[str, float]:
+    """Name of a file -> its score in one dimension."""
+    words = shlex.split(command)
+    words += ["evaluate", "--videos_path", str(videos), "--dimension", dimension, "--mode", "custom_input"]
+    words += ["--output_path", str(out)]
+    try:
+        run = subprocess.run(words, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise InputError(
+            f"--vbench {command!r} cannot be run ({error.strerror}); give a command that starts VBench"
+        ) from None
+    results = sorted(out.glob("*_eval_results.json"))
+    if not results:
+        said = (run.stderr or run.stdout).strip().splitlines()
+        raise InputError(f"VBench wrote no results of {dimension}; it said: {said[-1] if said else 'nothing'}")
+    try:
+        lines: list[dict[str, Any]] = json.loads(results[-1].read_text(encoding="utf-8"))[dimension][1]
+        return {Path(line["video_path"]).name: float(line["video_results"]) for line in lines}
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise InputError(
+            f"VBench's results of {dimension} are of another form ({error!r}); version 0.1.5 is known"
+        ) from None
