@@ -40,11 +40,11 @@ class Tally:
     """How often each job has begun, kept by the driver's machine: a worker that dies with a job takes nothing along."""
 
     def __init__(self) -> None:
-        self.begun: dict[str, int] = {}
+        self.starts: dict[str, int] = {}
 
     def begin(self, output: str) -> int:
-        self.begun[output] = self.begun.get(output, 0) + 1
-        return self.begun[output]
+        self.starts[output] = self.starts.get(output, 0) + 1
+        return self.starts[output]
 
 
 class Worker:

@@ -125,7 +125,7 @@ def _render(draft: Draft, times_F: np.ndarray) -> tuple[Layers, Layers]:
     is_less = draft.target.ground == draft.source.ground and set(draft.target.things) <= set(draft.source.things)
     if draft.target is draft.source:
         return source, source
-    return source, render_visible(draft.target, times_F, was_told=is_less)
+    return source, render_visible(draft.target, times_F, known_distinct=is_less)
 
 
 def reference_size(split: str, index: int, modality: str, size: Size) -> Size:

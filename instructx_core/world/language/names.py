@@ -136,10 +136,10 @@ def new_name(speaker: Speaker, change: Change) -> str:
 def plain_speaker(language: str) -> Speaker:
     """One who always uses the plain words and draws nothing at random."""
     nouns = {key: options[0] for key, options in words(language)["nouns"].items()}
-    return Speaker(_First(), language, False, "lower", False, 0, False, nouns)  # type: ignore[arg-type]
+    return Speaker(_FirstOption(), language, False, "lower", False, 0, False, nouns)  # type: ignore[arg-type]
 
 
-class _First:
+class _FirstOption:
     """Stands for a random stream, and always takes the first option."""
 
     def random(self) -> float:
