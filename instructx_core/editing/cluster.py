@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from .job_list import BadLine, Job
-from .jobs import Outcome, Stage, bad_line, in_any_order, remembered
+from .jobs import Outcome, Stage, bad_line, in_any_order, record_outcome
 from .journal import Entry, Journal
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _received(journal: Journal, result: dict[str, Any]) -> Outcome:
     if "error" in result:
         raise InputError(result["error"])
     outcome = Outcome(**result["outcome"])
-    return outcome if result["entry"] is None else remembered(journal, outcome, Entry(**result["entry"]))
+    return outcome if result["entry"] is None else record_outcome(journal, outcome, Entry(**result["entry"]))
 
 
 def _machines() -> list[dict[str, float]]:

@@ -76,7 +76,7 @@ def _run_windows(editor: WindowEditor, feed: Feed, store: WindowStore, saved: Wi
     """The windows that are not done yet; each is written and saved before the next one begins."""
     options, windows = editor.windowing.options, editor.windowing.windows
     results = edit_windows(
-        feed.fitted(),
+        feed.fitted_frames(),
         windows,
         editor.edit,
         match_colour=options.match_colour,
@@ -87,7 +87,7 @@ def _run_windows(editor: WindowEditor, feed: Feed, store: WindowStore, saved: Wi
     form = ClipFormat(feed.written_size, feed.clip.fps, pixel_aspect=feed.clip.pixel_aspect)
     for result in results:
         index, count = result.window.index, len(result.new_FHWC)
-        write_frames(store.part(index), feed.written(result.new_FHWC), count, form)
+        write_frames(store.part(index), feed.result_frames(result.new_FHWC), count, form)
         joins = (*saved.joins, (result.join, *result.drift))
         saved = WindowProgress(index + 1, result.tail_OHWC, editor.contexts, joins)
         store.save(saved)

@@ -122,7 +122,7 @@ def run_jobs(
         finally:
             if entry is None and journal.name(job.request.output) in journal.unfinished:
                 journal.fail(job.request.output)
-        yield outcome if entry is None else remembered(journal, outcome, entry)
+        yield outcome if entry is None else record_outcome(journal, outcome, entry)
 
 
 def last_if_it_ended_a_run(jobs: Sequence[Job | BadLine], journal: Journal) -> list[Job | BadLine]:
@@ -158,7 +158,7 @@ def bad_line(line: BadLine) -> Outcome:
     return Outcome(line.line, line.output, "failed", message=_one_line(line.problem))
 
 
-def remembered(journal: Journal, outcome: Outcome, entry: Entry) -> Outcome:
+def record_outcome(journal: Journal, outcome: Outcome, entry: Entry) -> Outcome:
     """Puts a finished job into the journal; where that fails, the edit is done all the same, and says so."""
     try:
         journal.add(entry)

@@ -45,7 +45,7 @@ class WindowEditor:
         piece = Piece(frames_FHWC, self.windowing.clip.fps, request.instruction, self.look.references, pinned)
         if options.context == FIRST:
             if self.contexts is None:
-                self.contexts = piece.encoded(self.pipe, self.sampling.guidance)
+                self.contexts = piece.encode(self.pipe, self.sampling.guidance)
             piece = dataclasses.replace(piece, contexts=self.contexts)
         sampling = dataclasses.replace(self.sampling, seed=window_seed(self.sampling.seed, window.index))
         total = len(self.windowing.windows)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError
-from ..draw import choose, weighted
+from ..draw import choose, choose_weighted
 from .lexicon import LANGUAGES, words
 
 CASES = ("lower", "sentence", "title", "upper")
@@ -83,7 +83,7 @@ def draw_speaker(rng: np.random.Generator, split: str, modality: str, manner: Ma
     drawn = {
         "language": "zh" if rng.random() < CHINESE_SHARE else "en",
         "held_out": bool(rng.random() < HELD_OUT_WORDS_SHARE) and split == "test",
-        "case": weighted(rng, CASES, CASE_SHARES),
+        "case": choose_weighted(rng, CASES, CASE_SHARES),
         "is_british": bool(rng.random() < BRITISH_SHARE),
         "typos": (1 + int(rng.random() < 1.0 / 3.0)) if rng.random() < TYPO_SHARE else 0,
         "has_fillers": bool(rng.random() < FILLER_SHARE),
