@@ -44,7 +44,7 @@ from .sampling.denoise import NO_GUIDANCE, OnStep, denoise
 from .sampling.encode import Contexts, PictureLatents, encode_instructions, encode_pictures
 from .sampling.guidance import Conditions, Guidance
 from .sampling.noise import Generators, initial_noise
-from .sampling.pinning import Pinned, pin, pin_source
+from .sampling.pinning import PinnedFrames, pin, pin_source
 from .sampling.schedule import Level, start
 from .speed.attention import use_attention
 from .speed.constants import constants_of
@@ -319,7 +319,7 @@ class InstructXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         num_inference_steps: int,
         guidance: Guidance = NO_GUIDANCE,
         sigma_min: float | None = None,
-        pinned: Pinned | None = None,
+        pinned: PinnedFrames | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
         """Noise (B, C, T, h, w), fp32 -> edited latents, under `conditions` as self.conditions gives them.

@@ -22,7 +22,7 @@ from .clip_files import Source
 from .host import progress_bar
 from .host_model import window_callback
 from .media import to_image, to_uint8
-from .sampling import sample
+from .sampling import sample_edit
 from .settings import PreparedEdit, SamplingSettings
 from .unfinished import Unfinished
 
@@ -90,7 +90,7 @@ class WindowRun:
         seeded = dataclasses.replace(self.sampling, seed=window_seed(self.sampling.seed, window.index))
         steps = self.sampling.steps
         callback = window_callback(edit.model, self.bar, window.index * steps, len(self.windows) * steps)
-        image, _ = sample(edit, self.vae, seeded, callback)
+        image, _ = sample_edit(edit, self.vae, seeded, callback)
         return to_uint8(image, "the edit").numpy()
 
     def conditioning(self, frames_FHWC: Tensor) -> tuple[Any, Any]:

@@ -144,7 +144,7 @@ def test_the_head_stays_as_it_is(
 ) -> None:
     """smooth: the sampled latent of the shared frame is its own encoding; plain: the model edits it again."""
     found: dict[str, list[float]] = {}
-    sample = runs.sample
+    sample = runs.sample_edit
 
     def watched(edit: Any, *others: Any) -> Any:
         image, sampled = sample(edit, *others)
@@ -153,7 +153,7 @@ def test_the_head_stays_as_it_is(
         assert (sampled - source)[:, :, 1:].abs().max() > 0.1, "the frames behind it are edited"
         return image, sampled
 
-    monkeypatch.setattr(runs, "sample", watched)
+    monkeypatch.setattr(runs, "sample_edit", watched)
     clips = {}
     for joins in module.JOINS:
         clips[joins] = frames_of(run(module, loaded, video, joins=joins))

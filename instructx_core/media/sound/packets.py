@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..base import SoundTrack
-from .decode import Decoder, only, packet_time, until
+from .decode import Decoder, packet_time, packets_until, stream_packets
 from .timeline import Target, Timeline
 
 # How long before the first picture packets are copied: decoders need some to start, and what lies before is cut by an
@@ -44,11 +44,11 @@ def new_stream(out: Any, source: Any, track: SoundTrack, encoding: Encoding | No
     return stream
 
 
-def copied(container: Any, source: Any, stream: Any, video_start: float, end: float) -> Iterator[Packets]:
+def copy_packets(container: Any, source: Any, stream: Any, video_start: float, end: float) -> Iterator[Packets]:
     """The packets of `source` for `stream`, as they are."""
     shift = round(video_start / source.time_base)
     early = EARLY[stream.container.format.name]
-    for packet in until(only(container, source), video_start, end):
+    for packet in packets_until(stream_packets(container, source), video_start, end):
         if packet.pts is None or packet.dts is None:
             continue  # the empty packet that ends a stream
         time = packet_time(packet, video_start)
@@ -58,12 +58,12 @@ def copied(container: Any, source: Any, stream: Any, video_start: float, end: fl
         yield time, [packet]
 
 
-def encoded(
+def encode_packets(
     container: Any, source: Any, stream: Any, target: Target, video_start: float, end: float
 ) -> Iterator[Packets]:
     """`source` decoded, converted to `target` and encoded by `stream`."""
     decoder, line = Decoder(source, video_start), Timeline(target, end)
-    for packet in until(only(container, source), video_start, end):
+    for packet in packets_until(stream_packets(container, source), video_start, end):
         for heard in decoder.decode(packet):
             for part in line.put(heard):
                 yield part.pts / target.rate, stream.encode(part)

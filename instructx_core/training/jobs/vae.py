@@ -35,7 +35,7 @@ from .drawing import draw_batch
 KL_WEIGHT = 1e-5
 STATISTICS_SAMPLES = {"image": 512, "video": 32}  # of all sizes together
 SHOWN = {"image": 12, "video": 1}
-AT_ONCE = {"image": 32, "video": 2}  # encoded without gradients
+ENCODE_BATCH = {"image": 32, "video": 2}  # encoded without gradients
 
 
 class VaeJob:
@@ -161,5 +161,5 @@ class VaeJob:
 
 def portions(pool: Pool, bucket: Bucket, count: int) -> list[np.ndarray]:
     """The first rows of a pool, a few at once."""
-    rows, portion = np.arange(min(count, len(pool))), AT_ONCE[bucket.modality]
+    rows, portion = np.arange(min(count, len(pool))), ENCODE_BATCH[bucket.modality]
     return [rows[i : i + portion] for i in range(0, len(rows), portion)]
