@@ -96,7 +96,7 @@ ROOMS = {
         "version",
     },
     "evaluation": {"data", "digests", "errors", "media", "pipeline", "random_streams", "sampling", "shapes", "world"},
-    "data": {"digests", "encoder", "errors", "media", "random_streams", "shapes", "vae", "world"},
+    "data": {"config", "digests", "encoder", "errors", "media", "random_streams", "shapes", "vae", "world"},
     "synthesis": {"data", "errors", "media", "world"},
     "training/recipes": {"config", "errors"},
     "training": {
@@ -105,6 +105,7 @@ ROOMS = {
         "denoiser",
         "encoder",
         "errors",
+        "formats/containers",
         "formats/layouts",
         "media",
         "pipeline",

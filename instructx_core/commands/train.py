@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Literal
 from ..errors import InputError
 
 if TYPE_CHECKING:
+    from ..formats.layouts.files import BaseFiles
+    from ..training.engine import Engine
     from ..training.machine import Machine
     from ..training.recipes.base import Recipe
 
@@ -39,6 +41,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="start from the model in this package instead of the runs that the recipe requires",
     )
+    group = parser.add_argument_group("stage1, stage2, stage3")
+    group.add_argument(
+        "--base",
+        type=Path,
+        metavar="FOLDER",
+        help="public weights of Wan and Qwen2.5-VL, in diffusion_models, vae and text_encoders, or in transformer and "
+        "vae; needed once for an --output",
+    )
+    group.add_argument(
+        "--part",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="file or folder of denoiser, vae, text_encoder or tokenizer that --base lacks; repeatable",
+    )
+    group.add_argument(
+        "--shard", action="store_true", help="FSDP2: each process of torchrun holds its rows of the model"
+    )
+    group.add_argument("--offload", action="store_true", help="with --shard: rows wait in the memory of the host")
+    group.add_argument("--recompute", action="store_true", help="activations are computed twice instead of being kept")
     parser.add_argument("--source-embedder", choices=["tied", "own"], help="how the source enters the DiT")
     parser.add_argument(
         "--recipes", choices=["cpu", "gpu"], default="cpu", help="tiny: gpu has larger batches and fewer steps"
@@ -79,7 +101,25 @@ def _machine(args: argparse.Namespace) -> Machine:
 
     if args.threads:
         torch.set_num_threads(args.threads)
-    return find_machine(args.device, args.workers)
+    machine = find_machine(args.device, args.workers)
+    return dataclasses.replace(machine, engine=_engine(args), base=_base(args))
+
+
+def _engine(args: argparse.Namespace) -> Engine:
+    """Raises InputError for options that don't go together."""
+    from ..training.engine import Engine
+
+    return Engine(sharded=args.shard, offload=args.offload, recompute=args.recompute)
+
+
+def _base(args: argparse.Namespace) -> BaseFiles | None:
+    """Raises InputError for files that are not there."""
+    from ..formats.layouts.files import find_base
+    from .model import parse_parts
+
+    if args.base is None and not args.part:
+        return None
+    return find_base(args.base, parse_parts(args.part))
 
 
 def _changed(recipe: Recipe, args: argparse.Namespace) -> Recipe:
@@ -101,6 +141,8 @@ def _train_tiny(args: argparse.Namespace) -> int:
 
     if args.stop_at or args.from_shipped or args.source_embedder or args.repeat:
         raise InputError("tiny trains all recipes; --stop-at, --from-shipped, --source-embedder, --repeat are of one")
+    if args.base or args.part or args.shard:
+        raise InputError("tiny starts from nothing; --base, --part and --shard are for stage1, stage2 and stage3")
     recipes = [_changed(find_recipe(name), args) for name in TINY]
     try:
         if not train_chain(recipes, args.output, _machine(args)):
@@ -126,7 +168,7 @@ def _recipe(name: str, source_embedder: Literal["tied", "own"] | None) -> Recipe
 
 def _train(args: argparse.Namespace) -> int:
     from ..training.distributed import shutdown
-    from ..training.recipes.base import FROM_SHIPPED
+    from ..training.recipes.base import FROM_BASE, FROM_SHIPPED
     from ..training.recipes.edit import EditRecipe
     from ..training.start import trains_shipped
 
@@ -136,6 +178,10 @@ def _train(args: argparse.Namespace) -> int:
     recipe = _changed(recipe, args)
     if args.from_shipped:
         recipe = dataclasses.replace(recipe, requires=(FROM_SHIPPED,))
+    if FROM_BASE not in recipe.requires and (args.base or args.part or args.shard):
+        raise InputError(
+            f"--base, --part and --shard are for the paper's stages; {recipe.name} starts from none: leave them out"
+        )
 
     from ..media.outputs import check_folder
     from ..training.run import train

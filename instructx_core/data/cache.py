@@ -27,7 +27,7 @@ from tqdm import tqdm
 from ..digests import model_digest
 from .bucket import Bucket, Kind
 from .drawn import Drawn, Renderer, draw_captioned, draw_edit, draw_picture, draw_questions
-from .encoding import Encoded, encode_edits, encode_scenes, keep_pixels
+from .encoding import Encoded, encode_edits, encode_scenes, is_tower_trained, keep_pixels
 from .source import EditSource
 
 if TYPE_CHECKING:
@@ -132,6 +132,7 @@ def pool_mark(vae: AutoencoderKLWan, encoder: InstructXEncoder | None = None) ->
     if encoder is not None:
         modules.append(encoder.mllm.visual)
         settings = json.dumps(dataclasses.asdict(encoder.instructx.instruction))
+        settings += "frames" if is_tower_trained(encoder.instructx) else ""
     return model_digest(settings, *modules)[:12]
 
 

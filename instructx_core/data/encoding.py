@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..encoder.vision import prepare_batch
+from ..config import InstructXConfig
+from ..encoder.vision import prepare_batch, seen_frames
 from ..media.pixels import pad_reference, to_signed
 from ..vae import encode_latents
 from .bucket import Bucket
@@ -41,14 +42,26 @@ def vision_features(encoder: InstructXEncoder, clips: Sequence[np.ndarray], kind
     return encoder.encode_vision(patches_BSP.to(encoder.device), grid).half().cpu()
 
 
+def is_tower_trained(config: InstructXConfig) -> bool:
+    """Whether LoRA layers sit in the vision tower: its features change in training, so frames are kept instead."""
+    return config.lora.scope == "mllm"
+
+
+def what_it_sees(encoder: InstructXEncoder, clips: Sequence[np.ndarray], kind: str) -> Tensor:
+    """The tower's features; or, where that is trained, the frames that go into it (N,F,H,W,3) uint8."""
+    if is_tower_trained(encoder.instructx):
+        return seen_frames(torch.from_numpy(np.stack(clips)), encoder.instructx, kind)
+    return vision_features(encoder, clips, kind)
+
+
 def encode_edits(drawn: Sequence[Drawn], bucket: Bucket, vae: AutoencoderKLWan, encoder: InstructXEncoder) -> Encoded:
-    """Latents of source, target and reference, features of source and reference."""
+    """Latents of source, target and reference; of source and reference also what the MLLM makes of them."""
     arrays = {name: [each.arrays[name] for each in drawn] for name in drawn[0].arrays}
     tensors = {name: clip_latents(vae, arrays[name]) for name in ("source", "target")}
-    tensors["vision"] = vision_features(encoder, arrays["source"], bucket.modality)
+    tensors["vision"] = what_it_sees(encoder, arrays["source"], bucket.modality)
     if bucket.reference:
         tensors["reference"] = clip_latents(vae, [pad_to_bucket(clip, bucket) for clip in arrays["reference"]])
-        tensors["reference_vision"] = vision_features(encoder, arrays["reference"], "reference")
+        tensors["reference_vision"] = what_it_sees(encoder, arrays["reference"], "reference")
     return tensors
 
 

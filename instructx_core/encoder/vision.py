@@ -74,13 +74,25 @@ def prepare_pictures(frames_FHWC: Tensor, config: InstructXConfig, kind: str) ->
 
 def prepare_batch(clips_BFHWC: Tensor, config: InstructXConfig, kind: str) -> tuple[Tensor, Grid]:
     """The same of several clips, images or references of one size at once: (patches_BSP, grid)."""
-    batch, rule, vision = len(clips_BFHWC), config.instruction, config.mllm.vision
+    return patch_batch(seen_frames(clips_BFHWC, config, kind), config)
+
+
+def seen_frames(clips_BFHWC: Tensor, config: InstructXConfig, kind: str) -> Tensor:
+    """The frames that the MLLM sees, in its size, uint8; the last one again where a temporal patch lacks one."""
+    rule, vision = config.instruction, config.mllm.vision
     if kind == "video":
         clips_BFHWC = clips_BFHWC[:, sample_frame_indices(clips_BFHWC.shape[1], rule.mllm_frames, rule.frame_rule)]
     missing = -clips_BFHWC.shape[1] % vision.temporal_patch_size
     clips_BFHWC = torch.cat([clips_BFHWC, repeat(clips_BFHWC[:, -1:], "b 1 h w c -> b n h w c", n=missing)], 1)
-    patches_SP, (t, h, w) = patchify(resize_for_mllm(clips_BFHWC.flatten(0, 1), config, kind), vision)
-    if rule.pixel_rounding == "bfloat16":
+    frames_FHWC = resize_for_mllm(clips_BFHWC.flatten(0, 1), config, kind)
+    return rearrange(frames_FHWC, "(b f) h w c -> b f h w c", b=len(clips_BFHWC))
+
+
+def patch_batch(seen_BFHWC: Tensor, config: InstructXConfig) -> tuple[Tensor, Grid]:
+    """What seen_frames gives -> (patches_BSP, grid)."""
+    batch = len(seen_BFHWC)
+    patches_SP, (t, h, w) = patchify(seen_BFHWC.flatten(0, 1), config.mllm.vision)
+    if config.instruction.pixel_rounding == "bfloat16":
         patches_SP = patches_SP.bfloat16().float()
     return rearrange(patches_SP, "(b s) p -> b s p", b=batch), (t // batch, h, w)
 

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from .filling import local_part, own_rows
+
 
 class Average:
     """Of `parameters`, by name; decay 0 keeps none, and the parameters stand for themselves."""
@@ -34,16 +36,24 @@ class Average:
         if not self.tensors:
             yield
             return
-        kept = {name: p.detach().clone() for name, p in self.parameters.items()}
-        copy_tensors(self.parameters, self.tensors)
+        self._swap()
         try:
             yield
         finally:
-            copy_tensors(self.parameters, kept)
+            self._swap()
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        """Parameters and averages, one tensor at a time: a large model has no room for a third copy."""
+        for name, parameter in self.parameters.items():
+            ours, average = local_part(parameter.detach()), local_part(self.tensors[name])
+            kept = ours.clone()
+            ours.copy_(average)
+            average.copy_(kept)
 
 
 @torch.no_grad()
 def copy_tensors(targets: dict[str, nn.Parameter] | dict[str, Tensor], tensors: dict[str, Tensor]) -> None:
-    """In place, by name."""
+    """In place, by name; of whole tensors, each process takes its rows."""
     for name, target in targets.items():
-        target.copy_(tensors[name])
+        local_part(target).copy_(own_rows(target, tensors[name]))

@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..errors import InputError
+from .filling import distributed_like, own_rows
 
 KEEP = 2  # newest checkpoints kept
 RESUMABLE = {"num_steps", "save_every", "sample_every", "validate_every"}  # in a recipe: don't change what a step does
@@ -35,7 +36,8 @@ class Checkpoint:
     optimizer: dict[str, Tensor]
 
 
-def _sync(path: Path) -> None:
+def sync_path(path: Path) -> None:
+    """Waits until what was written there is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -59,29 +61,34 @@ def save_state(folder: Path, checkpoint: Checkpoint, recipe: dict[str, Any]) -> 
         for name in ("model", "ema", "optimizer"):
             path = partial / f"{name}.safetensors"
             save_file({k: v.contiguous() for k, v in getattr(checkpoint, name).items()}, path)
-            _sync(path)
+            sync_path(path)
         (partial / "state.json").write_text(json.dumps({"step": checkpoint.step, "recipe": recipe}, indent=1))
-        _sync(partial / "state.json")
-        _sync(partial)
+        sync_path(partial / "state.json")
+        sync_path(partial)
         if final.exists():  # the same step saved again (interrupt right after a regular save)
             shutil.rmtree(final)
         partial.rename(final)
-        _sync(folder)
+        sync_path(folder)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise InputError(
             f"checkpoint of step {checkpoint.step} could not be written to {folder}: {error}; "
             "the last good checkpoint is kept: free disk space and run the same command again"
         ) from error
-    for old in step_folders(folder)[:-KEEP]:
-        shutil.rmtree(old)
+    remove_older(folder)
     return final
 
 
-def load_latest(folder: Path, recipe: dict[str, Any]) -> Checkpoint | None:
-    """The newest whole checkpoint of this recipe, None when there is none.
+def remove_older(folder: Path) -> None:
+    """Removes all checkpoints but the newest."""
+    for old in step_folders(folder)[:-KEEP]:
+        shutil.rmtree(old)
 
-    Raises InputError when it belongs to another recipe or cannot be read.
+
+def find_latest(folder: Path, recipe: dict[str, Any]) -> tuple[Path, int] | None:
+    """Folder and step of the newest whole checkpoint of this recipe, None when there is none.
+
+    Raises InputError when it belongs to another recipe.
     """
     found = step_folders(folder)
     if not found:
@@ -92,11 +99,25 @@ def load_latest(folder: Path, recipe: dict[str, Any]) -> Checkpoint | None:
     resumable = RESUMABLE | {key for key in different if key.endswith("_validation")}
     if set(different) - resumable:
         raise InputError(f"{folder} holds a run with another {', '.join(different)}; use another --output")
+    return path, state["step"]
+
+
+def load_latest(folder: Path, recipe: dict[str, Any]) -> Checkpoint | None:
+    """The newest whole checkpoint of this recipe as whole tensors, None when there is none.
+
+    Raises InputError when it belongs to another recipe or cannot be read.
+    """
+    found = find_latest(folder, recipe)
+    return None if found is None else load_state(*found)
+
+
+def load_state(path: Path, step: int) -> Checkpoint:
+    """Raises InputError when it cannot be read."""
     try:
         parts = {name: load_file(path / f"{name}.safetensors") for name in ("model", "ema", "optimizer")}
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path} cannot be read ({error}); delete it to resume from the one before") from error
-    return Checkpoint(step=state["step"], **parts)
+    return Checkpoint(step=step, **parts)
 
 
 def optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer], names: dict[nn.Parameter, str]) -> dict[str, Tensor]:
@@ -121,6 +142,8 @@ def restore_optimizer(
         if name in by_name and id(parameter) in stepped:
             # AdamW counts its steps on the CPU, wherever the parameter is.
             optimizer.state[parameter] = {
-                key: value.clone() if key == "step" else value.to(parameter.device, copy=True)
+                key: value.clone()
+                if key == "step"
+                else distributed_like(parameter, own_rows(parameter, value).to(parameter.device, copy=True))
                 for key, value in by_name[name].items()
             }

@@ -9,11 +9,14 @@ from pathlib import Path
 import torch
 
 from ..config import preset
+from ..encoder.tokenizer import load_tokenizer
 from ..pipeline import InstructXPipeline
 from ..sampling.schedule import build_scheduler
 from ..weights import save_checkpoint
+from .base import trained_on_base
 from .parts import load_parts
-from .recipes.base import Recipe
+from .recipes.base import FROM_BASE, Recipe
+from .recipes.edit import EditRecipe
 from .run import recipe_source
 from .start import run_recipe, started_from
 from .tokenizer import run_tokenizer
@@ -26,9 +29,14 @@ def trained_pipeline(output: Path, last: Recipe) -> InstructXPipeline:
     from transformers import PreTrainedTokenizerFast
 
     config = last.model_config(preset(last.preset))
-    parts = load_parts((*started_from(output, last.name), last.name), config, output, last.seed)
-    used = dataclasses.replace(last, data=run_recipe(output, last.name).get("data", last.data))  # by --data
-    tokenizer = run_tokenizer(output, config, recipe_source(used))
+    requires = (*started_from(output, last.name), last.name)
+    if isinstance(last, EditRecipe) and FROM_BASE in requires:
+        parts = trained_on_base(dataclasses.replace(last, requires=requires), config, output)
+        tokenizer = load_tokenizer(output / "tokenizer.json")
+    else:
+        parts = load_parts(requires, config, output, last.seed)
+        used = dataclasses.replace(last, data=run_recipe(output, last.name).get("data", last.data))  # by --data
+        tokenizer = run_tokenizer(output, config, recipe_source(used))
     return InstructXPipeline(
         vae=parts.vae,
         transformer=parts.denoiser,

@@ -43,8 +43,8 @@ class TrainingJob(Protocol):
 
     def validate(self) -> dict[str, float]: ...
 
-    def picture(self, path: Path) -> None:
-        """Writes a PNG of what the model makes now."""
+    def picture(self, path: Path | None) -> None:
+        """Writes a PNG of what the model makes now; None: computes it for the other processes of a sharded model."""
         ...
 
     def finish(self) -> None:

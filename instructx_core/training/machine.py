@@ -16,16 +16,26 @@ from ..data.cache import Cache
 from ..data.drawn import Renderer
 from ..data.source import EditSource
 from ..errors import InputError
+from ..formats.layouts.files import BaseFiles
+from .engine import Engine
 
 CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """device: of the models. renderer: draws the samples, on CPUs."""
+    """device: of the models. renderer: draws the samples, on CPUs. engine: how tensors are spread. base: public files
+    that a new model starts from; None: those that the runs before in the same folder started from."""
 
     device: torch.device = CPU
     renderer: Renderer = field(default_factory=Renderer)
+    engine: Engine = field(default_factory=Engine)
+    base: BaseFiles | None = None
+
+    @property
+    def weights_device(self) -> torch.device:
+        """Where the rows of a sharded model wait."""
+        return CPU if self.engine.offload else self.device
 
     def cache(self, output: Path, source: EditSource) -> Cache:
         return Cache(output / "pools", source, self.renderer)

@@ -11,8 +11,13 @@ from PIL import Image
 GAP = 4  # pixels between cells
 
 
-def save_grid(path: Path, rows: Sequence[Sequence[np.ndarray]], scale: int = 2) -> None:
-    """`rows` of (H, W, 3) uint8 cells of one size a row; every cell enlarged `scale` times without smoothing."""
+def save_grid(path: Path | None, rows: Sequence[Sequence[np.ndarray]], scale: int = 2) -> None:
+    """`rows` of (H, W, 3) uint8 cells of one size a row; every cell enlarged `scale` times without smoothing.
+
+    path: None writes nothing.
+    """
+    if path is None:
+        return
     heights = [row[0].shape[0] + GAP for row in rows]
     width = max(len(row) * (row[0].shape[1] + GAP) for row in rows)
     canvas = np.full((sum(heights), width, 3), 255, np.uint8)

@@ -12,6 +12,8 @@ from ..config import InstructXConfig, preset
 from ..data.source import EditSource
 from ..data.sources import SOURCES, open_data
 from ..errors import InputError
+from . import distributed
+from .engine import check_batches
 from .job import TrainingJob
 from .jobs.edit import EditJob
 from .jobs.mllm import MllmJob
@@ -53,5 +55,9 @@ def build_job(recipe: Recipe, config: InstructXConfig, output: Path, machine: Ma
 
 def train(recipe: Recipe, output: Path, stop_at: int | None = None, machine: Machine | None = None) -> Path | None:
     """Starts or resumes `recipe` under `output`; returns final.safetensors, None when stopped before the end."""
+    machine = machine or Machine()
+    if machine.engine.sharded:
+        _, world = distributed.setup()
+        check_batches(recipe, world)
     job = build_job(recipe, preset(recipe.preset), output, machine)
-    return Trainer(recipe, job, output / recipe.name).run(stop_at)
+    return Trainer(recipe, job, output / recipe.name, machine.engine).run(stop_at)

@@ -45,7 +45,7 @@ def run_recipe(output: Path, recipe_name: str) -> dict[str, Any]:
 
 
 def started_from(output: Path, recipe_name: str) -> tuple[str, ...]:
-    """What a run required: its recipe's, or FROM_SHIPPED. Raises InputError when there is no such run."""
+    """What a run required: its recipe's, FROM_SHIPPED or FROM_BASE. Raises InputError when there is no such run."""
     return tuple(run_recipe(output, recipe_name)["requires"])
 
 

@@ -13,12 +13,13 @@ import time
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 from tqdm import tqdm
 
-from . import checkpoint, distributed
+from . import checkpoint, distributed, sharded_checkpoint
 from .average import Average, copy_tensors
+from .engine import Engine
+from .filling import whole_tensor, write_gathered
 from .job import TrainingJob
 from .metrics import Metrics
 from .optimizers import build_optimizers, learning_rate, set_learning_rate
@@ -39,8 +40,8 @@ def repeated_from(num_steps: int) -> int:
 class Trainer:
     """Runs `recipe` with `job`; state lives in `folder`. `run()` starts or resumes."""
 
-    def __init__(self, recipe: Recipe, job: TrainingJob, folder: Path) -> None:
-        self.recipe, self.job, self.folder = recipe, job, folder
+    def __init__(self, recipe: Recipe, job: TrainingJob, folder: Path, engine: Engine = Engine()) -> None:  # noqa: B008
+        self.recipe, self.job, self.folder, self.engine = recipe, job, folder, engine
         self.rank, self.world = distributed.setup()
         self.trainable = job.trainable
         self.parameters = list(self.trainable.values())
@@ -55,18 +56,24 @@ class Trainer:
     # --- state ---
 
     def resume(self) -> None:
-        found = checkpoint.load_latest(self.folder, self.recipe.as_json())
+        """From the newest checkpoint, whichever way it was written and by however many processes."""
+        found = checkpoint.find_latest(self.folder, self.recipe.as_json())
         if found is None:
             return
-        copy_tensors(self.trainable, found.model)
-        self.average.load(found.ema)
-        for optimizer in self.optimizers:
-            checkpoint.restore_optimizer(optimizer, self.names, found.optimizer)
-        self.step = found.step
+        path, self.step = found
+        if sharded_checkpoint.is_sharded(path):
+            sharded_checkpoint.restore_sharded(path, self.trainable, self.average.tensors, self.optimizers)
+        else:
+            state = checkpoint.load_state(path, self.step)
+            copy_tensors(self.trainable, state.model)
+            self.average.load(state.ema)
+            for optimizer in self.optimizers:
+                checkpoint.restore_optimizer(optimizer, self.names, state.optimizer)
         self.metrics.truncate(self.step)
 
     def save(self) -> None:
-        if self.rank:
+        sharded = self.engine.sharded
+        if self.rank and not sharded:
             return
         state = checkpoint.Checkpoint(
             step=self.step,
@@ -74,17 +81,22 @@ class Trainer:
             ema=self.average.tensors,
             optimizer=checkpoint.optimizer_tensors(self.optimizers, self.names),
         )
-        checkpoint.save_state(self.folder, state, self.recipe.as_json())
+        (sharded_checkpoint.save_sharded if sharded else checkpoint.save_state)(
+            self.folder, state, self.recipe.as_json()
+        )
 
     def export(self) -> Path:
-        """Writes final.safetensors: the trained tensors (averaged where EMA is on) and the recipe."""
+        """Writes final.safetensors: the trained tensors (averaged where EMA is on) and the recipe.
+
+        By all processes, of which the first writes; a sharded tensor is gathered when its turn comes.
+        """
         path, partial = self.folder / FINAL, self.folder / f".{FINAL}"
+        metadata = {"recipe": json.dumps(self.recipe.as_json()), "step": str(self.step)}
         with self.average.in_place():
             self.job.finish()
-            tensors = {name: p.detach().clone() for name, p in self.trainable.items()}
-        metadata = {"recipe": json.dumps(self.recipe.as_json()), "step": str(self.step)}
-        save_file(tensors, partial, metadata)
-        partial.replace(path)
+            write_gathered(partial, self.trainable, metadata, writes=not self.rank)
+        if not self.rank:
+            partial.replace(path)
         return path
 
     # --- one step ---
@@ -100,11 +112,12 @@ class Trainer:
             with torch.autocast(self.device, torch.bfloat16, enabled=recipe.precision == "bf16"):
                 loss = self.job.loss(step, batch, positions)
             loss = loss * (len(positions) / batch.size)
-            loss.backward()
+            (loss * self.world if self.engine.sharded else loss).backward()  # FSDP takes the mean over processes
             total += loss.detach().float()
-        distributed.sum_gradients(self.parameters, self.world)
+        if not self.engine.sharded:
+            distributed.sum_gradients(self.parameters, self.world)
         total = distributed.sum_scalar(total, self.world)
-        norm = nn.utils.clip_grad_norm_(self.parameters, recipe.clip_norm)
+        norm = whole_tensor(nn.utils.clip_grad_norm_(self.parameters, recipe.clip_norm))
         if not torch.isfinite(total) or not torch.isfinite(norm):
             raise FloatingPointError(f"step {step}: loss {total.item()}, gradient norm {norm.item()}: not finite")
         for optimizer in self.optimizers:
@@ -140,7 +153,7 @@ class Trainer:
             if self.step % self.recipe.save_every and not (self.folder / f"step-{self.step:07d}").exists():
                 self.save()
             done = self.step >= self.recipe.num_steps
-            path = self.export() if done and not self.rank else None
+            path = self.export() if done and (self.engine.sharded or not self.rank) else None
             distributed.wait()  # the next recipe reads what the first process writes
             return path or (self.folder / FINAL if done else None)
         finally:
@@ -153,13 +166,15 @@ class Trainer:
         if self.step % recipe.save_every == 0 or self.step == repeated_from(recipe.num_steps):
             self.save()
         validate, sample = (bool(n) and self.step % n == 0 for n in (recipe.validate_every, recipe.sample_every))
-        if self.rank or not (validate or sample):
+        if (self.rank and not self.engine.sharded) or not (validate or sample):
             return
-        with self.average.in_place(), torch.no_grad():
+        with self.average.in_place(), torch.no_grad():  # of a sharded model all processes do the same
             if validate:
                 self.metrics.write({"step": self.step, "validation": self.job.validate()})
             if sample:
-                self.job.picture(self.folder / f"sample-{self.step:07d}.png")
+                self.job.picture(None if self.rank else self.folder / f"sample-{self.step:07d}.png")
+        if self.rank:
+            return
         from .plots import plot_metrics
 
         plot_metrics([self.metrics.path], self.folder / "loss.png")

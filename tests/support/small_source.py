@@ -1,4 +1,4 @@
-"""A data source that is no world: two sizes, clips of five frames, finitely many samples, no judge, random pixels."""
+"""A data source that is no world: two sizes, clips of five frames, finitely many samples, no judge."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class SmallSource:
 
     name, version = "small", "1"
 
-    def __init__(self, count: int) -> None:
-        self.count = count
+    def __init__(self, count: int, sizes: tuple[tuple[int, int], ...] = SIZES) -> None:
+        self.count, self.sizes = count, sizes
 
     def buckets(self, split: str) -> tuple[Bucket, ...]:
-        images = tuple(Bucket("image", 1, *size) for size in SIZES)
-        return (*images, Bucket("video", 5, *SIZES[0]), Bucket("video", 5, *SIZES[0], reference=True))
+        images = tuple(Bucket("image", 1, *size) for size in self.sizes)
+        return (*images, Bucket("video", 5, *self.sizes[0]), Bucket("video", 5, *self.sizes[0], reference=True))
 
     def size(self, split: str, bucket: Bucket) -> int:
         return self.count

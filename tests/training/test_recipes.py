@@ -14,7 +14,7 @@ from instructx_core.cli import main
 from instructx_core.config import PRESETS
 from instructx_core.data.sources import SOURCES
 from instructx_core.errors import InputError
-from instructx_core.training.recipes.base import FROM_SHIPPED, Recipe
+from instructx_core.training.recipes.base import FROM_BASE, FROM_SHIPPED, Recipe
 from instructx_core.training.recipes.edit import EditRecipe
 from instructx_core.training.recipes.mllm import MllmRecipe
 from instructx_core.training.recipes.registry import RECIPES, find_recipe, with_source
@@ -47,8 +47,10 @@ def test_a_recipe_has_the_fields_of_its_job_and_no_other() -> None:
 def test_every_recipe_builds_and_requires_existing_ones(name: str) -> None:
     recipe = find_recipe(name)
     assert recipe.name == name and recipe.description and recipe.preset in PRESETS
-    assert set(recipe.requires) <= {*RECIPES, FROM_SHIPPED} and recipe.data in {None, *SOURCES}
-    assert list(RECIPES).index(name) > max((list(RECIPES).index(r) for r in recipe.requires), default=-1)
+    assert set(recipe.requires) <= {*RECIPES, FROM_SHIPPED, FROM_BASE} and recipe.data in {None, *SOURCES}
+    assert list(RECIPES).index(name) > max(
+        (list(RECIPES).index(r) for r in recipe.requires if r != FROM_BASE), default=-1
+    )
     assert type(recipe) in JOBS
     assert json.loads(json.dumps(recipe.as_json())) == recipe.as_json() and recipe.as_json()["job"] == recipe.job
 

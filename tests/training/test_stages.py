@@ -44,7 +44,7 @@ def test_paper_values_are_the_defaults() -> None:
     assert {(r.image_batch, r.video_batch) for r in (one, two, three)} == {(128, 32)}
     assert (one.video_probability, two.video_probability) == (0.0, 0.6)
     assert not one.source_latents and two.source_latents  # VAE features enter in stage 2
-    assert (two.requires, three.requires) == (("stage1",), ("stage2",))
+    assert (one.requires, two.requires, three.requires) == (("base",), ("base", "stage1"), ("base", "stage2"))
 
 
 def test_stage1_of_the_tiny_model_trains_exactly_these() -> None:

@@ -89,6 +89,12 @@ class DequantisedSource(SourceView):
             weight *= self._scale(key, weight)
         return weight.to(dtype or torch.float32)
 
+    def rows(self, key: str, start: int, stop: int, dtype: torch.dtype | None = None) -> Tensor:
+        stored = self._source.dtype(key)
+        if is_packed(stored):
+            return super().rows(key, start, stop, dtype)
+        return self._source.rows(key, start, stop, dtype)
+
     def _scale(self, key: str, weight: Tensor) -> Tensor:
         """The scale of a weight, fp32: one for the tensor, or one a row."""
         scale = self._source.get(self._scales[key], weight.device, torch.float32)

@@ -40,11 +40,20 @@ class SafetensorsSource(FileSource):
         super().__init__(path, file, metadata, placed)
 
     def get(self, key: str, device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> Tensor:
+        return self.read(key).view(self._stored(key)).reshape(self.shape(key)).to(device=device, dtype=dtype)
+
+    def rows(self, key: str, start: int, stop: int, dtype: torch.dtype | None = None) -> Tensor:
+        entry, stored = self._entries[key], self._stored(key)
+        row = math.prod(entry.shape[1:])
+        raw = self._bytes(key, entry.begin + start * row * stored.itemsize, (stop - start) * row * stored.itemsize)
+        return raw.view(stored).reshape(stop - start, *entry.shape[1:]).to(dtype=dtype)
+
+    def _stored(self, key: str) -> torch.dtype:
         name = self.dtype(key)
         stored = TORCH_DTYPES.get(name)
         if stored is None:
             raise InputError(f"{self.path.name}: {key} is {name}, a type that cannot be read; use the bf16 file")
-        return self.read(key).view(stored).reshape(self.shape(key)).to(device=device, dtype=dtype)
+        return stored
 
 
 def _damaged(path: Path, why: str) -> InputError:

@@ -51,6 +51,9 @@ class JoinedSource(TensorSource):
     def get(self, key: str, device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> Tensor:
         return self._of[key].get(key, device, dtype)
 
+    def rows(self, key: str, start: int, stop: int, dtype: torch.dtype | None = None) -> Tensor:
+        return self._of[key].rows(key, start, stop, dtype)
+
     def close(self) -> None:
         for source in self._sources:
             source.close()

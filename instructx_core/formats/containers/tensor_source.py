@@ -77,6 +77,10 @@ class TensorSource(ABC):
     def get(self, key: str, device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> Tensor:
         """One tensor that owns its memory, by default in its stored type. Raises InputError when it cannot be read."""
 
+    def rows(self, key: str, start: int, stop: int, dtype: torch.dtype | None = None) -> Tensor:
+        """Rows [start, stop) of the first axis, on the CPU. Reads no others where the format allows it."""
+        return self.get(key, "cpu", dtype)[start:stop].clone()
+
     @abstractmethod
     def close(self) -> None:
         """Close the files."""
@@ -118,6 +122,9 @@ class FileSource(TensorSource):
     def read(self, key: str) -> Tensor:
         """The bytes of a tensor, uint8 in memory of its own. Raises InputError when the file ends before."""
         _, _, begin, length = self._entries[key]
+        return self._bytes(key, begin, length)
+
+    def _bytes(self, key: str, begin: int, length: int) -> Tensor:
         raw = torch.empty(length, dtype=torch.uint8)
         view, done = memoryview(raw.numpy()), 0
         self._file.seek(begin)
@@ -165,6 +172,9 @@ class RenamedSource(SourceView):
 
     def get(self, key: str, device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> Tensor:
         return self._source.get(self._names[key], device, dtype)
+
+    def rows(self, key: str, start: int, stop: int, dtype: torch.dtype | None = None) -> Tensor:
+        return self._source.rows(self._names[key], start, stop, dtype)
 
 
 def is_name(key: str) -> bool:

@@ -107,21 +107,37 @@ def read_dit(
     Norms, modulation and embedders stay fp32, as in diffusers. Raises InputError when the file is no such DiT, or
     tensors do not fit or are not finite.
     """
-    fp32 = set(getattr(module, "_keep_in_fp32_modules", None) or ())
-    dit.agree(config, "denoiser")
-    source, (names, ignored) = dit.plain, dit.once(dit_names)
     embedders = {name: value for name, value in (adapter or {}).items() if name.startswith(EMBEDDERS)}
+    shapes = fitting_shapes(module, dit, config, embedders)
+    source, (names, ignored) = dit.plain, dit.once(dit_names)
+    state = {name: value.to(device, torch.float32) for name, value in embedders.items()}
+    for name, key in names.items():
+        kept = torch.float32 if stays_fp32(module, name) else dtype
+        state[name] = read_weight(source, key, device, kept).reshape(shapes[name])
+    module.load_state_dict(state, strict=True, assign=True)
+    return _report(dit, shapes, names, ignored)
+
+
+def stays_fp32(module: nn.Module, name: str) -> bool:
+    """Whether a tensor of the DiT is kept in fp32 whatever the others are in, as in diffusers."""
+    return not set(getattr(module, "_keep_in_fp32_modules", None) or ()).isdisjoint(name.split("."))
+
+
+def fitting_shapes(
+    module: nn.Module, dit: WeightFile, config: InstructXConfig, embedders: Mapping[str, Tensor]
+) -> dict[str, tuple[int, ...]]:
+    """Shapes by name in `module` of what the file holds; nothing is read. Raises InputError when it does not fit.
+
+    embedders: what `module` has beside the file.
+    """
+    dit.agree(config, "denoiser")
+    source, (names, _) = dit.plain, dit.once(dit_names)
     want = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     shapes = {name: _unfold(source.shape(key), want.get(name)) for name, key in names.items()}
     _check_sizes(source, shapes, config)
     have = {**shapes, **{name: tuple(value.shape) for name, value in embedders.items()}}
     check_tensor_names(source.path.name, _original(have), _original(want))
-    state = {name: value.to(device, torch.float32) for name, value in embedders.items()}
-    for name, key in names.items():
-        kept = torch.float32 if fp32 & set(name.split(".")) else dtype
-        state[name] = read_weight(source, key, device, kept).reshape(shapes[name])
-    module.load_state_dict(state, strict=True, assign=True)
-    return _report(dit, shapes, names, ignored)
+    return shapes
 
 
 def dit_report(dit: WeightFile) -> LoadReport:

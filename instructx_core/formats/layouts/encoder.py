@@ -72,22 +72,10 @@ def _read_mllm(
     device: str | torch.device,
 ) -> tuple[dict[str, Tensor], LoadReport]:
     """State of module.mllm, one tensor at a time, and the report. Shapes are compared before anything is read."""
-    want = {name.removeprefix("mllm."): tuple(value.shape) for name, value in module.state_dict().items()}
-    state: dict[str, Tensor] = {}
-    consumed, ignored = [], []
-    for key in source.keys():
-        name = mllm_from_original(key)
-        if name is None or not name.startswith(("language_model.", "visual.")):
-            ignored.append(key)  # the lm_head, or something beside the model
-            continue
-        if f"mllm.{name}" in state:
-            raise InputError(f"{source.path.name}: {key} appears under two spellings; use a file of one layout")
-        if name in want and want[name] != source.shape(key):
-            raise InputError(
-                f"{source.path.name}: {key} is {source.shape(key)}, expected {want[name]}; use the file of this model"
-            )
-        state[f"mllm.{name}"] = _read(source, key, layers.get(name), dtype, device)
-        consumed.append(key)
+    places = mllm_places(source, module)
+    consumed, kept = list(places.values()), set(places.values())
+    ignored = [key for key in source.keys() if key not in kept]  # the lm_head, or something beside the model
+    state = {f"mllm.{name}": _read(source, key, layers.get(name), dtype, device) for name, key in places.items()}
     widths = {source.shape(key)[-1] for key in consumed if key.endswith("embed_tokens.weight")}
     size = QWEN_SIZES.get(widths.pop()) if widths else None
     title = f"Qwen2.5-VL-{size}" if size else "Qwen2.5-VL of no public size"
@@ -95,6 +83,27 @@ def _read_mllm(
     return state, LoadReport(
         files=source.files, kind=title, consumed=tuple(consumed), ignored=tuple(ignored), notes=notes
     )
+
+
+def mllm_places(source: TensorSource, module: nn.Module) -> dict[str, str]:
+    """Name in Qwen2_5_VLModel -> name in the file; nothing is read.
+
+    module: an encoder. Raises InputError for a tensor of another shape than there, or under two spellings.
+    """
+    want = {name.removeprefix("mllm."): tuple(value.shape) for name, value in module.state_dict().items()}
+    places: dict[str, str] = {}
+    for key in source.keys():
+        name = mllm_from_original(key)
+        if name is None or not name.startswith(("language_model.", "visual.")):
+            continue
+        if name in places:
+            raise InputError(f"{source.path.name}: {key} appears under two spellings; use a file of one layout")
+        if name in want and want[name] != source.shape(key):
+            raise InputError(
+                f"{source.path.name}: {key} is {source.shape(key)}, expected {want[name]}; use the file of this model"
+            )
+        places[name] = key
+    return places
 
 
 def _read(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import glob
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,16 @@ class CheckpointFiles:
     vae: Path
     text_encoder: Path
     adapter: Path
+    tokenizer: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseFiles:
+    """The public models that a new InstructX is trained from, with Qwen's tokenizer; folders of weights are files."""
+
+    denoiser: Path
+    vae: Path
+    text_encoder: Path
     tokenizer: Path
 
 
@@ -83,6 +94,33 @@ def files_of(source: str | Path | None, name: str | None, given: PartPaths, open
     if missing:
         raise InputError(f"no {missing[0]} was given; give {missing[0]}=, {_WHAT[missing[0]]}")
     return CheckpointFiles(**parts)
+
+
+def find_base(folder: Path | None, given: dict[str, Path]) -> BaseFiles:
+    """The public files of a base model: in a folder of ComfyUI's layout or of diffusers, or `given` part by part.
+
+    Raises InputError naming what is missing.
+    """
+    names = [field.name for field in dataclasses.fields(BaseFiles)]
+    unknown = sorted(set(given) - set(names))
+    if unknown:
+        raise InputError(f"{unknown[0]} is no part of a base model; the parts are {', '.join(names)}")
+    parts = dict(given)
+    if folder is not None and (folder / "transformer").is_dir():  # as Wan is published for diffusers
+        parts = {"denoiser": folder / "transformer", "vae": folder / "vae"} | parts
+    elif folder is not None:
+        parts = _of_ours(folder, None, (*given, "adapter")) | parts
+        if not parts["tokenizer"].exists():
+            del parts["tokenizer"]
+    if "tokenizer" not in parts and "text_encoder" in parts:
+        parts |= _tokenizer_near(parts["text_encoder"])
+    missing = [name for name in names if name not in parts]
+    if missing:
+        raise InputError(f"no {missing[0]} was given; give --part {missing[0]}=FILE, {_WHAT[missing[0]]}")
+    absent = [name for name in names if not parts[name].exists()]
+    if absent:
+        raise InputError(f"no {parts[absent[0]]} for {absent[0]}; give {_WHAT[absent[0]]}")
+    return BaseFiles(**parts)
 
 
 def _of_ours(root: Path, name: str | None, given: tuple[str, ...]) -> dict[str, Path]:

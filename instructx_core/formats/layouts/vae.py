@@ -86,10 +86,9 @@ def read_vae(
 
     Raises InputError when the file is another VAE, or tensors do not fit or are not finite.
     """
-    file.agree(config, "vae")
+    check_vae(file, config)
     source = file.plain
     found = vae_tensors(source)
-    _check_family(source, config)
     want = {name: tuple(value.shape) for name, value in module.state_dict().items()}
 
     def rename(bare: str) -> str:
@@ -117,7 +116,10 @@ def _title(vae: VaeConfig) -> str:
     return f"Wan{'2.2' if vae.is_residual else '2.1'} VAE of {vae.z_dim} channels"
 
 
-def _check_family(source: TensorSource, config: InstructXConfig) -> None:
+def check_vae(file: WeightFile, config: InstructXConfig) -> None:
+    """Raises InputError when the file holds another VAE than `config` needs. Reads shapes only."""
+    file.agree(config, "vae")
+    source = file.plain
     have = vae_config(source)
     if (have.z_dim, have.is_residual, have.base_dim) != (config.vae.z_dim, config.vae.is_residual, config.vae.base_dim):
         raise InputError(

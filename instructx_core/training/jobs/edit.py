@@ -8,6 +8,7 @@ Legend: B batch, C channels, T latent frames, F frames, H W latent cells or pixe
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from dataclasses import dataclass
 from functools import partial
@@ -21,21 +22,25 @@ from torch import Tensor
 from ...config import InstructXConfig
 from ...data.bucket import Bucket, Kind
 from ...data.cache import Pool, Selection, select_samples
+from ...data.encoding import is_tower_trained
 from ...data.samples import EditSample
 from ...data.source import EditSource
 from ...encoder.inputs import inputs_of_pictures
 from ...encoder.pictures import pictures_of_grids
+from ...encoder.vision import patch_batch
 from ...errors import InputError
 from ...random_streams import random_stream
 from ...sampling.guidance import Conditions, velocity
 from .. import rng
+from ..base import remember_base
 from ..job import GlobalBatch
 from ..machine import Machine
-from ..parts import load_parts
+from ..model import open_stage_model
 from ..pictures import save_grid
+from ..recipes.base import FROM_BASE
 from ..recipes.edit import EditRecipe
 from ..tokenizer import run_tokenizer
-from ..trainable import parameter_table, select
+from ..trainable import parameter_table
 from .drawing import draw_batch
 from .flow import decoded_frames, flow_loss, sample_latents, validation_loss
 
@@ -46,7 +51,10 @@ SHOWN = 9
 
 @dataclass(frozen=True, slots=True)
 class EncodedBatch:
-    """Rows of a pool. Latents (B,C,T,H,W), vision features (B,S,D); None where the stage doesn't use them."""
+    """Rows of a pool. Latents (B,C,T,H,W); vision features (B,S,D), or frames (B,F,H,W,3) where the tower is trained.
+
+    None where the stage doesn't use them.
+    """
 
     bucket: Bucket
     texts: list[str]
@@ -79,18 +87,19 @@ class EditJob:
     ) -> None:
         self.device, self.cache = machine.device, machine.cache(output, source)
         self.recipe, self.config, self.source = recipe, recipe.model_config(config), source
+        if FROM_BASE in recipe.requires:
+            machine = dataclasses.replace(machine, base=remember_base(output, machine.base, self.config))
         self.tokenizer = run_tokenizer(output, config, source)
         counts = {kind: count for kind, count in self._counts().items() if count}
         selections = select_samples(source, "train", counts, recipe.pool_start)
         self.rows = self._rows(selections)
-        parts = load_parts(recipe.requires, self.config, output, recipe.seed)
-        parts.root.to(self.device)
-        self.vae, self.encoder, self.denoiser = parts.vae, parts.encoder, parts.denoiser
-        self.trainable = select(recipe.train, self.encoder, self.denoiser)
+        model = open_stage_model(recipe, self.config, output, machine)
+        self.vae, self.encoder, self.denoiser = model.parts.vae, model.parts.encoder, model.parts.denoiser
         logger.info("%s", parameter_table(self.encoder, self.denoiser, recipe.train))
         self.pools = self._pools([each for each in selections if each.bucket in self.rows])
         wanted = {kind: count for kind, count in self._validation_counts().items() if kind in counts}
         self.validation = self._pools(select_samples(source, "val", wanted))
+        self.trainable = model.complete()
 
     def _rows(self, selections: list[Selection]) -> dict[Bucket, np.ndarray]:
         """Rows of each bucket that has any. Raises InputError when none has."""
@@ -155,9 +164,19 @@ class EditJob:
         fps = self.config.sampling.fps
         pictures = pictures_of_grids(self.config, bucket.frames, source_grid, references, fps)
         inputs = inputs_of_pictures(self.tokenizer, self.config, batch.texts, pictures, allow_empty=True)
-        inputs = inputs.to(self.device)
-        context_BLD = self.encoder(inputs, batch.vision, batch.reference_vision)
+        if is_tower_trained(self.config):
+            inputs = dataclasses.replace(
+                inputs,
+                patches_BSP=self._patches(batch.vision),
+                reference_patches_BSP=self._patches(batch.reference_vision),
+            )
+            context_BLD = self.encoder(inputs.to(self.device))
+        else:
+            context_BLD = self.encoder(inputs.to(self.device), batch.vision, batch.reference_vision)
         return Conditions(context_BLD, source=batch.source, references=batch.reference)
+
+    def _patches(self, seen_BFHWC: Tensor | None) -> Tensor | None:
+        return None if seen_BFHWC is None else patch_batch(seen_BFHWC.to(torch.uint8).cpu(), self.config)[0]
 
     def loss(self, step: int, batch: GlobalBatch, positions: range) -> Tensor:
         recipe, bucket = self.recipe, batch.bucket
@@ -208,7 +227,7 @@ class EditJob:
         return {name: sum(values) / len(values) for name, values in found.items()}
 
     @torch.no_grad()
-    def picture(self, path: Path) -> None:
+    def picture(self, path: Path | None) -> None:
         """Rows of source, result and target: images, then with reference, then the middle frame of clips."""
         rows = []
         for bucket, pool in self.validation.items():

@@ -114,7 +114,7 @@ class MllmJob:
         return {name: sum(values) / len(values) for name, values in found.items()}
 
     @torch.no_grad()
-    def picture(self, path: Path) -> None:
+    def picture(self, path: Path | None) -> None:
         """Pictures with the question, the answer wanted and the one given (teacher-forced)."""
         bucket, pool = next(iter(self.validation.items()))
         pairs, logits_BLV, labels_BL = self._first(bucket, pool, SHOWN)

@@ -104,7 +104,7 @@ class TextToVideoJob:
         return {modality: sum(values) / len(values) for modality, values in losses.items()}
 
     @torch.no_grad()
-    def picture(self, path: Path) -> None:
+    def picture(self, path: Path | None) -> None:
         """Top: validation scenes. Below: what the model makes from their captions; then frames of one clip."""
         rows = []
         for bucket, pool in self.validation.items():

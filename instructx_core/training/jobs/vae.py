@@ -135,7 +135,7 @@ class VaeJob:
         return {modality: sum(values) / len(values) for modality, values in errors.items()}
 
     @torch.no_grad()
-    def picture(self, path: Path) -> None:
+    def picture(self, path: Path | None) -> None:
         """Two rows a bucket: unseen pictures, and what is left of them after a round trip."""
         rows = []
         for bucket, pool in self.validation.items():

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 from ...config import InstructXConfig
 
 FROM_SHIPPED = "shipped"  # in `requires`: the model in this package, in place of runs (`--from-shipped`)
+FROM_BASE = "base"  # in `requires`: the public weights of Wan and Qwen2.5-VL (`--base`)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +26,8 @@ class Recipe:
     description: str  # what it trains, for the model card and `instructx train --help`
     preset: str  # config.PRESETS
     data: str | None = None  # spec of a source, NAME or NAME:PATH (data/sources.py); None: `--data` must give it
-    requires: tuple[str, ...] = ()  # recipes whose final weights this one starts from, in this order; or FROM_SHIPPED
+    # recipes whose final weights this one starts from, in this order; FROM_SHIPPED; FROM_BASE, before any recipe
+    requires: tuple[str, ...] = ()
     num_steps: int
     learning_rate: float = 1e-5
     # not in paper; linear: to 0 over the run, cooldown: to 0 over its last quarter

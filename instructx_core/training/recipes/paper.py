@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from .base import FROM_BASE
 from .edit import ALIGNMENT, EVERYTHING, EditRecipe
 
 
@@ -19,8 +20,10 @@ def stage1() -> EditRecipe:
         name="stage1",
         description="queries, LoRA and connector; the DiT is frozen and sees no source",
         preset="paper_14b",
+        requires=(FROM_BASE,),
         train=ALIGNMENT,
         num_steps=20_000,
+        image_pool=20_000 * 128,
         source_latents=False,
     )
 
@@ -31,12 +34,16 @@ def stage2() -> EditRecipe:
         name="stage2",
         description="the whole DiT as well, source and reference latents, images and clips",
         preset="paper_14b",
-        requires=("stage1",),
+        requires=(FROM_BASE, "stage1"),
         train=EVERYTHING,
         num_steps=20_000,
         video_probability=0.6,
         reference_probability=0.2,
         ema_decay=0.9999,
+        image_pool=8_000 * 128,
+        image_reference_pool=8_000 * 128,
+        video_pool=12_000 * 32,
+        video_reference_pool=12_000 * 32,
     )
 
 
@@ -46,6 +53,6 @@ def stage3() -> EditRecipe:
         stage2(),
         name="stage3",
         description="as stage 2, on a small set of good samples",
-        requires=("stage2",),
+        requires=(FROM_BASE, "stage2"),
         num_steps=5_000,
     )

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from instructx_core.errors import InputError
 from instructx_core.formats.containers.opening import open_source, open_sources
-from instructx_core.formats.containers.tensor_source import TORCH_DTYPES
+from instructx_core.formats.containers.tensor_source import TORCH_DTYPES, FileSource
 
 
 def write(path: Path, header: dict | bytes, data: bytes = b"") -> Path:
@@ -167,3 +167,24 @@ def test_files_that_overlap_are_not_one_model(tmp_path):
         save_file({"w": torch.zeros(1)}, str(tmp_path / f"{name}.safetensors"))
     with pytest.raises(InputError, match="both hold w"):
         open_sources([tmp_path / "a.safetensors", tmp_path / "b.safetensors"])
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_rows_are_read_and_no_others(sharded: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process of a sharded run reads its part of a file, not the whole."""
+    tensors = {f"w{n}": torch.arange(n, n + 40, dtype=torch.float32).reshape(8, 5).bfloat16() for n in range(2)}
+    save_file(tensors, tmp_path / "model.safetensors")
+    path = tmp_path / "model.safetensors"
+    if sharded:
+        path.unlink()
+        for name, tensor in tensors.items():
+            save_file({name: tensor}, tmp_path / f"{name}.safetensors")
+        places = {name: f"{name}.safetensors" for name in tensors}
+        path = tmp_path / "model.safetensors.index.json"
+        path.write_text(json.dumps({"weight_map": places}))
+    read, original = [], FileSource._bytes
+    monkeypatch.setattr(FileSource, "_bytes", lambda self, key, *at: read.append(at[1]) or original(self, key, *at))
+    with open_source(path) as source:
+        rows = source.rows("w1", 2, 5, torch.float32)
+        assert rows.equal(tensors["w1"][2:5].float()) and rows.dtype == torch.float32 and read == [3 * 5 * 2]
+        assert source.rows("w0", 8, 8).shape == (0, 5)

@@ -1,0 +1,221 @@
+"""Public base weights -> the modules of a run at paper size (paper 3.3): Qwen2.5-VL, Wan DiT and VAE from their files.
+
+Two steps, because samples are encoded before the model is shared out: `open_base` builds everything without values and
+reads the VAE and the vision tower alone; `complete` gives the rest its rows, after sharding.py has split it over the
+processes. What is in no file starts as it does in the library: LoRA B at zero, queries as small noise.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..config import EMBEDDERS, InstructXConfig
+from ..denoiser import build_denoiser
+from ..encoder.model import build_encoder
+from ..encoder.tokenizer import load_tokenizer
+from ..errors import InputError, some
+from ..formats.layouts.checkpoints import open_dit
+from ..formats.layouts.dit import dit_names, fitting_shapes, stays_fp32
+from ..formats.layouts.encoder import mllm_places
+from ..formats.layouts.files import BaseFiles
+from ..formats.layouts.modules import empty_parameters
+from ..formats.layouts.qwen_config import check_encoder
+from ..formats.layouts.vae import check_vae, read_vae
+from ..formats.layouts.weight_file import OpenFiles
+from ..vae import build_vae, speed_up_single_frames
+from . import distributed, rng
+from .filling import Rows, fill_empty, final_rows, finite_rows, open_final_weights
+from .parts import Parts
+from .recipes.base import FROM_BASE
+from .recipes.edit import EditRecipe
+from .recipes.registry import command_of
+from .trainable import select
+
+BASE_FILE = "base.json"
+
+
+def remember_base(output: Path, given: BaseFiles | None, config: InstructXConfig) -> BaseFiles:
+    """The base of all runs under `output`: `given`, noted in base.json at the first run, or what is noted there.
+
+    Raises InputError when there is neither, `given` are other files, or they are not of `config`'s model; nothing is
+    written then. The tokenizer is copied beside it.
+    """
+    path = output / BASE_FILE
+    if path.is_file():
+        noted = {name: Path(value) for name, value in json.loads(path.read_text()).items()}
+        if given is None:
+            given = BaseFiles(**noted)
+        sizes = [[_size(getattr(given, name)), _size(noted[name])] for name in ("denoiser", "vae", "text_encoder")]
+        if any(size != other for size, other in sizes if other):
+            raise InputError(f"the runs in {output} started from other files ({path}); use those or another --output")
+    if given is None:
+        raise InputError(
+            "no base weights; give --base FOLDER with diffusion_models, vae and text_encoders, or --part NAME=FILE for "
+            "each of denoiser, vae, text_encoder and tokenizer"
+        )
+    with OpenFiles() as opened, empty_parameters():
+        _check_files(opened, build_denoiser(config), build_encoder(config), config, given)
+    if not distributed.rank():
+        output.mkdir(parents=True, exist_ok=True)
+        if not (output / "tokenizer.json").is_file():
+            load_tokenizer(given.tokenizer).save(str(output / ".tokenizer.json"))
+            (output / ".tokenizer.json").replace(output / "tokenizer.json")
+        named = {name: str(getattr(given, name).resolve()) for name in BaseFiles.__dataclass_fields__}
+        path.write_text(json.dumps(named, indent=1) + "\n")
+    distributed.wait()
+    return given
+
+
+def _size(path: Path) -> int:
+    """Bytes of the weights there; 0 when they are not there any more."""
+    files = path.glob("*.safetensors") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A model whose VAE and vision tower are there; the rest is shapes until `complete`."""
+
+    parts: Parts
+    recipe: EditRecipe
+    config: InstructXConfig
+    files: BaseFiles
+    output: Path
+
+    def complete(self, device: torch.device) -> dict[str, nn.Parameter]:
+        """Reads what is missing, this process's rows of it, and gives the trained tensors.
+
+        Raises InputError when files do not fit, or a run before has no final weights.
+        """
+        root = self.parts.root
+        with ExitStack() as stack:
+            opened = stack.enter_context(OpenFiles())
+            rows = new_rows(root, self.recipe.seed) | base_rows(opened, self.parts, self.config, self.files)
+            for required in self.recipe.requires:
+                if required != FROM_BASE:
+                    path = self.output / required / "final.safetensors"
+                    rows |= final_rows(stack.enter_context(open_final_weights(path, command_of(required))), root)
+            start_reference_embedder(rows, root)
+            fill_empty(root, rows, device)
+        return select(self.recipe.train, self.parts.encoder, self.parts.denoiser)
+
+
+def open_base(
+    recipe: EditRecipe, config: InstructXConfig, output: Path, files: BaseFiles, device: torch.device
+) -> Base:
+    """Builds the model without values, with its VAE and vision tower read, on `device`.
+
+    Raises InputError when files do not fit the preset.
+    """
+    frozen = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
+    with empty_parameters():
+        vae, encoder, denoiser = build_vae(config.vae), build_encoder(config), build_denoiser(config)
+    with OpenFiles() as opened:
+        read_vae(vae, opened.open(files.vae), config, frozen, device)
+        _check_files(opened, denoiser, encoder, config, files)
+        qwen = opened.open(files.text_encoder).plain
+        places = mllm_places(qwen, encoder)
+        tower = encoder.mllm.visual.to(frozen)
+        fill_empty(
+            tower,
+            {
+                name: finite_rows(qwen, places[f"visual.{name}"], tuple(parameter.shape))
+                for name, parameter in tower.named_parameters()
+                if f"visual.{name}" in places
+            },
+            device,
+        )
+    with empty_parameters():
+        encoder.add_lora(config.lora)
+    parts = Parts(vae, encoder, denoiser, nn.ModuleDict({"vae": vae, "encoder": encoder, "denoiser": denoiser}))
+    trained = select(recipe.train, encoder, denoiser)
+    for name, parameter in parts.root.named_parameters():
+        if parameter.is_meta and not name.startswith("vae."):
+            kept = name in trained or (name.startswith("denoiser.") and stays_fp32(denoiser, name))
+            parameter.data = parameter.data.to(torch.float32 if kept else frozen)
+    speed_up_single_frames(vae)
+    vae.requires_grad_(False).eval()
+    return Base(parts, recipe, config, files, output)
+
+
+def trained_on_base(recipe: EditRecipe, config: InstructXConfig, output: Path) -> Parts:
+    """The model in bf16, on the CPU, with the weights of all runs that the recipe requires: what is exported."""
+    cpu = torch.device("cpu")
+    base = open_base(recipe, config, output, remember_base(output, None, config), cpu)
+    for parameter in base.parts.root.parameters():
+        if parameter.is_meta:
+            parameter.data = parameter.data.to(torch.bfloat16)
+    base.complete(cpu)
+    return base.parts
+
+
+def _check_files(opened: OpenFiles, denoiser: Any, encoder: Any, config: InstructXConfig, files: BaseFiles) -> None:
+    """Raises InputError for files of another model, before any of them is read in full."""
+    fitting_shapes(denoiser, open_dit(opened, files.denoiser), config, _own(denoiser))
+    check_vae(opened.open(files.vae), config)
+    qwen = opened.open(files.text_encoder)
+    check_encoder(qwen, config)
+    places = mllm_places(qwen.plain, encoder)
+    missing = [name for name in encoder.mllm.state_dict() if name not in places]
+    if missing:
+        raise InputError(f"{qwen.path.name} lacks {len(missing)} tensors ({some(missing)}); download it again")
+
+
+def _own(denoiser: nn.Module) -> dict[str, Tensor]:
+    """The embedders that no public file has."""
+    return {name: value for name, value in denoiser.state_dict().items() if name.startswith(EMBEDDERS)}
+
+
+def base_rows(opened: OpenFiles, parts: Parts, config: InstructXConfig, files: BaseFiles) -> dict[str, Rows]:
+    """The rows of every tensor of the model that a public file holds, by its name in `parts.root`."""
+    dit = open_dit(opened, files.denoiser)
+    shapes, (names, _) = fitting_shapes(parts.denoiser, dit, config, _own(parts.denoiser)), dit.once(dit_names)
+    rows = {f"denoiser.{name}": finite_rows(dit.plain, key, shapes[name]) for name, key in names.items()}
+    qwen = opened.open(files.text_encoder).plain
+    shapes = {name: tuple(parameter.shape) for name, parameter in parts.encoder.mllm.named_parameters()}
+    plain = {name.replace(".base_layer.", "."): name for name in shapes}
+    for name, key in mllm_places(qwen, parts.encoder).items():
+        if name in plain:
+            rows[f"encoder.mllm.{plain[name]}"] = finite_rows(qwen, key, shapes[plain[name]])
+    return rows
+
+
+def new_rows(root: nn.Module, seed: int) -> dict[str, Rows]:
+    """The start of what InstructX adds, from (seed, name), so that it does not depend on who holds which rows."""
+    added = ("encoder.queries.", "encoder.connector.", "encoder.reference_connector.", "denoiser.source_embedder.")
+    return {
+        name: _new(name, tuple(parameter.shape), seed)
+        for name, parameter in root.named_parameters()
+        if ".lora_" in name or name.startswith(added)
+    }
+
+
+def _new(name: str, shape: tuple[int, ...], seed: int) -> Rows:
+    """Zeros for LoRA B, biases and the source embedder; normal noise of std 0.02 for queries; else torch's usual
+    uniform noise by the number of inputs. None of it is in the paper."""
+
+    def draw(start: int, stop: int) -> Tensor:
+        if ".lora_B." in name or name.endswith("bias") or "source_embedder" in name:
+            return torch.zeros(stop - start, *shape[1:])
+        generator = rng.torch_generator(seed, zlib.crc32(name.encode()))
+        if ".queries." in name:
+            return torch.randn(shape, generator=generator)[start:stop] * 0.02
+        bound = shape[1] ** -0.5
+        return torch.rand(shape, generator=generator)[start:stop] * (2 * bound) - bound
+
+    return draw
+
+
+def start_reference_embedder(rows: dict[str, Rows], root: nn.Module) -> None:
+    """An own reference embedder starts as the DiT's patch embedding, as in parts.py, unless a run has trained it."""
+    for name, _ in root.named_parameters():
+        if name.startswith("denoiser.reference_embedder.") and name not in rows:
+            rows[name] = rows[name.replace("reference_embedder", "patch_embedding")]
