@@ -17,23 +17,26 @@ import pytest
 from sources import CORE, MODULES, ROOT, SOURCES, Source, room_of
 
 ROOMS = {
-    # choices, sizes, the one error: the standard library is all they need
+    # choices, sizes, the one error, for which the standard library is enough; pixels as numbers
     "version": set(),
     "errors": set(),
     "config": set(),
     "geometry": {"config", "errors"},
     "random_streams": set(),
     "fields": {"errors"},
+    "instruction": {"errors"},
+    "pixels": {"errors"},
     # beside the model
     "digests": {"errors"},
     "kernels": set(),
     "media": {"errors"},
+    "pages": {"errors", "media"},
     "shapes": {"errors", "random_streams"},
     "world": {"errors", "random_streams"},
     # the model
     "connector": set(),
     "conditioning": {"config", "errors"},
-    "encoder": {"config", "connector", "errors", "geometry"},
+    "encoder": {"config", "connector", "errors", "geometry", "instruction"},
     "denoiser": {"conditioning", "config", "errors"},
     "latents": {"errors"},
     "vae": {"config", "latents"},
@@ -56,7 +59,18 @@ ROOMS = {
     # `speed` is given what it accelerates; it keeps results in files of its own
     "speed": {"config", "denoiser", "digests", "errors", "kernels", "media"},
     "costs": {"config", "denoiser", "encoder", "errors", "geometry", "vae"},
-    "sampling": {"config", "denoiser", "encoder", "errors", "geometry", "latents", "media", "speed", "vae"},
+    "sampling": {
+        "config",
+        "denoiser",
+        "encoder",
+        "errors",
+        "geometry",
+        "instruction",
+        "latents",
+        "pixels",
+        "speed",
+        "vae",
+    },
     "pipeline": {
         "config",
         "denoiser",
@@ -85,19 +99,42 @@ ROOMS = {
         "config",
         "digests",
         "editing/windows",
-        "encoder",
         "errors",
         "fields",
         "geometry",
+        "instruction",
         "media",
         "pipeline",
+        "pixels",
         "sampling",
         "speed",
         "version",
     },
-    "evaluation": {"data", "digests", "errors", "media", "pipeline", "random_streams", "sampling", "shapes", "world"},
-    "data": {"config", "digests", "encoder", "errors", "media", "random_streams", "shapes", "vae", "world"},
-    "synthesis": {"data", "errors", "media", "world"},
+    "evaluation": {
+        "data",
+        "digests",
+        "errors",
+        "media",
+        "pages",
+        "pipeline",
+        "pixels",
+        "random_streams",
+        "sampling",
+        "shapes",
+        "world",
+    },
+    "data": {
+        "config",
+        "digests",
+        "encoder",
+        "errors",
+        "pixels",
+        "random_streams",
+        "shapes",
+        "vae",
+        "world",
+    },
+    "synthesis": {"data", "errors", "media", "pages", "world"},
     "training/recipes": {"config", "errors"},
     "training": {
         "config",
@@ -107,8 +144,8 @@ ROOMS = {
         "errors",
         "formats/containers",
         "formats/layouts",
-        "media",
         "pipeline",
+        "pixels",
         "random_streams",
         "sampling",
         "speed",
@@ -131,6 +168,7 @@ ROOMS = {
         "geometry",
         "kernels",
         "media",
+        "pages",
         "pipeline",
         "sampling",
         "shapes",
@@ -154,6 +192,7 @@ ROOMS = {
         "formats/layouts",
         "geometry",
         "media",
+        "pixels",
         "sampling",
     },
     "nodes": {
@@ -171,7 +210,7 @@ ROOMS = {
 BY_NAME = {"cli"}  # imports its verbs by their names, which a parser does not see
 HOST = ("comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "nodes", "server")
 OUTSIDE = ("benchmarks", "scripts", "tests")
-STANDARD_LIBRARY_ONLY = ("version", "errors", "config", "geometry", "fields")
+STANDARD_LIBRARY_ONLY = ("version", "errors", "config", "geometry", "fields", "instruction")
 HEAVY = ("transformers", "diffusers", "peft", "accelerate")
 
 

@@ -18,6 +18,7 @@ ELSEWHERE = {
     "fields": "editing/test_request.py",
     "formats/forms": "formats/test_convert.py",
     "nodes/parts": "nodes",
+    "pages": "evaluation/study/test_form.py",
     "version": "commands/test_cli.py",
 }
 # Folders and files of tests that are about more than one room.

@@ -37,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
     from ..synthesis.funnel import funnel, table
     from ..synthesis.limits import read_limits
     from ..synthesis.pipeline import stages_of
+    from ..synthesis.report import write_report
     from ..synthesis.run import WORK, BadFilm, candidates_of, finished
 
     limits, films = read_limits(args.limits), find_films(args.films, args.output)
@@ -57,6 +58,8 @@ def run(args: argparse.Namespace) -> int:
     if exported.copies:
         print(f"{len(exported.copies)} clips look like another one and were left out")
     counts = ", ".join(f"{count} {task}" for task, count in exported.tasks.items())
+    page = write_report(candidates, [stage.name for stage in stages_of(limits)], args.output, limits)
+    print(f"look at {page}")
     print(f"{counts} in {args.output} ({time.monotonic() - started:.0f} s)")
     if args.json is not None:
         values = {

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..config import InstructXConfig
 from ..encoder.vision import prepare_batch, seen_frames
-from ..media.pixels import pad_reference, to_signed
+from ..pixels import pad_reference, to_signed
 from ..vae import encode_latents
 from .bucket import Bucket
 from .drawn import Drawn

@@ -81,7 +81,9 @@ class OpenClip:
         times, kept = gather_frames(path, frames, reader, max_frames)
         timing = constant_rate(path, times, rates_of(self.container, self.stream), reader.notes)
         check_end(path, self.container, self.stream, timing, partial, reader.notes)
-        audio = find_audio(path, timing.start, timing.length, reader.notes)
+        audio = None
+        if self.container.streams.audio:  # asked first: opening a file again costs a look into its pictures
+            audio = find_audio(path, timing.start, timing.length, reader.notes)
         aspect = reader.pixel_aspect(self.stream)
         return ClipScan(
             path=path,

@@ -18,7 +18,7 @@ from ..config import InstructXConfig
 from ..encoder.inputs import drop_instruction, prepare_inputs
 from ..encoder.model import InstructXEncoder
 from ..latents import normalise_latents
-from ..media.pixels import pad_reference, to_signed, to_uint8
+from ..pixels import pad_reference, to_signed, to_uint8
 from ..speed.memory import MemoryPlan
 from ..speed.tiling import VideoShape, encode_tiled
 from ..vae import encode_latents

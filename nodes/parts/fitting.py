@@ -1,7 +1,7 @@
 """Fit a source clip to the model's grid by an explicit rule, and say what was done; cut the edited clip back.
 
 Used by Source and Reference before the VAE and by Sampler after it. The output has the source's grid: nothing is
-scaled, so a pixel of the edit lies where it lay in the source. Rules are the library's (geometry.py, media/pixels.py).
+scaled, so a pixel of the edit lies where it lay in the source. Rules are the library's (geometry.py, pixels.py).
 Legend: F frames, H W pixels, 3 RGB; IMAGE is float [0,1] (F, H, W, 3).
 """
 
@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate
 
 from ...instructx_core.errors import InputError
 from ...instructx_core.geometry import pad_frames
-from ...instructx_core.media.pixels import pad_reference
+from ...instructx_core.pixels import pad_reference
 from .notes import Note, note
 
 CROP, PAD, TRIM, ERROR = "crop", "pad", "trim", "error"

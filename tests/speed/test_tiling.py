@@ -15,7 +15,7 @@ from PIL import Image
 from instructx_core.config import kiwi_5b, paper_14b
 from instructx_core.errors import InputError
 from instructx_core.media.files import read_image
-from instructx_core.media.pixels import to_signed
+from instructx_core.pixels import to_signed
 from instructx_core.sampling.batch import edit_batch
 from instructx_core.speed import tiling
 from instructx_core.speed.memory import MemoryPlan

@@ -45,9 +45,17 @@ class Plan:
 
 def plan_sound(audio: AudioSource | None, suffix: str) -> tuple[list[Plan], list[str]]:
     """What becomes of each sound in a file of this suffix: plans, and a note on each that has none."""
+    if audio is None:
+        return [], []
+    if suffix not in audio.planned:
+        audio.planned[suffix] = _plan(audio, suffix)
+    plans, notes = audio.planned[suffix]
+    return [*plans], [*notes]
+
+
+def _plan(audio: AudioSource, suffix: str) -> tuple[list[Plan], list[str]]:
     plans, notes = list[Plan](), list[str]()
-    for track in audio.tracks if audio is not None else ():
-        assert audio is not None
+    for track in audio.tracks:
         reason = why_not_copied(track, suffix) or _copying_fails(audio, track, suffix)
         plan = _encode(track, suffix, reason) if reason else Plan(track, None, f"{track.name} copied")
         if plan is None:

@@ -20,7 +20,7 @@ from ...data.bucket import Bucket
 from ...data.cache import Pool, select_samples
 from ...data.source import PretrainingSource
 from ...errors import InputError
-from ...media.pixels import from_signed
+from ...pixels import from_signed
 from ...random_streams import random_stream
 from ...vae import build_vae, fold_latent_scale, speed_up_single_frames
 from .. import rng
