@@ -126,8 +126,11 @@ ROOMS = {
     "data": {
         "config",
         "digests",
+        "editing",
         "encoder",
         "errors",
+        "geometry",
+        "media",
         "pixels",
         "random_streams",
         "shapes",

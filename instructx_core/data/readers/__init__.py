@@ -1,0 +1,4 @@
+"""Readers: a set as it lies on disk -> records, one by one, and rejects for what is no record.
+
+jsonl.py reads and writes our own records; pairs.py reads a plain folder. A reader opens no picture and no clip.
+"""
