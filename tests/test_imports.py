@@ -6,11 +6,9 @@ listed fails, and so does an entry without a room. What is under `if TYPE_CHECKI
 
 from __future__ import annotations
 
-import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -270,53 +268,6 @@ def test_a_wrong_import_is_noticed() -> None:
         "instructx_core/media/example.py:2: nothing here imports comfy",
         "instructx_core/media/example.py:5: media must not import pipeline (instructx_core.pipeline)",
         "instructx_core/media/example.py:7: media must not import formats/layouts (instructx_core.formats.layouts.dit)",
-    ]
-
-
-def names_of(source: Source) -> set[str]:
-    """Everything that a file defines or imports, at any depth."""
-    found: set[str] = set()
-    for node in ast.walk(source.tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            found.add(node.name)
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            found.add(node.id)
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            found.update((alias.asname or alias.name).split(".")[0] for alias in node.names)
-    return found
-
-
-def missing_names(sources: Iterable[Source]) -> list[str]:
-    """What is imported from our own files and is not there, late imports included: nobody notices until they run."""
-    defined = {module: names_of(source) for module, source in MODULES.items()}
-    found = []
-    for source in sources:
-        for module, name, line in source.names:
-            ours = module.startswith("instructx_core") or source.name.startswith(
-                "nodes/"
-            )  # elsewhere `nodes` is the host's
-            if ours and module in defined and f"{module}.{name}" not in MODULES and name not in defined[module]:
-                found.append(f"{source.name}:{line}: {module} has no {name}")
-    return found
-
-
-def test_every_imported_name_exists() -> None:
-    """Of nodes too, which a checker of types does not see: the host's modules are missing there."""
-    outside = [path for folder in OUTSIDE for path in (ROOT / folder).rglob("*.py")]
-    sources = [*SOURCES.values(), *(Source(path.relative_to(ROOT).as_posix()) for path in outside)]
-    found = missing_names(sources)
-    assert not found, "\n".join(found)
-
-
-def test_a_missing_name_is_noticed() -> None:
-    source = Source("nodes/parts/example.py")
-    source.__dict__["text"] = (
-        "from ...instructx_core.media.pixels import to_signed, to_nothing\nfrom . import schema\n"
-        "def late():\n    from .schema import NOT_THERE\n"
-    )
-    assert missing_names([source]) == [
-        "nodes/parts/example.py:1: instructx_core.media.pixels has no to_nothing",
-        "nodes/parts/example.py:4: nodes.parts.schema has no NOT_THERE",
     ]
 
 
