@@ -111,6 +111,7 @@ ROOMS = {
     "evaluation": {
         "data",
         "digests",
+        "editing",
         "errors",
         "media",
         "pages",
@@ -213,6 +214,7 @@ HOST = ("comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths",
 OUTSIDE = ("benchmarks", "scripts", "tests")
 STANDARD_LIBRARY_ONLY = ("version", "errors", "config", "geometry", "fields", "instruction")
 HEAVY = ("transformers", "diffusers", "peft", "accelerate")
+NETWORK = {"aiohttp", "ftplib", "httpx", "huggingface_hub", "openai", "requests", "smtplib", "socket", "urllib3"}
 
 
 def violations(source: Source) -> list[str]:
@@ -296,6 +298,17 @@ def test_kernels_need_only_torch() -> None:
         for imported in CORE[name].imports:
             top = imported.module.split(".")[0]
             assert top in {*sys.stdlib_module_names, "torch", "instructx_core"}, f"{name}:{imported.line}"
+
+
+def test_only_the_judge_client_opens_connections() -> None:
+    """And only to the address that its user gives: nothing else imports what could."""
+    found = {
+        name
+        for name, source in SOURCES.items()
+        for imported in source.imports
+        if imported.module.split(".")[0] in NETWORK or imported.module in ("urllib.request", "http.client")
+    }
+    assert found == {"instructx_core/evaluation/judge/client.py"}
 
 
 def test_nodes_find_the_library_beside_them() -> None:

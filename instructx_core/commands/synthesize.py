@@ -13,6 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("films", type=Path, help="a film, or a folder of films")
     parser.add_argument("--output", type=Path, required=True, help="folder of the set; the same one goes on")
     parser.add_argument("--workers", type=int, default=1, help="processes, each with a film at a time (default: 1)")
+    parser.add_argument("--runner", choices=("here", "ray"), default="here", help="ray: over a cluster's machines")
     parser.add_argument("--limits", type=Path, help="JSON file of thresholds that differ from the defaults")
     parser.add_argument("--json", type=Path, help="write funnel and counts there as well")
 
@@ -42,9 +43,13 @@ def run(args: argparse.Namespace) -> int:
 
     limits, films = read_limits(args.limits), find_films(args.films, args.output)
     make_folder(args.output)
+    if args.runner == "ray":
+        from ..synthesis.cluster import candidates_on_ray as run_films
+    else:
+        run_films = candidates_of
     started, bad = time.monotonic(), list[BadFilm]()
     with tqdm(unit="clip", desc=f"{len(films)} films", file=sys.stderr) as bar:
-        for outcome in candidates_of(films, args.output, limits, args.workers):
+        for outcome in run_films(films, args.output, limits, args.workers):
             if isinstance(outcome, BadFilm):
                 bad.append(outcome)
             else:

@@ -104,6 +104,17 @@ def test_eval(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["numbers.json", "worst.png"], "no partial file is left"
 
 
+def test_eval_box(random_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The whole chain; run again it makes nothing anew."""
+    options = ["--model", str(random_checkpoint), "--limit", "1", "--steps", "1", "--device", "cpu"]
+    for _ in range(2):
+        assert main(["eval", "box", "--out", str(tmp_path / "box"), *options]) == 0
+        text = capsys.readouterr().out
+        assert "Style / Tone Change" in text and "9 items in" in text and "0 failed" in text
+    lines = [json.loads(line) for line in (tmp_path / "box" / "scores.jsonl").read_text().splitlines()]
+    assert len(lines) == 9 and {line["status"] for line in lines} == {"ok"}
+
+
 def test_demo(random_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "demo"
     code = main(["demo", "--model", str(random_checkpoint), "--output", str(folder), "--steps", "1", "--device", "cpu"])
