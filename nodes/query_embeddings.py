@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import io
 
 from ..instructx_core.errors import InputError
-from .parts.notes import Note, note, report
+from .parts.notes import Note, note, notes_ui
 from .parts.schema import QueriesWire, encoder_input, instruction_input, make, reference_inputs, schema, source_input
 
 if TYPE_CHECKING:
@@ -116,9 +116,9 @@ class InstructXQueryEmbeddings(io.ComfyNode):
         if drop_instruction:
             prepared = core.drop_instruction(encoder.tokenizer, config, prepared)
         query_BQD, reference_BLD = encoder.features(prepared)
-        notes = [describe(prepared, clip, len(pictures)), *remarks(clip, modality, encoder)]
+        notes = [encoder_note(prepared, clip, len(pictures)), *remarks(clip, modality, encoder)]
         queries = Queries(encoder, query_BQD, reference_BLD, prepared.modality, len(pictures))
-        return io.NodeOutput(queries, ui=report(notes))
+        return io.NodeOutput(queries, ui=notes_ui(notes))
 
 
 def edits_of(clip: SourceClip, modality: str) -> list[Tensor]:
@@ -139,7 +139,7 @@ def edits_of(clip: SourceClip, modality: str) -> list[Tensor]:
     return [frames_FHWC]
 
 
-def describe(prepared: Any, clip: SourceClip, references: int) -> Note:
+def encoder_note(prepared: Any, clip: SourceClip, references: int) -> Note:
     """What the encoder saw."""
     return note(
         "seen_pictures" if prepared.input_ids_BL.shape[0] > 1 else "seen_clip",

@@ -27,7 +27,7 @@ from .parts.keys import (
 )
 from .parts.media import read_references
 from .parts.model_patch import patch_model
-from .parts.notes import Note, note, report
+from .parts.notes import Note, note, notes_ui
 from .parts.schema import make, mask_input, reference_inputs, schema, size_rule_input, source_input, vae_input
 from .parts.source import encode, fit, frames_of, latent_of
 
@@ -94,7 +94,7 @@ class InstructXSourceReference(io.ComfyNode):
         check_model(model, adapter)
         check_vae(vae, adapter)
         pictures = read_references(references)
-        check_references(positive, len(pictures))
+        check_reference_count(positive, len(pictures))
         fitted, apart = fit(frames_of(source), positive, vae, adapter, (resize, length))
         source_BCTHW, references_BCRHW = encode(vae, fitted, pictures, apart)
         patched = patch_model(model, adapter)
@@ -110,7 +110,7 @@ class InstructXSourceReference(io.ComfyNode):
             attach(positive if negative is None else negative, extras | stand_in, entries),
             latent_of(source_BCTHW, mask, fitted.placement),
             cut_back(fitted.frames_FHWC[:, None] if apart else fitted.frames_FHWC[None], fitted.placement),
-            ui=report([*fitted.notes, describe(source_BCTHW, references_BCRHW, adapter)]),
+            ui=notes_ui([*fitted.notes, token_note(source_BCTHW, references_BCRHW, adapter)]),
         )
 
 
@@ -152,7 +152,7 @@ def check_vae(vae: Any, adapter: DitAdapter) -> None:
         )
 
 
-def check_references(positive: Any, count: int) -> None:
+def check_reference_count(positive: Any, count: int) -> None:
     """Raises InputError when the queries saw references that the DiT would not get, or the other way round."""
     for _, options in positive:
         seen = options.get(REFERENCE_COUNT)
@@ -174,7 +174,7 @@ def attach(conditioning: Any, extras: dict[str, Any], entries: dict[str, Any]) -
     return parts
 
 
-def describe(source_BCTHW: Tensor, references_BCRHW: Tensor | None, adapter: DitAdapter) -> Note:
+def token_note(source_BCTHW: Tensor, references_BCRHW: Tensor | None, adapter: DitAdapter) -> Note:
     """What the DiT will see, in tokens."""
     count, _, t, h, w = source_BCTHW.shape
     p, q, r = adapter.denoiser.patch_size

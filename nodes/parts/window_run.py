@@ -21,7 +21,7 @@ from ...instructx_core.editing.windows.options import FIRST, WindowOptions
 from .clip_files import Source
 from .host import progress_bar
 from .host_model import window_callback
-from .media import to_image, to_uint8
+from .media import from_image, to_image
 from .sampling import sample_edit
 from .settings import PreparedEdit, SamplingSettings
 from .unfinished import Unfinished
@@ -91,7 +91,7 @@ class WindowRun:
         steps = self.sampling.steps
         callback = window_callback(edit.model, self.bar, window.index * steps, len(self.windows) * steps)
         image, _ = sample_edit(edit, self.vae, seeded, callback)
-        return to_uint8(image, "the edit").numpy()
+        return from_image(image, "the edit").numpy()
 
     def conditioning(self, frames_FHWC: Tensor) -> tuple[Any, Any]:
         """(positive, negative or None) for these frames, or those of the first window where all share them."""
