@@ -6,10 +6,10 @@ Beside stream.py: an animation is scanned as a clip is, and its frames go the sa
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 from collections.abc import Iterator
 from fractions import Fraction
-from functools import partial as given
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ class OpenAnimation:
             audio=None,
             pixel_aspect=Fraction(1),
             notes=(f"an animation ({self.image.format}), played once", *notes, *reader.notes),
-            decode=given(_decode_again, path),
+            decode=functools.partial(_decode_again, path),
             color=reader.colour,
             kept=kept,
         )

@@ -9,10 +9,10 @@ Legend: F frames, H W pixels, 3 RGB; times in seconds, fps in Hz.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import partial as given
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ class OpenClip:
             audio=audio,
             pixel_aspect=aspect,
             notes=(*about_left_out(self.container, self.stream), *reader.notes),
-            decode=given(_decode_again, path),
+            decode=functools.partial(_decode_again, path),
             color=reader.colour,
             kept=kept,
         )
