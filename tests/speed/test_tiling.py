@@ -182,7 +182,7 @@ def test_pipeline_works_in_tiles(random_pipe: Any, monkeypatch: pytest.MonkeyPat
     pictures = random_pipe.encode_pictures(batch)
     whole = random_pipe.decode(pictures.source, "pt")
     encode, decode = vae.encode, vae.decode
-    monkeypatch.setattr(vae, "encode", lambda x: seen.append(x.shape[-1]) or encode(x))
+    monkeypatch.setattr(vae, "encode", lambda x, **options: seen.append(x.shape[-1]) or encode(x, **options))
     monkeypatch.setattr(vae, "decode", lambda z, **options: seen.append(8 * z.shape[-1]) or decode(z, **options))
     monkeypatch.setattr(random_pipe, "memory", MemoryPlan(tile=Tiling(64, 32)))
     again = random_pipe.encode_pictures(batch)
