@@ -44,7 +44,10 @@ def probe(locator: Locator) -> MediaShape:
     with located(locator) as path, open_media(path) as opened:
         if isinstance(opened, OpenImage):
             width, height = opened.image.size
-            turned = opened.image.getexif().get(_ORIENTATION, 1) in TURNED
+            try:
+                turned = _is_turned(opened)
+            except (OSError, SyntaxError, ValueError, EOFError) as error:
+                raise InputError(f"{locator}: the image is damaged ({error}); get it again") from None
             return MediaShape(width, height) if turned else MediaShape(height, width)
         if isinstance(opened, OpenClip) and opened.stream.frames and opened.stream.average_rate:
             reader = FrameReader(opened.path)
@@ -52,6 +55,13 @@ def probe(locator: Locator) -> MediaShape:
             return MediaShape(*reader.size, opened.stream.frames, Fraction(opened.stream.average_rate))
         scan = opened.scan()  # a container that does not count its frames
         return MediaShape(*scan.size, scan.frames, scan.fps)
+
+
+def _is_turned(opened: OpenImage) -> bool:
+    """Pillow would decode a PNG whole to look for EXIF behind the pixels; there, decoding.py finds it out."""
+    if opened.image.format == "PNG" and "exif" not in opened.image.info:
+        return False
+    return opened.image.getexif().get(_ORIENTATION, 1) in TURNED
 
 
 def shape_of(record: EditRecord) -> MediaShape:

@@ -21,12 +21,14 @@ from ..version import __version__
 from .edit import edit
 from .job_list import BadLine, Job
 from .journal import Entry, Journal
-from .look import look_at
+from .look import Look, look_at
+from .report import EditReport
 
 if TYPE_CHECKING:
     from ..pipeline import InstructXPipeline
 
 logger = logging.getLogger("instructx")
+EditOne = Callable[["InstructXPipeline", Look], EditReport]
 
 # A wrong file, a broken device, a bug of ours, a library that ends the program: anything but an interrupt.
 FAILURES = (Exception, SystemExit)
@@ -61,7 +63,8 @@ class Stage:
     """What is done to one job, with all that the jobs of a list share; the same in a loop and in a worker.
 
     model: identifies what `load` gives (model_key). `load` is called once, before the first job that must run; what it
-    raises is raised. began: told the output of a job whose files are about to be opened.
+    raises is raised. began: told the output of a job whose files are about to be opened. edit_one: what edits what was
+    looked at.
     """
 
     def __init__(
@@ -70,8 +73,10 @@ class Stage:
         model: str,
         load: Callable[[], InstructXPipeline],
         began: Callable[[Path], None] = lambda output: None,
+        edit_one: EditOne = edit,
     ) -> None:
         self.journal, self.model, self.load, self.began = journal, model, load, began
+        self.edit_one = edit_one
         self.pipe: InstructXPipeline | None = None
 
     def run(self, job: Job) -> tuple[Outcome, Entry | None]:
@@ -92,23 +97,27 @@ class Stage:
         looked, self.pipe = time.perf_counter() - start, self.pipe or self.load()
         start = time.perf_counter() - looked
         try:
-            edit(self.pipe, look)
+            report = self.edit_one(self.pipe, look)
             entry = self.journal.entry(request.output, key)
         except FAILURES as error:
             return Outcome(job.line, output, "failed", time.perf_counter() - start, _reason(job, error)), None
-        message = _one_line("; ".join(look.notes))
+        message = _one_line("; ".join([*look.notes, *report.chosen]))
         return Outcome(job.line, output, "done", time.perf_counter() - start, message), entry
 
 
 def run_jobs(
-    jobs: Sequence[Job | BadLine], journal: Journal, model: str, load: Callable[[], InstructXPipeline]
+    jobs: Sequence[Job | BadLine],
+    journal: Journal,
+    model: str,
+    load: Callable[[], InstructXPipeline],
+    edit_one: EditOne = edit,
 ) -> Iterator[Outcome]:
-    """Run jobs one after the other; yields what became of each. model, load: as of Stage.
+    """Run jobs one after the other; yields what became of each. model, load, edit_one: as of Stage.
 
     Only an interrupt stops the list, raised once the job that it came in is told, or a model that cannot be loaded. A
     job in which the last run ended is tried last.
     """
-    stage = Stage(journal, model, load, journal.begin)
+    stage = Stage(journal, model, load, journal.begin, edit_one)
     for job in last_if_it_ended_a_run(jobs, journal):
         if isinstance(job, BadLine):
             yield bad_line(job)

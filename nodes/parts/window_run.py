@@ -1,4 +1,4 @@
-"""One run of Long Video: window after window through the pack's own nodes, kept on disk; what Cancel left is resumed.
+"""One run of Long Video: window after window as the pack's nodes do it, kept on disk; what Cancel left is resumed.
 
 Between the node and the host's sampler: frames of the clip -> conditioning, latents, sampling -> a file a window. The
 plan of the windows, the hand-over and the joins are the library's (editing/windows, paper A.5).
@@ -37,7 +37,7 @@ PREVIEW = 512  # pixels, longest side of the preview of a finished window
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """The pack's nodes that a window goes through.
+    """What the pack's nodes do, and a window goes through.
 
     conditioning(frames, drop_instruction) -> CONDITIONING. prepare(frames, positive, negative) -> PreparedEdit.
     """
@@ -89,7 +89,7 @@ class WindowRun:
             logger.info("InstructX: window %d of %d done, join %.1f of 255", number, count, result.join)
 
     def edit(self, given_FHWC: np.ndarray, window: Window) -> np.ndarray:
-        """One window through the pack's own nodes, uint8 in and out."""
+        """One window, uint8 in and out."""
         frames_FHWC = to_image(given_FHWC)
         pair = self.conditioning(frames_FHWC)
         edit = self.steps.prepare(frames_FHWC, pair.positive, pair.negative)
