@@ -159,6 +159,7 @@ ROOMS = {
     "commands": {
         "config",
         "costs",
+        "data",
         "editing",
         "editing/windows",
         "errors",

@@ -6,10 +6,10 @@ Beside stream.py: an animation is scanned as a clip is, and its frames go the sa
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 from collections.abc import Iterator
 from fractions import Fraction
-from functools import partial as given
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from PIL import Image
 from ..errors import InputError
 from .container import open_container
 from .images import srgb_and_alpha
-from .stream import ClipScan, gathered
+from .stream import ClipScan, gather_frames
 from .timing import NO_RATES, FrameTime, constant_rate
 from .video import FrameReader
 
@@ -45,7 +45,7 @@ class OpenAnimation:
     def scan(self, partial: bool = False, max_frames: int | None = None) -> ClipScan:
         """Decode it, once. Arguments and errors as media.files.read_media."""
         path, reader, notes = self.path, FrameReader(self.path), list[str]()
-        times, kept = gathered(path, _pictures(path, self.image, notes, partial), reader, max_frames)
+        times, kept = gather_frames(path, _pictures(path, self.image, notes, partial), reader, max_frames)
         timing = constant_rate(path, times, NO_RATES, reader.notes)
         return ClipScan(
             path=path,
@@ -55,13 +55,13 @@ class OpenAnimation:
             audio=None,
             pixel_aspect=Fraction(1),
             notes=(f"an animation ({self.image.format}), played once", *notes, *reader.notes),
-            decode=given(_again, path),
+            decode=functools.partial(_decode_again, path),
             color=reader.colour,
             kept=kept,
         )
 
 
-def _again(path: Path) -> Iterator[Any]:
+def _decode_again(path: Path) -> Iterator[Any]:
     with Image.open(path) as image:
         for frame, _ in _pictures(path, image, [], partial=True):
             yield frame

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import av.error
 
 from ..errors import InputError
 from .alpha import decoder_of
@@ -36,7 +37,7 @@ def open_container(path: Path, formats: str = _CLIPS) -> Any:
         ) from None
 
 
-def decoded(path: Path, container: Any, notes: list[str] | None = None) -> Iterator[tuple[Any, FrameTime]]:
+def decode_frames(path: Path, container: Any, notes: list[str] | None = None) -> Iterator[tuple[Any, FrameTime]]:
     """(frame as PyAV gives it, when it is shown) of the film.
 
     notes: where it is given, a damaged file is read up to the damage, which is noted there. Raises InputError where the

@@ -97,8 +97,9 @@ def start(scheduler: FlowScheduler, num_steps: int, device: torch.device | str, 
             f"{type(scheduler).__name__} has no noise levels in [0, 1]; use a flow-matching scheduler such as "
             "FlowMatchEulerDiscreteScheduler"
         )
-    if hasattr(scheduler, "set_begin_index"):
-        scheduler.set_begin_index(0)
+    set_begin_index = getattr(scheduler, "set_begin_index", None)  # not every scheduler has one
+    if set_begin_index is not None:
+        set_begin_index(0)
     return _levels(timesteps_N, sigmas.to(device=device, dtype=torch.float32), num_steps, scheduler.order)
 
 

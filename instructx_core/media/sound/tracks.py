@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import av.error
 
 from ..base import AudioSource, SoundTrack
 from ..container import open_container
