@@ -28,6 +28,7 @@ ROOMS = {
     "digests": {"errors"},
     "kernels": set(),
     "media": {"errors"},
+    "pages": {"errors", "media"},
     "shapes": {"errors", "random_streams"},
     "world": {"errors", "random_streams"},
     # the model
@@ -110,8 +111,11 @@ ROOMS = {
     "evaluation": {
         "data",
         "digests",
+        "editing",
         "errors",
+        "fields",
         "media",
+        "pages",
         "pipeline",
         "pixels",
         "random_streams",
@@ -122,15 +126,18 @@ ROOMS = {
     "data": {
         "config",
         "digests",
+        "editing",
         "encoder",
         "errors",
+        "geometry",
+        "media",
         "pixels",
         "random_streams",
         "shapes",
         "vae",
         "world",
     },
-    "synthesis": {"data", "errors", "media", "world"},
+    "synthesis": {"data", "errors", "media", "pages", "world"},
     "training/recipes": {"config", "errors"},
     "training": {
         "config",
@@ -152,6 +159,7 @@ ROOMS = {
     "commands": {
         "config",
         "costs",
+        "data",
         "editing",
         "editing/windows",
         "errors",
@@ -164,6 +172,7 @@ ROOMS = {
         "geometry",
         "kernels",
         "media",
+        "pages",
         "pipeline",
         "sampling",
         "shapes",
@@ -192,7 +201,6 @@ ROOMS = {
     },
     "nodes": {
         "editing/windows",
-        "encoder",
         "errors",
         "formats/forms",
         "formats/layouts",
@@ -207,6 +215,7 @@ HOST = ("comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths",
 OUTSIDE = ("benchmarks", "scripts", "tests")
 STANDARD_LIBRARY_ONLY = ("version", "errors", "config", "geometry", "fields", "instruction")
 HEAVY = ("transformers", "diffusers", "peft", "accelerate")
+NETWORK = {"aiohttp", "ftplib", "httpx", "huggingface_hub", "openai", "requests", "smtplib", "socket", "urllib3"}
 
 
 def violations(source: Source) -> list[str]:
@@ -290,6 +299,25 @@ def test_kernels_need_only_torch() -> None:
         for imported in CORE[name].imports:
             top = imported.module.split(".")[0]
             assert top in {*sys.stdlib_module_names, "torch", "instructx_core"}, f"{name}:{imported.line}"
+
+
+def test_no_node_is_made_of_nodes() -> None:
+    """What several nodes share lies in nodes/parts."""
+    for source in SOURCES.values():
+        if source.room == "nodes" and source.name != "nodes/__init__.py":
+            nodes = {found.module for found in source.imports if room_of(found.module) == "nodes"} & MODULES.keys()
+            assert not nodes, source.name
+
+
+def test_only_the_judge_client_opens_connections() -> None:
+    """And only to the address that its user gives: nothing else imports what could."""
+    found = {
+        name
+        for name, source in SOURCES.items()
+        for imported in source.imports
+        if imported.module.split(".")[0] in NETWORK or imported.module in ("urllib.request", "http.client")
+    }
+    assert found == {"instructx_core/evaluation/judge/client.py"}
 
 
 def test_nodes_find_the_library_beside_them() -> None:

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 import av
+import av.error
 
 from ..errors import InputError
 from .alpha import decoder_of
@@ -42,7 +43,7 @@ def open_container(path: Path, formats: str = _CLIPS) -> Any:
         ) from None
 
 
-def decoded(
+def decode_frames(
     path: Path, container: Any, notes: list[str] | None = None, listeners: Listeners = NOBODY
 ) -> Iterator[tuple[Any, FrameTime]]:
     """(frame as PyAV gives it, when it is shown) of the film.

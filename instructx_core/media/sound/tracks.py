@@ -20,7 +20,7 @@ OUTSIDE = 0.05  # sound before the first or after the last picture that is said
 
 
 class SoundScan:
-    """Follows sounds of an open file while its pictures are read. listeners: as container.decoded calls them."""
+    """Follows sounds of an open file while its pictures are read. listeners: as container.decode_frames calls them."""
 
     def __init__(self, streams: Iterable[Any]) -> None:
         self.readers = [_Reader(number, stream) for number, stream in enumerate(streams, start=1)]
