@@ -23,7 +23,7 @@ from .parts.fitting import PAD
 from .parts.host import output_folder
 from .parts.host_model import interruption
 from .parts.media import read_clip, read_references
-from .parts.notes import Note, note, report
+from .parts.notes import Note, note, notes_ui
 from .parts.prepare import Given, prepare_edit
 from .parts.queries import Sight, ask, connect
 from .parts.schema import (
@@ -80,7 +80,7 @@ class InstructXLongVideo(io.ComfyNode):
         windows = plan_windows(len(numbers), size, windowing.overlap, stride, windowing.joins)
         work = open_unfinished(Path(output_folder()), edit_key(cls.hidden, clip, references))
         notes = [note("asks", instruction=asked)] if asked != instruction else []
-        notes += describe(windows, clip, work, len(numbers))
+        notes += window_notes(windows, clip, work, len(numbers))
         steps = _steps(model, vae, encoder, asked, references, float(edit_rate(clip.fps, windowing.edit_fps)), resize)
         run = WindowRun(steps, vae, clip, windows, sampling, windowing, work, numbers)
         run_or_keep(run)
@@ -90,7 +90,7 @@ class InstructXLongVideo(io.ComfyNode):
         if len(windows) > 1:
             mean = sum(work.joins[1:]) / (len(windows) - 1)
             notes.append(note("joins", change=f"{mean:.1f}"))
-        return io.NodeOutput(video, ui=report(notes))
+        return io.NodeOutput(video, ui=notes_ui(notes))
 
 
 def _sampling(options: dict[str, Any]) -> SamplingSettings:
@@ -212,7 +212,7 @@ def run_or_keep(run: WindowRun) -> None:
         raise
 
 
-def describe(windows: tuple[Window, ...], clip: Source, work: Unfinished, edited: int) -> list[Note]:
+def window_notes(windows: tuple[Window, ...], clip: Source, work: Unfinished, edited: int) -> list[Note]:
     """What will be done, and what was. edited: frames that are."""
     longest, fps = max(window.frames for window in windows), f"{float(Fraction(clip.fps)):.3f}"
     plan = note("windows", frames=clip.frames, fps=fps, windows=len(windows), longest=longest)

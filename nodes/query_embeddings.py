@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
-from .parts.notes import Note, note, report
+from .parts.notes import Note, note, notes_ui
 from .parts.schema import (
     QueriesWire,
     asked_for,
@@ -99,13 +99,13 @@ class InstructXQueryEmbeddings(io.ComfyNode):
         clip, pictures = read_clip(source), read_references(references)
         shown = Sight(clip=clip, references=pictures, modality=modality, fps=fps)
         queries, prepared = ask(encoder, asked, shown, drop_instruction)
-        notes = [describe(prepared, clip, len(pictures)), *remarks(clip, modality, encoder)]
+        notes = [encoder_note(prepared, clip, len(pictures)), *remarks(clip, modality, encoder)]
         if asked != instruction:
             notes.insert(0, note("asks", instruction=asked))
-        return io.NodeOutput(queries, ui=report(notes))
+        return io.NodeOutput(queries, ui=notes_ui(notes))
 
 
-def describe(prepared: Any, clip: SourceClip, references: int) -> Note:
+def encoder_note(prepared: Any, clip: SourceClip, references: int) -> Note:
     """What the encoder saw."""
     return note(
         "seen_pictures" if prepared.input_ids_BL.shape[0] > 1 else "seen_clip",

@@ -12,7 +12,7 @@ import torch
 from comfy_api.latest import io, ui
 
 from .parts.media import to_image
-from .parts.notes import note, report
+from .parts.notes import note, notes_ui
 from .parts.schema import schema
 
 ANY = "any"
@@ -98,7 +98,7 @@ class InstructXSample(io.ComfyNode):
         drawn = there_and_back(drawn) if kind == LONG_VIDEO else drawn
         reference = None if drawn.reference_HWC is None else to_image(drawn.reference_HWC[None])
         source = to_image(drawn.source_FHWC)
-        said = report([note("asks", instruction=drawn.instruction)])
+        said = notes_ui([note("asks", instruction=drawn.instruction)])
         shown = source[:1] if reference is None else torch.cat([source[:1], reference])
         return io.NodeOutput(
             source,
