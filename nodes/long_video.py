@@ -22,7 +22,7 @@ from .parts.fitting import PAD
 from .parts.host import output_folder
 from .parts.host_model import interruption
 from .parts.media import read_clip, read_references
-from .parts.notes import Note, note, report
+from .parts.notes import Note, note, notes_ui
 from .parts.prepare import Given, prepare_edit
 from .parts.queries import Sight, ask, connect
 from .parts.schema import (
@@ -74,7 +74,7 @@ class InstructXLongVideo(io.ComfyNode):
         size = window_size(clip, windowing, encoder.config.sampling.frames, stride)
         windows = plan_windows(clip.frames, size, windowing.overlap, stride, windowing.joins)
         work = open_unfinished(Path(output_folder()), edit_key(cls.hidden, clip, references))
-        notes = describe(windows, clip, work)
+        notes = window_notes(windows, clip, work)
         steps = _steps(model, vae, encoder, instruction, references, float(clip.fps), resize)
         run_or_keep(WindowRun(steps, vae, clip, windows, sampling, windowing, work))
         video, about_sound = finish(work.parts(len(windows)), lengths(windows), clip)
@@ -83,7 +83,7 @@ class InstructXLongVideo(io.ComfyNode):
         if len(windows) > 1:
             mean = sum(work.joins[1:]) / (len(windows) - 1)
             notes.append(note("joins", change=f"{mean:.1f}"))
-        return io.NodeOutput(video, ui=report(notes))
+        return io.NodeOutput(video, ui=notes_ui(notes))
 
 
 def _sampling(options: dict[str, Any]) -> SamplingSettings:
@@ -197,7 +197,7 @@ def lengths(windows: tuple[Window, ...]) -> list[int]:
     return [window.stop - window.first_new for window in windows]
 
 
-def describe(windows: tuple[Window, ...], clip: Source, work: Unfinished) -> list[Note]:
+def window_notes(windows: tuple[Window, ...], clip: Source, work: Unfinished) -> list[Note]:
     """What will be done, and what was."""
     longest, fps = max(window.frames for window in windows), f"{float(Fraction(clip.fps)):.3f}"
     plan = note("windows", frames=clip.frames, fps=fps, windows=len(windows), longest=longest)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
-from .parts.notes import Note, note, report
+from .parts.notes import Note, note, notes_ui
 from .parts.schema import QueriesWire, encoder_input, instruction_input, make, reference_inputs, schema, source_input
 
 if TYPE_CHECKING:
@@ -86,11 +86,11 @@ class InstructXQueryEmbeddings(io.ComfyNode):
         clip, pictures = read_clip(source), read_references(references)
         shown = Sight(clip=clip, references=pictures, modality=modality, fps=fps)
         queries, prepared = ask(encoder, instruction, shown, drop_instruction)
-        notes = [describe(prepared, clip, len(pictures)), *remarks(clip, modality, encoder)]
-        return io.NodeOutput(queries, ui=report(notes))
+        notes = [encoder_note(prepared, clip, len(pictures)), *remarks(clip, modality, encoder)]
+        return io.NodeOutput(queries, ui=notes_ui(notes))
 
 
-def describe(prepared: Any, clip: SourceClip, references: int) -> Note:
+def encoder_note(prepared: Any, clip: SourceClip, references: int) -> Note:
     """What the encoder saw."""
     return note(
         "seen_pictures" if prepared.input_ids_BL.shape[0] > 1 else "seen_clip",

@@ -15,7 +15,7 @@ from torch import Tensor
 from .parts.fitting import LENGTH_RULES, PAD, cut_back
 from .parts.keys import CONNECTOR_NODE
 from .parts.media import read_references
-from .parts.notes import Note, note, report
+from .parts.notes import Note, note, notes_ui
 from .parts.prepare import Given, prepare_edit
 from .parts.schema import make, mask_input, reference_inputs, schema, size_rule_input, source_input, vae_input
 
@@ -92,7 +92,7 @@ class InstructXSourceReference(io.ComfyNode):
             made.edit.negative,
             made.edit.latent,
             cut_back(frames_FHWC[:, None] if made.apart else frames_FHWC[None], placement),
-            ui=report([*made.fitted.notes, describe(made.source_BCTHW, made.references_BCRHW, made.adapter)]),
+            ui=notes_ui([*made.fitted.notes, token_note(made.source_BCTHW, made.references_BCRHW, made.adapter)]),
         )
 
 
@@ -110,7 +110,7 @@ def _outputs() -> list[Any]:
     ]
 
 
-def describe(source_BCTHW: Tensor, references_BCRHW: Tensor | None, adapter: DitAdapter) -> Note:
+def token_note(source_BCTHW: Tensor, references_BCRHW: Tensor | None, adapter: DitAdapter) -> Note:
     """What the DiT will see, in tokens."""
     count, _, t, h, w = source_BCTHW.shape
     p, q, r = adapter.denoiser.patch_size

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from ..errors import InputError
-from ..media.container import decoded
+from ..media.container import decode_frames
 from ..media.files import open_media
 from ..media.images import OpenImage
 from ..media.stream import OpenClip
@@ -51,7 +51,7 @@ def probe(locator: Locator) -> MediaShape:
             return MediaShape(width, height) if turned else MediaShape(height, width)
         if isinstance(opened, OpenClip) and opened.stream.frames and opened.stream.average_rate:
             reader = FrameReader(opened.path)
-            reader.check(next(decoded(opened.path, opened.container))[0])
+            reader.check(next(decode_frames(opened.path, opened.container))[0])
             return MediaShape(*reader.size, opened.stream.frames, Fraction(opened.stream.average_rate))
         scan = opened.scan()  # a container that does not count its frames
         return MediaShape(*scan.size, scan.frames, scan.fps)

@@ -129,16 +129,18 @@ def run_jobs(
             yield Outcome(job.line, str(job.request.output), "stopped", message="interrupted; run the list again")
             raise
         finally:
-            if entry is None and journal.name(job.request.output) in journal.begun:
+            if entry is None and journal.name(job.request.output) in journal.unfinished:
                 journal.fail(job.request.output)
-        yield outcome if entry is None else remembered(journal, outcome, entry)
+        yield outcome if entry is None else record_outcome(journal, outcome, entry)
 
 
 def last_if_it_ended_a_run(jobs: Sequence[Job | BadLine], journal: Journal) -> list[Job | BadLine]:
     """The same jobs. A file that crashes the program must not stand before all others each time the list is run."""
     late: dict[int, str] = {}
     for job in jobs:
-        if isinstance(job, Job) and (journal.name(job.request.output) in journal.begun or late.keys() & set(job.after)):
+        if isinstance(job, Job) and (
+            journal.name(job.request.output) in journal.unfinished or late.keys() & set(job.after)
+        ):
             late[job.line] = str(job.request.output)
     if late:
         logger.warning("the run before ended in %s: tried last", ", ".join(late.values()))
@@ -165,7 +167,7 @@ def bad_line(line: BadLine) -> Outcome:
     return Outcome(line.line, line.output, "failed", message=_one_line(line.problem))
 
 
-def remembered(journal: Journal, outcome: Outcome, entry: Entry) -> Outcome:
+def record_outcome(journal: Journal, outcome: Outcome, entry: Entry) -> Outcome:
     """Puts a finished job into the journal; where that fails, the edit is done all the same, and says so."""
     try:
         journal.add(entry)

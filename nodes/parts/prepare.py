@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...instructx_core.errors import InputError
 from ...instructx_core.formats.layouts.public_models import vae_for
-from .fitting import Fitted
+from .fitting import FittedSource
 from .graph_checks import check_model
 from .host_model import constant, noise_shaped
 from .keys import CONNECTOR_NODE, KEY, NO_NEGATIVE, PLACEMENT, REFERENCE_COUNT, REFERENCES, SOURCE
@@ -43,7 +43,7 @@ class Preparation:
     """The edit, and what it was made of. apart: the source is pictures, not a clip."""
 
     edit: PreparedEdit
-    fitted: Fitted
+    fitted: FittedSource
     apart: bool
     adapter: DitAdapter
     source_BCTHW: Tensor
@@ -57,7 +57,7 @@ def prepare_edit(given: Given, positive: Any, negative: Any = None) -> Preparati
         raise InputError("positive and negative come from different adapters; use one Load Encoder for both")
     check_model(given.model, adapter)
     check_vae(given.vae, adapter)
-    check_references(positive, len(given.references))
+    check_reference_count(positive, len(given.references))
     fitted, apart = fit(frames_of(given.source), positive, given.vae, adapter, given.rules)
     source_BCTHW, references_BCRHW = encode(given.vae, fitted, given.references, apart)
     patched = patch_model(given.model, adapter)
@@ -107,7 +107,7 @@ def check_vae(vae: Any, adapter: DitAdapter) -> None:
         )
 
 
-def check_references(positive: Any, count: int) -> None:
+def check_reference_count(positive: Any, count: int) -> None:
     """Raises InputError when the queries saw references that the DiT would not get, or the other way round."""
     for _, options in positive:
         seen = options.get(REFERENCE_COUNT)

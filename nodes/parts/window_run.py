@@ -21,7 +21,7 @@ from ...instructx_core.editing.windows.options import FIRST, WindowOptions
 from .clip_files import Source
 from .host import progress_bar
 from .host_model import window_callback
-from .media import to_image, to_uint8
+from .media import from_image, to_image
 from .sampling import sample_edit
 from .settings import PreparedEdit, SamplingSettings
 from .unfinished import Unfinished
@@ -46,6 +46,14 @@ class Steps:
     prepare: Callable[[Tensor, Any, Any], PreparedEdit]
 
 
+@dataclass(frozen=True, eq=False)
+class ConditioningPair:
+    """CONDITIONING with and without the instruction. negative: None without guidance."""
+
+    positive: Any
+    negative: Any | None
+
+
 @dataclass(eq=False)
 class WindowRun:
     """One run of the node: everything that a window needs."""
@@ -58,7 +66,7 @@ class WindowRun:
     options: WindowOptions
     work: Unfinished
     bar: Any = None
-    shared: tuple[Any, Any] | None = None  # conditioning of the first window, where all follow it
+    shared: ConditioningPair | None = None  # conditioning of the first window, where all follow it
 
     def run(self) -> None:
         """The windows that are not finished yet; each is on disk before the next one begins."""
@@ -83,7 +91,8 @@ class WindowRun:
     def edit(self, given_FHWC: np.ndarray, window: Window) -> np.ndarray:
         """One window, uint8 in and out."""
         frames_FHWC = to_image(given_FHWC)
-        edit = self.steps.prepare(frames_FHWC, *self.conditioning(frames_FHWC))
+        pair = self.conditioning(frames_FHWC)
+        edit = self.steps.prepare(frames_FHWC, pair.positive, pair.negative)
         if self.options.joins == SMOOTH:
             kept = window.pinned(int(self.vae.temporal_compression_decode() or 1))
             edit = dataclasses.replace(edit, latent=pinned(edit.latent, kept))
@@ -91,10 +100,10 @@ class WindowRun:
         steps = self.sampling.steps
         callback = window_callback(edit.model, self.bar, window.index * steps, len(self.windows) * steps)
         image, _ = sample_edit(edit, self.vae, seeded, callback)
-        return to_uint8(image, "the edit").numpy()
+        return from_image(image, "the edit").numpy()
 
-    def conditioning(self, frames_FHWC: Tensor) -> tuple[Any, Any]:
-        """(positive, negative or None) for these frames, or those of the first window where all share them."""
+    def conditioning(self, frames_FHWC: Tensor) -> ConditioningPair:
+        """For these frames, or those of the first window where all share them."""
         if self.options.context != FIRST:
             return self._conditioning(frames_FHWC)
         if self.shared is None:
@@ -104,10 +113,10 @@ class WindowRun:
             self.shared = self._conditioning(frames_FHWC)
         return self.shared
 
-    def _conditioning(self, frames_FHWC: Tensor) -> tuple[Any, Any]:
+    def _conditioning(self, frames_FHWC: Tensor) -> ConditioningPair:
         guided = self.sampling.cfg != 1.0
         positive = self.steps.conditioning(frames_FHWC, False)
-        return positive, self.steps.conditioning(frames_FHWC, True) if guided else None
+        return ConditioningPair(positive, self.steps.conditioning(frames_FHWC, True) if guided else None)
 
 
 def pinned(latent: dict[str, Any], count: int) -> dict[str, Any]:
