@@ -29,10 +29,10 @@ def edited_numbers(frames: int, fps: Fraction | float, rate: float | None) -> tu
 def carry_over(sources_FHWC: np.ndarray, first_HWC: np.ndarray, last_HWC: np.ndarray) -> np.ndarray:
     """The frames between two edited ones: (F-2, H, W, 3). sources_FHWC: from the one to the other, both included."""
     steps = len(sources_FHWC) - 1
-    changes = [edited.astype(np.float32) - source for edited, source in
-               ((first_HWC, sources_FHWC[0]), (last_HWC, sources_FHWC[-1]))]  # fmt: skip
+    first_change_HWC = first_HWC.astype(np.float32) - sources_FHWC[0]
+    last_change_HWC = last_HWC.astype(np.float32) - sources_FHWC[-1]
     share_F111 = np.arange(1, steps, dtype=np.float32)[:, None, None, None] / steps
-    made_FHWC = sources_FHWC[1:-1] + (1.0 - share_F111) * changes[0] + share_F111 * changes[1]
+    made_FHWC = sources_FHWC[1:-1] + (1.0 - share_F111) * first_change_HWC + share_F111 * last_change_HWC
     return np.clip(np.rint(made_FHWC), 0, 255).astype(np.uint8)
 
 
