@@ -1,7 +1,7 @@
 """The pools of an edit stage: which samples are encoded before step 1, and which rows of them a step draws.
 
-Between a source and jobs/edit.py. Planned before a model is loaded, so that a source without fitting samples is refused at
-once; filled with the VAE and the vision tower alone, which `instructx data cache` does ahead of a run.
+Between a source and jobs/edit.py. Planned before a model is loaded, so that a source without fitting samples is refused
+at once; filled with the VAE and the vision tower alone, which `instructx data cache` does ahead of a run.
 """
 
 from __future__ import annotations
