@@ -28,7 +28,7 @@ from instructx_core.config import preset
 from instructx_core.evaluation.photos import PHOTOS, crop
 from instructx_core.evaluation.vae import psnr
 from instructx_core.formats.loading import load_vae
-from instructx_core.media.pixels import from_signed, to_signed
+from instructx_core.pixels import from_signed, to_signed
 from instructx_core.training.start import final_weights, load_into, run_recipe
 from instructx_core.vae import build_vae, speed_up_single_frames
 from instructx_core.weights import SHIPPED, find_files

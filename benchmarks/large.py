@@ -52,8 +52,8 @@ def tiling(size: int) -> Tiling | None:
 
 def clip(args: argparse.Namespace) -> torch.Tensor:
     """(1, 3, F, H, W) in [-1, 1]."""
-    from instructx_core.media.pixels import to_signed
     from instructx_core.media.stream import clip_frames, scan_clip
+    from instructx_core.pixels import to_signed
 
     size = tuple(int(side) for side in args.size.split("x"))
     frames = islice(clip_frames(scan_clip(args.source)), args.frames)

@@ -3,8 +3,9 @@
     python benchmarks/media.py [--seconds 20] [--size 640x360] [--rounds 3] [--json OUT.json]
 
 Clips of moving noise with a tone, by sound and output. "read" is the look at the file (pictures and sound decoded
-once), "write" the frames and the sound into the output; the shortest of the rounds. Needs nothing but
-`instructx_core.media`, so that the same file measures older versions.
+once), "write" the sound into the output, with pictures of 16x16; "both" is a whole edit without its model, at the
+clip's own size. The shortest of the rounds. Needs nothing but `instructx_core.media`, so that the same file measures
+older versions.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ import numpy as np
 import results
 
 from instructx_core.media.encode import ClipFormat, write_frames
-from instructx_core.media.stream import scan_clip
+from instructx_core.media.stream import clip_frames, scan_clip
 
 RATE, SAMPLES = 25, 48000
+PARTS = ("read", "write", "both")
 CASES = {  # source, codec of its sound, output
     "no sound": ("a.mp4", "", ".mp4"),
     "AAC copied": ("b.mp4", "aac", ".mp4"),
@@ -72,8 +74,15 @@ def measured(folder: Path, name: str, args: argparse.Namespace) -> dict[str, Any
     scan = scan_clip(folder / source)
     picture = np.full((16, 16, 3), 128, np.uint8)  # the smallest, so that the sound can be seen
     form = ClipFormat((16, 16), scan.fps, audio=scan.audio, preset="ultrafast")
+
+    def both() -> None:
+        clip = scan_clip(folder / source)
+        whole = ClipFormat(clip.size, clip.fps, audio=clip.audio, preset="ultrafast")
+        write_frames(folder / f"both{suffix}", clip_frames(clip), clip.frames, whole)
+
     return {
         "case": name,
+        "both": shortest(both, args.rounds),
         "read": shortest(lambda: scan_clip(folder / source), args.rounds),
         "write": shortest(
             lambda: write_frames(folder / f"out{suffix}", [picture] * scan.frames, scan.frames, form), args.rounds
@@ -90,8 +99,9 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = [measured(Path(folder), name, args) for name in CASES]
-    lines = [f"{'sound':<14}{'read, s':>9}{'write, s':>9}   ({args.seconds} s of {args.size}, processor seconds)"]
-    lines += [f"{row['case']:<14}{row['read']:>9.3f}{row['write']:>9.3f}" for row in found]
+    heads = "".join(f"{f'{part}, s':>9}" for part in PARTS)
+    lines = [f"{'sound':<14}{heads}   ({args.seconds} s of {args.size}, processor seconds)"]
+    lines += [f"{row['case']:<14}" + "".join(f"{row[part]:>9.3f}" for part in PARTS) for row in found]
     results.report(args, found, "\n".join(lines))
 
 

@@ -136,6 +136,11 @@ def fit_size(height: int, width: int, multiple: int, max_pixels: int | None = No
             f"a {width}x{height} picture cannot be fitted to a multiple of {multiple}{limit}: "
             f"both sides must keep at least {multiple} px; use a larger picture or crop the long side"
         )
+    return fill_size(height, width, target_h, target_w)
+
+
+def fill_size(height: int, width: int, target_h: int, target_w: int) -> FitBox:
+    """A picture of height x width pixels scaled until it covers target_h x target_w, what juts out cut evenly."""
     scale = max(target_h / height, target_w / width)
     scaled_h, scaled_w = max(round(height * scale), target_h), max(round(width * scale), target_w)
     return FitBox(

@@ -19,6 +19,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Mentioned here, lying elsewhere.
 FOREIGN = {
+    "judges/": "a folder of an evaluation",
+    "vie_prompts.py": "Step1X-Edit",
+    "qwen3vl_benchmark.py": "OpenVE-3M",
+    "eval_refvie_gemini.py": "Kiwi-Edit",
     "llama.cpp": "the project",
     "convert_hf_to_gguf.py": "llama.cpp",
     "tensor_mapping.py": "llama.cpp",

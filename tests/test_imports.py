@@ -15,23 +15,26 @@ import pytest
 from sources import CORE, MODULES, ROOT, SOURCES, Source, room_of
 
 ROOMS = {
-    # choices, sizes, the one error: the standard library is all they need
+    # choices, sizes, the one error, for which the standard library is enough; pixels as numbers
     "version": set(),
     "errors": set(),
     "config": set(),
     "geometry": {"config", "errors"},
     "random_streams": set(),
     "fields": {"errors"},
+    "instruction": {"errors"},
+    "pixels": {"errors"},
     # beside the model
     "digests": {"errors"},
     "kernels": set(),
     "media": {"errors"},
+    "pages": {"errors", "media"},
     "shapes": {"errors", "random_streams"},
     "world": {"errors", "random_streams"},
     # the model
     "connector": set(),
     "conditioning": {"config", "errors"},
-    "encoder": {"config", "connector", "errors", "geometry"},
+    "encoder": {"config", "connector", "errors", "geometry", "instruction"},
     "denoiser": {"conditioning", "config", "errors"},
     "latents": {"errors"},
     "vae": {"config", "latents"},
@@ -54,7 +57,18 @@ ROOMS = {
     # `speed` is given what it accelerates; it keeps results in files of its own
     "speed": {"config", "denoiser", "digests", "errors", "kernels", "media"},
     "costs": {"config", "denoiser", "encoder", "errors", "geometry", "training/recipes", "vae"},
-    "sampling": {"config", "denoiser", "encoder", "errors", "geometry", "latents", "media", "speed", "vae"},
+    "sampling": {
+        "config",
+        "denoiser",
+        "encoder",
+        "errors",
+        "geometry",
+        "instruction",
+        "latents",
+        "pixels",
+        "speed",
+        "vae",
+    },
     "pipeline": {
         "config",
         "denoiser",
@@ -83,19 +97,47 @@ ROOMS = {
         "config",
         "digests",
         "editing/windows",
-        "encoder",
         "errors",
         "fields",
         "geometry",
+        "instruction",
         "media",
         "pipeline",
+        "pixels",
         "sampling",
         "speed",
         "version",
     },
-    "evaluation": {"data", "digests", "errors", "media", "pipeline", "random_streams", "sampling", "shapes", "world"},
-    "data": {"config", "digests", "encoder", "errors", "media", "random_streams", "shapes", "vae", "world"},
-    "synthesis": {"data", "errors", "media", "world"},
+    "evaluation": {
+        "data",
+        "digests",
+        "editing",
+        "errors",
+        "fields",
+        "media",
+        "pages",
+        "pipeline",
+        "pixels",
+        "random_streams",
+        "sampling",
+        "shapes",
+        "world",
+    },
+    "data": {
+        "config",
+        "digests",
+        "editing",
+        "encoder",
+        "errors",
+        "geometry",
+        "media",
+        "pixels",
+        "random_streams",
+        "shapes",
+        "vae",
+        "world",
+    },
+    "synthesis": {"data", "errors", "media", "pages", "world"},
     "training/recipes": {"config", "errors"},
     "training": {
         "config",
@@ -105,8 +147,8 @@ ROOMS = {
         "errors",
         "formats/containers",
         "formats/layouts",
-        "media",
         "pipeline",
+        "pixels",
         "random_streams",
         "sampling",
         "speed",
@@ -117,6 +159,7 @@ ROOMS = {
     "commands": {
         "config",
         "costs",
+        "data",
         "editing",
         "editing/windows",
         "errors",
@@ -129,6 +172,7 @@ ROOMS = {
         "geometry",
         "kernels",
         "media",
+        "pages",
         "pipeline",
         "sampling",
         "shapes",
@@ -152,11 +196,11 @@ ROOMS = {
         "formats/layouts",
         "geometry",
         "media",
+        "pixels",
         "sampling",
     },
     "nodes": {
         "editing/windows",
-        "encoder",
         "errors",
         "formats/forms",
         "formats/layouts",
@@ -169,8 +213,9 @@ ROOMS = {
 BY_NAME = {"cli"}  # imports its verbs by their names, which a parser does not see
 HOST = ("comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "nodes", "server")
 OUTSIDE = ("benchmarks", "scripts", "tests")
-STANDARD_LIBRARY_ONLY = ("version", "errors", "config", "geometry", "fields")
+STANDARD_LIBRARY_ONLY = ("version", "errors", "config", "geometry", "fields", "instruction")
 HEAVY = ("transformers", "diffusers", "peft", "accelerate")
+NETWORK = {"aiohttp", "ftplib", "httpx", "huggingface_hub", "openai", "requests", "smtplib", "socket", "urllib3"}
 
 
 def violations(source: Source) -> list[str]:
@@ -254,6 +299,25 @@ def test_kernels_need_only_torch() -> None:
         for imported in CORE[name].imports:
             top = imported.module.split(".")[0]
             assert top in {*sys.stdlib_module_names, "torch", "instructx_core"}, f"{name}:{imported.line}"
+
+
+def test_no_node_is_made_of_nodes() -> None:
+    """What several nodes share lies in nodes/parts."""
+    for source in SOURCES.values():
+        if source.room == "nodes" and source.name != "nodes/__init__.py":
+            nodes = {found.module for found in source.imports if room_of(found.module) == "nodes"} & MODULES.keys()
+            assert not nodes, source.name
+
+
+def test_only_the_judge_client_opens_connections() -> None:
+    """And only to the address that its user gives: nothing else imports what could."""
+    found = {
+        name
+        for name, source in SOURCES.items()
+        for imported in source.imports
+        if imported.module.split(".")[0] in NETWORK or imported.module in ("urllib.request", "http.client")
+    }
+    assert found == {"instructx_core/evaluation/judge/client.py"}
 
 
 def test_nodes_find_the_library_beside_them() -> None:

@@ -18,6 +18,7 @@ ELSEWHERE = {
     "fields": "editing/test_request.py",
     "formats/forms": "formats/test_convert.py",
     "nodes/parts": "nodes",
+    "pages": "evaluation/study/test_form.py",
     "version": "commands/test_cli.py",
 }
 # Folders and files of tests that are about more than one room.
@@ -29,6 +30,7 @@ ACROSS = {
     "test_benchmarks": "benchmarks/",
     "test_compile": "torch.compile",
     "test_file_names": "docstrings and documents",
+    "test_imported_names": "what is imported is there",
     "test_imports": "who imports whom",
     "test_locales": "locales/, web/",
     "test_mirror": "this file",

@@ -25,7 +25,7 @@ from instructx_core.formats.layouts.keymaps import dit_to_diffusers, dit_to_orig
 from instructx_core.formats.layouts.kiwi_config import DIFFUSERS_SIGMA_MIN
 from instructx_core.geometry import fit_size, mllm_frame_size, sample_frame_indices
 from instructx_core.latents import latent_stats
-from instructx_core.media.pixels import to_signed
+from instructx_core.pixels import to_signed
 from instructx_core.sampling.schedule import start
 from instructx_core.vae import build_vae, decode_latents, encode_latents
 

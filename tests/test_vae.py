@@ -10,7 +10,7 @@ from instructx_core.config import VaeConfig, tiny
 from instructx_core.data.bucket import Bucket
 from instructx_core.data.shapes import ShapesWorld
 from instructx_core.latents import latent_stats
-from instructx_core.media.pixels import to_signed
+from instructx_core.pixels import to_signed
 from instructx_core.training.vae_start import start_simple
 from instructx_core.vae import build_vae, fold_latent_scale, speed_up_single_frames
 

@@ -13,6 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("films", type=Path, help="a film, or a folder of films")
     parser.add_argument("--output", type=Path, required=True, help="folder of the set; the same one goes on")
     parser.add_argument("--workers", type=int, default=1, help="processes, each with a film at a time (default: 1)")
+    parser.add_argument("--runner", choices=("here", "ray"), default="here", help="ray: over a cluster's machines")
     parser.add_argument("--limits", type=Path, help="JSON file of thresholds that differ from the defaults")
     parser.add_argument("--json", type=Path, help="write funnel and counts there as well")
 
@@ -37,13 +38,18 @@ def run(args: argparse.Namespace) -> int:
     from ..synthesis.funnel import funnel, table
     from ..synthesis.limits import read_limits
     from ..synthesis.pipeline import stages_of
+    from ..synthesis.report import write_report
     from ..synthesis.run import WORK, BadFilm, candidates_of, finished
 
     limits, films = read_limits(args.limits), find_films(args.films, args.output)
     make_folder(args.output)
+    if args.runner == "ray":
+        from ..synthesis.cluster import candidates_on_ray as run_films
+    else:
+        run_films = candidates_of
     started, bad = time.monotonic(), list[BadFilm]()
     with tqdm(unit="clip", desc=f"{len(films)} films", file=sys.stderr) as bar:
-        for outcome in candidates_of(films, args.output, limits, args.workers):
+        for outcome in run_films(films, args.output, limits, args.workers):
             if isinstance(outcome, BadFilm):
                 bad.append(outcome)
             else:
@@ -57,6 +63,8 @@ def run(args: argparse.Namespace) -> int:
     if exported.copies:
         print(f"{len(exported.copies)} clips look like another one and were left out")
     counts = ", ".join(f"{count} {task}" for task, count in exported.tasks.items())
+    page = write_report(candidates, [stage.name for stage in stages_of(limits)], args.output, limits)
+    print(f"look at {page}")
     print(f"{counts} in {args.output} ({time.monotonic() - started:.0f} s)")
     if args.json is not None:
         values = {

@@ -1,7 +1,7 @@
 """What a training step costs (paper 3.3, 4.1): FLOPs, activations and gathered weights of one sample, on fake tensors.
 
-A stage says what is trained; forward and backward pass of both models run on tensors without values, with one and with
-two layers, and what a layer adds is added for the rest. plan.py makes memory and hours of it.
+A stage says what is trained; forward and backward pass of both models run on tensors without values, with two and with
+three layers (the peak of one is elsewhere), and what a layer adds is added for the rest. plan.py makes memory of it.
 Legend: F pixel frames, H W pixels.
 """
 
@@ -78,12 +78,12 @@ def count_weights(recipe: EditRecipe, config: InstructXConfig) -> Weights:
 def sample_cost(recipe: EditRecipe, config: InstructXConfig, clip: ClipSize, recompute: bool) -> SampleCost:
     """Raises InputError for a size that the model cannot take."""
     tokens = dit_tokens(clip.frames, clip.height, clip.width, config)
-    dits = [_denoiser_cost(recipe, _with_layers(config, n), clip, recompute) for n in (1, 2)]
-    dit = _extrapolated(dits[0], (dits[1], config.denoiser.num_layers - 1))
+    dits = [_denoiser_cost(recipe, _with_layers(config, n), clip, recompute) for n in (2, 3)]
+    dit = _extrapolated(dits[0], (dits[1], config.denoiser.num_layers - 2))
     full = len(config.mllm.vision.full_attention_blocks)
-    shallow = [_with_layers(config, 1, *depths) for depths in ((1, 1, 0), (2, 1, 0), (1, 2, 0), (1, 1, 1))]
+    shallow = [_with_layers(config, 1, *depths) for depths in ((2, 2, 0), (3, 2, 0), (2, 3, 0), (2, 2, 1))]
     base, layer, windowed, attending = (_encoder_cost(each, clip, recompute) for each in shallow)
-    more = (layer, config.mllm.num_layers - 1), (windowed, config.mllm.vision.depth - full - 1), (attending, full)
+    more = (layer, config.mllm.num_layers - 2), (windowed, config.mllm.vision.depth - full - 2), (attending, full)
     mllm = _extrapolated(base, *more)
     return SampleCost(tokens, dit.flops + mllm.flops, dit.peak + mllm.peak)
 

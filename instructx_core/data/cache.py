@@ -2,7 +2,7 @@
 
 A pool is a folder of shards (safetensors) that are written whole or not at all, so building it can be killed and
 resumed, or shared by processes. Its name says split, bucket and source and carries a digest of the weights and settings
-that it was encoded with: others never read it.
+that it was encoded with: others never read it. Shards of a source that lies in files are named by their content.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -26,9 +26,10 @@ from tqdm import tqdm
 
 from ..digests import model_digest
 from .bucket import Bucket, Kind
-from .drawn import Drawn, Renderer, draw_captioned, draw_edit, draw_picture, draw_questions
+from .drawn import Drawn, Renderer, draw_captioned, draw_edit, draw_or_reject, draw_picture, draw_questions
 from .encoding import Encoded, encode_edits, encode_scenes, is_tower_trained, keep_pixels
-from .source import EditSource
+from .rejects import RejectedRecord, write_rejects
+from .source import EditSource, StoredSource
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan
@@ -39,6 +40,7 @@ SHARD = {"image": 500, "video": 50}  # samples a file
 CHUNK = {"image": 50, "video": 4}  # encoded at once
 VERSION = 4  # of this file's output
 
+T = TypeVar("T")
 Draw = Callable[..., Drawn]  # source, split, bucket, number -> a sample; picklable
 Encode = Callable[[Sequence[Drawn]], Encoded]
 
@@ -48,12 +50,14 @@ class Pool:
     """Samples by row: latents and features in fp16, pixels in uint8, and texts for each.
 
     Shards are mapped from their files, not read: processes share them in memory, and what is not asked for stays on
-    disk. All but the last have `rows` samples.
+    disk. numbers: of each row in the source; a sample that turned out to be bad has no row. starts: the first row of
+    each shard.
     """
 
     shards: list[dict[str, Tensor]]
     texts: list[list[tuple[str, ...]]]  # of each sample, to choose from
-    rows: int
+    numbers: np.ndarray
+    starts: np.ndarray
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -62,7 +66,8 @@ class Pool:
         """(len(indices), ...) fp32."""
         taken = torch.empty(len(indices), *self.shards[0][name].shape[1:])
         for place, row in enumerate(indices.tolist()):
-            taken[place] = self.shards[row // self.rows][name][row % self.rows]
+            shard = int(np.searchsorted(self.starts, row, side="right")) - 1
+            taken[place] = self.shards[shard][name][row - self.starts[shard]]
         return taken
 
     def text(self, row: int, draw: int = 0) -> tuple[str, ...]:
@@ -94,6 +99,15 @@ def select_samples(source: EditSource, split: str, counts: dict[Kind, int], star
     return selections
 
 
+def select_all(source: EditSource, split: str, kinds: Sequence[Kind]) -> list[Selection]:
+    """Every sample of these kinds, of a source that has finitely many."""
+    return [
+        Selection(split, bucket, 0, source.size(split, bucket))
+        for bucket in source.buckets(split)
+        if bucket.kind in kinds
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class Cache:
     """Where pools are kept, what they are drawn from, and who draws."""
@@ -120,10 +134,25 @@ class Cache:
         return self._pool("picture", selection, draw_picture, keep_pixels, "pixels")
 
     def _pool(self, content: str, selection: Selection, draw: Draw, encode: Encode, mark: str) -> Pool:
-        name = f"{self.source.name}-{self.source.version}-{content}-{selection.split}-{selection.bucket}"
+        source, split, bucket = self.source, selection.split, selection.bucket
+        numbers = range(selection.start, selection.start + selection.count)
+        if isinstance(source, StoredSource):
+            name, groups = f"records-{content}-{bucket}", source.groups(split, bucket, numbers)
+        else:
+            name, rows = f"{source.name}-{source.version}-{content}-{split}-{bucket}", SHARD[bucket.modality]
+            parts = [numbers[first : first + rows] for first in range(0, len(numbers), rows)]
+            groups = [(f"{some.start:08d}", some) for some in parts]
         folder = self.folder / f"{name}-v{VERSION}-{mark}"
-        drawn = partial(draw, self.source, selection.split, selection.bucket)
-        return build_pool(folder, partial(self.renderer.draw, drawn), encode, selection)
+
+        def write(path: Path, some: Sequence[int]) -> None:
+            if isinstance(source, StoredSource):
+                drawing = partial(draw_or_reject, draw, source.part(split, bucket, some), split, bucket)
+            else:
+                drawing = partial(draw, source, split, bucket)
+            write_shard(path, some, self.renderer.draw(drawing, some), encode, CHUNK[bucket.modality])
+
+        refuse = source.refuse if isinstance(source, StoredSource) else None
+        return build_pool(folder, groups, write, refuse)
 
 
 def pool_mark(vae: AutoencoderKLWan, encoder: InstructXEncoder | None = None) -> str:
@@ -137,38 +166,84 @@ def pool_mark(vae: AutoencoderKLWan, encoder: InstructXEncoder | None = None) ->
 
 
 def build_pool(
-    folder: Path, draw: Callable[[Sequence[int]], Iterator[Drawn]], encode: Encode, selection: Selection
+    folder: Path,
+    groups: Sequence[tuple[str, Sequence[int]]],
+    write: Callable[[Path, Sequence[int]], None],
+    refuse: Callable[[Sequence[RejectedRecord]], None] | None,
 ) -> Pool:
-    """Opens the pool, building the shards that are missing (with a progress bar)."""
+    """Opens the pool, building the shards that are missing (with a progress bar). groups: name and numbers of each.
+
+    refuse: takes what turned out to be bad, and may raise InputError; rejects.jsonl in the folder lists it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    modality, start, stop = selection.bucket.modality, selection.start, selection.start + selection.count
-    rows = SHARD[modality]
-    shards = [range(i, min(i + rows, stop)) for i in range(start, stop, rows)]
-    paths = [folder / f"{numbers.start:08d}-{len(numbers)}.safetensors" for numbers in shards]
-    missing = [(path, numbers) for path, numbers in zip(paths, shards, strict=True) if not path.is_file()]
-    if int(os.environ.get("RANK", "0")) % 2:
-        missing.reverse()  # two processes meet in the middle
-    for path, numbers in tqdm(missing, desc=f"pool {folder.name}", disable=not missing):
+    wanted = [(folder / f"{name}-{len(numbers)}.safetensors", numbers) for name, numbers in groups]
+    missing = [(path, numbers) for path, numbers in wanted if not path.is_file()]
+    for path, numbers in tqdm(own_first(missing), desc=f"pool {folder.name}", disable=not missing):
         if not path.is_file():  # another process may have made it meanwhile
             with torch.no_grad():
-                write_shard(path, draw(numbers), encode, CHUNK[modality])
-    opened = [read_shard(path) for path in paths]
-    return Pool([tensors for tensors, _ in opened], [each for _, texts in opened for each in texts], rows)
+                write(path, numbers)
+            if refuse is not None:
+                refuse(read_shard(path, numbers).rejects)
+    shards = [read_shard(path, numbers) for path, numbers in wanted]
+    rejects = [reject for shard in shards for reject in shard.rejects]
+    if rejects and refuse is not None:
+        write_rejects(folder / "rejects.jsonl", rejects)
+        refuse(rejects)
+    shards = [shard for shard in shards if shard.numbers]
+    starts = np.cumsum([0, *(len(shard.numbers) for shard in shards)])[:-1]
+    rows = np.array([number for shard in shards for number in shard.numbers], dtype=np.int64)
+    return Pool([shard.tensors for shard in shards], [each for shard in shards for each in shard.texts], rows, starts)
 
 
-def write_shard(path: Path, drawn: Iterator[Drawn], encode: Encode, chunk: int) -> None:
+def own_first(missing: Sequence[T]) -> list[T]:
+    """What this process of several begins with, then what is the others', who may be gone."""
+    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    return [each for first in range(world) for each in missing[(rank + first) % world :: world]]
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A file of a pool: a row for each of `numbers`."""
+
+    tensors: dict[str, Tensor]
+    texts: list[list[tuple[str, ...]]]
+    numbers: list[int]
+    rejects: list[RejectedRecord]
+
+
+def write_shard(
+    path: Path, numbers: Sequence[int], drawn: Iterator[Drawn | RejectedRecord], encode: Encode, chunk: int
+) -> None:
     """Encodes `chunk` samples at once; the file appears under its name when it is whole."""
-    parts, texts = [], []
-    while some := list(islice(drawn, chunk)):
+    parts, texts, rejects, kept = list[Encoded](), [], list[RejectedRecord](), list[int]()
+
+    def good() -> Iterator[Drawn]:
+        for place, each in enumerate(drawn):
+            if isinstance(each, RejectedRecord):
+                rejects.append(each)
+            else:
+                kept.append(place)
+                yield each
+
+    samples = good()
+    while some := list(islice(samples, chunk)):
         parts.append(encode(some))
         texts += [each.texts for each in some]
-    tensors = {name: torch.cat([part[name] for part in parts]).contiguous() for name in parts[0]}
+    tensors = {name: torch.cat([part[name] for part in parts]).contiguous() for name in (parts[0] if parts else ())}
+    about = {"texts": json.dumps(texts)}
+    if len(kept) < len(numbers):  # places in the group: the same group has other numbers in another mixture
+        about |= {"kept": json.dumps(kept), "rejects": json.dumps([dataclasses.asdict(each) for each in rejects])}
     partial_path = path.with_suffix(f".partial-{os.getpid()}")
-    save_file(tensors, partial_path, {"texts": json.dumps(texts)})
+    save_file(tensors, partial_path, about)
     partial_path.replace(path)
 
 
-def read_shard(path: Path) -> tuple[dict[str, Tensor], list[list[tuple[str, ...]]]]:
+def read_shard(path: Path, numbers: Sequence[int]) -> Shard:
+    """numbers: of the group that the shard was written for."""
     with safe_open(path, "pt") as file:
-        texts = [[tuple(text) for text in each] for each in json.loads(file.metadata()["texts"])]
-        return {name: file.get_tensor(name) for name in file.keys()}, texts
+        about = file.metadata()
+        texts = [[tuple(text) for text in each] for each in json.loads(about["texts"])]
+        kept = json.loads(about["kept"]) if "kept" in about else range(len(numbers))
+        rejects = [RejectedRecord(**each) for each in json.loads(about.get("rejects", "[]"))]
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    return Shard(tensors, texts, [numbers[place] for place in kept], rejects)

@@ -11,15 +11,18 @@ import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from ..errors import InputError
 from ..random_streams import random_stream
 from .bucket import Bucket
+from .rejects import RejectedRecord
 from .samples import Regions
-from .source import EditSource, PretrainingSource
+from .source import EditPart, PretrainingSource
 
+T = TypeVar("T")
 ASKED, ASKED_BESIDE = 4, 2  # questions about the whole that a sample keeps, and others beside each
 
 
@@ -32,7 +35,7 @@ class Drawn:
     texts: tuple[tuple[str, ...], ...] = ()
 
 
-def draw_edit(source: EditSource, split: str, bucket: Bucket, number: int) -> Drawn:
+def draw_edit(source: EditPart, split: str, bucket: Bucket, number: int) -> Drawn:
     """source and target (F,H,W,C), reference (1,H,W,C) where the bucket has one; instructions."""
     sample = source.edit(split, number, bucket)
     arrays = {"source": sample.source_FHWC, "target": sample.target_FHWC}
@@ -40,6 +43,16 @@ def draw_edit(source: EditSource, split: str, bucket: Bucket, number: int) -> Dr
         assert sample.reference_HWC is not None
         arrays["reference"] = sample.reference_HWC[None]
     return Drawn(arrays, tuple((text,) for text in (sample.instruction, *sample.wordings)))
+
+
+def draw_or_reject(
+    draw: Callable[..., Drawn], part: EditPart, split: str, bucket: Bucket, number: int
+) -> Drawn | RejectedRecord:
+    """Of samples that lie in files: a bad one is told, and the others are drawn all the same."""
+    try:
+        return draw(part, split, bucket, number)
+    except InputError as error:
+        return RejectedRecord(str(number), str(error), f"{split} {bucket}")
 
 
 def draw_captioned(source: PretrainingSource, split: str, bucket: Bucket, number: int) -> Drawn:
@@ -93,7 +106,7 @@ class Renderer:
         self.workers = workers
         self._processes: ProcessPoolExecutor | None = None
 
-    def draw(self, draw: Callable[[int], Drawn], numbers: Sequence[int]) -> Iterator[Drawn]:
+    def draw(self, draw: Callable[[int], T], numbers: Sequence[int]) -> Iterator[T]:
         """In the order of the numbers."""
         if self.workers == 1:
             return map(draw, numbers)

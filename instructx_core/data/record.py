@@ -22,19 +22,24 @@ MEDIA = ("source", "target", "reference", "mask")
 class Locator:
     """Where the bytes of a picture or clip are: a file, a member of a tar, or a cell of a parquet file.
 
-    path: of the file, the tar or the parquet. member: name in the tar. row, column: the cell's, row from 0.
+    path: of the file, the tar or the parquet. member: name in the tar. offset, size: of the member's bytes in the tar,
+    where they are known; without, the tar is searched. row, column: the cell's, row from 0.
     """
 
     path: str
     member: str | None = None
     row: int | None = None
     column: str | None = None
+    offset: int | None = None
+    size: int | None = None
 
     def __post_init__(self) -> None:
         if not self.path:
             raise InputError("a locator without a path; name the file that holds the picture or clip")
         if (self.row is None) != (self.column is None) or (self.member is not None and self.row is not None):
             raise InputError(f"{self}: give a file, a file with `member`, or one with both `row` and `column`")
+        if (self.offset is None) != (self.size is None) or (self.offset is not None and self.member is None):
+            raise InputError(f"{self}: `offset` and `size` are both of a `member` of a tar; give all three or none")
 
     def __str__(self) -> str:
         if self.member is not None:
@@ -54,7 +59,9 @@ class EditRecord:
 
     task: the kind of edit in the set's own words. target: None for an item of a
     benchmark. mask: white where the edit is.
-    meta: what else is known, in JSON values (scores, captions, times in the film, licence, versions).
+    meta: what else is known, in JSON values (scores, captions, times in the film, licence, versions). `wordings`: the
+    instruction in other words, a list. `size`, `frames`, `fps`: [height, width], length and rate of source and target,
+    so that they need not be opened to be sorted; `reference_size` of the reference.
     """
 
     id: str
@@ -109,10 +116,18 @@ def _locator(named: str, name: str, value: object) -> Locator:
         return Locator(value)
     if not isinstance(value, Mapping) or not isinstance(value.get("path"), str):
         raise InputError(f"{named}: {name} is {value!r:.80}; give a path, or an object with one")
-    unknown = sorted(set(value) - {"path", "member", "row", "column"})
+    known = [each.name for each in dataclasses.fields(Locator)]
+    unknown = sorted(set(value) - set(known))
     if unknown:
-        raise InputError(f"{named}: {name} has an unknown field {unknown[0]!r}; use path, member, row, column")
-    row = value.get("row")
-    if row is not None and (type(row) is not int or row < 0):
-        raise InputError(f"{named}: the row of {name} is {row!r:.80}; rows are whole numbers from 0")
-    return Locator(value["path"], value.get("member"), row, value.get("column"))
+        raise InputError(f"{named}: {name} has an unknown field {unknown[0]!r}; use {', '.join(known)}")
+    for each in ("row", "offset", "size"):
+        number = value.get(each)
+        if number is not None and (type(number) is not int or number < 0):
+            raise InputError(f"{named}: the {each} of {name} is {number!r:.80}; {each}s are whole numbers from 0")
+    for each in ("member", "column"):
+        if not isinstance(value.get(each), str | None):
+            raise InputError(f"{named}: the {each} of {name} is {value[each]!r:.80}; it must be a string")
+    try:
+        return Locator(**value)
+    except InputError as error:
+        raise InputError(f"{named}: {name}: {error}") from None

@@ -1,15 +1,19 @@
 """What a job asks of a data source. The jobs of training/ are written against these protocols and no world by name.
 
 A source numbers its samples within a split and a bucket; the same number is always the same sample. EditSource is what
-records of edit pairs give; PretrainingSource is what a world gives that can also teach the parts before the edits.
+every source of edit pairs gives, StoredSource one whose samples lie in files, PretrainingSource a world that can also
+teach the parts before the edits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+
 from .bucket import Bucket
+from .rejects import RejectedRecord
 from .samples import EditSample, PictureSample, SceneSample
 
 
@@ -33,6 +37,31 @@ class EditSource(Protocol):
         ...
 
     def edit(self, split: str, number: int, bucket: Bucket) -> EditSample: ...
+
+
+class EditPart(Protocol):
+    """A few samples of a StoredSource, by the numbers they have there; small enough to be sent to another process."""
+
+    def edit(self, split: str, number: int, bucket: Bucket) -> EditSample: ...
+
+
+@runtime_checkable
+class StoredSource(EditSource, Protocol):
+    """Samples that lie in files, some oftener drawn than others. `edit` raises InputError for one that is bad."""
+
+    def refuse(self, rejects: Sequence[RejectedRecord]) -> None:
+        """Takes note of samples that turned out to be bad. Raises InputError when they are too many of all."""
+        ...
+
+    def shares(self, split: str, bucket: Bucket) -> np.ndarray:
+        """(size,) How often each number is drawn: the shares of all buckets of a modality add up to 1."""
+        ...
+
+    def part(self, split: str, bucket: Bucket, numbers: Sequence[int]) -> EditPart: ...
+
+    def groups(self, split: str, bucket: Bucket, numbers: Sequence[int]) -> list[tuple[str, list[int]]]:
+        """The numbers in groups, each with a name that changes when anything in the group does."""
+        ...
 
 
 @runtime_checkable

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..geometry import FitBox, pad_frames
-from ..media.pixels import to_uint8
+from ..pixels import to_uint8
 
 
 def apply_box(frame_HWC: np.ndarray, box: FitBox) -> np.ndarray:

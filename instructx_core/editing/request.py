@@ -16,9 +16,9 @@ from types import MappingProxyType
 from typing import Any, TypedDict
 
 from ..digests import file_digest
-from ..encoder.instruction import check_instruction
 from ..errors import InputError
 from ..fields import NO_RESULT, check_fields, check_seed, check_type
+from ..instruction import check_instruction
 from ..media.kinds import check_file
 from .paste import KeepOutside
 from .windows.options import WindowOptions

@@ -1,49 +1,13 @@
-"""What an instruction may be: the one check, for the pipeline, edits of files, jobs, the command line and the nodes.
-
-Before the prompt in the data flow. Needs nothing but the standard library, so that a wrong instruction is refused
-before a model is loaded.
-"""
+"""Where a pipeline that an earlier version saved looks for the encoder, by the name in its model_index.json."""
 
 from __future__ import annotations
 
 import importlib
 from typing import Any
 
-from ..errors import InputError
-
-
-def check_instruction(text: Any, allow_empty: bool = False) -> str:
-    """The instruction itself. Raises InputError for anything but a str of whole characters that says something.
-
-    allow_empty: "" is the unconditional branch of guidance.
-    """
-    if not isinstance(text, str):
-        raise InputError(f"the instruction is {_short(text)}, of type {type(text).__name__}; it must be one str")
-    if not text.strip():
-        if allow_empty:
-            return text
-        raise InputError('the instruction is empty; say what to change, e.g. "make the circle blue"')
-    broken = next((place for place, character in enumerate(text) if "\ud800" <= character <= "\udfff"), None)
-    if broken is not None:
-        raise InputError(
-            f"the instruction has half a character (lone surrogate U+{ord(text[broken]):04X}) at position {broken}; "
-            "remove it, or read the text as UTF-8"
-        )
-    if not any(character.isalnum() for character in text):
-        raise InputError(
-            f"the instruction {_short(text)} has no letter and no digit in any script, so there is nothing to read; "
-            'say what to change in words, e.g. "make the circle blue"'
-        )
-    return text
-
-
-def _short(value: Any) -> str:
-    text = ascii(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
 
 def __getattr__(name: str) -> Any:
-    """What diffusers looks for where a pipeline was saved before: its model_index.json says the encoder lies here."""
+    """The encoder's classes; imported when they are asked for."""
     if name in ("InstructXEncoder", "ModelMixin"):
         return getattr(importlib.import_module(".model", __package__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..config import InstructXConfig
 from ..errors import InputError
-from .instruction import check_instruction
+from ..instruction import check_instruction
 from .pictures import Pictures
 from .positions import Grid, Segment, sequence_positions
 from .tokenizer import encode_plain, token_id

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ..errors import InputError
-from ..media.pixels import to_uint8
+from ..pixels import to_uint8
 from ..sampling.arguments import check_argument
 from ..sampling.batch import edit_batch
 from ..sampling.guidance import Conditions, Guidance

@@ -75,3 +75,15 @@ def check_items(items: Iterable[EditRecord], folder: Path) -> None:
 def count_tasks(items: Iterable[EditRecord]) -> dict[str, int]:
     """Number of items a task, in the order of their first."""
     return dict(Counter(item.task for item in items))
+
+
+def first_of_each(items: Iterable[EditRecord], limit: int | None) -> list[EditRecord]:
+    """The first `limit` items of each task, all for None. Raises InputError for a limit below 1."""
+    if limit is not None and limit < 1:
+        raise InputError(f"limit is {limit}; use at least 1")
+    taken, found = Counter[str](), list[EditRecord]()
+    for item in items:
+        taken[item.task] += 1
+        if limit is None or taken[item.task] <= limit:
+            found.append(item)
+    return found

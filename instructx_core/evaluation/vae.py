@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ..media.pixels import to_uint8
+from ..pixels import to_uint8
 from ..sampling.batch import edit_batch
 from .photos import PHOTOS, crop, photo_of
 

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 
 from ..errors import InputError
+from .planes import is_alone, plane_values
 
 _WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own decoders of the two drop it
 _HEVC_ALPHA = b"\x4e\x01\xa5"  # a message of H.265 (SEI 165) that another layer holds transparency
@@ -39,8 +41,17 @@ def has_alpha(frame: Any) -> bool:
 
 def check_opaque(path: Path, frame: Any) -> None:
     """Raises InputError unless every pixel of a frame that has alpha is opaque."""
-    if frame.reformat(format="rgba").to_ndarray()[..., 3].min() < 255:
+    if _alpha(frame).min() < 255:
         raise _transparent(path, frame.format.name)
+
+
+def _alpha(frame: Any) -> np.ndarray:
+    """(H, W) of the channel, 0..255."""
+    part = next(part for part in frame.format.components if part.is_alpha)
+    if not is_alone(frame, part):
+        return frame.reformat(format="rgba").to_ndarray()[..., 3]
+    alpha_HW = plane_values(frame, part)
+    return alpha_HW if part.bits == 8 else np.round(alpha_HW * (255 / (2**part.bits - 1)))
 
 
 def _transparent(path: Path, where: str) -> InputError:

@@ -7,6 +7,7 @@ such as those with a second picture for HDR screens, FFmpeg finds the first one'
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +23,13 @@ class AvifHeader(NamedTuple):
 
 
 def read_header(path: Path) -> AvifHeader:
-    """Raises InputError for a file that cannot be read."""
+    """Raises InputError for a file that cannot be read. Asked for several times of one file, and of each picture."""
+    found = path.stat()
+    return _read_header(path, found.st_mtime_ns, found.st_size)
+
+
+@lru_cache(maxsize=4)
+def _read_header(path: Path, _changed: int, _size: int) -> AvifHeader:
     with path.open("rb") as file:
         head = file.read(_HEADER)
     codes = {(data[1], data[3]) for data in re.findall(rb"colrnclx(.{4})", head, re.DOTALL)}

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -60,13 +61,15 @@ class SoundTrack:
 class AudioSource:
     """Where the sound of a clip lies; packets are read from there while the edited clip is written.
 
-    lost: what of it cannot be had, one sentence each. tracks: none where that is all of it.
+    lost: what of it cannot be had, one sentence each. tracks: none where that is all of it. planned: what sound/plan.py
+    found for an output's suffix, which it tries out once.
     """
 
     path: Path
     video_start: float  # seconds; audio timestamps count from here
     tracks: tuple[SoundTrack, ...]
     lost: tuple[str, ...] = ()
+    planned: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

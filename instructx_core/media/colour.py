@@ -23,6 +23,7 @@ _MATRIX = {
 }
 _BT2020 = (9, 10)
 _FULL = 2
+LIMITED_GRAY = "gray limited"
 
 
 class Colour(NamedTuple):
@@ -40,11 +41,14 @@ def colour_of(path: Path, frame: Any) -> Colour:
     if transfer in HDR_TRANSFER or wide:
         kind = HDR_TRANSFER.get(transfer, "BT.2020")
         raise InputError(f"{path}: HDR clip ({kind}); convert it to SDR (BT.709) first, tone mapping is not built in")
-    full = int(frame.color_range) == _FULL or frame.format.name.startswith("yuvj") or frame.format.is_rgb
+    gray, tagged = frame.format.name.startswith(("gray", "ya")), int(frame.color_range)
+    full = tagged == _FULL or frame.format.name.startswith("yuvj") or frame.format.is_rgb or (gray and not tagged)
     value_range = ColorRange.JPEG if full else ColorRange.MPEG
     label_range = "full" if full else "limited"
     if frame.format.is_rgb:
         return Colour(Colorspace.ITU709, value_range, "rgb")
+    if gray:  # without a tag it is full, as FFmpeg writes it; H.265 and AV1 always say
+        return Colour(Colorspace.ITU709, value_range, f"gray {label_range}" + ("" if tagged else " (assumed)"))
     if int(frame.colorspace) in _MATRIX:
         name, matrix = _MATRIX[int(frame.colorspace)]
         return Colour(matrix, value_range, f"{name} {label_range}")

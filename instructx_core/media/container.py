@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import av.error
 
 from ..errors import InputError
 from .alpha import decoder_of
@@ -20,16 +21,14 @@ from .timing import FrameTime
 from .tracks import video_track
 
 # Playlists and network protocols are shut out: a media file must never make the program open something else.
-_OPEN_OPTIONS = {
-    "protocol_whitelist": "file",
-    "format_whitelist": "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,mxf,dv,h264,hevc,ivf,m4v,yuv4mpegpipe",
-}
+_CLIPS = "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,mxf,dv,h264,hevc,ivf,m4v,yuv4mpegpipe"
 
 
-def open_container(path: Path) -> Any:
-    """Raises InputError for a file that FFmpeg does not know."""
+def open_container(path: Path, formats: str = _CLIPS) -> Any:
+    """formats: FFmpeg's names of those that are opened. Raises InputError for a file that FFmpeg does not know."""
+    options = {"protocol_whitelist": "file", "format_whitelist": formats}
     try:
-        return av.open("file:" + os.path.abspath(path), options=dict(_OPEN_OPTIONS))
+        return av.open("file:" + os.path.abspath(path), options=options)
     except (av.error.FFmpegError, UnicodeError) as error:
         known = getattr(error, "errno", None) != errno.EINVAL  # FFmpeg's word for a format that is shut out above
         reason = (getattr(error, "strerror", None) or error) if known else "no kind of file that is known here"
@@ -38,7 +37,7 @@ def open_container(path: Path) -> Any:
         ) from None
 
 
-def decoded(path: Path, container: Any, notes: list[str] | None = None) -> Iterator[tuple[Any, FrameTime]]:
+def decode_frames(path: Path, container: Any, notes: list[str] | None = None) -> Iterator[tuple[Any, FrameTime]]:
     """(frame as PyAV gives it, when it is shown) of the film.
 
     notes: where it is given, a damaged file is read up to the damage, which is noted there. Raises InputError where the

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import av.error
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
@@ -138,5 +139,6 @@ def _subsampled(yuv_3HW: np.ndarray) -> np.ndarray:
     """
     pairs = yuv_3HW[1:, 0::2].astype(np.uint16) + yuv_3HW[1:, 1::2]
     before = np.concatenate((pairs[..., :1], pairs[..., 1:-1:2]), axis=-1)
-    chroma = np.rint((before + 2 * pairs[..., 0::2] + pairs[..., 1::2]) / 8).astype(np.uint8)  # halves to even: no bias
+    eighths = before + 2 * pairs[..., 0::2] + pairs[..., 1::2]
+    chroma = ((eighths + 3 + (eighths >> 3 & 1)) >> 3).astype(np.uint8)  # halves to even: no bias
     return np.concatenate((yuv_3HW[0].ravel(), chroma.ravel())).reshape(-1, yuv_3HW.shape[2])

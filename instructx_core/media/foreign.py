@@ -23,6 +23,8 @@ _OTHERS = {
     b"\xff\x0a": "JPEG XL is not supported; save the picture as PNG or JPEG",
     b"\0\0\0\x0cJXL ": "JPEG XL is not supported; save the picture as PNG or JPEG",
     b"v/1\x01": "an HDR picture (OpenEXR); convert it to SDR first, tone mapping is not built in",
+    b"PF\n": "a picture of float numbers (PFM), which have no fixed black and white; save it as PNG",
+    b"P7\n": "PAM is not supported; save the picture as PNG",
     b"#?": "an HDR picture (Radiance); convert it to SDR first, tone mapping is not built in",
 }
 

@@ -74,7 +74,7 @@ def srgb_and_alpha(path: Path, image: Image.Image, notes: list[str]) -> tuple[Im
     try:
         codes, depth = codes_of(path, image), depth_of(path, image)
         check_sdr(path, codes)
-        turned = image.getexif().get(_ORIENTATION, 1) not in (0, 1)  # asked first: a TIFF forgets it when it is loaded
+        turned = image.getexif().get(_ORIENTATION, 1) in range(2, 9)  # asked first: a TIFF forgets it when it is loaded
         upright = ImageOps.exif_transpose(with_wide_key(path, image, depth))
         upright.load()
         declared = declared_profile(image, codes)

@@ -16,8 +16,9 @@ from av.video.reformatter import ColorRange
 
 from ..errors import InputError
 from .alpha import check_opaque, has_alpha
-from .colour import Colour, colour_of
+from .colour import LIMITED_GRAY, Colour, colour_of
 from .orientation import Orientation, orientation_of
+from .planes import is_alone, plane_values
 from .primaries import FromP3, is_p3
 
 # swscale: BICUBIC, FULL_CHR_H_INT, FULL_CHR_H_INP, ACCURATE_RND, BITEXACT; as numbers, older PyAV does not name them.
@@ -72,6 +73,8 @@ class FrameReader:
 
     def upright(self, frame: Any, colour: Colour) -> np.ndarray:
         """One frame as upright sRGB, uint8 (H, W, 3)."""
+        if colour.label == LIMITED_GRAY and is_alone(frame, frame.format.components[0]):
+            return self.orientation.upright(_from_limited_gray(frame))
         if self.from_p3 is not None:
             frame, colour = self.from_p3(frame, colour)
         rgb = frame.reformat(
@@ -91,3 +94,10 @@ class FrameReader:
             return aspect
         self.notes.append(f"pixels are not square ({aspect}); the result keeps that")
         return 1 / aspect if self.orientation.transposed else aspect
+
+
+def _from_limited_gray(frame: Any) -> np.ndarray:
+    """uint8 (H, W, 3). swscale takes gray for full range whatever it is told: black would stay at 16."""
+    part = frame.format.components[0]
+    level_HW = (plane_values(frame, part) / 2 ** (part.bits - 8) - 16) * (255 / 219)
+    return np.repeat(np.rint(level_HW.clip(0, 255)).astype(np.uint8)[..., None], 3, axis=-1)

@@ -17,10 +17,10 @@ from PIL import Image
 from torch import Tensor
 
 from ..config import InstructXConfig
-from ..encoder.instruction import check_instruction
 from ..errors import InputError
 from ..geometry import check_size, latent_frames
-from ..media.pixels import as_frames, as_references, check_clip_sizes
+from ..instruction import check_instruction
+from ..pixels import as_frames, as_references, check_clip_sizes
 
 Picture: TypeAlias = Image.Image | np.ndarray | Tensor
 Clip: TypeAlias = Picture | Sequence[Picture]

@@ -18,7 +18,7 @@ from ..config import InstructXConfig
 from ..encoder.inputs import drop_instruction, prepare_inputs
 from ..encoder.model import InstructXEncoder
 from ..latents import normalise_latents
-from ..media.pixels import pad_reference, to_signed, to_uint8
+from ..pixels import pad_reference, to_signed, to_uint8
 from ..speed.memory import MemoryPlan
 from ..speed.tiling import VideoShape, encode_tiled
 from ..vae import encode_latents
@@ -77,7 +77,7 @@ def encode_pictures(
             if tiling is None:
                 return encode_latents(vae, video_BCFHW.to(device, vae.dtype))
             latent_BCTHW = encode_tiled(vae, video_BCFHW, tiling, device).to(device)
-            return normalise_latents(latent_BCTHW, vae.config.latents_mean, vae.config.latents_std)
+            return normalise_latents(latent_BCTHW, vae.config["latents_mean"], vae.config["latents_std"])
 
     source_BCTHW = encode(batch.clips_BFHWC)
     if not batch.num_references:

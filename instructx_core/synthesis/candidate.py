@@ -21,12 +21,13 @@ STATE = "candidate.json"
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """Why a candidate goes no further: one sentence, and the measure that says so."""
+    """Why a candidate goes no further: the measure that failed, and all others of its stage."""
 
     stage: str
     reason: str  # the same words for the same cause, so that reasons can be counted
     value: float | None = None
     limit: float | None = None
+    measures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ class Limits:
     least_side: int = 96  # of the film's shorter side
     area: int = 832 * 480  # clips are scaled down to this, never up
     fastest: float = 30.0  # frames a second; of faster films every second, third ... frame is taken
+    change: float = 1.5  # levels, mean difference of the first frame and the one that differs most from it
     sharpness: float = 12.0  # variance of the Laplacian, of the median frame at 256 pixels
     darkness: float = 20.0  # mean level below which a frame is black
     black: float = 0.1  # share of black frames

@@ -24,9 +24,12 @@ def draw_modality(seed: int, step: int, video_probability: float) -> str:
     return "video" if random_stream(seed, step, MODALITY).random() < video_probability else "image"
 
 
-def draw_indices(seed: int, step: int, count: int, pool: int) -> np.ndarray:
-    """(count,) sample numbers below `pool`, the same for any number of processes."""
-    return random_stream(seed, step, INDEX).integers(0, pool, count)
+def draw_indices(seed: int, step: int, count: int, pool: int, shares: np.ndarray | None = None) -> np.ndarray:
+    """(count,) sample numbers below `pool`, the same for any number of processes; all alike, or by `shares` (pool,)."""
+    if shares is None:
+        return random_stream(seed, step, INDEX).integers(0, pool, count)
+    ends = np.cumsum(shares)
+    return np.searchsorted(ends / ends[-1], random_stream(seed, step, INDEX).random(count), side="right")
 
 
 def draw_texts(seed: int, step: int, count: int) -> np.ndarray:

@@ -39,8 +39,8 @@ def recipe_source(recipe: Recipe) -> EditSource:
     """Raises InputError for a recipe without data: nothing is built for it."""
     if recipe.data is None:
         raise InputError(
-            f"{recipe.name} has no data source; give --data NAME or --data NAME:PATH. Known: {', '.join(SOURCES)}; "
-            "readers of public data sets are not written yet (docs/training.md)"
+            f"{recipe.name} has no data source; give --data NAME, NAME:PATH or the path of a mixture (docs/data.md). "
+            f"Known: {', '.join(SOURCES)}"
         )
     return open_data(recipe.data)
 

@@ -5,6 +5,7 @@ Source and Reference patches the MODEL that any loader gave; denoiser_patch.py d
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -49,12 +50,12 @@ def patch_model(model: Any, adapter: DitAdapter) -> Any:
     check_model(model, adapter)
     kinds = wrapper_kinds()
     patched = model.clone()
-    for kind, wrapper in ((kinds.DIFFUSION_MODEL, DenoiserPatch(adapter)), (kinds.PREPARE_SAMPLING, prepare_sampling)):
+    patch = DenoiserPatch(adapter)
+    for kind, wrapper in ((kinds.DIFFUSION_MODEL, patch), (kinds.PREPARE_SAMPLING, prepare_sampling)):
         patched.remove_wrappers_with_key(kind, KEY)
         patched.add_wrapper_with_key(kind, KEY, wrapper)
-    text_embedding = model.get_model_object("diffusion_model").text_embedding
-    if explain_width not in text_embedding._forward_pre_hooks.values():
-        text_embedding.register_forward_pre_hook(explain_width)
+    hook = model.get_model_object("diffusion_model").text_embedding.register_forward_pre_hook(explain_width)
+    weakref.finalize(patch, hook.remove).atexit = False  # the DiT is shared: it comes off with the last patched clone
     counted = tuple(patched.get_model_object("memory_usage_factor_conds"))
     if REFERENCES not in counted:  # when the host decides how many conditionings fit into one batch
         patched.add_object_patch("memory_usage_factor_conds", (*counted, REFERENCES))

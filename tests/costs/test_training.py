@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,7 +14,9 @@ from instructx_core.config import paper_14b
 from instructx_core.costs.count import cost_of_training, fake_tensors
 from instructx_core.costs.floor import GIB, RESERVE
 from instructx_core.costs.plan import StageCost, training_plans
-from instructx_core.costs.training import SampleCost, count_weights
+from instructx_core.costs.training import SampleCost, _denoiser_cost, _extrapolated, _with_layers, count_weights
+from instructx_core.geometry import ClipSize
+from instructx_core.training.recipes.edit import EditRecipe
 from instructx_core.training.recipes.paper import stage1, stage2
 
 KIB = 1 << 10
@@ -43,6 +47,18 @@ def test_forward_and_backward_are_counted(recompute: bool) -> None:
     passes = 3 if recompute else 2  # forward, again, with respect to the input
     assert more_flops - flops == passes * 2 * 2 * 64 * 32 * 32
     assert more_peak - peak == 8 * KIB * (1 if recompute else 2), "inputs of blocks, or of both GELUs"
+
+
+@pytest.mark.parametrize("recipe", [stage1(), stage2()], ids=["stage1", "stage2"])
+def test_layers_that_are_not_run_are_counted_right(recipe: EditRecipe) -> None:
+    """Six layers from two and three, against all six."""
+    base = paper_14b()
+    sizes = {"dim": 256, "ffn_dim": 512, "num_layers": 6, "num_heads": 2}
+    config = dataclasses.replace(base, denoiser=dataclasses.replace(base.denoiser, **sizes))
+    clip = ClipSize(64, 64, 5)
+    two, three, six = (_denoiser_cost(recipe, _with_layers(config, n), clip, True) for n in (2, 3, 6))
+    found = _extrapolated(two, (three, 4))
+    assert found.flops == six.flops and found.peak == pytest.approx(six.peak, rel=0.02)
 
 
 def test_parameters_of_the_stages() -> None:

@@ -12,7 +12,7 @@ import torch
 from instructx_core.data.bucket import Bucket
 from instructx_core.data.cache import SHARD, Cache, Selection, pool_mark, select_samples
 from instructx_core.data.drawn import Renderer
-from instructx_core.data.encoding import padded
+from instructx_core.data.encoding import pad_to_bucket
 from instructx_core.data.shapes import ShapesWorld
 from instructx_core.data.world import World
 from instructx_core.encoder.model import build_encoder
@@ -107,5 +107,5 @@ def test_a_reference_of_another_size_is_padded_for_the_dit_alone(model, tmp_path
     (shard,) = Cache(tmp_path, World()).edits(Selection("train", bucket, 0, 1), vae, encoder).shards
     assert shard["reference"].shape == shard["source"].shape == (1, 16, 1, 8, 12)
     assert shard["reference_vision"].shape[1] == np.prod(encoder.grid_of(1, 64, 64, "reference")) // 4
-    (picture,) = padded(np.zeros((1, 64, 64, 3), np.uint8), bucket)
+    (picture,) = pad_to_bucket(np.zeros((1, 64, 64, 3), np.uint8), bucket)
     assert (picture[:, 16:80] == 0).all() and (picture[:, :16] == 255).all() and (picture[:, 80:] == 255).all()

@@ -88,7 +88,7 @@ def _peaks(frame: Any) -> list[float]:
     """Times of the 10 ms that are loud."""
     size, samples = len(frame.layout.channels), frame.to_ndarray()
     line = np.abs(samples.reshape(-1, size).T if samples.shape[0] == 1 else samples).max(0).astype(float)
-    scale = {"s16": 32768, "s32": 2**31, "flt": 1.0}[frame.format.name.removesuffix("p")]
+    scale = {"u8": 128, "s16": 32768, "s32": 2**31, "flt": 1.0}[frame.format.name.removesuffix("p")]
     block = max(1, frame.sample_rate // 100)
     places = [place for place in range(0, len(line), block) if line[place : place + block].max() > 0.2 * scale]
     return [frame.time + place / frame.sample_rate for place in places if frame.time is not None]

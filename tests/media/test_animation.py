@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import GifImagePlugin, Image
 
 from instructx_core.errors import InputError
 from instructx_core.media import stream
@@ -88,3 +89,24 @@ def test_a_large_animation_is_decoded_again(tmp_path: Path, monkeypatch: pytest.
         scan(path, max_frames=2)
     with pytest.raises(InputError, match="video or an animation; give an image here"):
         read_image(path)
+
+
+@pytest.mark.parametrize("covered", [True, False])
+def test_what_a_gif_clears_is_nothing(tmp_path: Path, covered: bool) -> None:
+    """Browsers show the page there, Pillow black. Where each picture covers the one before, nothing is seen of it."""
+    frames = [Image.new("P", (48, 32), 1)]
+    frames += [Image.new("P", (48, 32), colour) if covered else Image.new("P", (16, 32), colour) for colour in (2, 3)]
+    blocks = list[bytes]()
+    for number, frame in enumerate(frames):
+        frame.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255])
+        data = GifImagePlugin.getdata(frame, offset=(0 if covered else 16 * number, 0))
+        kind = 9 if number else 8  # to be cleared; the later ones have a transparent colour as well
+        blocks += [b"!\xf9\x04", bytes([kind, 10, 0, 0, 0]), *data]
+    head = b"GIF89a" + struct.pack("<HH", 48, 32) + b"\x81\x00\x00" + bytes([0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255])
+    (tmp_path / "a.gif").write_bytes(head + b"".join(blocks) + b";")
+    if not covered:
+        with pytest.raises(InputError, match="the clip has transparency"):
+            read_media(tmp_path / "a.gif")
+        return
+    media = read_media(tmp_path / "a.gif")
+    assert media.frames_FHWC[:, 16, 40].tolist() == [[255, 0, 0], [0, 255, 0], [0, 0, 255]]

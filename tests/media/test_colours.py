@@ -5,8 +5,11 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
@@ -168,3 +171,52 @@ def test_lab_of_a_tiff(tmp_path: Path) -> None:
     want = np.array([[(255, 0, 0), (255, 255, 255), (0, 0, 0), (128, 128, 128)]])
     Image.fromarray(lab, "LAB").save(tmp_path / "a.tif")
     assert np.abs(seen(tmp_path / "a.tif") - want).max() <= 6
+
+
+@pytest.mark.parametrize("kind", ["Adobe's mark", "no mark", "YCCK"])
+def test_a_jpeg_of_four_inks(tmp_path: Path, kind: str) -> None:
+    """Inks are stored inverted, with Adobe's mark and without it, as Chromium and ImageMagick read all three."""
+    inks, path = np.array([200, 40, 20, 10]), tmp_path / "a.jpg"
+    stored = inks
+    if kind == "YCCK":  # Y, Cb, Cr of what the first three leave of white, and black
+        luma = Image.new("RGB", (1, 1), tuple(inks[:3].tolist())).convert("YCbCr").getpixel((0, 0))
+        stored = 255 - np.array([*np.atleast_1d(luma).tolist(), 255 - inks[3]])
+    Image.new("CMYK", (32, 32), tuple(stored.tolist())).save(path, quality=98, subsampling=0)
+    data = bytearray(path.read_bytes())
+    mark = data.index(b"\xff\xee")
+    if kind == "YCCK":
+        data[mark + 15] = 2
+    elif kind == "no mark":
+        del data[mark : mark + 2 + int.from_bytes(data[mark + 2 : mark + 4], "big")]
+    path.write_bytes(data)
+    media = read_media(path)
+    assert np.abs(media.frames_FHWC.astype(int) - (53, 207, 226)).max() <= 2
+    assert "CMYK without a usable profile" in media.notes[0]
+
+
+@pytest.mark.parametrize("pixels", ["gray", "gray10le", "gray16le"])
+@pytest.mark.parametrize("value_range", [0, 1, 2])
+def test_a_gray_clip_has_the_range_that_it_says(tmp_path: Path, pixels: str, value_range: int) -> None:
+    """As H.265 and AV1 without colours say it; FFmpeg's converter takes all gray for full range, untagged too."""
+    codec = {"gray": "ffv1", "gray10le": "libx265", "gray16le": "ffv1"}[pixels]
+    shift = {"gray": 0, "gray10le": 2, "gray16le": 8}[pixels]
+    if codec == "libx265" and not value_range:
+        return  # it always says
+    with av.open(str(tmp_path / "a.mkv"), "w") as out:
+        options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
+        stream: Any = out.add_stream(codec, rate=10, options=options)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, pixels
+        stream.codec_context.color_range = value_range
+        frame: Any = av.VideoFrame(64, 64, pixels)
+        kind = "<u2" if shift else "u1"
+        row = np.repeat([16, 235], 32).astype(int) << shift
+        row_bytes = np.pad(row, (0, frame.planes[0].line_size // np.dtype(kind).itemsize - 64)).astype(kind).tobytes()
+        frame.planes[0].update(row_bytes * 64)
+        frame.color_range, frame.pts, frame.time_base = value_range, 0, Fraction(1, 10)
+        out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    media = read_media(tmp_path / "a.mkv")
+    black, white = (0, 255) if value_range == 1 else (16, 235)
+    found = media.frames_FHWC[0]
+    assert np.abs(found[:, :30].astype(int) - black).max() <= 1 and np.abs(found[:, 34:].astype(int) - white).max() <= 1
+    assert media.color == {0: "gray full (assumed)", 1: "gray limited", 2: "gray full"}[value_range]

@@ -136,6 +136,8 @@ def test_formats_that_are_not_read_are_named(tmp_path: Path) -> None:
     for start, reason in (
         (b"v/1\x01\x02\0\0\0", r"HDR picture \(OpenEXR\)"),
         (b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n", r"HDR picture \(Radiance\)"),
+        (b"PF\n2 1\n-1.0\n", r"float numbers \(PFM\)"),
+        (b"P7\nWIDTH 2\n", "PAM is not supported"),
         (b"\xff\x0a\xfa\x7f", "JPEG XL is not supported"),
         (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL is not supported"),
         (b"\0\0\0\x18ftypheix\0\0\0\0mif1heix", "HEIF/HEIC photos are not supported"),

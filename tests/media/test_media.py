@@ -293,6 +293,10 @@ def test_exif_orientation_and_colour_profile(tmp_path: Path) -> None:
     media = read_media(path)
     assert media.size == (40, 20) and any("EXIF" in note for note in media.notes)
 
+    exif[0x0112] = 9  # no such way
+    Image.new("RGB", (40, 20)).save(path, exif=exif)
+    assert read_media(path).size == (20, 40) and not read_media(path).notes
+
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     tagged = tmp_path / "tagged.png"
     Image.new("RGB", (8, 8), (10, 200, 30)).save(tagged, icc_profile=lab)

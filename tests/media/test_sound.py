@@ -63,6 +63,7 @@ KINDS: dict[str, tuple[str, dict[str, Any], list[float]]] = {
     "flash.flv": ("libmp3lame", {"rate": 44100}, TIMES),
     "windows.asf": ("wmav2", {"rate": 44100}, TIMES),
     "camera.avi": ("pcm_s16le", {"rate": 44100}, TIMES),
+    "no_durations.mkv": ("wavpack", {}, TIMES),  # nor does anyone say how long a packet is
     "telephone.mov": ("pcm_mulaw", {"rate": 8000, "layouts": ("mono",)}, TIMES),
 }
 
@@ -167,6 +168,25 @@ def test_all_sounds_are_kept(tmp_path: Path) -> None:
         assert all(word in note for note in notes)
         for track in range(3):
             assert_heard(output, TIMES, track)
+
+
+def test_a_plan_is_tried_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the model runs, and not again when the clip is written, which opens the source and two files."""
+    from instructx_core.media.sound import plan
+
+    tried, copying_fails = list[str](), plan._copying_fails
+
+    def counted(audio: AudioSource, track: SoundTrack, suffix: str) -> str:
+        tried.append(suffix)
+        return copying_fails(audio, track, suffix)
+
+    monkeypatch.setattr(plan, "_copying_fails", counted)
+    media = read_media(write_clip(tmp_path / "a.mov"))
+    plan.plan_sound(media.audio, ".mov")[1].append("of the caller")
+    notes = write_video(tmp_path / "b.mov", media.frames_FHWC, RATE, audio=media.audio, preset="ultrafast")
+    assert tried == [".mov"] and notes == ("audio (pcm_s16le) copied",)
+    plan.plan_sound(media.audio, ".mkv")
+    assert tried == [".mov", ".mkv"]
 
 
 def test_what_can_be_copied() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import gc
 from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -162,16 +163,24 @@ def test_wrong_graphs(dit: ModuleType, patching: ModuleType, case: Any) -> None:
 
 @torch.no_grad()
 def test_our_context_in_the_text_embedding(dit: ModuleType, patching: ModuleType, case: Any) -> None:
-    """What NAG nodes do when they are set up: T5 features pass, ours get a sentence, and sampling is not disturbed."""
+    """What NAG nodes do when they are set up: T5 features pass, ours get a sentence, and sampling is not disturbed.
+
+    The DiT is shared by all clones of a MODEL: nothing of it is left behind when the patched ones are gone.
+    """
     model = patched(patching, case)
-    patching.patch_model(model, case.adapter)
     embedding = model.get_model_object("diffusion_model").text_embedding
-    assert len(embedding._forward_pre_hooks) == 1
     assert embedding(torch.zeros(1, 5, embedding[0].in_features)).shape[-1] == case.config.denoiser.dim
     given = dit.draw(case.config)
     with pytest.raises(ValueError, match=r"through the model's text embedding.*CLIP Text Encode"):
         embedding(given.context)
     dit.forward(model, given)
+    clone = model.clone()
+    del model
+    gc.collect()
+    assert len(embedding._forward_pre_hooks) == 1, "the clone is patched too"
+    del clone
+    gc.collect()
+    assert not embedding._forward_pre_hooks
 
 
 @pytest.mark.parametrize("entry", ["vace_frames", "concat_latent_image", "clip_vision_output", "reference_latents"])

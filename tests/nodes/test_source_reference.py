@@ -70,7 +70,7 @@ def test_latents_are_the_librarys(node: ModuleType, model: Any, case: Any, vae: 
     from instructx_core.config import InstructXConfig
     from instructx_core.formats.layouts.weight_file import open_weights
     from instructx_core.formats.loading import load_vae
-    from instructx_core.media.pixels import pad_reference, to_signed
+    from instructx_core.pixels import pad_reference, to_signed
     from instructx_core.vae import encode_latents
 
     (file,) = (shipped / "vae").glob("*.safetensors")

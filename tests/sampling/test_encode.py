@@ -6,8 +6,8 @@ import pytest
 import torch
 from tiny import clip, pipeline
 
-from instructx_core.media.pixels import as_references, to_signed
 from instructx_core.pipeline import InstructXPipeline
+from instructx_core.pixels import as_references, to_signed
 from instructx_core.sampling.batch import edit_batch
 from instructx_core.vae import decode_latents, encode_latents
 

@@ -6,6 +6,8 @@ import pytest
 from instructx_core.media.files import write_video
 from instructx_core.synthesis.drawn import FPS, draw_film
 
+from ..evaluation.conftest import chromium  # noqa: F401
+
 SEEDS = (2, 5, 7)
 
 

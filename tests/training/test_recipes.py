@@ -66,7 +66,7 @@ def test_names_that_are_no_recipe_are_refused_with_the_document(capsys: pytest.C
 
 @pytest.mark.parametrize("name", ["stage1", "stage2", "stage3"])
 def test_the_papers_stages_say_that_there_is_no_data(name: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=f"{name} has no data source; give --data.*not written yet"):
+    with pytest.raises(InputError, match=f"{name} has no data source; give --data.*mixture"):
         train(find_recipe(name), tmp_path)
     assert not list(tmp_path.iterdir())
 

@@ -21,9 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from ...evaluation.collected import made_files
     from ...evaluation.items import ITEMS, read_items
-    from ...evaluation.pages.embed import Rendition
     from ...evaluation.study.form import write_form
     from ...evaluation.study.plan import make_plan, write_key
+    from ...pages.embed import Rendition
 
     if args.out.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"{args.out}: the form is a page; use .html")

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ...data.record import EditRecord
+from ...pages.assemble import write_page
+from ...pages.embed import FULL, Embedded, Rendition, embed
 from ..items import media_path
-from ..pages.assemble import write_page
-from ..pages.embed import FULL, Embedded, Rendition, embed
 from .plan import StudyPlan
 from .questions import introduction, questions
 

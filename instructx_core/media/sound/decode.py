@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import av
+import av.error
+import av.stream
 
 from ..base import SoundSetup
 from .layout import channel_layout, is_usual
@@ -20,15 +22,12 @@ STRAY = 300  # packets in a row behind the end after which no one before it is w
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SoundFrame:
-    """A decoded frame, which starts at `start`."""
+    """A decoded frame, which is heard from `start` to `end`."""
 
     frame: Any
     start: float
+    end: float
     setup: SoundSetup
-
-    @property
-    def end(self) -> float:
-        return self.start + self.frame.samples / self.setup.rate
 
 
 class Decoder:
@@ -53,10 +52,10 @@ class Decoder:
         for frame in frames:
             if not frame.samples or not frame.sample_rate:
                 continue
-            start = self.next if frame.pts is None else float(frame.pts * frame.time_base) - self.video_start
-            sound = SoundFrame(frame, start, self._setup(frame))
-            self.next = sound.end
-            yield sound
+            start = self.next if frame.pts is None else packet_time(frame, self.video_start)
+            setup = self._setup(frame)
+            self.next = start + frame.samples / setup.rate
+            yield SoundFrame(frame, start, self.next, setup)
 
     def _setup(self, frame: Any) -> SoundSetup:
         key = frame.sample_rate, frame.layout.name, frame.format.name
@@ -69,11 +68,12 @@ class Decoder:
 
 
 def packet_time(packet: Any, video_start: float) -> float:
-    """When a packet that has a time stamp is heard."""
-    return float(packet.pts * packet.time_base) - video_start
+    """When a packet, or a frame, that has a time stamp is heard."""
+    unit = packet.time_base  # in whole numbers: a product of fractions looks for common divisors, thousands of times
+    return packet.pts * unit.numerator / unit.denominator - video_start
 
 
-def only(container: Any, stream: Any) -> Any:
+def stream_packets(container: Any, stream: Any) -> Any:
     """Packets of one stream alone; the demuxer need not read the others where PyAV can tell it so (since 18)."""
     for other in container.streams:
         if other is not stream and hasattr(other, "discard"):
@@ -81,7 +81,7 @@ def only(container: Any, stream: Any) -> Any:
     return container.demux(stream)
 
 
-def until(packets: Any, video_start: float, end: float) -> Iterator[Any]:
+def packets_until(packets: Any, video_start: float, end: float) -> Iterator[Any]:
     """The packets up to `end`: one wrong time stamp in between does not count as the end. Stops at damage."""
     late = 0
     try:

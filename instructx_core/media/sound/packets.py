@@ -7,12 +7,14 @@ Legend: times in seconds, from the first picture.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, pairwise
 from typing import Any
 
 from ..base import SoundTrack
-from .decode import Decoder, only, packet_time, until
+from .decode import Decoder, packet_time, packets_until, stream_packets
 from .timeline import Target, Timeline
 
 # How long before the first picture packets are copied: decoders need some to start, and what lies before is cut by an
@@ -44,26 +46,36 @@ def new_stream(out: Any, source: Any, track: SoundTrack, encoding: Encoding | No
     return stream
 
 
-def copied(container: Any, source: Any, stream: Any, video_start: float, end: float) -> Iterator[Packets]:
+def copy_packets(container: Any, source: Any, stream: Any, video_start: float, end: float) -> Iterator[Packets]:
     """The packets of `source` for `stream`, as they are."""
     shift = round(video_start / source.time_base)
     early = EARLY[stream.container.format.name]
-    for packet in until(only(container, source), video_start, end):
-        if packet.pts is None or packet.dts is None:
-            continue  # the empty packet that ends a stream
+    packets = (
+        packet
+        for packet in packets_until(stream_packets(container, source), video_start, end)
+        if packet.pts is not None and packet.dts is not None  # an empty packet ends the stream
+    )
+    for packet, following in pairwise(chain(packets, [None])):
         time = packet_time(packet, video_start)
-        if time >= end or time + float((packet.duration or 0) * packet.time_base) <= -early:
+        if time >= end or _heard_until(packet, following, video_start) <= -early:
             continue
         packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, stream
         yield time, [packet]
 
 
-def encoded(
+def _heard_until(packet: Any, following: Any | None, video_start: float) -> float:
+    """When a packet ends: some containers do not say how long it is."""
+    if packet.duration:
+        return packet_time(packet, video_start) + float(packet.duration * packet.time_base)
+    return math.inf if following is None else packet_time(following, video_start)
+
+
+def encode_packets(
     container: Any, source: Any, stream: Any, target: Target, video_start: float, end: float
 ) -> Iterator[Packets]:
     """`source` decoded, converted to `target` and encoded by `stream`."""
     decoder, line = Decoder(source, video_start), Timeline(target, end)
-    for packet in until(only(container, source), video_start, end):
+    for packet in packets_until(stream_packets(container, source), video_start, end):
         for heard in decoder.decode(packet):
             for part in line.put(heard):
                 yield part.pts / target.rate, stream.encode(part)

@@ -13,11 +13,13 @@ from functools import lru_cache
 from itertools import islice
 
 import av
+import av.codec
+import av.error
 
 from ..base import CONTAINERS, AudioSource, SoundSetup, SoundTrack
 from ..container import open_container
 from .layout import is_usual, native, places, usual_layout
-from .packets import Encoding, copied, new_stream
+from .packets import Encoding, copy_packets, new_stream
 from .timeline import Target, silence
 
 # Kinds of codecs that players know in a container; in Matroska all that it can hold.
@@ -43,9 +45,17 @@ class Plan:
 
 def plan_sound(audio: AudioSource | None, suffix: str) -> tuple[list[Plan], list[str]]:
     """What becomes of each sound in a file of this suffix: plans, and a note on each that has none."""
+    if audio is None:
+        return [], []
+    if suffix not in audio.planned:
+        audio.planned[suffix] = _plan(audio, suffix)
+    plans, notes = audio.planned[suffix]
+    return [*plans], [*notes]
+
+
+def _plan(audio: AudioSource, suffix: str) -> tuple[list[Plan], list[str]]:
     plans, notes = list[Plan](), list[str]()
-    for track in audio.tracks if audio is not None else ():
-        assert audio is not None
+    for track in audio.tracks:
         reason = why_not_copied(track, suffix) or _copying_fails(audio, track, suffix)
         plan = _encode(track, suffix, reason) if reason else Plan(track, None, f"{track.name} copied")
         if plan is None:
@@ -96,7 +106,9 @@ def _copying_fails(audio: AudioSource, track: SoundTrack, suffix: str) -> str:
         with open_container(audio.path) as source, av.open(io.BytesIO(), "w", format=CONTAINERS[suffix]) as out:
             stream = source.streams[track.stream]
             target = new_stream(out, stream, track, None)
-            for _, packets in islice(copied(source, stream, target, audio.video_start, float("inf")), TRIAL_PACKETS):
+            for _, packets in islice(
+                copy_packets(source, stream, target, audio.video_start, float("inf")), TRIAL_PACKETS
+            ):
                 out.mux(packets)
     except (av.error.FFmpegError, ValueError) as error:
         return f"{suffix} cannot hold it as it is ({getattr(error, 'strerror', None) or error})"

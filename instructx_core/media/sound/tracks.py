@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import av.error
 
 from ..base import AudioSource, SoundTrack
 from ..container import open_container
@@ -29,8 +30,9 @@ def find_audio(path: Path, video_start: float, duration: float, notes: list[str]
         readers = [
             _Reader(number, stream, video_start) for number, stream in enumerate(container.streams.audio, start=1)
         ]
-        for packet in _packets(container, [reader for reader in readers if reader.decoder is not None]):
-            readers[container.streams.audio.index(packet.stream)].read(packet)
+        by_stream = {reader.stream.index: reader for reader in readers if reader.decoder is not None}
+        for packet in _packets(container, [*by_stream.values()]):
+            by_stream[packet.stream.index].read(packet)
         # Before the file is closed: PyAV's streams read its memory.
         tracks = [reader.track(duration, len(readers) > 1) for reader in readers]
     lost = [text for reader in readers for text in reader.lost]

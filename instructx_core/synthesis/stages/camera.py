@@ -15,6 +15,7 @@ import numpy as np
 from ...media.outputs import atomic_path
 from ..camera import CameraPath, camera_path, plate_area
 from ..candidate import Candidate, Reject
+from ..checks import find_reject, limits_of
 from ..clip import read_clip
 from ..limits import Limits
 
@@ -30,21 +31,19 @@ class Camera:
 
     @property
     def version(self) -> str:
-        return f"1 {self.limits.agreement:g} {self.limits.plate_area:g}"
+        return f"1 {limits_of(self.name, self.limits)}"
 
     def run(self, candidate: Candidate, folder: Path) -> Candidate | Reject:
         frames_FHWC = read_clip(folder)
         path = camera_path(frames_FHWC)
-        if path.agreement < self.limits.agreement:
-            return Reject(self.name, "the camera cannot be followed", path.agreement, self.limits.agreement)
-        area = plate_area(path, frames_FHWC.shape[1:3])
-        if area > self.limits.plate_area:
-            return Reject(self.name, "the camera sees too many places", area, self.limits.plate_area)
+        measures = {"agreement": path.agreement, "area": plate_area(path, frames_FHWC.shape[1:3]), "shift": path.shift}
+        reject = find_reject(self.name, measures, self.limits)
+        if reject is not None:
+            return reject
         values = {"shift": path.shift, "agreement": path.agreement, "to_middle": path.to_middle_F33.tolist()}
         with atomic_path(folder / PATH) as temporary:
             temporary.write_text(json.dumps(values) + "\n")
-        ground = "static" if path.is_static else "moving"
-        return candidate.with_facts(self.name, ground=ground, shift=path.shift, agreement=path.agreement, area=area)
+        return candidate.with_facts(self.name, ground="static" if path.is_static else "moving", **measures)
 
 
 def read_path(folder: Path) -> CameraPath:

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from ..candidate import Candidate, Reject
+from ..checks import find_reject, limits_of
 from ..clip import CHANGED, ERASED, MASK, read_clip, read_mask
 from ..limits import Limits
 from ..masks import grown
@@ -33,32 +34,20 @@ class CheckErased:
 
     @property
     def version(self) -> str:
-        limits = self.limits
-        numbers = (limits.outside, limits.visible, limits.remainder, limits.flicker, limits.seam)
-        return f"1 {self.finder.name} {' '.join(f'{number:g}' for number in numbers)}"
+        return f"1 {self.finder.name} {limits_of(self.name, self.limits)}"
 
     def run(self, candidate: Candidate, folder: Path) -> Candidate | Reject:
         clip_FHWC, erased_FHWC = read_clip(folder), read_clip(folder, ERASED)
         mask_FHW, changed_FHW = read_mask(folder, MASK), read_mask(folder, CHANGED)
-        covered_FHW, limits = grown(changed_FHW, 9), self.limits
-        found = {
-            "outside": psnr_outside(clip_FHWC, erased_FHWC, covered_FHW),
+        measures = {
+            "outside": psnr_outside(clip_FHWC, erased_FHWC, grown(changed_FHW, 9)),
             "visible": float(np.abs(clip_FHWC[mask_FHW].astype(np.int16) - erased_FHWC[mask_FHW]).mean()),
             "remainder": self._remainder(erased_FHWC, changed_FHW, folder),
             "flicker": flicker(erased_FHWC, grown(changed_FHW)),
             "seam": seam(erased_FHWC, grown(changed_FHW)),
         }
-        checks = (
-            ("it changed outside of the edit", "outside", limits.outside, found["outside"] < limits.outside),
-            ("the edit is hardly visible", "visible", limits.visible, found["visible"] < limits.visible),
-            ("something of the subject is left", "remainder", limits.remainder, None),
-            ("the filled region flickers", "flicker", limits.flicker, None),
-            ("the border of the filled region shows", "seam", limits.seam, None),
-        )
-        for reason, measure, limit, is_bad in checks:
-            if found[measure] > limit if is_bad is None else is_bad:
-                return Reject(self.name, reason, found[measure], limit)
-        return candidate.with_facts(self.name, **found)
+        reject = find_reject(self.name, measures, self.limits)
+        return candidate.with_facts(self.name, **measures) if reject is None else reject
 
     def _remainder(self, erased_FHWC: np.ndarray, changed_FHW: np.ndarray, folder: Path) -> float:
         """Pixels that still move where the subject was, as a share of it."""

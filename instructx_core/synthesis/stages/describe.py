@@ -14,14 +14,12 @@ import numpy as np
 from ..candidate import Candidate, Reject
 from ..clip import MASK, read_clip, read_mask
 from ..colours import colour_name
-from ..limits import Limits
 
 FAR = 0.25  # of the picture's side that a thing must cross to be said to move across it
 
 
 @dataclass(frozen=True, slots=True)
 class Describe:
-    limits: Limits
     name: str = "describe"
     version: str = "1"
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..candidate import Candidate, Reject
+from ..checks import find_reject, limits_of
 from ..clip import CHANGED, ERASED, read_clip, read_mask, write_clip
 from ..limits import Limits
 from ..roles import Eraser
@@ -23,13 +24,14 @@ class Erase:
 
     @property
     def version(self) -> str:
-        return f"1 {self.eraser.name} {self.limits.hole:g}"
+        return f"1 {self.eraser.name} {limits_of(self.name, self.limits)}"
 
     def run(self, candidate: Candidate, folder: Path) -> Candidate | Reject:
         changed_FHW = read_mask(folder, CHANGED)
         erased = self.eraser.erase(read_clip(folder), changed_FHW, read_path(folder))
-        hole = float(erased.hole_FHW.sum() / changed_FHW.sum())
-        if hole > self.limits.hole:
-            return Reject(self.name, "what lies behind is never seen", hole, self.limits.hole)
+        measures = {"hole": float(erased.hole_FHW.sum() / changed_FHW.sum())}
+        reject = find_reject(self.name, measures, self.limits)
+        if reject is not None:
+            return reject
         write_clip(folder, ERASED, erased.frames_FHWC, candidate.fps)
-        return candidate.with_facts(self.name, hole=hole, by=self.eraser.name)
+        return candidate.with_facts(self.name, **measures, by=self.eraser.name)

@@ -13,12 +13,10 @@ import numpy as np
 
 from ..candidate import Candidate, Reject
 from ..clip import read_clip
-from ..limits import Limits
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    limits: Limits
     name: str = "fingerprint"
     version: str = "1"
 

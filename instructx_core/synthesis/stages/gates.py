@@ -12,12 +12,12 @@ import cv2
 import numpy as np
 
 from ..candidate import Candidate, Reject
+from ..checks import find_reject, limits_of
 from ..clip import read_clip
 from ..limits import Limits
 
 SIDE = 256  # pixels, of the longer side at which sharpness and letters are judged
 SAMPLES = 9
-CHANGES = 1.5  # levels, mean difference of the two frames that differ most; below it a clip is a still picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,29 +29,21 @@ class Gates:
 
     @property
     def version(self) -> str:
-        limits = self.limits
-        return f"1 {limits.least_side} {limits.sharpness:g} {limits.darkness:g} {limits.black:g} {limits.text:g}"
+        return f"1 {limits_of(self.name, self.limits)} darkness={self.limits.darkness:g}"
 
     def run(self, candidate: Candidate, folder: Path) -> Candidate | Reject:
-        limits, frames_FHWC = self.limits, read_clip(folder)
+        frames_FHWC = read_clip(folder)
         picked = np.unique(np.linspace(0, len(frames_FHWC) - 1, SAMPLES).round().astype(int))
         small = [_small(frames_FHWC[number]) for number in picked]
-        side = float(min(candidate.fact("cut", "film_size")))
-        dark = float(np.mean([frame.mean() < limits.darkness for frame in frames_FHWC]))
-        change = max(float(cv2.absdiff(small[0], other).mean()) for other in small[1:])
-        sharp = float(np.median([sharpness(frame) for frame in small]))
-        letters = float(np.median([text_share(frame) for frame in small]))
-        checks = (
-            ("the film is too small", side, limits.least_side, side < limits.least_side),
-            ("black frames", dark, limits.black, dark > limits.black),
-            ("nothing changes", change, CHANGES, change < CHANGES),
-            ("not sharp", sharp, limits.sharpness, sharp < limits.sharpness),
-            ("letters in the picture", letters, limits.text, letters > limits.text),
-        )
-        for reason, value, limit, is_bad in checks:
-            if is_bad:
-                return Reject(self.name, reason, value, float(limit))
-        return candidate.with_facts(self.name, side=side, black=dark, change=change, sharpness=sharp, text=letters)
+        measures = {
+            "side": float(min(candidate.fact("cut", "film_size"))),
+            "black": float(np.mean([frame.mean() < self.limits.darkness for frame in frames_FHWC])),
+            "change": max(float(cv2.absdiff(small[0], other).mean()) for other in small[1:]),
+            "sharpness": float(np.median([sharpness(frame) for frame in small])),
+            "text": float(np.median([text_share(frame) for frame in small])),
+        }
+        reject = find_reject(self.name, measures, self.limits)
+        return candidate.with_facts(self.name, **measures) if reject is None else reject
 
 
 def _small(frame_HWC: np.ndarray) -> np.ndarray:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..candidate import Candidate, Reject
-from ..limits import Limits
 
 REMOVE = (
     "Remove the {thing}{which}.",
@@ -37,7 +36,6 @@ REFERENCE = (
 
 @dataclass(frozen=True, slots=True)
 class Instruct:
-    limits: Limits
     name: str = "instruct"
     version: str = "1"
 

@@ -16,14 +16,12 @@ import numpy as np
 from ..candidate import Candidate, Reject
 from ..clip import MASK, read_clip, read_mask, write_clip
 from ..colours import DEGREES, colour_name, recoloured
-from ..limits import Limits
 
 RECOLOURED = "recoloured.mp4"
 
 
 @dataclass(frozen=True, slots=True)
 class Recolour:
-    limits: Limits
     name: str = "recolour"
     version: str = "1"
 

@@ -16,7 +16,6 @@ import numpy as np
 from ...media.images import write_image
 from ..candidate import Candidate, Reject
 from ..clip import MASK, read_clip, read_mask
-from ..limits import Limits
 
 REFERENCE = "reference.png"
 SIDE, FILL = 256, 0.7  # pixels of the picture; share of it that the longer side of the subject takes
@@ -26,7 +25,6 @@ GROUNDS = ((236, 236, 236), (196, 206, 214), (214, 204, 190), (120, 124, 128))
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    limits: Limits
     name: str = "reference"
     version: str = "1"
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,10 +22,10 @@ from torch import Tensor
 
 from ...config import InstructXConfig
 from ...data.bucket import Bucket, Kind
-from ...data.cache import Pool, Selection, select_samples
+from ...data.cache import Pool, Selection, select_all, select_samples
 from ...data.encoding import is_tower_trained
 from ...data.samples import EditSample
-from ...data.source import EditSource
+from ...data.source import EditSource, StoredSource
 from ...encoder.inputs import inputs_of_pictures
 from ...encoder.pictures import pictures_of_grids
 from ...encoder.vision import patch_batch
@@ -65,12 +66,15 @@ class EncodedBatch:
     reference_vision: Tensor | None
 
 
-def pool_rows(recipe: EditRecipe, source: EditSource, selection: Selection) -> np.ndarray:
-    """The rows of a pool that `recipe` draws from, those of a kind that is named twice twice; empty if of none."""
-    rows = np.arange(selection.count)
-    if not recipe.tasks or selection.bucket.reference:
+def pool_rows(
+    recipe: EditRecipe, source: EditSource, split: str, bucket: Bucket, numbers: Sequence[int] | np.ndarray
+) -> np.ndarray:
+    """The rows of a pool of these numbers that `recipe` draws from, those of a kind that is named twice twice; empty
+    if of none."""
+    rows = np.arange(len(numbers))
+    if not recipe.tasks or bucket.reference:
         return rows
-    tasks = [source.task(selection.split, selection.start + int(row), selection.bucket) for row in rows]
+    tasks = [source.task(split, int(number), bucket) for number in numbers]
     return np.repeat(rows, [recipe.tasks.count(task) for task in tasks])
 
 
@@ -90,27 +94,46 @@ class EditJob:
         if FROM_BASE in recipe.requires:
             machine = dataclasses.replace(machine, base=remember_base(output, machine.base, self.config))
         self.tokenizer = run_tokenizer(output, config, source)
-        counts = {kind: count for kind, count in self._counts().items() if count}
-        selections = select_samples(source, "train", counts, recipe.pool_start)
-        self.rows = self._rows(selections)
+        selections = self._selections()
+        kinds = {each.bucket.kind for each in selections}
+        chosen = self._rows({each.bucket: range(each.start, each.start + each.count) for each in selections})
         model = open_stage_model(recipe, self.config, output, machine)
         self.vae, self.encoder, self.denoiser = model.parts.vae, model.parts.encoder, model.parts.denoiser
         logger.info("%s", parameter_table(self.encoder, self.denoiser, recipe.train))
-        self.pools = self._pools([each for each in selections if each.bucket in self.rows])
-        wanted = {kind: count for kind, count in self._validation_counts().items() if kind in counts}
+        self.pools = self._pools([each for each in selections if each.bucket in chosen])
+        self.rows = self._rows({bucket: pool.numbers for bucket, pool in self.pools.items()})
+        self.shares = self._shares()
+        wanted = {kind: count for kind, count in self._validation_counts().items() if kind in kinds}
         self.validation = self._pools(select_samples(source, "val", wanted))
         self.trainable = model.complete()
 
-    def _rows(self, selections: list[Selection]) -> dict[Bucket, np.ndarray]:
-        """Rows of each bucket that has any. Raises InputError when none has."""
-        rows = {each.bucket: pool_rows(self.recipe, self.source, each) for each in selections}
-        for each in selections:
-            logger.info("%s: %d samples, %d drawn from", each.bucket, each.count, len(set(rows[each.bucket])))
+    def _selections(self) -> list[Selection]:
+        """Of a source of files everything that a step may draw, of a world as many as the recipe's pools say."""
+        counts = {kind: count for kind, count in self._counts().items() if count}
+        if not isinstance(self.source, StoredSource):
+            return select_samples(self.source, "train", counts, self.recipe.pool_start)
+        modalities = {"image": self.recipe.video_probability < 1, "video": self.recipe.video_probability > 0}
+        references = {True: self.recipe.reference_probability > 0, False: self.recipe.reference_probability < 1}
+        kinds = [kind for kind in self._counts() if modalities[kind[0]] and references[kind[1]]]
+        return select_all(self.source, "train", kinds)
+
+    def _shares(self) -> dict[Bucket, np.ndarray] | None:
+        """How often each row of self.rows is drawn; None: all of a bucket, and all buckets, alike."""
+        if not isinstance(self.source, StoredSource):
+            return None
+        shares = {bucket: self.source.shares("train", bucket)[pool.numbers] for bucket, pool in self.pools.items()}
+        return {bucket: shares[bucket][rows] for bucket, rows in self.rows.items()}
+
+    def _rows(self, numbers: Mapping[Bucket, Sequence[int] | np.ndarray]) -> dict[Bucket, np.ndarray]:
+        """Rows of each bucket that has any, in a pool of these numbers. Raises InputError when none has."""
+        rows = {bucket: pool_rows(self.recipe, self.source, "train", bucket, some) for bucket, some in numbers.items()}
+        for bucket, some in numbers.items():
+            logger.info("%s: %d samples, %d drawn from", bucket, len(some), len(set(rows[bucket])))
         if not any(map(len, rows.values())):
             raise InputError(
                 f"{self.recipe.name} has nothing to train on: {self.source.name} has no sample of its kinds "
                 f"({', '.join(sorted(set(self.recipe.tasks))) or 'all'}) in pools of {self._counts()}; give larger "
-                "pools or other tasks in the recipe"
+                "pools, other tasks in the recipe or other data"
             )
         return {bucket: chosen for bucket, chosen in rows.items() if len(chosen)}
 
@@ -136,7 +159,8 @@ class EditJob:
     # --- one batch ---
 
     def global_batch(self, step: int) -> GlobalBatch:
-        return draw_batch(self.recipe, step, tuple(self.pools), self.recipe.reference_probability)
+        shares = self.shares and {bucket: float(each.sum()) for bucket, each in self.shares.items()}
+        return draw_batch(self.recipe, step, tuple(self.rows), self.recipe.reference_probability, shares)
 
     def batch(self, pool: Pool, bucket: Bucket, indices: np.ndarray, texts: list[str]) -> EncodedBatch:
         """Rows of a pool with what is said of them."""
@@ -182,7 +206,8 @@ class EditJob:
         recipe, bucket = self.recipe, batch.bucket
         part = slice(positions.start, positions.stop)
         rows = self.rows[bucket]
-        indices = rows[rng.draw_indices(recipe.seed, step, batch.size, len(rows))][part]
+        shares = self.shares and self.shares[bucket]
+        indices = rows[rng.draw_indices(recipe.seed, step, batch.size, len(rows), shares)][part]
         dropped = random_stream(recipe.seed, step, rng.DROPOUT).random(batch.size)[part] < recipe.instruction_dropout
         draws = rng.draw_texts(recipe.seed, step, batch.size)[part]
         pool = self.pools[bucket]
@@ -203,8 +228,8 @@ class EditJob:
         """The first rows of a pool, each with its first instruction."""
         return self.batch(pool, bucket, np.arange(count), [pool.text(row)[0] for row in range(count)])
 
-    def _samples(self, bucket: Bucket, count: int) -> list[EditSample]:
-        return [self.source.edit("val", number, bucket) for number in range(count)]
+    def _samples(self, pool: Pool, bucket: Bucket, count: int) -> list[EditSample]:
+        return [self.source.edit("val", int(number), bucket) for number in pool.numbers[:count]]
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -216,8 +241,10 @@ class EditJob:
             conditions = self.conditions(batch)
             loss = validation_loss(batch.target, partial(velocity, self.denoiser, conditions))
             found.setdefault(f"{name} loss", []).append(loss)
+            if isinstance(self.source, StoredSource):
+                continue  # files have no judge
             edited = self.edit(batch, conditions)
-            for sample, frames_FHWC in zip(self._samples(bucket, len(pool)), edited, strict=True):
+            for sample, frames_FHWC in zip(self._samples(pool, bucket, len(pool)), edited, strict=True):
                 if sample.judge is None:
                     continue
                 failed = float(not sample.judge(frames_FHWC))
@@ -234,7 +261,7 @@ class EditJob:
             count, middle = min(SHOWN, len(pool)), bucket.frames // 2
             batch = self.first(pool, bucket, count)
             edited = self.edit(batch, self.conditions(batch))
-            samples = self._samples(bucket, count)
+            samples = self._samples(pool, bucket, count)
             rows.append([sample.source_FHWC[middle] for sample in samples])
             rows.append([frames[middle] for frames in edited])
             rows.append([sample.target_FHWC[middle] for sample in samples])

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...config import InstructXConfig, VaeConfig
 from ...denoiser import InstructXTransformer3DModel
-from ...media.pixels import from_signed
+from ...pixels import from_signed
 from ...sampling.decode import decode_video
 from ...sampling.denoise import denoise
 from ...sampling.guidance import Conditions

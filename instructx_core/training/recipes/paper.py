@@ -2,8 +2,8 @@
 
 Stage 1 aligns queries, LoRA and connector on images with the DiT frozen and without source latents; stage 2 adds the
 source (and reference) latents and trains the whole DiT on images and videos; stage 3 fine-tunes on little, good data.
-lr 1e-5, global batch 128 images / 32 videos, 20k + 20k + 5k steps, p(video) = 0.6. `data` is open: readers for public
-data sets are not written yet.
+lr 1e-5, global batch 128 images / 32 videos, 20k + 20k + 5k steps, p(video) = 0.6. `data` is open: docs/data.md says
+what it may be.
 """
 
 from __future__ import annotations

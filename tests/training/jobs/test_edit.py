@@ -8,15 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from instructx_core.data.bucket import Bucket
-from instructx_core.data.cache import Selection
 from instructx_core.data.shapes import ShapesWorld
+from instructx_core.data.sources import open_data
 from instructx_core.errors import InputError
 from instructx_core.training.jobs.edit import EditJob, pool_rows
 from instructx_core.weights import SHIPPED
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
+from edit_sets import clip, mixture, pairs, records
 from nano import nano, nano_stage2
 
 WORLD, IMAGES = ShapesWorld(), Bucket("image", 1, 64, 64)
@@ -26,14 +28,15 @@ TOKENIZER = SHIPPED / "tokenizer.json"
 
 def test_a_recipe_may_train_on_some_kinds_of_edits_only() -> None:
     recipe = nano_stage2(tasks=("add", "color"))
-    selection = Selection("train", IMAGES, 5, 27)
-    rows = pool_rows(recipe, WORLD, selection)
+    numbers = range(5, 32)
+    rows = pool_rows(recipe, WORLD, "train", IMAGES, numbers)
     assert {WORLD.edit("train", 5 + int(row), IMAGES).task for row in rows} == {"add", "color"}
     assert len(rows) == 6  # two of nine kinds
-    twice = pool_rows(nano_stage2(tasks=("add", "color", "add")), WORLD, selection)
+    twice = pool_rows(nano_stage2(tasks=("add", "color", "add")), WORLD, "train", IMAGES, numbers)
     assert len(twice) == 9 and set(twice) == set(rows), "a kind that is named twice is drawn twice as often"
-    references = Selection("train", dataclasses.replace(IMAGES, reference=True), 5, 27)
-    assert len(pool_rows(recipe, WORLD, references)) == len(pool_rows(nano_stage2(), WORLD, selection)) == 27
+    references = dataclasses.replace(IMAGES, reference=True)
+    assert len(pool_rows(recipe, WORLD, "train", references, numbers)) == 27
+    assert len(pool_rows(nano_stage2(), WORLD, "train", IMAGES, numbers)) == 27
 
 
 def test_a_recipe_without_any_sample_is_refused(tmp_path: Path) -> None:
@@ -53,3 +56,33 @@ def test_a_kind_that_the_pool_lacks_is_not_drawn(tmp_path: Path) -> None:
     drawn = {job.global_batch(step).bucket for step in range(20)}
     assert {bucket.label for bucket in drawn} == {"video+reference"}
     assert np.array_equal(job.rows[IMAGES], [1])
+
+
+def test_it_trains_on_files_by_their_shares_and_without_the_bad_ones(tmp_path: Path) -> None:
+    """Two sets of unequal weight, one of them with a clip that ends before its head said."""
+    (tmp_path / "tokenizer.json").write_bytes(TOKENIZER.read_bytes())
+    records(tmp_path / "often", images=6, clips=5, references=2)
+    pairs(tmp_path / "seldom", images=3)
+    sets = "".join(f'[[set]]\npath = "{name}"\nweight = {weight}\n' for name, weight in (("often", 9), ("seldom", 1)))
+    source = open_data(str(mixture(tmp_path / "m.toml", sets, max_rejects=0.5)))
+    clips = Bucket("video", 5, 64, 64)
+    bad = source.record("train", 0, clips)
+    for path in (bad.source.path, bad.target.path):
+        clip(Path(path), 3)
+    recipe = nano_stage2(video_probability=0.5, reference_probability=0.5, **FEW)
+    job = EditJob(recipe, nano(), source, tmp_path)
+    images = job.pools[IMAGES]
+    assert len(images) == source.size("train", IMAGES) == 5, "one of each set is for validation"
+    assert len(job.pools[clips]) == source.size("train", clips) - 1
+    (listed,) = tmp_path.glob("pools/records-edit-video-*-plain-*/rejects.jsonl")
+    assert "takes 5 at 16 fps" in listed.read_text() and len(listed.read_text().splitlines()) == 1
+    drawn = [job.global_batch(step).bucket for step in range(40)]
+    assert {bucket.label for bucket in drawn} == {"image", "image+reference", "video", "video+reference"}
+    assert job.shares is not None
+    share = job.shares[IMAGES] / job.shares[IMAGES].sum()
+    seldom = [source.task("train", int(number), IMAGES) == "seldom" for number in images.numbers]
+    assert sum(seldom) == 2 and 0.1 < share[seldom].sum() < 0.2, "the other set has pictures with a reference, too"
+    batch = next(each for each in map(job.global_batch, range(40)) if each.bucket.modality == "video")
+    assert torch.isfinite(job.loss(0, batch, range(2)))
+    assert set(job.validate()) >= {"image loss", "video loss"}
+    job.picture(tmp_path / "picture.png")

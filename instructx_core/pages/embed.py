@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ...errors import InputError
-from ...media.encode import ClipFormat, write_frames
-from ...media.files import open_media
-from ...media.images import OpenImage
-from ...media.stream import ClipScan, clip_frames
+from ..errors import InputError
+from ..media.encode import ClipFormat, write_frames
+from ..media.files import open_media
+from ..media.images import OpenImage
+from ..media.stream import ClipScan, clip_frames
 
 LEAST_SIDE = 16
 

@@ -1,7 +1,8 @@
 """Pictures and clips as the pipeline takes them -> tensors: uint8 or float in [0,1], frames x height x width x RGB.
 
-First step of InstructXPipeline. Nothing is resized here except a reference, which is fitted into the output's canvas on
-white, centred and never stretched (the rule the public weights were trained with; the paper is silent).
+Beside geometry.py, for whoever has pictures: the pipeline, files, training, nodes. Nothing is resized here except a
+reference, which is fitted into the output's canvas on white, centred and never stretched (the rule the public weights
+were trained with; the paper is silent).
 Legend: F frames, H W pixels, 3 RGB; B batch, C channels.
 """
 
@@ -16,7 +17,7 @@ from einops import rearrange
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from ..errors import InputError
+from .errors import InputError
 
 ACCEPTED = "give a PIL image, a list of them, or a uint8 / float [0,1] tensor or array (frames, height, width, 3)"
 

@@ -9,7 +9,7 @@ from PIL import Image
 from tiny import clip
 
 from instructx_core.errors import InputError
-from instructx_core.media.pixels import as_frames, as_references, pad_reference, to_signed, to_uint8
+from instructx_core.pixels import as_frames, as_references, pad_reference, to_signed, to_uint8
 
 
 def test_pixels_round_trip_and_alpha():

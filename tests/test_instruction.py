@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from instructx_core.encoder.instruction import check_instruction
 from instructx_core.errors import InputError
+from instructx_core.instruction import check_instruction
 
 SILENT = [
     ".",

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ...errors import InputError
-from ...media.outputs import atomic_path, not_written
+from ..errors import InputError
+from ..media.outputs import atomic_path, not_written
 from .embed import Embedded
 
 STATIC = Path(__file__).parent

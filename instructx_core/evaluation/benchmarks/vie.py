@@ -1,0 +1,109 @@
+"""VIE-Bench (A.1, Table 4): a manifest, or a folder of clips with their instructions -> items.
+
+A manifest (.jsonl, .json, .csv) has `task`, `instruction`, `source` and, for reference edits, `reference`; `id` where
+it has one. A folder has TASK/ID.mp4 with the instruction in TASK/ID.txt and a reference in TASK/ID.png or .jpg. Paths
+are relative to the manifest. Tasks go by our names or by those of Tables 3 and 4.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ...data.record import EditRecord
+from ...errors import InputError
+from ...media.base import IMAGE_SUFFIXES
+from .reading import Download, TableRow, check_ids, table_rows
+from .tasks import VIE_COUNTS, VIE_ROWS, check_counts, check_task
+
+MANIFESTS = ("manifest.jsonl", "manifest.json", "manifest.csv", "items.jsonl")
+CLIPS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif")
+ALIASES = {
+    "object swap": "swap",
+    "swap change": "swap",
+    "swap": "swap",
+    "color change": "color",
+    "colour change": "color",
+    "style change": "style",
+    "tone change": "tone",
+    "tone weather change": "tone",
+    "weather change": "tone",
+    "hybrid edit": "hybrid",
+    "reference base swap": "reference_swap",
+    "ref base swap": "reference_swap",
+    "reference base add": "reference_add",
+    "ref base add": "reference_add",
+    **{task.replace("_", " "): task for task in VIE_COUNTS},
+}
+
+
+def read_vie(download: Download) -> list[EditRecord]:
+    """Raises InputError for an unknown task, a missing reference, and counts that are not Table 4's."""
+    place = download.place
+    if place.is_dir() and not any((place / name).is_file() for name in MANIFESTS):
+        items = _from_folder(download)
+    else:
+        manifest = download.find(*MANIFESTS)
+        items = [_item(download, manifest.parent, row, number) for number, row in enumerate(table_rows(manifest))]
+    check_counts("VIE-Bench", items, VIE_COUNTS, download.partial)
+    return check_ids(items)
+
+
+def task_named(where: str, name: object) -> str:
+    """Our name of a task. Raises InputError for one that VIE-Bench does not have."""
+    words = " ".join(re.sub(r"[^a-z]+", " ", str(name).lower()).split())
+    return check_task(where, ALIASES.get(words, name), VIE_COUNTS)
+
+
+def _item(download: Download, folder: Path, row: TableRow, number: int) -> EditRecord:
+    task = task_named(row.where, row.values.get("task"))
+    reference = row.values.get("reference") or None
+    identity = row.values.get("id") or row.values.get("key")
+    return _record(
+        download,
+        str(identity) if identity is not None else f"{task}-{number:03}",
+        task,
+        row.text("instruction"),
+        folder / row.text("source"),
+        None if reference is None else folder / row.text("reference"),
+    )
+
+
+def _record(
+    download: Download, identity: str, task: str, instruction: str, source: Path, reference: Path | None
+) -> EditRecord:
+    if task.startswith("reference") and reference is None:
+        raise InputError(f"item {identity}: a {task} without a reference picture; complete the download")
+    return EditRecord(
+        id=identity,
+        task=task,
+        modality="video",
+        instruction=instruction.strip(),
+        source=download.locator(source),
+        reference=None if reference is None else download.locator(reference),
+        meta={"group": VIE_ROWS[task]},
+    )
+
+
+def _from_folder(download: Download) -> list[EditRecord]:
+    items = []
+    for folder in sorted(path for path in download.place.iterdir() if path.is_dir() and path.name[0] != "."):
+        task = task_named(str(folder), folder.name)
+        for clip in sorted(path for path in folder.iterdir() if path.suffix.lower() in CLIPS):
+            words = clip.with_suffix(".txt")
+            try:
+                instruction = words.read_text(encoding="utf-8-sig")
+            except (OSError, UnicodeDecodeError) as error:
+                raise InputError(f"{clip}: its instruction {words.name} cannot be read ({error})") from None
+            pictures = [p for p in sorted(folder.glob(f"{clip.stem}.*")) if p.suffix.lower() in IMAGE_SUFFIXES]
+            reference = pictures[0] if pictures else None
+            items.append(_record(download, f"{task}/{clip.stem}", task, instruction, clip, reference))
+    if not items:
+        names = " or ".join(MANIFESTS[:3])
+        raise InputError(f"{download.place}: no {names}, and no clips in folders named by task; see docs/evaluation.md")
+    return items
+
+
+def vie_layout(item: EditRecord) -> str:
+    """Ours, as the authors' is not published with their code: TASK/ID.mp4."""
+    return f"{item.task}/{item.id.split('/')[-1]}.mp4"

@@ -1,0 +1,121 @@
+"""Pictures and clips -> what a judge is shown: PNG pictures, uniform frames of a clip, or the clip itself.
+
+Place: items and outputs -> pictures -> question. What was shown (how many, which frames, which size) goes into the
+transcript; the bytes do not. Shapes: frame_HWC uint8.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from ...errors import InputError
+from ...media.base import Media
+from ...media.files import read_media
+
+VideoForm = Literal["frames", "native"]
+# Of the estimate of a dry run only: OpenAI counts 85 for a picture and 170 for each tile of 512x512.
+TOKENS_PICTURE, TOKENS_TILE, TILE = 85, 170, 512
+
+
+class Unshowable(InputError):
+    """A file that is no picture or clip to show. path: which, so that an output of that kind is told from a source."""
+
+    def __init__(self, path: Path, error: InputError) -> None:
+        super().__init__(str(error))
+        self.path = path
+
+
+@dataclass(frozen=True, slots=True)
+class ShownPicture:
+    """One picture, or one clip as a file. label: what the judge is told it is, "" for nothing. size: (H, W) as sent."""
+
+    label: str
+    data: bytes
+    mime: str
+    size: tuple[int, int]
+
+    def part(self) -> dict[str, Any]:
+        """As a part of a chat message."""
+        url = f"data:{self.mime};base64,{base64.b64encode(self.data).decode()}"
+        kind = "video_url" if self.mime.startswith("video/") else "image_url"
+        return {"type": kind, kind: {"url": url}}
+
+    def note(self) -> dict[str, Any]:
+        """For the transcript."""
+        return {"label": self.label, "size": list(self.size), "mime": self.mime, "bytes": len(self.data)}
+
+    @property
+    def tokens(self) -> int:
+        height, width = self.size
+        return TOKENS_PICTURE + TOKENS_TILE * (-(-height // TILE)) * (-(-width // TILE))
+
+
+@dataclass(frozen=True, slots=True)
+class Viewing:
+    """How media are shown. frames: of a clip, uniform, first and last among them. side: the longest a side may be;
+    None: as it is. video: clips as frames, or as files for a server that takes those."""
+
+    frames: int = 8
+    side: int | None = 512
+    video: VideoForm = "frames"
+
+    def __post_init__(self) -> None:
+        if self.frames < 1 or (self.side is not None and self.side < 16):
+            raise InputError(f"{self.frames} frames of side {self.side}; use at least 1 frame and 16 pixels")
+        if self.video not in ("frames", "native"):
+            raise InputError(f"video is {self.video!r}; use frames or native")
+
+    def clip(self, path: Path, label: str) -> list[ShownPicture]:
+        """Frames "label frame i/n", or the file. A picture is a clip of one frame. Raises Unshowable."""
+        media = read(path)
+        if self.video == "native" and media.is_video:
+            if path.suffix.lower() not in (".mp4", ".mov", ".mkv", ".webm"):
+                raise InputError(f"{path}: is no clip that a server takes as a file; use --video frames")
+            return [ShownPicture(label, path.read_bytes(), "video/mp4", media.frames_FHWC.shape[1:3])]
+        chosen = uniform(len(media.frames_FHWC), self.frames)
+        return [
+            png(media.frames_FHWC[index], f"{label} frame {number}/{len(chosen)}", self.side)
+            for number, index in enumerate(chosen, 1)
+        ]
+
+    def picture(self, path: Path, label: str, like: tuple[int, int] | None = None) -> ShownPicture:
+        """One picture. like: the (H, W) that it is resized to first, as a protocol may ask. Raises Unshowable."""
+        media = read(path)
+        if media.is_video:
+            raise Unshowable(path, InputError(f"{path}: is a clip; this benchmark is of pictures"))
+        frame_HWC = media.frames_FHWC[0]
+        if like is not None and frame_HWC.shape[:2] != like:
+            frame_HWC = np.asarray(Image.fromarray(frame_HWC).resize((like[1], like[0])))  # bicubic, Pillow's own
+        return png(frame_HWC, label, self.side)
+
+
+def read(path: Path) -> Media:
+    try:
+        return read_media(path)
+    except InputError as error:
+        raise Unshowable(path, error) from None
+
+
+def uniform(count: int, wanted: int) -> list[int]:
+    """Up to `wanted` of `count` frames, evenly, the first and the last among them."""
+    if count <= wanted:
+        return list(range(count))
+    return [0] if wanted == 1 else [round(i * (count - 1) / (wanted - 1)) for i in range(wanted)]
+
+
+def png(frame_HWC: np.ndarray, label: str, side: int | None) -> ShownPicture:
+    """Scaled down where a side is longer, never up."""
+    image = Image.fromarray(frame_HWC)
+    if side is not None and max(image.size) > side:
+        scale = side / max(image.size)
+        image = image.resize([max(1, round(length * scale)) for length in image.size], Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return ShownPicture(label, buffer.getvalue(), "image/png", (image.height, image.width))

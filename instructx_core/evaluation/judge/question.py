@@ -1,0 +1,76 @@
+"""What is asked of a judge about one output: text, pictures, and how its reply is read. What a protocol is.
+
+Place: pictures, protocols -> question -> client -> scores.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from .pictures import ShownPicture, Viewing
+from .run import JudgeCase
+
+CHARACTERS_A_TOKEN = 4  # of the estimate of a dry run only
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeQuestion:
+    """One request. read: a reply -> scores by dimension and the judge's reason; raises Unreadable.
+
+    prompt: the fixed words, whose hash goes into the transcript. schema: of the reply, for servers that hold to one.
+    """
+
+    prompt: str
+    system: str | None
+    parts: Sequence[str | ShownPicture]
+    read: Callable[[str], tuple[dict[str, float], str]]
+    schema: Mapping[str, Any] | None = field(default=None)
+
+    def messages(self) -> list[dict[str, Any]]:
+        """As chat messages; a labelled picture comes after its label."""
+        content: list[dict[str, Any]] = []
+        for part in self.parts:
+            if isinstance(part, str):
+                content.append({"type": "text", "text": part})
+                continue
+            if part.label:
+                content.append({"type": "text", "text": part.label})
+            content.append(part.part())
+        system = [] if self.system is None else [{"role": "system", "content": self.system}]
+        return [*system, {"role": "user", "content": content}]
+
+    def note(self) -> dict[str, Any]:
+        """What was sent, without the bytes of pictures."""
+        return {
+            "prompt_sha256": hashlib.sha256(self.prompt.encode()).hexdigest(),
+            "system": self.system,
+            "sent": [part if isinstance(part, str) else part.note() for part in self.parts],
+        }
+
+    @property
+    def pictures(self) -> int:
+        return sum(isinstance(part, ShownPicture) for part in self.parts)
+
+    @property
+    def tokens(self) -> int:
+        """An estimate of what is sent."""
+        text = len(self.system or "") + sum(len(part) for part in self.parts if isinstance(part, str))
+        return text // CHARACTERS_A_TOKEN + sum(part.tokens for part in self.parts if isinstance(part, ShownPicture))
+
+
+class JudgeProtocol(Protocol):
+    """How a benchmark asks its judge. name: of the benchmark's rule of averaging."""
+
+    @property
+    def name(self) -> str: ...
+
+    def questions(self, case: JudgeCase, viewing: Viewing) -> list[JudgeQuestion]:
+        """Raises Unshowable (pictures.py) for a file that is no picture, InputError for an item of another kind."""
+        ...
+
+    def combine(self, answers: Sequence[Mapping[str, float]]) -> dict[str, float]:
+        """The answers to all questions of one case -> the dimensions of its score."""
+        ...

@@ -1,0 +1,120 @@
+"""The folder of an evaluation: what lies in it, under which names, and which benchmark it is of.
+
+    benchmark.json          which benchmark the items are of, and where they came from
+    items.jsonl, media/     the items, and what had to be unpacked or drawn for them
+    EDITOR/                 of each editor: editor.json (its settings), outputs.jsonl and what it made
+    scores.jsonl            of all editors and judges, transcripts.jsonl what was sent and answered
+    judges/                 how each judge was asked
+
+Each link of the chain reads what the one before it wrote here, so that each can be resumed, or replaced by hand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..data.record import EditRecord
+from ..errors import InputError
+from ..media.names import no_windows_name
+from ..media.outputs import atomic_path, make_folder
+from .items import ITEMS, read_items, write_items
+from .outputs import OUTPUTS
+
+BENCHMARK, EDITOR = "benchmark.json", "editor.json"
+SUFFIX = {"image": ".png", "video": ".mp4"}
+JUDGES = "judges"
+KEPT = {"media", JUDGES}  # names that no editor can have
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """An evaluation on disk."""
+
+    path: Path
+
+    def prepare(self, benchmark: Mapping[str, Any]) -> None:
+        """Makes the folder for a benchmark. Raises InputError where it holds the items of another one."""
+        make_folder(self.path)
+        place = self.path / BENCHMARK
+        kept = place.exists() and (self.path / ITEMS).exists()  # without items it was never finished
+        if kept and (old := self.benchmark()) != json.loads(json.dumps(dict(benchmark))):
+            raise InputError(f"{self.path}: holds items of {old['name']}, made otherwise; choose another folder")
+        _write_json(place, benchmark)
+
+    def write(self, items: Iterable[EditRecord]) -> None:
+        write_items(self.path / ITEMS, items)
+
+    def benchmark(self) -> dict[str, Any]:
+        """benchmark.json: its name at least. Raises InputError for a folder that is none of ours."""
+        place = self.path / BENCHMARK
+        if not place.is_file():
+            raise InputError(f"{self.path}: no {BENCHMARK}; make the items first: instructx eval items")
+        values = _read_json(place)
+        if not isinstance(values.get("name"), str):
+            raise InputError(f"{place}: names no benchmark; make the items again")
+        return values
+
+    def items(self) -> list[EditRecord]:
+        """Raises InputError as read_items, and where there are none yet."""
+        if not (self.path / ITEMS).exists():
+            raise InputError(f"{self.path}: no {ITEMS}; make the items first: instructx eval items")
+        return read_items(self.path / ITEMS)
+
+    def editors(self) -> list[str]:
+        """Names of the editors with outputs, in order."""
+        return sorted(place.parent.name for place in self.path.glob(f"*/{OUTPUTS}"))
+
+    def editor_folder(self, name: str, settings: Mapping[str, Any]) -> Path:
+        """The folder of an editor, made where there is none.
+
+        Raises InputError for a name that no folder can have, and where its outputs are of other settings.
+        """
+        if not re.fullmatch(r"\w[\w.+ -]*", name) or name in KEPT or no_windows_name(name):
+            raise InputError(f"editor {name!r} can be no folder; use letters, digits and . + - _")
+        folder = make_folder(self.path / name)
+        _keep(folder / EDITOR, settings, "outputs", "--name")
+        return folder
+
+    def keep_judge(self, name: str, settings: Mapping[str, Any]) -> None:
+        """Remembers how a judge is asked. Raises InputError where its scores here came about otherwise."""
+        plain = f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)[:80]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+        _keep(make_folder(self.path / JUDGES) / f"{plain}.json", settings, "scores", "--judge-name")
+
+
+def _keep(place: Path, settings: Mapping[str, Any], what: str, option: str) -> None:
+    """Writes the settings beside what is made with them. Raises InputError where others are there: two models under
+    one name would be averaged."""
+    if place.exists() and (old := _read_json(place)) != json.loads(json.dumps(dict(settings))):
+        keys = sorted(key for key in {*old, *settings} if old.get(key) != settings.get(key))
+        other = ", ".join(keys) or "kind"
+        raise InputError(f"{place}: there are {what} of another {other}; give this one another {option}")
+    _write_json(place, settings)
+
+
+def output_name(item: EditRecord) -> str:
+    """Name of an item's output: its id where that can be a file's name, else what is left of it with a digest."""
+    plain = re.sub(r"[^\w.+-]+", "_", item.id)
+    if plain != item.id or len(plain) > 100 or plain.startswith(".") or no_windows_name(plain):
+        plain = f"{plain.strip('.')[:80]}-{hashlib.sha256(item.id.encode()).hexdigest()[:8]}"
+    return plain + SUFFIX[item.modality]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); remove it") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: is no JSON object; remove it")
+    return values
+
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(dict(values), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

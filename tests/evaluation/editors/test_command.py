@@ -1,0 +1,90 @@
+"""A command line of the user's as an editor: filled in part by part, its failures are the items' own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from instructx_core.data.record import EditRecord, Locator
+from instructx_core.errors import InputError
+from instructx_core.evaluation.editors.command import Command
+from instructx_core.evaluation.editors.run import EditTask, edit_items
+from instructx_core.evaluation.run_folder import RunFolder
+
+COPY = (
+    "import sys, shutil; shutil.copyfile(sys.argv[1], sys.argv[2]); open(sys.argv[2] + '.txt', 'w').write(sys.argv[3])"
+)
+
+
+def item(name: str, instruction: str = "make it blue", reference: bool = False) -> EditRecord:
+    picture = Locator("a.png") if reference else None
+    return EditRecord(name, "add", "image", instruction, Locator("a.png"), reference=picture)
+
+
+def task(folder: Path, of: EditRecord) -> EditTask:
+    return EditTask(of, folder / "a.png", folder / "a.png" if of.reference else None, folder / "o.png", 7)
+
+
+def test_parts_are_filled_in_after_the_line_is_split(tmp_path: Path) -> None:
+    command = Command(
+        "edit '{source}' --text={instruction} -o {output} -s {seed} -r {reference} --kind {task}/{id}", "x"
+    )
+    said = '"; rm -rf / #$(x) {seed}'
+    arguments = command.arguments(task(tmp_path, item("n", said, reference=True)))
+    source, output = str(tmp_path / "a.png"), str(tmp_path / "o.png")
+    assert arguments == ["edit", source, f"--text={said}", "-o", output, "-s", "7", "-r", source, "--kind", "add/n"]
+    without = command.arguments(task(tmp_path, item("n")))
+    assert without == ["edit", source, "--text=make it blue", "-o", output, "-s", "7", "--kind", "add/n"]
+
+
+def test_items_through_a_program(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"picture")
+    script = tmp_path / "copy it.py"
+    script.write_text(COPY)
+    items = [item("one", 'say "it\'s" blue; $HOME'), item("two", reference=True)]
+    editor = Command(f"{sys.executable} '{script}' {{source}} {{output}} {{instruction}}", "theirs")
+    one, two = edit_items(RunFolder(tmp_path / "."), editor, items)
+    assert one.output == "one.png" and (tmp_path / "theirs" / "one.png").read_bytes() == b"picture"
+    assert (tmp_path / "theirs" / "one.png.txt").read_text() == items[0].instruction
+    assert two.output is None and two.error == "the item has a reference picture, and --command no {reference}"
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import sys; print('no memory', file=sys.stderr); sys.exit(3)", "ended with 3: no memory"),
+        ("pass", "the editor wrote no output"),
+        ("import time; time.sleep(60)", "took more than 0.5 s and was stopped"),
+    ],
+)
+def test_a_program_that_fails_costs_one_item(tmp_path: Path, code: str, said: str) -> None:
+    (tmp_path / "a.png").write_bytes(b"picture")
+    stale = tmp_path / "theirs" / "one.png"
+    stale.parent.mkdir()
+    stale.write_bytes(b"of an earlier run")
+    line = f'{sys.executable} -c "{code.replace(chr(34), chr(39))}" {{source}} {{output}} {{instruction}}'
+    (output,) = edit_items(
+        RunFolder(tmp_path), Command(line, "theirs", timeout=0.5 if "sleep" in code else 60), [item("one")]
+    )
+    assert output.output is None and said in (output.error or "")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("edit {source} {output}", "says nothing of {instruction}"),
+        ("edit {source} {output} {instruction} {prompt}", "{prompt} is unknown; use {source}"),
+        ("edit '{source} {output} {instruction}", "cannot be split"),
+    ],
+)
+def test_lines_that_cannot_be(line: str, said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Command(line, "x")
+    assert said in str(caught.value)
+
+
+def test_no_such_program(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"/no/such/editor: cannot be started"):
+        Command("/no/such/editor {source} {output} {instruction}", "x").edit(task(tmp_path, item("n")))
