@@ -15,7 +15,7 @@ from ..geometry import ClipSize
 from ..training.recipes.edit import EditRecipe
 from .cards import Card
 from .floor import GIB, RESERVE
-from .training import SampleCost, Weights, count_weights, sample_cost
+from .training import SampleCost, StageWeights, count_weights, sample_cost
 
 UTILISATION = 0.4  # of the card's peak: assumed, not measured
 MASTER, MOMENTS, LOW = 4, 8, 2  # bytes a parameter: fp32; AdamW's two moments in fp32; bf16
@@ -26,7 +26,7 @@ class StageCost:
     """What a stage costs wherever it runs. samples: by modality, of those that it trains on."""
 
     recipe: EditRecipe
-    weights: Weights
+    weights: StageWeights
     samples: dict[str, SampleCost]
 
     @property

@@ -24,7 +24,7 @@ from .measure import count, empty_inputs, lora_targets
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class StageWeights:
     """Numbers of parameters. frozen: of what is shared out; vae: on every card. block: the largest that is gathered
     alone; root_*: of what is gathered for a whole pass."""
 
@@ -45,7 +45,7 @@ class SampleCost:
     activations: int
 
 
-def count_weights(recipe: EditRecipe, config: InstructXConfig) -> Weights:
+def count_weights(recipe: EditRecipe, config: InstructXConfig) -> StageWeights:
     """From the modules themselves, without values."""
     with torch.device("meta"):  # peft refuses fake tensors
         encoder, denoiser, vae = build_encoder(config), build_denoiser(config), build_vae(config.vae)
@@ -65,7 +65,7 @@ def count_weights(recipe: EditRecipe, config: InstructXConfig) -> Weights:
     whole = "denoiser" in recipe.train
     trained = queries + connector + lora + (dit - unused if whole else 0)
     head = dit - inner - unused
-    return Weights(
+    return StageWeights(
         trained=trained,
         frozen=mllm + (unused if whole else dit - (beside if EMBEDDERS[0] in recipe.train else 0)),
         vae=count(vae),

@@ -55,7 +55,7 @@ def test_layers_that_are_not_run_are_counted_right(recipe: EditRecipe) -> None:
     base = paper_14b()
     sizes = {"dim": 256, "ffn_dim": 512, "num_layers": 6, "num_heads": 2}
     config = dataclasses.replace(base, denoiser=dataclasses.replace(base.denoiser, **sizes))
-    clip = ClipSize(64, 64, 5)
+    clip = ClipSize(832, 480, 5)
     two, three, six = (_denoiser_cost(recipe, _with_layers(config, n), clip, True) for n in (2, 3, 6))
     found = _extrapolated(two, (three, 4))
     assert found.flops == six.flops and found.peak == pytest.approx(six.peak, rel=0.02)
