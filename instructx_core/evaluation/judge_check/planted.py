@@ -55,7 +55,7 @@ def undone(pair: Pair) -> np.ndarray:
     return pair.source_FHWC
 
 
-def half_done(pair: Pair) -> np.ndarray:
+def halfway(pair: Pair) -> np.ndarray:
     """The edit as a ghost: halfway between source and target."""
     return _levels((pair.source_FHWC.astype(np.float32) + pair.target_FHWC) / 2.0)
 
@@ -115,7 +115,7 @@ def _degrees(
 
 PLANTS: dict[str, Callable[[Pair], np.ndarray | None]] = {
     "right": right,
-    "half done": half_done,
+    "half done": halfway,
     "undone": undone,
     "wrong colour": wrong_colour,
     "wrong object": wrong_object,
