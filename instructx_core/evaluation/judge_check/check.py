@@ -106,7 +106,7 @@ def rank_correlation(chain: Sequence[str], scores: Scores, dimension: str) -> fl
     held = [scores[name][dimension] for name in chain if dimension in scores.get(name, {})]
     if len(held) < 3:
         return None
-    return 0.0 if len(set(held)) == 1 else float(stats.spearmanr(range(len(held), 0, -1), held).statistic)
+    return 0.0 if len(set(held)) == 1 else float(stats.spearmanr(range(len(held), 0, -1), held)[0])
 
 
 def ordering(chains: Sequence[Sequence[str]], sources: Iterable[Scores], dimension: str) -> Ordering:
