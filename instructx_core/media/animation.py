@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import av.error
 import numpy as np
 from PIL import Image
 
@@ -68,7 +69,7 @@ def _decode_again(path: Path) -> Iterator[Any]:
 
 
 def _pictures(path: Path, image: Image.Image, notes: list[str], partial: bool) -> Iterator[tuple[Any, FrameTime]]:
-    """(picture as a frame of PyAV, when it is shown). partial, notes: as in container.decoded."""
+    """(picture as a frame of PyAV, when it is shown). partial, notes: as in container.decode_frames."""
     first = 1 if image.info.get("default_image") else 0  # of a PNG: what is shown where animations are not
     start, untimed, cleared = 0.0, 0, _alpha_where_cleared(path, image)
     for number in range(first, image.n_frames):  # type: ignore[attr-defined]

@@ -21,9 +21,9 @@ import numpy as np
 from ..errors import InputError
 from .base import AudioSource, Media, Transform
 from .container import decode_frames, open_container
-from .sound.tracks import find_audio
+from .sound.tracks import SoundScan
 from .timing import FrameTime, check_end, constant_rate, rates_of
-from .tracks import about_left_out, video_track
+from .tracks import about_left_out, sounds_of, video_track
 from .video import FrameReader
 
 KEPT_BYTES = 512 << 20  # of decoded frames, in the clip's own pixel format: 121 frames of 1080p are 376 MB
@@ -77,13 +77,12 @@ class OpenClip:
     def scan(self, partial: bool = False, max_frames: int | None = None) -> ClipScan:
         """Decode it, once. Arguments and errors as media.files.read_media."""
         path, reader = self.path, FrameReader(self.path)
-        frames = decode_frames(path, self.container, reader.notes if partial else None)
+        sound = SoundScan(sounds_of(self.container, self.stream))
+        frames = decode_frames(path, self.container, reader.notes if partial else None, sound.listeners)
         times, kept = gather_frames(path, frames, reader, max_frames)
         timing = constant_rate(path, times, rates_of(self.container, self.stream), reader.notes)
         check_end(path, self.container, self.stream, timing, partial, reader.notes)
-        audio = None
-        if self.container.streams.audio:  # asked first: opening a file again costs a look into its pictures
-            audio = find_audio(path, timing.start, timing.length, reader.notes)
+        audio = sound.result(path, timing.start, timing.length, reader.notes)
         aspect = reader.pixel_aspect(self.stream)
         return ClipScan(
             path=path,
