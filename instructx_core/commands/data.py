@@ -1,8 +1,9 @@
-"""`instructx data check|sheet|export PATH`: what a mixture, a set or a folder of pairs holds (docs/data.md)."""
+"""`instructx data check|sheet|export|cache PATH`: what a mixture, a set or a folder of pairs holds (docs/data.md)."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import logging
 from pathlib import Path
@@ -19,7 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "what",
         choices=list(_WHAT),
         help="check: count, and list what cannot be used; sheet: a picture "
-        "of some samples; export: the records that are used, as records.jsonl or webdataset shards",
+        "of some samples; export: the records that are used, as records.jsonl or webdataset shards; cache: the latents "
+        "and vision features that a recipe trains on, ahead of the run",
     )
     parser.add_argument(
         "path", help="a mixture (.toml), records.jsonl, folder of pairs, or FORMAT:PATH of a public set"
@@ -35,6 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", type=Path, help="sheet: picture to write; export: records.jsonl, or folder of shards")
     parser.add_argument("--rows", type=int, default=24, help="sheet: samples on it (default: 24)")
     parser.add_argument("--form", choices=["records", "webdataset"], default="records", help="export: what is written")
+    group = parser.add_argument_group("cache")
+    group.add_argument("--recipe", help="the stage that will be trained, e.g. stage2")
+    group.add_argument("--output", type=Path, default=Path("runs"), help="folder of all runs (default: runs)")
+    group.add_argument("--base", type=Path, metavar="FOLDER", help="as of `instructx train`")
+    group.add_argument("--part", action="append", default=[], metavar="NAME=FILE", help="as of `instructx train`")
+    group.add_argument("--device", choices=["cpu", "cuda"], help="default: a GPU where there is one")
+    group.add_argument("--workers", type=int, default=1, help="processes that decode (default: 1)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -88,4 +97,27 @@ def _export(args: argparse.Namespace) -> int:
     return 0
 
 
-_WHAT = {"check": _check, "sheet": _sheet, "export": _export}
+def _cache(args: argparse.Namespace) -> int:
+    from ..config import preset
+    from ..data.sources import open_data
+    from ..formats.layouts.files import find_base
+    from ..training.caching import fill_cache
+    from ..training.machine import find_machine
+    from ..training.recipes.edit import EditRecipe
+    from ..training.recipes.registry import find_recipe
+    from .model import parse_parts
+
+    recipe = find_recipe(args.recipe) if args.recipe else None
+    if not isinstance(recipe, EditRecipe):
+        raise InputError(f"--recipe is {args.recipe}; name the stage of edits that will be trained, e.g. stage2")
+    machine = find_machine(args.device, args.workers)
+    if args.base is not None or args.part:
+        machine = dataclasses.replace(machine, base=find_base(args.base, parse_parts(args.part)))
+    made = fill_cache(recipe, preset(recipe.preset), open_data(args.path), args.output, machine)
+    for split, buckets in made.items():
+        for bucket, count in buckets.items():
+            print(f"{split:<6}{bucket!s:<58}{count:>9}")
+    return 0
+
+
+_WHAT = {"check": _check, "sheet": _sheet, "export": _export, "cache": _cache}

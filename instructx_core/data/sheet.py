@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from ..errors import InputError
 from ..media.images import write_image
@@ -33,9 +33,11 @@ def write_sheet(path: Path, source: Records, rows: int) -> int:
     for row, (pictures, (bucket, number)) in enumerate(zip(tiles, chosen, strict=True)):
         top = GAP + row * (TILE + TEXT + GAP)
         for column, frame_HWC in enumerate(pictures):
-            tile = Image.fromarray(frame_HWC)
-            tile.thumbnail((TILE, TILE), Image.Resampling.LANCZOS)
-            sheet.paste(tile, (GAP + column * (TILE + GAP), top))
+            small = max(frame_HWC.shape) < TILE
+            way = Image.Resampling.NEAREST if small else Image.Resampling.LANCZOS
+            sheet.paste(
+                ImageOps.contain(Image.fromarray(frame_HWC), (TILE, TILE), way), (GAP + column * (TILE + GAP), top)
+            )
         record = source.record("train", number, bucket)
         words = f"{bucket} [{record.task}] {record.instruction}".encode("ascii", "replace").decode()
         draw.text((GAP, top + TILE + 2), words[: sheet.width // 6], fill=(0, 0, 0))

@@ -124,6 +124,8 @@ def test_eval_box(random_checkpoint: Path, tmp_path: Path, capsys: pytest.Captur
         assert main(["eval", "box", "--out", str(tmp_path / "box"), *options]) == 0
         text = capsys.readouterr().out
         assert "Style / Tone Change" in text and "9 items in" in text and "0 failed" in text
+        assert "report.html: 9 items of 1 editors" in text
+    assert "Kling" not in (tmp_path / "box" / "report.md").read_text(), "drawn clips beside the paper's rows"
     lines = [json.loads(line) for line in (tmp_path / "box" / "scores.jsonl").read_text().splitlines()]
     assert len(lines) == 9 and {line["status"] for line in lines} == {"ok"}
 

@@ -59,3 +59,18 @@ def test_the_sheet_shows_what_training_sees(set_of: Path, tmp_path: Path) -> Non
     green = sheet[..., 1].astype(int) - sheet[..., 0]
     assert (green > 100).any()
     assert main(["data", "sheet", str(set_of)]) == 2
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        ([], "--recipe is None; name the stage"),
+        (["--recipe", "tiny_vae"], "--recipe is tiny_vae; name the stage"),
+        (["--recipe", "stage2"], "no base weights; give --base"),
+    ],
+)
+def test_a_cache_needs_a_stage_and_its_models(
+    recipe: list[str], words: str, set_of: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert main(["data", "cache", str(set_of), "--output", str(tmp_path / "runs"), *recipe]) == 2
+    assert words in capsys.readouterr().err and not (tmp_path / "runs").exists()

@@ -19,10 +19,9 @@ from ..items import ITEMS, read_items
 from ..metrics.measure import METRICS, read_output_metrics
 from ..scores import SCORES, Score, read_scores
 from ..statistics.cells import Judgements, gather
-from ..statistics.rules import GEDIT, IMGEDIT, VIE, Averaging
+from ..statistics.rules import RULES, Averaging
 from .tables import PAPER_TABLES, Evaluated, ReportTable, difference_table, plain_table
 
-AVERAGING = {"vie": VIE, "box": VIE, "gedit": GEDIT, "imgedit": IMGEDIT}
 BENCHMARK = "benchmark.json"
 CHECKS = "judge-check*.json"
 LEAST_ACCURACY = 0.8  # of ordered pairs of planted edits, below which a judge's dimension is warned of
@@ -113,7 +112,7 @@ def read_report(folder: Path, editors: Sequence[str] = ()) -> Report:
         )
     measured = read_output_metrics(folder / METRICS) if (folder / METRICS).exists() else {}
     metrics = {key: dict(line.metrics) for key, line in measured.items()}
-    averaging = AVERAGING.get(benchmark, Averaging(benchmark or "plain", scale=(0.0, 10.0)))
+    averaging = RULES.get(benchmark, Averaging(benchmark or "plain", scale=(0.0, 10.0)))
     return Report(benchmark, folder, items, outputs, scores, metrics, averaging, _checks(folder))
 
 
