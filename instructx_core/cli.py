@@ -20,6 +20,7 @@ VERBS = {
     "demo": (".commands.demo", "edit bundled images and clips with the shipped model; writes a sheet and clips"),
     "edit": (".commands.edit", "edit an image or a video by instruction"),
     "eval": (".commands.eval", "measure a model on the procedural benchmark"),
+    "data": (".commands.data", "edits in files: check, look at, export, encode ahead of a run"),
     "train": (".commands.train", "run or resume a training recipe"),
     "synthesize": (".commands.synthesize", "training pairs from films: cut, find, erase, check, describe"),
     "inspect": (".commands.inspect", "what a weight file or folder is, what it needs and what takes it"),

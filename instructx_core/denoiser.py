@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
 from diffusers.configuration_utils import register_to_config
@@ -22,8 +22,26 @@ from diffusers.utils import scale_lora_layers, unscale_lora_layers
 from torch import Tensor, nn
 
 from . import conditioning as cond
-from .config import InstructXConfig
+from .config import InstructXConfig, ReferencePosition, SourceScale, TimestepRounding
 from .errors import InputError
+
+if TYPE_CHECKING:
+    from diffusers.configuration_utils import FrozenDict
+
+    class DenoiserArguments(FrozenDict):
+        """The arguments that are read again: diffusers types them as a dict, and gives them as attributes as well."""
+
+        patch_size: tuple[int, int, int]
+        num_attention_heads: int
+        attention_head_dim: int
+        in_channels: int
+        text_dim: int
+        source_scale: SourceScale
+        reference_embedding: str
+        reference_position: ReferencePosition
+        context: str
+        timestep_rounding: TimestepRounding
+
 
 # Releases below 0.37 know the classes that may scale LoRA adapters by name; newer ones take any.
 _known_to_lora = getattr(peft_loader, "_SET_ADAPTER_SCALE_FN_MAPPING", {})
@@ -86,6 +104,7 @@ class InstructXTransformer3DModel(WanTransformer3DModel):
         "reference_embedder",
     ]
 
+    config: DenoiserArguments
     constants: StepConstants | None = None  # lent for the steps of one edit
     source_embedder: nn.Conv3d | None
     reference_embedder: nn.Conv3d | None

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, Union
+from typing import Any, ClassVar, Literal, TypeVar, Union, overload
 
 import numpy as np
 import torch
@@ -44,7 +44,7 @@ from .sampling.denoise import NO_GUIDANCE, OnStep, denoise
 from .sampling.encode import Contexts, PictureLatents, encode_instructions, encode_pictures
 from .sampling.guidance import Conditions, Guidance
 from .sampling.noise import Generators, initial_noise
-from .sampling.pinning import Pinned, pin, pin_source
+from .sampling.pinning import PinnedFrames, pin, pin_source
 from .sampling.schedule import Level, start
 from .speed.attention import use_attention
 from .speed.constants import constants_of
@@ -319,7 +319,7 @@ class InstructXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         num_inference_steps: int,
         guidance: Guidance = NO_GUIDANCE,
         sigma_min: float | None = None,
-        pinned: Pinned | None = None,
+        pinned: PinnedFrames | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
         """Noise (B, C, T, h, w), fp32 -> edited latents, under `conditions` as self.conditions gives them.
@@ -369,6 +369,12 @@ class InstructXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         return on_step
 
     @torch.no_grad()
+    @overload
+    def decode(self, latents: Tensor, output_type: Literal["pt"]) -> Tensor: ...
+
+    @overload
+    def decode(self, latents: Tensor, output_type: str = "np") -> np.ndarray | Tensor | list[list[Image.Image]]: ...
+
     def decode(self, latents: Tensor, output_type: str = "np") -> np.ndarray | Tensor | list[list[Image.Image]]:
         """Normalised latents -> frames in [0, 1] of `output_type`; values outside are clamped, as in every pipeline."""
         video_BCFHW = decode_video(self.vae, self.instructx_config.vae, latents, self.memory, self._execution_device)

@@ -45,13 +45,13 @@ def build_vae(config: VaeConfig) -> AutoencoderKLWan:
 
 def encode_latents(vae: AutoencoderKLWan, video_BCFHW: Tensor) -> Tensor:
     """Pixels (B, 3, F, H, W) in [-1, 1] -> normalised latents (B, C, T, h, w), fp32. The mean, nothing is sampled."""
-    latent_BCTHW = vae.encode(video_BCFHW.to(vae.dtype)).latent_dist.mode().float()
-    return normalise_latents(latent_BCTHW, vae.config.latents_mean, vae.config.latents_std)
+    latent_BCTHW = vae.encode(video_BCFHW.to(vae.dtype), return_dict=False)[0].mode().float()
+    return normalise_latents(latent_BCTHW, vae.config["latents_mean"], vae.config["latents_std"])
 
 
 def decode_latents(vae: AutoencoderKLWan, latent_BCTHW: Tensor) -> Tensor:
     """Normalised latents -> pixels (B, 3, F, H, W) in [-1, 1], in the VAE's dtype."""
-    latent_BCTHW = denormalise_latents(latent_BCTHW.float(), vae.config.latents_mean, vae.config.latents_std)
+    latent_BCTHW = denormalise_latents(latent_BCTHW.float(), vae.config["latents_mean"], vae.config["latents_std"])
     return vae.decode(latent_BCTHW.to(vae.dtype), return_dict=False)[0]
 
 

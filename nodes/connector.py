@@ -2,21 +2,14 @@
 
 Third step of the graph. The adapter travels in the conditioning's dict, so that Source and Reference finds the DiT's
 switches and embedders without another wire.
-Legend: B pictures, L context tokens, D width of the DiT.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from comfy_api.latest import io
 
-from .parts.guard import only_patched
-from .parts.keys import KEY, PICTURES, REFERENCE_COUNT
+from .parts.queries import Queries, connect
 from .parts.schema import QueriesWire, schema
-
-if TYPE_CHECKING:
-    from .query_embeddings import Queries
 
 
 class InstructXConnector(io.ComfyNode):
@@ -41,11 +34,4 @@ class InstructXConnector(io.ComfyNode):
 
     @classmethod
     def execute(cls, queries: Queries) -> io.NodeOutput:
-        context_BLD = queries.encoder.connect(queries.query_BQD, queries.reference_BLD)
-        options = {
-            KEY: queries.encoder.adapter,
-            REFERENCE_COUNT: queries.references,
-            PICTURES: len(context_BLD) if queries.modality == "image" else 0,
-            "hooks": only_patched(),
-        }
-        return io.NodeOutput([[context_BLD, options]])
+        return io.NodeOutput(connect(queries))

@@ -128,14 +128,14 @@ def load_modules(
     from ..instructx_core.formats.layouts.adapter import read_adapter
     from ..instructx_core.formats.layouts.checkpoints import checkpoint_files, open_model
     from ..instructx_core.formats.layouts.weight_file import OpenFiles
-    from .parts.encoder_model import load
+    from .parts.encoder_model import load_on_host
 
     with OpenFiles() as opened:
         files = encoder_of(opened, path, encoder)
         adapter = read_adapter(open_model(opened, path, text_encoder=files), position)
         brought = checkpoint_files(opened, path).get("tokenizer")
         tokenizer = find_tokenizer(files, adapter.config.mllm.vocab_size, brought)
-        loaded = load(opened.open(files), adapter, tokenizer, dtype, devices)
+        loaded = load_on_host(opened.open(files), adapter, tokenizer, dtype, devices)
         model = host_model.load_host_model(functools.partial(denoiser_state, opened, path))
     # What opens the file anew, for a host that reads it again later.
     model.cached_patcher_init = (host_model.load_host_model, (functools.partial(reopened_denoiser_state, path),))

@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import io
 
 from ..instructx_core.editing.windows import JOINS, SECONDS, SMOOTH, Window, plan_windows
-from ..instructx_core.editing.windows.options import CONTEXTS, WINDOW, WindowOptions
-from .connector import InstructXConnector
+from ..instructx_core.editing.windows.options import CONTEXTS, WINDOW, WindowOptions, window_size
 from .parts.clip_files import Source, finish, open_clip
 from .parts.fitting import PAD
 from .parts.host import output_folder
 from .parts.host_model import interruption
-from .parts.notes import Note, note, report
+from .parts.media import read_clip, read_references
+from .parts.notes import Note, note, notes_ui
+from .parts.prepare import Given, prepare_edit
+from .parts.queries import Sight, ask, connect
 from .parts.schema import (
     encoder_input,
     instruction_input,
@@ -36,12 +38,11 @@ from .parts.schema import (
 from .parts.settings import PreparedEdit, SamplingSettings
 from .parts.unfinished import Unfinished, edit_key, open_unfinished
 from .parts.window_run import Steps, WindowRun
-from .query_embeddings import InstructXQueryEmbeddings
-from .source_reference import InstructXSourceReference
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+AUTO = 1  # of the input window: as long as the model says; no window has one frame
 logger = logging.getLogger("instructx")
 
 
@@ -70,9 +71,10 @@ class InstructXLongVideo(io.ComfyNode):
         multiple = vae.spacial_compression_encode() * encoder.config.denoiser.patch_size[1]
         clip = open_clip(source, multiple, resize)
         stride = int(vae.temporal_compression_decode() or 1)
-        windows = plan_windows(clip.frames, options["window"], windowing.overlap, stride, windowing.joins)
+        size = window_size(clip, windowing, encoder.config.sampling.frames, stride)
+        windows = plan_windows(clip.frames, size, windowing.overlap, stride, windowing.joins)
         work = open_unfinished(Path(output_folder()), edit_key(cls.hidden, clip, references))
-        notes = describe(windows, clip, work)
+        notes = window_notes(windows, clip, work)
         steps = _steps(model, vae, encoder, instruction, references, float(clip.fps), resize)
         run_or_keep(WindowRun(steps, vae, clip, windows, sampling, windowing, work))
         video, about_sound = finish(work.parts(len(windows)), lengths(windows), clip)
@@ -81,7 +83,7 @@ class InstructXLongVideo(io.ComfyNode):
         if len(windows) > 1:
             mean = sum(work.joins[1:]) / (len(windows) - 1)
             notes.append(note("joins", change=f"{mean:.1f}"))
-        return io.NodeOutput(video, ui=report(notes))
+        return io.NodeOutput(video, ui=notes_ui(notes))
 
 
 def _sampling(options: dict[str, Any]) -> SamplingSettings:
@@ -91,7 +93,8 @@ def _sampling(options: dict[str, Any]) -> SamplingSettings:
 
 def _windowing(options: dict[str, Any]) -> WindowOptions:
     names = ("overlap", "context", "match_colour", "joins")
-    return WindowOptions(frames=options["window"], **{name: options[name] for name in names})
+    frames = None if options["window"] == AUTO else options["window"]
+    return WindowOptions(frames=frames, **{name: options[name] for name in names})
 
 
 def _wires() -> list[Any]:
@@ -108,12 +111,12 @@ def _windows() -> list[Any]:
     return [
         io.Int.Input(
             "window",
-            default=81,
-            min=5,
+            default=AUTO,
+            min=AUTO,
             max=16381,
             step=4,
-            tooltip=f"Frames edited at once, 4n+1, 5 to 16381. 81 ({SECONDS} seconds at 16 fps) for Wan2.1, tiny model "
-            "17. Longer takes more memory.",
+            tooltip=f"Frames edited at once, 4n+1, 5 to 16381. 1: {SECONDS} seconds, at most the model's usual length "
+            "(81 for Wan2.1, tiny model 17). Longer takes more memory.",
         ),
         size_rule_input(),
         make(
@@ -162,19 +165,16 @@ def _steps(
     fps: float,
     resize: str,
 ) -> Steps:
-    """The nodes of the chain with everything but the frames given."""
+    """What the nodes of the chain do, with everything but the frames given."""
+    pictures = read_references(references)
 
     def conditioning(frames_FHWC: Tensor, drop_instruction: bool) -> Any:
-        queries = InstructXQueryEmbeddings.execute(
-            encoder, instruction, frames_FHWC, "video", drop_instruction, fps, **references
-        ).args[0]
-        return InstructXConnector.execute(queries).args[0]
+        shown = Sight(clip=read_clip(frames_FHWC), references=pictures, modality="video", fps=fps)
+        return connect(ask(encoder, instruction, shown, drop_instruction)[0])
 
     def prepare(frames_FHWC: Tensor, positive: Any, negative: Any) -> PreparedEdit:
-        made = InstructXSourceReference.execute(
-            model, positive, vae, frames_FHWC, resize, PAD, negative, **references
-        ).args
-        return PreparedEdit(*made[:4])
+        given = Given(model=model, vae=vae, source=frames_FHWC, references=pictures, rules=(resize, PAD))
+        return prepare_edit(given, positive, negative).edit
 
     return Steps(conditioning, prepare)
 
@@ -197,7 +197,7 @@ def lengths(windows: tuple[Window, ...]) -> list[int]:
     return [window.stop - window.first_new for window in windows]
 
 
-def describe(windows: tuple[Window, ...], clip: Source, work: Unfinished) -> list[Note]:
+def window_notes(windows: tuple[Window, ...], clip: Source, work: Unfinished) -> list[Note]:
     """What will be done, and what was."""
     longest, fps = max(window.frames for window in windows), f"{float(Fraction(clip.fps)):.3f}"
     plan = note("windows", frames=clip.frames, fps=fps, windows=len(windows), longest=longest)

@@ -2,18 +2,15 @@
 
 Second step of the graph (paper 3.1). The host caches the result while the inputs stay, so that changing the sampler
 costs no new encode. Queries hold a reference to the encoder, because Connector needs its connector.
-Legend: B batch (pictures that are edited apart, else 1), L tokens, Q queries, D width of the MLLM.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
-from ..instructx_core.errors import InputError
-from .parts.notes import Note, note, report
+from .parts.notes import Note, note, notes_ui
 from .parts.schema import QueriesWire, encoder_input, instruction_input, make, reference_inputs, schema, source_input
 
 if TYPE_CHECKING:
@@ -23,21 +20,6 @@ if TYPE_CHECKING:
     from .parts.media import SourceClip
 
 MODALITIES = ("auto", "image", "video")
-
-
-@dataclass(frozen=True, eq=False)
-class Queries:
-    """The wire INSTRUCTX_QUERIES. Features in fp32 on the CPU; reference_BLD only where the profile uses it."""
-
-    encoder: LoadedEncoder
-    query_BQD: Tensor
-    reference_BLD: Tensor | None
-    modality: str
-    references: int
-
-    @property
-    def has_reference(self) -> bool:
-        return self.references > 0
 
 
 class InstructXQueryEmbeddings(io.ComfyNode):
@@ -98,48 +80,17 @@ class InstructXQueryEmbeddings(io.ComfyNode):
         fps: float = 0.0,
         **references: Tensor | None,
     ) -> io.NodeOutput:
-        from ..instructx_core.encoder import inputs as core
         from .parts.media import read_clip, read_references
+        from .parts.queries import Sight, ask
 
-        clip, pictures, config = read_clip(source), read_references(references), encoder.config
-        sources = edits_of(clip, modality)
-        prepared = core.prepare_inputs(
-            encoder.tokenizer,
-            config,
-            [instruction] * len(sources),
-            sources,
-            [pictures] * len(sources) if pictures else None,
-            clip.fps or fps or config.sampling.fps,
-            modality=None if modality == "auto" else modality,
-            allow_empty=drop_instruction,
-        )
-        if drop_instruction:
-            prepared = core.drop_instruction(encoder.tokenizer, config, prepared)
-        query_BQD, reference_BLD = encoder.features(prepared)
-        notes = [describe(prepared, clip, len(pictures)), *remarks(clip, modality, encoder)]
-        queries = Queries(encoder, query_BQD, reference_BLD, prepared.modality, len(pictures))
-        return io.NodeOutput(queries, ui=report(notes))
+        clip, pictures = read_clip(source), read_references(references)
+        shown = Sight(clip=clip, references=pictures, modality=modality, fps=fps)
+        queries, prepared = ask(encoder, instruction, shown, drop_instruction)
+        notes = [encoder_note(prepared, clip, len(pictures)), *remarks(clip, modality, encoder)]
+        return io.NodeOutput(queries, ui=notes_ui(notes))
 
 
-def edits_of(clip: SourceClip, modality: str) -> list[Tensor]:
-    """The sources of the edits: one clip or picture, or each picture of an IMAGE batch that is to be images.
-
-    Raises InputError when nobody said which of the two a batch is and its pictures have nothing to do with each other.
-    """
-    from .parts.media import are_unrelated
-
-    frames_FHWC = clip.frames_FHWC
-    if modality == "image" and clip.fps is None:
-        return list(frames_FHWC.split(1))
-    if modality == "auto" and clip.fps is None and are_unrelated(frames_FHWC):
-        raise InputError(
-            f"the source is a batch of {len(frames_FHWC)} pictures that do not look like one clip; set modality to "
-            "image to edit each by itself, or to video if they are a clip"
-        )
-    return [frames_FHWC]
-
-
-def describe(prepared: Any, clip: SourceClip, references: int) -> Note:
+def encoder_note(prepared: Any, clip: SourceClip, references: int) -> Note:
     """What the encoder saw."""
     return note(
         "seen_pictures" if prepared.input_ids_BL.shape[0] > 1 else "seen_clip",

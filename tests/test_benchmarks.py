@@ -24,6 +24,7 @@ SMALLEST = {
     "edit": "--frames 5 --size 32 --rounds 1 --turns 1",
     "joins": "--tasks color --windows 2",
     "large": "--size 96x64 --frames 5 --tiles 64",
+    "loader": "--samples 2 --image-size 64x64 --video-size 64x64 --frames 5 --rounds 1",
     "load": "--dim 128 --layers 1 --kinds bf16",
     "long_memory": "--seconds 1 --steps 1 --side 32",
     "media": "--seconds 1 --size 32x32 --rounds 1",

@@ -113,6 +113,7 @@ ROOMS = {
         "digests",
         "editing",
         "errors",
+        "fields",
         "media",
         "pages",
         "pipeline",
@@ -158,6 +159,7 @@ ROOMS = {
     "commands": {
         "config",
         "costs",
+        "data",
         "editing",
         "editing/windows",
         "errors",
@@ -199,7 +201,6 @@ ROOMS = {
     },
     "nodes": {
         "editing/windows",
-        "encoder",
         "errors",
         "formats/forms",
         "formats/layouts",
@@ -298,6 +299,14 @@ def test_kernels_need_only_torch() -> None:
         for imported in CORE[name].imports:
             top = imported.module.split(".")[0]
             assert top in {*sys.stdlib_module_names, "torch", "instructx_core"}, f"{name}:{imported.line}"
+
+
+def test_no_node_is_made_of_nodes() -> None:
+    """What several nodes share lies in nodes/parts."""
+    for source in SOURCES.values():
+        if source.room == "nodes" and source.name != "nodes/__init__.py":
+            nodes = {found.module for found in source.imports if room_of(found.module) == "nodes"} & MODULES.keys()
+            assert not nodes, source.name
 
 
 def test_only_the_judge_client_opens_connections() -> None:

@@ -30,6 +30,7 @@ ACROSS = {
     "test_benchmarks": "benchmarks/",
     "test_compile": "torch.compile",
     "test_file_names": "docstrings and documents",
+    "test_imported_names": "what is imported is there",
     "test_imports": "who imports whom",
     "test_locales": "locales/, web/",
     "test_mirror": "this file",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..fields import NO_RESULT
+from .evaluate.judge import add_judge_arguments, asked_by
 from .model import ModelOptions, ProgressLine, add_model_arguments, add_sampling_arguments, pipeline_of
 from .speed import speed_lines
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ..editing.journal import Journal
     from ..editing.request import EditRequest
     from ..editing.windows import WindowResult
+    from ..evaluation.best_of import BestOf
     from ..pipeline import InstructXPipeline
 
 
@@ -66,8 +68,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="started by torchrun: all processes work on this one clip (--jobs gives each process clips of its own)",
     )
+    parser.add_argument(
+        "--best-of", type=int, metavar="N", help="edit with N seeds and keep the one that --judge scores best"
+    )
     add_window_arguments(parser)
     add_robust_arguments(parser)
+    add_judge_arguments(parser)
     add_sampling_arguments(parser)
     add_model_arguments(parser)
 
@@ -126,6 +132,23 @@ def given_options(args: argparse.Namespace) -> dict[str, object]:
     return {name: value for name, value in values.items() if value is not None and value is not False}
 
 
+def best_of(args: argparse.Namespace) -> BestOf | None:
+    """What --best-of asks for. Raises InputError for a judge without it and the other way round."""
+    if args.best_of is None:
+        if args.judge is not None or args.judge_model is not None:
+            raise InputError("--judge is for --best-of; give --best-of N, or leave it out")
+        return None
+    from ..evaluation.best_of import BestOf
+    from ..evaluation.judge.pictures import Viewing
+    from ..evaluation.judge.vie import Vie
+
+    if args.judge is None or args.judge_model is None:
+        raise InputError("--best-of needs a judge; give --judge URL and --judge-model NAME")
+    if args.split or args.runner != "loop":
+        raise InputError("--best-of with --split or --runner ray: one process edits and judges; leave one of them out")
+    return BestOf(args.best_of, asked_by(args, Vie(), Viewing()))
+
+
 def run(args: argparse.Namespace) -> int:
     if args.jobs is not None:
         return run_list(args)
@@ -147,6 +170,9 @@ def run_one(args: argparse.Namespace) -> int:
         raise InputError(f"{', '.join(missing)} is missing; give --input, --instruction and --output, or --jobs")
     values = {"input": args.input, "instruction": args.instruction, "output": args.output, "reference": args.reference}
     request = read_request({**values, **given_options(args)})
+    several = best_of(args)
+    if several is not None:
+        several.check(request)
     if args.split:
         prepare_split(args, request)
     look = look_at(request)  # all that needs no model, before one is loaded, which can take minutes
@@ -156,7 +182,7 @@ def run_one(args: argparse.Namespace) -> int:
             line.tell(f"note      {note}")
     pipe = pipeline_of(args)
     if not args.split:
-        report = edit(pipe, look, Progress(line, partial(tell_window, line)))
+        report = (several or edit)(pipe, look, Progress(line, partial(tell_window, line)))
     else:
         with pipe.split(request.output) as output:
             longest = one_piece(request, pipe.instructx_config)
@@ -205,6 +231,7 @@ def run_list(args: argparse.Namespace) -> int:
         raise InputError("--split with --jobs; under torchrun --jobs gives each process clips of its own: leave it out")
     if args.workers is not None and args.runner != "ray":
         raise InputError("--workers without --runner ray; on one machine torchrun starts several processes")
+    best_of(args)  # what is wrong with it is said before anything is read
     jobs = read_jobs(args.jobs, given_options(args))
     journal, outcomes = Journal(args.jobs, args.journal), list[Outcome]()
     if args.runner != "ray":
@@ -231,7 +258,10 @@ def _own_part(jobs: list[Job | BadLine]) -> list[Job | BadLine]:
 def _here(args: argparse.Namespace, jobs: list[Job | BadLine], journal: Journal) -> Iterator[Outcome]:
     from ..editing.jobs import run_jobs
 
-    return run_jobs(jobs, journal, _key(args), partial(pipeline_of, args))
+    several, load = best_of(args), partial(pipeline_of, args)
+    if several is None:
+        return run_jobs(jobs, journal, _key(args), load)
+    return run_jobs(jobs, journal, several.key(_key(args)), load, several)
 
 
 def _on_ray(args: argparse.Namespace, jobs: list[Job | BadLine], journal: Journal) -> Iterator[Outcome]:

@@ -19,6 +19,11 @@ STAGES = {
     "edit": (".evaluate.edit", "items -> outputs, by this model or another editor"),
     "judge": (".evaluate.judge", "outputs -> scores, by an MLLM behind an address or by the truth"),
     "export": (".evaluate.export", "outputs in the layout of the benchmark's own scripts"),
+    "judge-check": (
+        ".evaluate.judge_check",
+        "how far a judge can be trusted: its scores of edits whose order is known",
+    ),
+    "report": (".evaluate.report", "tables in the paper's layout, plots and every output, as one page and Markdown"),
     "metrics": (".evaluate.metrics", "what can be measured of outputs without a judge"),
     "study-form": (".evaluate.study_form", "a page on which people rate outputs of several editors, blind"),
     "study-result": (".evaluate.study_result", "means, agreement and differences out of the raters' files"),

@@ -40,6 +40,7 @@ def try_out(folder: Path, device: str | None) -> list[str]:
     latent = pipe(
         frames, "make it blue", num_inference_steps=2, generator=generator, output_type="latent", return_dict=False
     )[0]
+    assert isinstance(latent, torch.Tensor)
     lines = [line for report in pipe.load_reports for line in str(report).splitlines()]
     finite = bool(torch.isfinite(latent).all())
     spread = f"mean {latent.float().mean():.3f}, deviation {latent.float().std():.3f}"

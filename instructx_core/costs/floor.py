@@ -77,16 +77,22 @@ def plans(facts: Mapping[str, Any]) -> list[CardPlan]:
         worst = max(need, key=lambda stage: need[stage])
         return CardPlan(name, flags, need[worst] + RESERVE, worst, streamed)
 
-    def apart(dit_bytes: int) -> dict[str, int]:
+    def by_stage(dit_bytes: int) -> dict[str, int]:
         return {"MLLM": encoder, "VAE encode": vae, "steps": dit_bytes, "VAE decode": vae}
 
-    everything = dict.fromkeys(apart(0), encoder + dit + vae)
+    everything = dict.fromkeys(by_stage(0), encoder + dit + vae)
     return [
         plan("all on the card", "", everything, whole),
-        plan("one part at a time", "--offload model", apart(dit), whole),
-        plan("+ VAE in tiles", "--offload model --tile on", apart(dit), tiled),
-        plan("+ DiT stored in fp8", "--offload model --tile on --fp8", apart(fp8), tiled),
-        plan("DiT streamed, bf16", "--offload group --tile on", apart(two_blocks), tiled, facts["branches"] * blocks),
+        plan("one part at a time", "--offload model", by_stage(dit), whole),
+        plan("+ VAE in tiles", "--offload model --tile on", by_stage(dit), tiled),
+        plan("+ DiT stored in fp8", "--offload model --tile on --fp8", by_stage(fp8), tiled),
+        plan(
+            "DiT streamed, bf16",
+            "--offload group --tile on",
+            by_stage(two_blocks),
+            tiled,
+            facts["branches"] * blocks,
+        ),
     ]
 
 

@@ -24,7 +24,7 @@ from .locating import located
 from .probing import MediaShape, check_same
 from .record import EditRecord, Locator
 from .samples import EditSample
-from .sizing import Sizing, frame_indices
+from .sizing import NEAR, Sizing, cut_share, frame_indices
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,10 +69,12 @@ def show(locator: Locator, bucket: Bucket, sizing: Sizing, like: Shown | None = 
             media = opened.read(fitted)
             shape, indices = MediaShape(*media.size), [0]
             _check_kind(locator, "picture", bucket)
+            _check_cut(locator, shape, bucket, sizing)
             return Shown(media.frames_FHWC, shape, indices)
         _check_kind(locator, "clip", bucket)
         scan = opened.scan()
         shape = MediaShape(*scan.size, scan.frames, Fraction(scan.fps))
+        _check_cut(locator, shape, bucket, sizing)
         indices = like.indices if like else frame_indices(shape.frames, shape.fps, sizing.fps)[: bucket.frames]
         if len(indices) < bucket.frames or indices[-1] >= shape.frames:
             raise InputError(
@@ -86,6 +88,16 @@ def show(locator: Locator, bucket: Bucket, sizing: Sizing, like: Shown | None = 
 def _check_kind(locator: Locator, kind: str, bucket: Bucket) -> None:
     if (kind == "clip") != (bucket.modality == "video"):
         raise InputError(f"{locator}: is a {kind}, and the record's modality is {bucket.modality}")
+
+
+def _check_cut(locator: Locator, shape: MediaShape, bucket: Bucket, sizing: Sizing) -> None:
+    """Raises InputError for a file that is not of the size it was sorted by."""
+    cut = cut_share(*shape.size, (bucket.height, bucket.width))
+    if cut > sizing.max_cut + NEAR:
+        raise InputError(
+            f"{locator}: {shape}; {cut:.0%} of it would be cut off in its bucket of {bucket.width}x{bucket.height}. "
+            "The file's head or the record's meta said another size: mend it"
+        )
 
 
 def picture(locator: Locator, bucket: Bucket) -> np.ndarray:

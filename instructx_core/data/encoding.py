@@ -60,12 +60,12 @@ def encode_edits(drawn: Sequence[Drawn], bucket: Bucket, vae: AutoencoderKLWan, 
     tensors = {name: clip_latents(vae, arrays[name]) for name in ("source", "target")}
     tensors["vision"] = what_it_sees(encoder, arrays["source"], bucket.modality)
     if bucket.reference:
-        tensors["reference"] = clip_latents(vae, [padded(clip, bucket) for clip in arrays["reference"]])
+        tensors["reference"] = clip_latents(vae, [pad_to_bucket(clip, bucket) for clip in arrays["reference"]])
         tensors["reference_vision"] = what_it_sees(encoder, arrays["reference"], "reference")
     return tensors
 
 
-def padded(reference_1HWC: np.ndarray, bucket: Bucket) -> np.ndarray:
+def pad_to_bucket(reference_1HWC: np.ndarray, bucket: Bucket) -> np.ndarray:
     """The DiT's reference has the size of the source, as sampling/encode.py makes it; the MLLM's has its own."""
     if reference_1HWC.shape[1:3] == (bucket.height, bucket.width):
         return reference_1HWC

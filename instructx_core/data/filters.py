@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, some
 from .mixture import MixtureSet
 from .record import EditRecord
 
@@ -24,7 +24,7 @@ def filtered(records: Sequence[EditRecord], chosen: MixtureSet) -> list[EditReco
     known = sorted({record.task for record in records})
     for task in (*chosen.tasks, *chosen.but):
         if task not in known:
-            raise InputError(f"set {chosen.name}: no record has task {task!r}; its tasks are {some_of(known)}")
+            raise InputError(f"set {chosen.name}: no record has task {task!r}; its tasks are {some(known, 12)}")
     kept = [
         record
         for record in records
@@ -69,10 +69,4 @@ def _number(value: Any) -> float | None:
 def _check_column(name: str, column: str, records: Sequence[EditRecord]) -> None:
     if records and not any(column in record.meta for record in records):
         known = sorted({key for record in records[:1000] for key in record.meta})
-        raise InputError(f"set {name}: no record has {column!r} in its meta; it has {some_of(known) or 'nothing'}")
-
-
-def some_of(words: Sequence[str], most: int = 12) -> str:
-    """A few of them, and how many there are beside."""
-    more = f" and {len(words) - most} others" if len(words) > most else ""
-    return ", ".join(words[:most]) + more
+        raise InputError(f"set {name}: no record has {column!r} in its meta; it has {some(known, 12) or 'nothing'}")

@@ -6,7 +6,6 @@ filters keep, what cannot be used.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,20 +15,19 @@ from .filters import filtered
 from .mixture import Mixture, MixtureSet
 from .readers.jsonl import NAME, read_records
 from .readers.pairs import is_pairs, read_pairs
+from .readers.published import SETS, read_published
 from .record import EditRecord
 from .records import Records, RecordSet
 from .rejects import RejectedRecord, check_share
 
 logger = logging.getLogger("instructx")
 
-READERS: dict[str, Callable[[MixtureSet], Iterator[EditRecord | RejectedRecord]]] = {
-    "records": lambda chosen: read_records(chosen.path),
-    "pairs": lambda chosen: read_pairs(chosen.path),
-}
+OWN: dict[str, Callable[[Path], Iterator[EditRecord | RejectedRecord]]] = {"records": read_records, "pairs": read_pairs}
+FORMATS = (*OWN, *SETS)
 
 
 def open_path(kind: str, path: str) -> Records:
-    """kind: "mixture", a format of READERS, or "" to tell from the path. Raises InputError as open_mixture."""
+    """kind: "mixture", one of FORMATS, or "" to tell from the path. Raises InputError as open_mixture."""
     return open_mixture(find_mixture(kind, path))
 
 
@@ -54,7 +52,9 @@ def format_of(path: Path) -> str:
         return "records"
     if path.is_dir() and is_pairs(path):
         return "pairs"
-    raise InputError(f"{path}: cannot tell what set this is; say its `format`: {', '.join(READERS)}")
+    if path.suffix == ".csv" or (path.is_dir() and len(list(path.glob("*.csv"))) == 1):
+        return "table"
+    raise InputError(f"{path}: cannot tell what set this is; say its `format` in a mixture: {', '.join(FORMATS)}")
 
 
 def open_mixture(mixture: Mixture, strict: bool = True) -> Records:
@@ -72,15 +72,22 @@ def open_mixture(mixture: Mixture, strict: bool = True) -> Records:
     return source
 
 
+def unfiltered(chosen: MixtureSet) -> Iterator[EditRecord | RejectedRecord]:
+    """Everything in a set, before its filters. Raises InputError as open_mixture."""
+    form, path = chosen.format or format_of(chosen.path), chosen.path
+    if form not in FORMATS:
+        raise InputError(f"set {chosen.name}: no format {form!r}; known: {', '.join(FORMATS)}")
+    if form in SETS:
+        return read_published(path, SETS[form].changed(chosen.columns))
+    if chosen.columns:
+        raise InputError(f"set {chosen.name}: columns are not for {form}, which has names of its own; leave them out")
+    return OWN[form](path / NAME if form == "records" and path.is_dir() else path)
+
+
 def read_set(chosen: MixtureSet) -> RecordSet:
     """The records that its filters keep. Raises InputError as open_mixture."""
-    form = chosen.format or format_of(chosen.path)
-    if form not in READERS:
-        raise InputError(f"set {chosen.name}: no format {form!r}; known: {', '.join(READERS)}")
-    if chosen.path.is_dir() and form == "records":
-        chosen = dataclasses.replace(chosen, path=chosen.path / NAME)
     records, rejects, seen = list[EditRecord](), list[RejectedRecord](), set[str]()
-    for each in READERS[form](chosen):
+    for each in unfiltered(chosen):
         if isinstance(each, RejectedRecord):
             rejects.append(each)
         elif each.id in seen:

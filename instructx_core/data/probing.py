@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from ..errors import InputError
-from ..media.container import decoded
+from ..media.container import decode_frames
 from ..media.files import open_media
 from ..media.images import OpenImage
 from ..media.stream import OpenClip
@@ -44,14 +44,24 @@ def probe(locator: Locator) -> MediaShape:
     with located(locator) as path, open_media(path) as opened:
         if isinstance(opened, OpenImage):
             width, height = opened.image.size
-            turned = opened.image.getexif().get(_ORIENTATION, 1) in TURNED
+            try:
+                turned = _is_turned(opened)
+            except (OSError, SyntaxError, ValueError, EOFError) as error:
+                raise InputError(f"{locator}: the image is damaged ({error}); get it again") from None
             return MediaShape(width, height) if turned else MediaShape(height, width)
         if isinstance(opened, OpenClip) and opened.stream.frames and opened.stream.average_rate:
             reader = FrameReader(opened.path)
-            reader.check(next(decoded(opened.path, opened.container))[0])
+            reader.check(next(decode_frames(opened.path, opened.container))[0])
             return MediaShape(*reader.size, opened.stream.frames, Fraction(opened.stream.average_rate))
         scan = opened.scan()  # a container that does not count its frames
         return MediaShape(*scan.size, scan.frames, scan.fps)
+
+
+def _is_turned(opened: OpenImage) -> bool:
+    """Pillow would decode a PNG whole to look for EXIF behind the pixels; there, decoding.py finds it out."""
+    if opened.image.format == "PNG" and "exif" not in opened.image.info:
+        return False
+    return opened.image.getexif().get(_ORIENTATION, 1) in TURNED
 
 
 def shape_of(record: EditRecord) -> MediaShape:

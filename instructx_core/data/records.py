@@ -177,6 +177,10 @@ class Records:
             raise InputError(f"{self.name} has {len(records)} samples of {bucket} in {split!r}, and no number {number}")
         return records[number]
 
+    def set_of(self, split: str, number: int, bucket: Bucket) -> str:
+        """The name of the set that a sample is of."""
+        return self.sets[self._table(split, bucket).sets[number]].name
+
     def shares(self, split: str, bucket: Bucket) -> np.ndarray:
         return np.array(self._table(split, bucket).share)
 

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from ..errors import InputError
-from .opening import open_path
+from .opening import FORMATS, open_path
 from .shapes import open_shapes
 from .source import EditSource
 from .world import open_world
@@ -19,8 +19,7 @@ SOURCES: dict[str, Callable[[str], EditSource]] = {
     "shapes": open_shapes,
     "world": open_world,
     "mixture": partial(open_path, "mixture"),
-    "records": partial(open_path, "records"),
-    "pairs": partial(open_path, "pairs"),
+    **{name: partial(open_path, name) for name in FORMATS},
 }
 
 

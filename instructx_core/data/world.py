@@ -42,7 +42,10 @@ class World:
 
     def buckets(self, split: str) -> tuple[Bucket, ...]:
         return tuple(
-            bucket for modality in world.MODALITIES for size in world.BUCKETS[modality] for bucket in of(modality, size)
+            bucket
+            for modality in world.MODALITIES
+            for size in world.BUCKETS[modality]
+            for bucket in buckets_of(modality, size)
         )
 
     def size(self, split: str, bucket: Bucket) -> int:
@@ -54,7 +57,7 @@ class World:
         return tasks[number % len(tasks)]
 
     def edit(self, split: str, number: int, bucket: Bucket) -> EditSample:
-        return as_edit(drawn(split, number, bucket, self.task(split, number, bucket)))
+        return as_edit(draw_sample(split, number, bucket, self.task(split, number, bucket)))
 
     def scene(self, split: str, number: int, bucket: Bucket) -> SceneSample:
         index, looks = index_of(split, number, bucket), world.looks_of(bucket.modality)
@@ -74,10 +77,10 @@ class World:
             return PictureSample(world.render(replace(scene, look="outline"), world.frame_times(bucket.modality)))
         if kind == "edit":
             tasks = bucket_tasks(split, bucket)
-            edit = drawn(split, number, bucket, tasks[number // len(kinds) % len(tasks)])
+            edit = draw_sample(split, number, bucket, tasks[number // len(kinds) % len(tasks)])
             return PictureSample(edit.target_FHWC, edit.regions)
         task = "reference_add" if kind == "reference" else kind
-        edit = drawn(split, number, replace(bucket, reference=True), task)
+        edit = draw_sample(split, number, replace(bucket, reference=True), task)
         if kind == "reference":
             assert edit.reference_HWC is not None
             return PictureSample(edit.reference_HWC[None])
@@ -90,7 +93,7 @@ class World:
                 yield from world.word_pieces(text)
 
 
-def of(modality: str, size: world.Size) -> Iterator[Bucket]:
+def buckets_of(modality: str, size: world.Size) -> Iterator[Bucket]:
     """The buckets of a size: without a reference, with one of that size, with one of 64x64."""
     shape = (modality, world.FRAMES[modality], *size)
     yield Bucket(*shape)
@@ -127,7 +130,7 @@ def index_of(split: str, number: int, bucket: Bucket) -> int:
     )
 
 
-def drawn(split: str, number: int, bucket: Bucket, task: str) -> world.Sample:
+def draw_sample(split: str, number: int, bucket: Bucket, task: str) -> world.Sample:
     """An edit of that kind, of the number and size that the bucket has it in. Raises InputError as index_of."""
     size = bucket.height, bucket.width
     return world.sample(split, index_of(split, number, bucket), bucket.modality, task, size)
@@ -145,7 +148,7 @@ def as_edit(sample: world.Sample) -> EditSample:
         regions=sample.regions,
         judge=partial(has_succeeded, sample),
         wordings=tuple(say(sample, random_stream(sample.index, number)).text for number in range(WORDINGS)),
-        questions=partial(asked, sample),
+        questions=partial(question_pairs, sample),
     )
 
 
@@ -155,12 +158,12 @@ def say(sample: world.Sample, rng: np.random.Generator) -> world.Instruction:
     return world.instruct(rng, sample.changes, sample.is_ordered, split, sample.modality)
 
 
-def asked(sample: world.Sample, rng: np.random.Generator) -> list[tuple[str, str]]:
+def question_pairs(sample: world.Sample, rng: np.random.Generator) -> list[tuple[str, str]]:
     """An instruction, answered by the target in the words of its language, and questions about it."""
-    said = say(sample, rng)
+    instruction = say(sample, rng)
     return [
-        (said.text, world.caption(sample.target_scene, said.language)),
-        *world.asked_pairs(sample.changes, said, rng),
+        (instruction.text, world.caption(sample.target_scene, instruction.language)),
+        *world.asked_pairs(sample.changes, instruction, rng),
     ]
 
 
@@ -175,5 +178,5 @@ def texts_of(number: int) -> Iterator[str]:
     _, caption, scene = world.scene_sample("train", number)
     yield caption
     rng = random_stream(number)
-    for question, answer in asked(edit, rng) + world.qa_pairs(scene, rng):
+    for question, answer in question_pairs(edit, rng) + world.qa_pairs(scene, rng):
         yield from (question, answer)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from .job_list import BadLine, Job
-from .jobs import Outcome, Stage, bad_line, in_any_order, remembered
+from .jobs import Outcome, Stage, bad_line, in_any_order, record_outcome
 from .journal import Entry, Journal
 
 if TYPE_CHECKING:
@@ -40,11 +40,11 @@ class Tally:
     """How often each job has begun, kept by the driver's machine: a worker that dies with a job takes nothing along."""
 
     def __init__(self) -> None:
-        self.begun: dict[str, int] = {}
+        self.starts: dict[str, int] = {}
 
     def begin(self, output: str) -> int:
-        self.begun[output] = self.begun.get(output, 0) + 1
-        return self.begun[output]
+        self.starts[output] = self.starts.get(output, 0) + 1
+        return self.starts[output]
 
 
 class Worker:
@@ -98,6 +98,7 @@ def run_on_ray(
     try:
         import ray
         from ray.data import ActorPoolStrategy, DataContext, from_items
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
     except ImportError:
         raise InputError("--runner ray needs Ray Data; install it with: pip install 'instructx[scale]'") from None
     run = list[Job]()
@@ -113,9 +114,7 @@ def run_on_ray(
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     DataContext.get_current().enable_progress_bars = False
     count, share = place_workers(_machines(), workers, len(run))
-    here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-        ray.get_runtime_context().get_node_id(), soft=False
-    )
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     tally = ray.remote(num_cpus=0)(Tally).options(scheduling_strategy=here).remote()
     results = from_items([{"line": job.line} for job in run], override_num_blocks=len(run)).map(
         Worker,
@@ -132,7 +131,7 @@ def _received(journal: Journal, result: dict[str, Any]) -> Outcome:
     if "error" in result:
         raise InputError(result["error"])
     outcome = Outcome(**result["outcome"])
-    return outcome if result["entry"] is None else remembered(journal, outcome, Entry(**result["entry"]))
+    return outcome if result["entry"] is None else record_outcome(journal, outcome, Entry(**result["entry"]))
 
 
 def _machines() -> list[dict[str, float]]:

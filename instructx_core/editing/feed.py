@@ -29,7 +29,7 @@ class Feed:
         self.written_size = (box.height, box.width) if mask is None else clip.size
         self._given: list[tuple[np.ndarray, np.ndarray]] = []  # of the window at hand: the source's frame, the model's
 
-    def fitted(self) -> Iterator[np.ndarray]:
+    def fitted_frames(self) -> Iterator[np.ndarray]:
         """Frames (H, W, 3) of the source as the model sees them."""
         for frame_HWC in clip_frames(self.clip, start=self.first.first_source):
             fitted_HWC = apply_box(frame_HWC, self.box)
@@ -37,7 +37,7 @@ class Feed:
                 self._given.append((frame_HWC, fitted_HWC))
             yield fitted_HWC
 
-    def written(self, new_FHWC: np.ndarray) -> Iterable[np.ndarray]:
+    def result_frames(self, new_FHWC: np.ndarray) -> Iterable[np.ndarray]:
         """The frames of the result that a finished window adds: itself, or laid over the source."""
         if self.mask is None:
             return new_FHWC

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 # Fields for which another entry stands: size, window, the fields of WindowOptions; the folder is named after output.
-INSTEAD = ("max_pixels", "frames", "seconds", "windows", "output")
+REPLACED = ("max_pixels", "frames", "seconds", "windows", "output")
 
 
 def identity(pipe: InstructXPipeline, look: Look, settings: Settings, windowing: Windowing) -> dict[str, Any]:
@@ -39,10 +39,10 @@ def identity(pipe: InstructXPipeline, look: Look, settings: Settings, windowing:
         "seed": sampling.seed,
         "keep_outside": _mask_identity(look.mask),
     }
-    chosen = contents(request, {**known, **dict.fromkeys(INSTEAD)}) | contents(
-        windowing.options, dict.fromkeys(INSTEAD)
+    chosen = contents(request, {**known, **dict.fromkeys(REPLACED)}) | contents(
+        windowing.options, dict.fromkeys(REPLACED)
     )
-    return {name: value for name, value in chosen.items() if name not in INSTEAD} | {
+    return {name: value for name, value in chosen.items() if name not in REPLACED} | {
         "version": __version__,
         "model": model_digest(running, pipe.vae, pipe.transformer, pipe.encoder),
         "length": look.frames,

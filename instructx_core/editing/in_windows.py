@@ -28,7 +28,7 @@ from .window_editor import WindowEditor
 from .windows.handover import FADE, edit_windows
 from .windows.options import Windowing
 from .windows.plan import SMOOTH
-from .windows.state import Saved, WindowStore
+from .windows.state import WindowProgress, WindowStore
 
 if TYPE_CHECKING:
     from ..pipeline import InstructXPipeline
@@ -72,11 +72,11 @@ def edit_in_windows(
     return make_report(look, settings, clip.frames, notes, seconds)
 
 
-def _run_windows(editor: WindowEditor, feed: Feed, store: WindowStore, saved: Saved) -> Saved:
+def _run_windows(editor: WindowEditor, feed: Feed, store: WindowStore, saved: WindowProgress) -> WindowProgress:
     """The windows that are not done yet; each is written and saved before the next one begins."""
     options, windows = editor.windowing.options, editor.windowing.windows
     results = edit_windows(
-        feed.fitted(),
+        feed.fitted_frames(),
         windows,
         editor.edit,
         match_colour=options.match_colour,
@@ -87,9 +87,9 @@ def _run_windows(editor: WindowEditor, feed: Feed, store: WindowStore, saved: Sa
     form = ClipFormat(feed.written_size, feed.clip.fps, pixel_aspect=feed.clip.pixel_aspect)
     for result in results:
         index, count = result.window.index, len(result.new_FHWC)
-        write_frames(store.part(index), feed.written(result.new_FHWC), count, form)
+        write_frames(store.part(index), feed.result_frames(result.new_FHWC), count, form)
         joins = (*saved.joins, (result.join, *result.drift))
-        saved = Saved(index + 1, result.tail_OHWC, editor.contexts, joins)
+        saved = WindowProgress(index + 1, result.tail_OHWC, editor.contexts, joins)
         store.save(saved)
         return_freed()
         logger.info("window %d of %d done, join %.2f of 255", index + 1, len(windows), result.join)

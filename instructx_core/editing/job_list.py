@@ -15,7 +15,7 @@ from typing import Any
 
 from ..errors import InputError
 from .options import read_request
-from .places import Places
+from .places import Folders, Places
 from .request import EditRequest
 
 BOM = b"\xef\xbb\xbf"
@@ -48,12 +48,13 @@ def read_jobs(path: str | Path, defaults: Mapping[str, object]) -> list[Job | Ba
     """
     path = Path(path)
     jobs: list[Job | BadLine] = []
-    written, read = Places(), Places()
+    folders = Folders()
+    written, read = Places(folders), Places(folders)
     for line, raw in _entries(path):
         text = raw.decode("utf-8", "replace")
         try:
             request = _request(line, raw, path.parent, defaults)
-            jobs.append(Job(line, request, _lines_before(line, request, written, read)))
+            jobs.append(Job(line, request, _lines_before(line, request, written, read, folders)))
         except InputError as error:
             jobs.append(BadLine(line, str(error), _output_named(text, path.parent)))
     if not jobs:
@@ -148,7 +149,7 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _lines_before(line: int, request: EditRequest, written: Places, read: Places) -> tuple[int, ...]:
+def _lines_before(line: int, request: EditRequest, written: Places, read: Places, folders: Folders) -> tuple[int, ...]:
     """Lines that write what this one reads. Raises InputError where two write one file, or where this one writes over
     what it or an earlier one reads: the next run of the list would edit the edit."""
     mask = request.keep_outside.mask if request.keep_outside is not None else None
@@ -158,7 +159,7 @@ def _lines_before(line: int, request: EditRequest, written: Places, read: Places
         raise InputError(
             f"line {line}: line {first} writes the same file {request.output}; give each job an output of its own"
         )
-    input_places = Places()
+    input_places = Places(folders)
     for path in inputs:
         input_places.add(path, line)
     reader = input_places.find(request.output) or read.find(request.output)

@@ -21,12 +21,14 @@ from ..version import __version__
 from .edit import edit
 from .job_list import BadLine, Job
 from .journal import Entry, Journal
-from .look import look_at
+from .look import Look, look_at
+from .report import EditReport
 
 if TYPE_CHECKING:
     from ..pipeline import InstructXPipeline
 
 logger = logging.getLogger("instructx")
+EditOne = Callable[["InstructXPipeline", Look], EditReport]
 
 # A wrong file, a broken device, a bug of ours, a library that ends the program: anything but an interrupt.
 FAILURES = (Exception, SystemExit)
@@ -61,7 +63,8 @@ class Stage:
     """What is done to one job, with all that the jobs of a list share; the same in a loop and in a worker.
 
     model: identifies what `load` gives (model_key). `load` is called once, before the first job that must run; what it
-    raises is raised. began: told the output of a job whose files are about to be opened.
+    raises is raised. began: told the output of a job whose files are about to be opened. edit_one: what edits what was
+    looked at.
     """
 
     def __init__(
@@ -70,8 +73,10 @@ class Stage:
         model: str,
         load: Callable[[], InstructXPipeline],
         began: Callable[[Path], None] = lambda output: None,
+        edit_one: EditOne = edit,
     ) -> None:
         self.journal, self.model, self.load, self.began = journal, model, load, began
+        self.edit_one = edit_one
         self.pipe: InstructXPipeline | None = None
 
     def run(self, job: Job) -> tuple[Outcome, Entry | None]:
@@ -92,23 +97,27 @@ class Stage:
         looked, self.pipe = time.perf_counter() - start, self.pipe or self.load()
         start = time.perf_counter() - looked
         try:
-            edit(self.pipe, look)
+            report = self.edit_one(self.pipe, look)
             entry = self.journal.entry(request.output, key)
         except FAILURES as error:
             return Outcome(job.line, output, "failed", time.perf_counter() - start, _reason(job, error)), None
-        message = _one_line("; ".join(look.notes))
+        message = _one_line("; ".join([*look.notes, *report.chosen]))
         return Outcome(job.line, output, "done", time.perf_counter() - start, message), entry
 
 
 def run_jobs(
-    jobs: Sequence[Job | BadLine], journal: Journal, model: str, load: Callable[[], InstructXPipeline]
+    jobs: Sequence[Job | BadLine],
+    journal: Journal,
+    model: str,
+    load: Callable[[], InstructXPipeline],
+    edit_one: EditOne = edit,
 ) -> Iterator[Outcome]:
-    """Run jobs one after the other; yields what became of each. model, load: as of Stage.
+    """Run jobs one after the other; yields what became of each. model, load, edit_one: as of Stage.
 
     Only an interrupt stops the list, raised once the job that it came in is told, or a model that cannot be loaded. A
     job in which the last run ended is tried last.
     """
-    stage = Stage(journal, model, load, journal.begin)
+    stage = Stage(journal, model, load, journal.begin, edit_one)
     for job in last_if_it_ended_a_run(jobs, journal):
         if isinstance(job, BadLine):
             yield bad_line(job)
@@ -120,16 +129,18 @@ def run_jobs(
             yield Outcome(job.line, str(job.request.output), "stopped", message="interrupted; run the list again")
             raise
         finally:
-            if entry is None and journal.name(job.request.output) in journal.begun:
+            if entry is None and journal.name(job.request.output) in journal.unfinished:
                 journal.fail(job.request.output)
-        yield outcome if entry is None else remembered(journal, outcome, entry)
+        yield outcome if entry is None else record_outcome(journal, outcome, entry)
 
 
 def last_if_it_ended_a_run(jobs: Sequence[Job | BadLine], journal: Journal) -> list[Job | BadLine]:
     """The same jobs. A file that crashes the program must not stand before all others each time the list is run."""
     late: dict[int, str] = {}
     for job in jobs:
-        if isinstance(job, Job) and (journal.name(job.request.output) in journal.begun or late.keys() & set(job.after)):
+        if isinstance(job, Job) and (
+            journal.name(job.request.output) in journal.unfinished or late.keys() & set(job.after)
+        ):
             late[job.line] = str(job.request.output)
     if late:
         logger.warning("the run before ended in %s: tried last", ", ".join(late.values()))
@@ -156,7 +167,7 @@ def bad_line(line: BadLine) -> Outcome:
     return Outcome(line.line, line.output, "failed", message=_one_line(line.problem))
 
 
-def remembered(journal: Journal, outcome: Outcome, entry: Entry) -> Outcome:
+def record_outcome(journal: Journal, outcome: Outcome, entry: Entry) -> Outcome:
     """Puts a finished job into the journal; where that fails, the edit is done all the same, and says so."""
     try:
         journal.add(entry)

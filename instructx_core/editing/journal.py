@@ -33,14 +33,14 @@ class Journal:
     """Finished jobs: one JSON line each, beside the list (NAME.done.jsonl) or at `path`.
 
     Lines are appended whole and flushed to disk, so several processes of one machine may share it; one torn by a crash
-    is ignored. begun: outputs whose job began and neither finished nor failed. Raises InputError where it cannot be
-    read or written: before a model is loaded.
+    is ignored. unfinished: outputs whose job began and neither finished nor failed. Raises InputError where it cannot
+    be read or written: before a model is loaded.
     """
 
     def __init__(self, jobs: Path, path: Path | None = None) -> None:
         self.path = path or jobs.with_name(f"{jobs.stem}.done.jsonl")
         self.done: dict[tuple[str, str], str] = {}
-        self.begun: set[str] = set()
+        self.unfinished: set[str] = set()
         for text in filter(None, self._lines()):
             try:
                 self._read(json.loads(text))
@@ -65,10 +65,10 @@ class Journal:
         """{"output", "key", "sha256"} of a finished job, {"output", "state"} of one that begins or fails."""
         output = line["output"]
         if "state" in line:
-            (self.begun.add if line["state"] == "begun" else self.begun.discard)(output)
+            (self.unfinished.add if line["state"] == "begun" else self.unfinished.discard)(output)
             return
         self.done[output, line["key"]] = line["sha256"]
-        self.begun.discard(output)
+        self.unfinished.discard(output)
 
     def name(self, output: Path) -> str:
         """An output as the journal names it: relative to its own folder where that can be."""

@@ -39,8 +39,8 @@ def edit_whole(pipe: InstructXPipeline, look: Look, settings: Settings, progress
     request, config = look.request, pipe.instructx_config
     seconds = {"read": look.seconds}
     with _timed(seconds, "read"):
-        original = None if look.mask is None else whole(look.source)  # laid under the edit: each frame is read once
-        media = fitted(original or look.source, settings.box)
+        original = None if look.mask is None else source_media(look.source)  # laid under the edit: frames are read once
+        media = fit_media(original or look.source, settings.box)
     with _timed(seconds, "edit"):
         piece = Piece(media.frames_FHWC, settings.fps, request.instruction, look.references)
         edited_FHWC = edit_piece(pipe, piece, settings.sampling, progress.on_step)
@@ -57,12 +57,12 @@ def edit_whole(pipe: InstructXPipeline, look: Look, settings: Settings, progress
     return make_report(look, settings, pad_frames(look.frames, config.vae.scale_factor_temporal), notes, seconds)
 
 
-def whole(source: Media | ClipScan) -> Media:
+def source_media(source: Media | ClipScan) -> Media:
     """All frames of the source at its own size."""
     return source if isinstance(source, Media) else whole_clip(source)
 
 
-def fitted(source: Media | ClipScan, box: FitBox) -> Media:
+def fit_media(source: Media | ClipScan, box: FitBox) -> Media:
     """All frames of the source as the model sees them."""
     if isinstance(source, ClipScan):
         return whole_clip(source, partial(apply_box, box=box))

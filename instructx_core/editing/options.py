@@ -12,6 +12,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -61,6 +62,7 @@ WRITTEN = {
 }
 
 
+@cache
 def option_types() -> dict[str, tuple[type, ...]]:
     """Every option by the name it is written with -> the types that its value may have."""
     types: dict[str, tuple[type, ...]] = {}

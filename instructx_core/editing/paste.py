@@ -102,7 +102,7 @@ def to_source(picture: np.ndarray, box: FitBox, method: Image.Resampling) -> np.
     return np.array(Image.fromarray(picture).transform(size, Image.Transform.AFFINE, affine, method))
 
 
-def feathered(mask_HW: np.ndarray, feather: int) -> np.ndarray:
+def feather_mask(mask_HW: np.ndarray, feather: int) -> np.ndarray:
     """Weights 0..255 that rise from the mask's edge inwards over about 2 * feather pixels; 0 wherever the mask is 0.
 
     The picture's own border is no edge.
@@ -153,10 +153,10 @@ def _weights(source_FHWC: np.ndarray, edited_FHWC: np.ndarray, box: FitBox, mask
     feather = mask.keep.feather
     if mask.weight_HW is None:
         for mask_hw in difference_mask(source_FHWC, edited_FHWC):
-            yield feathered(to_source(mask_hw, box, Image.Resampling.NEAREST), feather)
+            yield feather_mask(to_source(mask_hw, box, Image.Resampling.NEAREST), feather)
         return
     area_HW = to_source(np.full((box.height, box.width), 255, np.uint8), box, Image.Resampling.NEAREST)
-    weight_HW = feathered(np.minimum(mask.weight_HW, area_HW), feather)
+    weight_HW = feather_mask(np.minimum(mask.weight_HW, area_HW), feather)
     if not weight_HW.any():
         raise InputError(
             f"{mask.keep.mask}: nothing of the mask is left inside of the edited area with a feather of {feather} "

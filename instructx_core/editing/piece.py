@@ -40,7 +40,7 @@ class Piece:
     pinned: int = 0
     contexts: Contexts | None = None
 
-    def encoded(self, pipe: InstructXPipeline, guidance: float) -> Contexts:
+    def encode(self, pipe: InstructXPipeline, guidance: float) -> Contexts:
         """What the MLLM says to the instruction when it sees these frames, padded as they are edited."""
         padded_FHWC = pad_clip(self.frames_FHWC, pipe.instructx_config.vae.scale_factor_temporal)
         batch = edit_batch(padded_FHWC, self.instruction, list(self.references) or None)
@@ -64,7 +64,7 @@ def edit_piece(pipe: InstructXPipeline, piece: Piece, sampling: Sampling, on_ste
     contexts = piece.contexts
     source_FHWC = pad_clip(piece.frames_FHWC, pipe.instructx_config.vae.scale_factor_temporal)
 
-    def sampled() -> Tensor:
+    def sample_latents() -> Tensor:
         latents = pipe(
             source_FHWC,
             piece.instruction if contexts is None else None,
@@ -84,7 +84,7 @@ def edit_piece(pipe: InstructXPipeline, piece: Piece, sampling: Sampling, on_ste
         return latents
 
     try:
-        latents = pipe.within_memory("sampling", sampled)
+        latents = pipe.within_memory("sampling", sample_latents)
         frames_BFCHW = pipe.within_memory("decoding", lambda: pipe.decode(latents, "pt"))
     except FloatingPointError as error:
         raise InputError(

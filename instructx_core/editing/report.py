@@ -35,6 +35,7 @@ class EditReport:
     references: int
     restored: bool = False  # pasted back into the source, at its size
     notes: tuple[str, ...] = ()
+    chosen: tuple[str, ...] = ()  # of several seeds: which was kept and why
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -59,6 +60,7 @@ class EditReport:
             + (f", {self.references} reference(s)" if self.references else "")
         )
         lines += [f"note      {note}" for note in self.notes]
+        lines += [f"best of   {words}" for words in self.chosen]
         lines.append("seconds   " + ", ".join(f"{name} {value:.2f}" for name, value in self.seconds.items()))
         lines.append(f"written   {self.output} ({self.size[1]}x{self.size[0]})")
         return lines

@@ -45,7 +45,7 @@ class WindowEditor:
         piece = Piece(frames_FHWC, self.settings.fps, request.instruction, self.look.references, pinned)
         if options.context == FIRST:
             if self.contexts is None:
-                self.contexts = piece.encoded(self.pipe, self.settings.sampling.guidance)
+                self.contexts = piece.encode(self.pipe, self.settings.sampling.guidance)
             piece = dataclasses.replace(piece, contexts=self.contexts)
         sampling = dataclasses.replace(
             self.settings.sampling, seed=window_seed(self.settings.sampling.seed, window.index)

@@ -35,14 +35,14 @@ FORMS: dict[str, Callable[[Request], tuple[str, ...]]] = {
 
 
 @dataclass(frozen=True)
-class Converted:
+class Conversion:
     """What was written, and lines about what was done."""
 
     path: Path
     notes: tuple[str, ...] = ()
 
 
-def convert(source: str | Path, target: str | Path, to: str, options: Options | None = None) -> Converted:
+def convert(source: str | Path, target: str | Path, to: str, options: Options | None = None) -> Conversion:
     """Write `source` as `target`, a file (a folder for to="diffusers").
 
     Raises InputError when the target exists, the source is of another kind than `to` takes, damaged or does not fit the
@@ -58,4 +58,4 @@ def convert(source: str | Path, target: str | Path, to: str, options: Options | 
         request = Request(source, target, identify(source, opened).kind, options, opened)
         if (to == "merged") != (options.lora is not None):
             raise InputError("--lora belongs to --to merged: give both, or neither")
-        return Converted(target, FORMS[to](request))
+        return Conversion(target, FORMS[to](request))

@@ -15,7 +15,7 @@ from torch import Tensor
 from . import abi, sdpa
 from .cache import digest
 from .loader import runtime
-from .operands import DTYPES, aligned, bias_rows, check_operands, pointer, positive, set_views
+from .operands import DTYPES, align, bias_rows, check_operands, pointer, positive, set_views
 
 # A process may hold this package twice, e.g. installed and inside a node pack: each copy has ops of its own.
 NAMESPACE = "instructx" if __name__.startswith("instructx_core.") else f"instructx_{digest(__name__)[:8]}"
@@ -43,13 +43,13 @@ def attention(
     """
     check_operands(q, k, v, extra_k, extra_v)
     q, scale = positive(q, scale)
-    q, k, v = aligned(q), aligned(k), aligned(v)
+    q, k, v = align(q), align(k), align(v)
     batch, sq, heads, dim = q.shape
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     lse = torch.empty((batch, heads, sq), dtype=torch.float32, device=q.device)
     arguments = abi.AttentionArgs(scale=scale, heads=heads, sq=sq, skv=k.shape[1], lse=pointer(lse))
     if extra_k is not None and extra_v is not None and extra_k.shape[1]:
-        extra_k, extra_v = aligned(extra_k), aligned(extra_v)
+        extra_k, extra_v = align(extra_k), align(extra_v)
         arguments.skv2 = extra_k.shape[1]
         set_views(arguments, k2=extra_k, v2=extra_v)
     if key_bias is not None:

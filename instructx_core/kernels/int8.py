@@ -20,9 +20,9 @@ from .operands import (
     NO_NORM_NO_ROPE,
     Inputs,
     NormRope,
-    aligned,
+    align,
     check_operands,
-    packed,
+    pack,
     pointer,
     positive,
     set_rope,
@@ -80,7 +80,7 @@ def _segment_stats(
     eps: float = 1e-6,
 ) -> Tensor:
     """The shift (B, H, D) of one segment; raises `v_max` in place."""
-    k, v = aligned(k), aligned(v)
+    k, v = align(k), align(v)
     batch, skv, heads, dim = k.shape
     stride, samples, chunks = abi.stats_plan(skv)
     weight = _weight("norm_k", norm_k, k)
@@ -153,7 +153,7 @@ def qkv_prologue(
     first_head, head_count: results of these heads alone (0: of all); the norm is over all heads of what is given.
     """
     check_operands(q, k, v)
-    k, v, q = aligned(k), aligned(v), None if q is None else aligned(q)
+    k, v, q = align(k), align(v), None if q is None else align(q)
     batch, skv, heads, dim = k.shape
     count, sq = head_count or heads, 0 if q is None else q.shape[1]
     if first_head < 0 or first_head + count > heads:
@@ -161,7 +161,7 @@ def qkv_prologue(
     results = _prologue_results(k, sq, extra_k_shift, count)
     weights = _weight("norm_q", norm_q, k), _weight("norm_k", norm_k, k)
     shifts = _shift("k_shift", k_shift, k), _shift("extra_k_shift", extra_k_shift, k)
-    v_max = packed("v_max", v_max, torch.int32, k.device, (batch, heads))
+    v_max = pack("v_max", v_max, torch.int32, k.device, (batch, heads))
     q8, k8, v16, q_scale, k_scale, lse_shift, extra_lse_shift = results
     arguments = abi.PrologueArgs(
         eps=eps,
@@ -192,14 +192,14 @@ def qkv_prologue(
 
 
 def _weight(name: str, weight: Tensor | None, k: Tensor) -> Tensor | None:
-    return None if weight is None else packed(name, weight, k.dtype, k.device, (k.shape[2] * k.shape[3],))
+    return None if weight is None else pack(name, weight, k.dtype, k.device, (k.shape[2] * k.shape[3],))
 
 
 def _shift(name: str, shift: Tensor | None, k: Tensor) -> Tensor | None:
     """None where a second segment's is missing or empty."""
     if shift is None or not shift.numel():
         return None
-    return packed(name, shift, torch.float32, k.device, (k.shape[0], *k.shape[2:]))
+    return pack(name, shift, torch.float32, k.device, (k.shape[0], *k.shape[2:]))
 
 
 def _prologue_results(
@@ -283,15 +283,15 @@ def _attend(
     q8, scale = positive(q8, scale)
     batch, sq, heads, dim = q8.shape
     _check_quantized(q8, k8, v16)
-    q8, k8, v16 = aligned(q8), aligned(k8), aligned(v16)
+    q8, k8, v16 = align(q8), align(k8), align(v16)
 
     def floats(name: str, tensor: Tensor | None, length: int) -> Tensor | None:
         if tensor is None or not tensor.numel():
             return None
-        return packed(name, tensor, torch.float32, q8.device, (batch, heads, length))
+        return pack(name, tensor, torch.float32, q8.device, (batch, heads, length))
 
     kept = [floats("q_scale", q_scale, sq), floats("k_scale", k_scale, k8.shape[1]), floats("lse_shift", lse_shift, sq)]
-    v_max = packed("v_max", v_max, torch.int32, q8.device, (batch, heads))
+    v_max = pack("v_max", v_max, torch.int32, q8.device, (batch, heads))
     arguments = abi.AttentionInt8Args(
         scale=scale,
         heads=heads,
@@ -308,7 +308,7 @@ def _attend(
     extra_k8, extra_v16, extra_k_scale, extra_lse_shift = second
     if extra_k8 is not None and extra_v16 is not None and extra_k8.shape[1]:
         _check_quantized(q8, extra_k8, extra_v16)
-        extra_k8, extra_v16, length = aligned(extra_k8), aligned(extra_v16), extra_k8.shape[1]
+        extra_k8, extra_v16, length = align(extra_k8), align(extra_v16), extra_k8.shape[1]
         kept += [floats("extra_k_scale", extra_k_scale, length), floats("extra_lse_shift", extra_lse_shift, sq)]
         arguments.skv2, arguments.k_scale2, arguments.lse_shift2 = length, pointer(kept[3]), pointer(kept[4])
         set_views(arguments, k2=extra_k8, v2=extra_v16)
@@ -347,10 +347,10 @@ def quantized_attention(inputs: Inputs, pending: NormRope = NO_NORM_NO_ROPE) -> 
     check_operands(q, k, v, extra_k, extra_v)
     q, scale = positive(q, scale)
     # Once for all groups of heads: a copy in each of them would be a copy of everything.
-    q, k, v = aligned(q), aligned(k), aligned(v)
+    q, k, v = align(q), align(k), align(v)
     extra = None
     if extra_k is not None and extra_v is not None and extra_k.shape[1]:
-        extra = aligned(extra_k), aligned(extra_v)
+        extra = align(extra_k), align(extra_v)
     norm_q, norm_k, cos, sin, eps = pending
     shift, v_max, extra_shift = kv_stats(k, v, norm_k, cos, sin, eps, *(extra or ()))
     batch, sq, heads, dim = q.shape

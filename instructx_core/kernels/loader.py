@@ -8,12 +8,12 @@ on the CPU, so that everything from the torch op to the launch is exercised with
 from __future__ import annotations
 
 import ctypes
+import functools
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache as cached
 from functools import cached_property
 from pathlib import Path
 
@@ -32,7 +32,7 @@ FORMAT = "1"  # part of every key: raise it when the meaning of an entry changes
 MINIMUM_CAPABILITY = (8, 0)
 
 
-@cached
+@functools.cache
 def source_text(name: str) -> str:
     """Text of one file in csrc/. Raises KernelError when the installation lacks it."""
     try:
@@ -46,7 +46,7 @@ def headers() -> dict[str, str]:
     return {name: source_text(name) for name in abi.HEADERS}
 
 
-@cached
+@functools.cache
 def sources_digest() -> str:
     """Names all sources and options: a measurement or a compiled file is valid for these alone."""
     texts = [part for name in (*abi.HEADERS, *abi.SOURCES) for part in (name, source_text(name))]

@@ -62,7 +62,7 @@ def default_scale(q: Tensor) -> float:
     return q.shape[-1] ** -0.5
 
 
-def aligned(tensor_BSHD: Tensor) -> Tensor:
+def align(tensor_BSHD: Tensor) -> Tensor:
     """The view itself where the kernels can read it (contiguous last dim, 16-byte rows), else a contiguous copy."""
     size = tensor_BSHD.element_size()
     strides = [s for s, n in zip(tensor_BSHD.stride()[:-1], tensor_BSHD.shape[:-1], strict=True) if n > 1]
@@ -73,7 +73,7 @@ def aligned(tensor_BSHD: Tensor) -> Tensor:
     return tensor_BSHD.clone(memory_format=torch.contiguous_format)
 
 
-def packed(name: str, tensor: Tensor, dtype: torch.dtype, device: torch.device, shape: tuple[int, ...]) -> Tensor:
+def pack(name: str, tensor: Tensor, dtype: torch.dtype, device: torch.device, shape: tuple[int, ...]) -> Tensor:
     """A small operand (weights, scales, shifts) as the kernels read it: contiguous, 16-byte aligned. Copies if it must.
 
     Raises Refused for another dtype, device or shape: the kernel would read past its end.

@@ -105,7 +105,7 @@ def scale_v(v_BSHD: Tensor, v_max_BH: Tensor) -> Tensor:
 
 
 @dataclass
-class Prepared:
+class Int8Inputs:
     """Inputs of the int8 kernel, and what the prologue saw before rounding (for tolerances)."""
 
     q8: Tensor
@@ -126,7 +126,7 @@ def prologue(
     kshift_BHD: Tensor,
     v_max_BH: Tensor,
     pending: NormRope = NO_NORM_NO_ROPE,
-) -> Prepared:
+) -> Int8Inputs:
     """Norm, RoPE, K shift, rotation, quantisation and V scale of one segment, as `qkv_prologue` does in one pass."""
     norm_q, norm_k, cos, sin, eps = pending
     q = rope(rms_norm(q_BSHD.double(), norm_q, eps), cos, sin)
@@ -135,7 +135,7 @@ def prologue(
     q_rotated, k_rotated = rotate(q), rotate(k - shift[:, None])
     (q8, q_scale), (k8, k_scale) = quantize(q_rotated), quantize(k_rotated)
     lse_shift = torch.einsum("bshd,bhd->bhs", q, shift) * scale
-    return Prepared(q8, k8, scale_v(v_BSHD.double(), v_max_BH), q_scale, k_scale, lse_shift, q_rotated, k_rotated)
+    return Int8Inputs(q8, k8, scale_v(v_BSHD.double(), v_max_BH), q_scale, k_scale, lse_shift, q_rotated, k_rotated)
 
 
 def integer_scores(q8_BSHD: Tensor, k8_BSHD: Tensor) -> Tensor:

@@ -6,21 +6,22 @@ Beside stream.py: an animation is scanned as a clip is, and its frames go the sa
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 from collections.abc import Iterator
 from fractions import Fraction
-from functools import partial as given
 from pathlib import Path
 from typing import Any
 
 import av
+import av.error
 import numpy as np
 from PIL import Image
 
 from ..errors import InputError
 from .container import open_container
 from .images import srgb_and_alpha
-from .stream import ClipScan, gathered
+from .stream import ClipScan, gather_frames
 from .timing import NO_RATES, FrameTime, constant_rate
 from .video import FrameReader
 
@@ -45,7 +46,7 @@ class OpenAnimation:
     def scan(self, partial: bool = False, max_frames: int | None = None) -> ClipScan:
         """Decode it, once. Arguments and errors as media.files.read_media."""
         path, reader, notes = self.path, FrameReader(self.path), list[str]()
-        times, kept = gathered(path, _pictures(path, self.image, notes, partial), reader, max_frames)
+        times, kept = gather_frames(path, _pictures(path, self.image, notes, partial), reader, max_frames)
         timing = constant_rate(path, times, NO_RATES, reader.notes)
         return ClipScan(
             path=path,
@@ -55,20 +56,20 @@ class OpenAnimation:
             audio=None,
             pixel_aspect=Fraction(1),
             notes=(f"an animation ({self.image.format}), played once", *notes, *reader.notes),
-            decode=given(_again, path),
+            decode=functools.partial(_decode_again, path),
             color=reader.colour,
             kept=kept,
         )
 
 
-def _again(path: Path) -> Iterator[Any]:
+def _decode_again(path: Path) -> Iterator[Any]:
     with Image.open(path) as image:
         for frame, _ in _pictures(path, image, [], partial=True):
             yield frame
 
 
 def _pictures(path: Path, image: Image.Image, notes: list[str], partial: bool) -> Iterator[tuple[Any, FrameTime]]:
-    """(picture as a frame of PyAV, when it is shown). partial, notes: as in container.decoded."""
+    """(picture as a frame of PyAV, when it is shown). partial, notes: as in container.decode_frames."""
     first = 1 if image.info.get("default_image") else 0  # of a PNG: what is shown where animations are not
     start, untimed, cleared = 0.0, 0, _alpha_where_cleared(path, image)
     for number in range(first, image.n_frames):  # type: ignore[attr-defined]

@@ -6,13 +6,16 @@ Legend: times in seconds.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import av
+import av.error
 
 from ..errors import InputError
 from .alpha import decoder_of
@@ -21,6 +24,10 @@ from .tracks import video_track
 
 # Playlists and network protocols are shut out: a media file must never make the program open something else.
 _CLIPS = "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,mxf,dv,h264,hevc,ivf,m4v,yuv4mpegpipe"
+
+
+Listeners = Mapping[int, Callable[[Any], None]]  # by the index of the stream
+NOBODY: Listeners = MappingProxyType({})
 
 
 def open_container(path: Path, formats: str = _CLIPS) -> Any:
@@ -36,17 +43,23 @@ def open_container(path: Path, formats: str = _CLIPS) -> Any:
         ) from None
 
 
-def decoded(path: Path, container: Any, notes: list[str] | None = None) -> Iterator[tuple[Any, FrameTime]]:
+def decode_frames(
+    path: Path, container: Any, notes: list[str] | None = None, listeners: Listeners = NOBODY
+) -> Iterator[tuple[Any, FrameTime]]:
     """(frame as PyAV gives it, when it is shown) of the film.
 
-    notes: where it is given, a damaged file is read up to the damage, which is noted there. Raises InputError where the
-    file is damaged or empty.
+    notes: where it is given, a damaged file is read up to the damage, which is noted there. listeners: are given all
+    packets of other streams, so that the file is read once. Raises InputError where the file is damaged or empty.
     """
     count, stream = 0, video_track(path, container)
     decoder = decoder_of(path, stream)
     durations: dict[int, float] = {}  # by the packet's time: a frame of PyAV before 15 has none
+    packets = container.demux([stream, *(container.streams[index] for index in listeners)])
     try:
-        for packet in container.demux(stream):
+        for packet in packets:
+            if packet.stream.index != stream.index:
+                listeners[packet.stream.index](packet)
+                continue
             _refuse_protected(path, packet)
             if packet.pts is not None:
                 durations[packet.pts] = float((packet.duration or 0) * packet.time_base)
@@ -65,8 +78,16 @@ def decoded(path: Path, container: Any, notes: list[str] | None = None) -> Itera
                 "the frames before"
             ) from None
         notes.append(f"damaged at frame {count} ({error.strerror}): only the frames before are used")
+        _listen(packets, listeners)  # their packets may lie behind the damage
     if not count:
         raise InputError(f"{path}: holds no decodable video frame (0 frames); export the clip again")
+
+
+def _listen(packets: Iterator[Any], listeners: Listeners) -> None:
+    with contextlib.suppress(av.error.FFmpegError):
+        for packet in packets:
+            if packet.stream.index in listeners:
+                listeners[packet.stream.index](packet)
 
 
 def _refuse_protected(path: Path, packet: Any) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
+from PIL import Image, ImageFile
 
 from . import avif, tiff
 
@@ -35,6 +35,6 @@ def depth_of(path: Path, image: Image.Image) -> Depth:
         return Depth((head[size + 40] & 0x7F) + 1 if 0 <= size < 471 else 8)
     if image.format == "AVIF":
         return Depth(avif.read_header(path).bits)
-    if image.format == "PPM" and isinstance(image.tile[0][3], tuple):
-        return Depth(16 if image.tile[0][3][-1] > 255 else 8)  # the arguments of its decoder: mode, largest value
+    if image.format == "PPM" and isinstance(image, ImageFile.ImageFile) and isinstance(image.tile[0][3], tuple):
+        return Depth(16 if int(image.tile[0][3][-1]) > 255 else 8)  # the arguments of its decoder: mode, largest value
     return Depth(8)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import av.error
 
 from ..errors import InputError
 from .base import AudioSource

@@ -31,13 +31,13 @@ class Orientation:
     """Rows become columns (transposed), then right becomes left (across), then bottom becomes top (down)."""
 
     transposed: bool = False
-    across: bool = False
-    down: bool = False
+    flip_x: bool = False
+    flip_y: bool = False
 
     @property
     def name(self) -> str:
         """For a person; "" where the picture is shown as it is stored."""
-        return _NAMES.get((self.transposed, self.across, self.down), "")
+        return _NAMES.get((self.transposed, self.flip_x, self.flip_y), "")
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         """(H, W) of a stored picture as it is shown."""
@@ -48,7 +48,7 @@ class Orientation:
         if not self.name:
             return picture_HWC
         turned = picture_HWC.swapaxes(0, 1) if self.transposed else picture_HWC
-        return np.ascontiguousarray(turned[:: -1 if self.down else 1, :: -1 if self.across else 1])
+        return np.ascontiguousarray(turned[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1])
 
 
 def orientation_of(path: Path, frame: Any) -> Orientation:
@@ -64,9 +64,9 @@ def orientation_of(path: Path, frame: Any) -> Orientation:
     small = max(abs(a), abs(b), abs(c), abs(d)) / 50  # of a cosine that was rounded
     straight, turned = max(abs(b), abs(c)) <= small, max(abs(a), abs(d)) <= small
     if straight:  # also of a matrix of zeros, which players take for none
-        return Orientation(across=a < 0, down=d < 0)
+        return Orientation(flip_x=a < 0, flip_y=d < 0)
     if turned:
-        return Orientation(transposed=True, across=c < 0, down=b < 0)
+        return Orientation(transposed=True, flip_x=c < 0, flip_y=b < 0)
     raise InputError(
         f"{path}: its display matrix turns it by {int(frame.rotation) % 360} degrees or slants it; only quarter turns "
         "and mirrors work: export it upright"

@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 import av
+import av.filter
 from av.video.reformatter import ColorRange, Colorspace
 
 from .colour import Colour

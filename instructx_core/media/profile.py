@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -23,11 +24,10 @@ SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 def to_srgb(image: Image.Image, profile: bytes | ImageCms.ImageCmsProfile, notes: list[str]) -> Image.Image:
     """A picture without alpha -> RGB, with a note where that changes a colour; as it is where the profile is broken."""
     try:
-        source = profile
-        if isinstance(profile, bytes):
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile)) if isinstance(profile, bytes) else profile
         name = ImageCms.getProfileDescription(source).strip()
-        wanted = _MODES.get(source.profile.xcolor_space.strip().upper(), "")
+        opened: Any = source.profile  # Pillow types it as the file that it was read from
+        wanted = _MODES.get(opened.xcolor_space.strip().upper(), "")
         fitting = image.convert(wanted) if image.mode in _CONVERTED.get(wanted, ()) else image
         transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), fitting.mode, "RGB")
         if fitting.mode in ("RGB", "L") and _is_identity(transform, fitting.mode):

@@ -9,10 +9,10 @@ Legend: F frames, H W pixels, 3 RGB; times in seconds, fps in Hz.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import partial as given
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,10 @@ import numpy as np
 
 from ..errors import InputError
 from .base import AudioSource, Media, Transform
-from .container import decoded, open_container
-from .sound.tracks import find_audio
+from .container import decode_frames, open_container
+from .sound.tracks import SoundScan
 from .timing import FrameTime, check_end, constant_rate, rates_of
-from .tracks import about_left_out, video_track
+from .tracks import about_left_out, sounds_of, video_track
 from .video import FrameReader
 
 KEPT_BYTES = 512 << 20  # of decoded frames, in the clip's own pixel format: 121 frames of 1080p are 376 MB
@@ -77,13 +77,12 @@ class OpenClip:
     def scan(self, partial: bool = False, max_frames: int | None = None) -> ClipScan:
         """Decode it, once. Arguments and errors as media.files.read_media."""
         path, reader = self.path, FrameReader(self.path)
-        frames = decoded(path, self.container, reader.notes if partial else None)
-        times, kept = gathered(path, frames, reader, max_frames)
+        sound = SoundScan(sounds_of(self.container, self.stream))
+        frames = decode_frames(path, self.container, reader.notes if partial else None, sound.listeners)
+        times, kept = gather_frames(path, frames, reader, max_frames)
         timing = constant_rate(path, times, rates_of(self.container, self.stream), reader.notes)
         check_end(path, self.container, self.stream, timing, partial, reader.notes)
-        audio = None
-        if self.container.streams.audio:  # asked first: opening a file again costs a look into its pictures
-            audio = find_audio(path, timing.start, timing.length, reader.notes)
+        audio = sound.result(path, timing.start, timing.length, reader.notes)
         aspect = reader.pixel_aspect(self.stream)
         return ClipScan(
             path=path,
@@ -93,13 +92,13 @@ class OpenClip:
             audio=audio,
             pixel_aspect=aspect,
             notes=(*about_left_out(self.container, self.stream), *reader.notes),
-            decode=given(_again, path),
+            decode=functools.partial(_decode_again, path),
             color=reader.colour,
             kept=kept,
         )
 
 
-def gathered(
+def gather_frames(
     path: Path, frames: Iterable[tuple[Any, FrameTime]], reader: FrameReader, max_frames: int | None
 ) -> tuple[list[FrameTime], list[Any]]:
     """(time of each frame, the frames where they take no more than KEPT_BYTES) of a clip that is decoded."""
@@ -117,9 +116,9 @@ def gathered(
     return times, kept
 
 
-def _again(path: Path) -> Iterator[Any]:
+def _decode_again(path: Path) -> Iterator[Any]:
     with open_container(path) as container:
-        for frame, _ in decoded(path, container):
+        for frame, _ in decode_frames(path, container):
             yield frame
 
 

@@ -35,9 +35,19 @@ def video_track(path: Path, container: Any) -> Any:
     return stream
 
 
+def sounds_of(container: Any, film: Any) -> list[Any]:
+    """The sounds of a film: of several programmes in a broadcast, told by their pictures, those of its own."""
+    sounds = list(container.streams.audio)
+    if container.format.name != "mpegts":
+        return sounds
+    pictures = [container.streams.best("video", related=sound) for sound in sounds]
+    return [sound for sound, best in zip(sounds, pictures, strict=True) if best is None or best.index == film.index]
+
+
 def about_left_out(container: Any, film: Any) -> list[str]:
-    """A note on the tracks that the result will not have, sound apart."""
-    left = [stream for stream in container.streams if stream.type != "audio" and stream.index != film.index]
+    """A note on the tracks that the result will not have, but for sounds that belong to it."""
+    kept = {film.index, *(sound.index for sound in sounds_of(container, film))}
+    left = [stream for stream in container.streams if stream.index not in kept]
     if not left:
         return []
     several = any(stream.type == "video" and not is_cover(stream) for stream in left)

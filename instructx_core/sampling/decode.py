@@ -32,7 +32,7 @@ def decode_video(
         if tiling is None:
             video_BCFHW = decode_latents(vae, latents_BCTHW)
         else:
-            mean, std = vae.config.latents_mean, vae.config.latents_std
+            mean, std = vae.config["latents_mean"], vae.config["latents_std"]
             video_BCFHW = decode_tiled(vae, denormalise_latents(latents_BCTHW.float(), mean, std), tiling, device)
     if not torch.isfinite(video_BCFHW).all():
         raise FloatingPointError(f"pixels of the VAE are not finite ({vae.dtype}); use bfloat16 or float32")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..denoiser import InstructXTransformer3DModel
 from .guidance import Conditions, Guidance, predict
-from .pinning import Pinned, pin
+from .pinning import PinnedFrames, pin
 from .schedule import FlowScheduler, Level
 
 # What happens after a step, with the latents, conditions and guidance, which it gives back, changed or not.
@@ -29,7 +29,7 @@ def denoise(
     conditions: Conditions,
     levels: Iterable[Level],
     guidance: Guidance = NO_GUIDANCE,
-    pinned: Pinned | None = None,
+    pinned: PinnedFrames | None = None,
     on_step: OnStep | None = None,
 ) -> Tensor:
     """Latents (B, C, T, H, W) at the first of `levels`, fp32 -> those after the last one, which may come early.

@@ -77,7 +77,7 @@ def encode_pictures(
             if tiling is None:
                 return encode_latents(vae, video_BCFHW.to(device, vae.dtype))
             latent_BCTHW = encode_tiled(vae, video_BCFHW, tiling, device).to(device)
-            return normalise_latents(latent_BCTHW, vae.config.latents_mean, vae.config.latents_std)
+            return normalise_latents(latent_BCTHW, vae.config["latents_mean"], vae.config["latents_std"])
 
     source_BCTHW = encode(batch.clips_BFHWC)
     if not batch.num_references:

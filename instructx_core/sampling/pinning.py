@@ -17,22 +17,22 @@ from ..errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
-class Pinned:
+class PinnedFrames:
     """The first P latent frames: what they are in the end, and the noise that they started from."""
 
     clean_BCPHW: Tensor
     noise_BCPHW: Tensor
 
 
-def pin_source(source_BCTHW: Tensor, noise_BCTHW: Tensor, count: int) -> Pinned | None:
+def pin_source(source_BCTHW: Tensor, noise_BCTHW: Tensor, count: int) -> PinnedFrames | None:
     """The first `count` latent frames of the source, None for 0. Raises InputError unless a frame is left to sample."""
     frames = source_BCTHW.shape[2]
     if not 0 <= count < frames:
         raise InputError(f"pinned is {count}; of {frames} latent frames 0 to {frames - 1} can be pinned")
-    return Pinned(source_BCTHW[:, :, :count].float(), noise_BCTHW[:, :, :count]) if count else None
+    return PinnedFrames(source_BCTHW[:, :, :count].float(), noise_BCTHW[:, :, :count]) if count else None
 
 
-def pin(latents_BCTHW: Tensor, pinned: Pinned | None, sigma: Tensor | float) -> Tensor:
+def pin(latents_BCTHW: Tensor, pinned: PinnedFrames | None, sigma: Tensor | float) -> Tensor:
     """The latents with their first P frames at noise level sigma in [0, 1]; unchanged where nothing is pinned."""
     if pinned is None:
         return latents_BCTHW

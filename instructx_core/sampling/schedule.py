@@ -8,7 +8,7 @@ The paper gives no sampler; shift 5 and 50 steps are Wan's and Kiwi-Edit's.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -52,15 +52,21 @@ class Level:
     ends_step: bool
 
 
+# name -> the scheduler of a shift
+SCHEDULERS: dict[str, Callable[[float], Any]] = {
+    "euler": lambda shift: FlowMatchEulerDiscreteScheduler(shift=shift),
+    "unipc": lambda shift: UniPCMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift
+    ),
+}
+
+
 def build_scheduler(config: InstructXConfig, kind: str = "euler") -> FlowScheduler:
-    """A flow-matching scheduler of diffusers with the config's shift; kind is "euler" or "unipc"."""
-    shift = config.sampling.shift
-    if kind == "euler":
-        return cast(FlowScheduler, FlowMatchEulerDiscreteScheduler(shift=shift))
-    if kind == "unipc":
-        made = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift)
-        return cast(FlowScheduler, made)
-    raise InputError(f"unknown scheduler {kind!r}; use euler or unipc, or set pipe.scheduler to one of diffusers'")
+    """A flow-matching scheduler of diffusers, of SCHEDULERS, with the config's shift. InputError for another name."""
+    if kind not in SCHEDULERS:
+        known = " or ".join(SCHEDULERS)
+        raise InputError(f"unknown scheduler {kind!r}; use {known}, or set pipe.scheduler to one of diffusers'")
+    return cast(FlowScheduler, SCHEDULERS[kind](config.sampling.shift))
 
 
 def start(scheduler: FlowScheduler, num_steps: int, device: torch.device | str, sigma_min: float = 0.0) -> list[Level]:
@@ -91,8 +97,9 @@ def start(scheduler: FlowScheduler, num_steps: int, device: torch.device | str, 
             f"{type(scheduler).__name__} has no noise levels in [0, 1]; use a flow-matching scheduler such as "
             "FlowMatchEulerDiscreteScheduler"
         )
-    if hasattr(scheduler, "set_begin_index"):
-        scheduler.set_begin_index(0)
+    set_begin_index = getattr(scheduler, "set_begin_index", None)  # not every scheduler has one
+    if set_begin_index is not None:
+        set_begin_index(0)
     return _levels(timesteps_N, sigmas.to(device=device, dtype=torch.float32), num_steps, scheduler.order)
 
 

@@ -100,7 +100,7 @@ def constants_of(model: InstructXTransformer3DModel) -> Iterator[Constants | Non
     store, before = Constants(), []
     model.constants = store
     for block in model.blocks:
-        attn = block.attn2
+        attn: Any = block.attn2  # torch types every module below another as Tensor or Module
         plain = type(attn.processor) is WanAttnProcessor and not getattr(attn, "fused_projections", False)
         if plain and attn.add_k_proj is None and not hasattr(attn.to_k, "_diffusers_hook"):
             before.append((attn, attn.processor))

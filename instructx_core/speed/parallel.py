@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -109,7 +109,8 @@ def split_clip(model: WanTransformer3DModel, device: torch.device) -> Iterator[N
     config = ParallelConfig(context_parallel_config=context)
     # Not model.enable_parallelism: it counts accelerators and divides by their number, which is 0 on a CPU.
     config.setup(dist.get_rank(), dist.get_world_size(), device, mesh=mesh)
-    processors = [block.attn1.processor for block in model.blocks]
+    attentions: list[Any] = [block.attn1 for block in model.blocks]  # torch types them as Tensor or Module
+    processors = [attn.processor for attn in attentions]
     for processor in processors:
         if not hasattr(processor, "_parallel_config"):
             name = type(processor).__name__

@@ -111,11 +111,11 @@ def _run_tiles(run: Callable[[Tensor], Tensor], source: Tensor, grid: _Grid, dev
 @torch.no_grad()
 def encode_tiled(vae: AutoencoderKLWan, video_BCFHW: Tensor, tiling: Tiling, device: torch.device) -> Tensor:
     """Pixels in [-1, 1], on any device, -> latent means (B, C, T, h, w) as the VAE gives them, fp32 on the CPU."""
-    cell = int(vae.config.scale_factor_spatial)
+    cell = int(vae.config["scale_factor_spatial"])
     height, width = video_BCFHW.shape[-2:]
 
     def run(tile: Tensor) -> Tensor:
-        return vae.encode(tile.to(vae.dtype)).latent_dist.mode()
+        return vae.encode(tile.to(vae.dtype), return_dict=False)[0].mode()
 
     grid = _Grid.of((height // cell, width // cell), cell, tiling, decode=False)
     return _run_tiles(run, video_BCFHW, grid, device)
@@ -129,7 +129,7 @@ def decode_tiled(vae: AutoencoderKLWan, latent_BCTHW: Tensor, tiling: Tiling, de
     def run(tile: Tensor) -> Tensor:
         return vae.decode(tile.to(vae.dtype), return_dict=False)[0]
 
-    grid = _Grid.of((height, width), int(vae.config.scale_factor_spatial), tiling, decode=True)
+    grid = _Grid.of((height, width), int(vae.config["scale_factor_spatial"]), tiling, decode=True)
     return _run_tiles(run, latent_BCTHW, grid, device)
 
 

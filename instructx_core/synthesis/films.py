@@ -16,11 +16,12 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import av.error
 import cv2
 import numpy as np
 
 from ..errors import InputError
-from ..media.container import decoded, open_container
+from ..media.container import decode_frames, open_container
 from ..media.kinds import check_file
 from ..media.outputs import atomic_path
 from ..media.timing import constant_rate, rates_of
@@ -170,7 +171,7 @@ def read_span(path: Path, start: float, stop: float, limits: Limits) -> tuple[np
         zero = float(stream.start_time * stream.time_base) if stream.start_time is not None else 0.0
         if start > 0:
             container.seek(int((zero + start) / stream.time_base), stream=stream)
-        for frame, when in decoded(path, container):
+        for frame, when in decode_frames(path, container):
             time = when.start - zero
             if time >= stop - 1e-6:
                 break

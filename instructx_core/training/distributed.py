@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
 
 def setup() -> tuple[int, int]:
@@ -38,9 +39,9 @@ def sum_gradients(parameters: Iterable[torch.nn.Parameter], world: int) -> None:
     if world == 1:
         return
     gradients = [p.grad for p in parameters if p.grad is not None]
-    flat = torch._utils._flatten_dense_tensors(gradients)
+    flat = _flatten_dense_tensors(gradients)
     dist.all_reduce(flat)
-    for gradient, summed in zip(gradients, torch._utils._unflatten_dense_tensors(flat, gradients), strict=True):
+    for gradient, summed in zip(gradients, _unflatten_dense_tensors(flat, gradients), strict=True):
         gradient.copy_(summed)
 
 

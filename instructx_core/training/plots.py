@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MEAN_OF = 50  # training steps
+SMOOTHING = 50  # training steps
 Curves = dict[str, list[tuple[int, float]]]
 
 
@@ -47,7 +47,7 @@ def plot_metrics(sources: Sequence[Path], target: Path) -> None:
     from matplotlib.figure import Figure
 
     training, losses, success = read_metrics(sources)
-    panels = [(f"training loss, mean of {MEAN_OF} steps", {k: running_mean(v) for k, v in training.items()}, "log")]
+    panels = [(f"training loss, mean of {SMOOTHING} steps", {k: running_mean(v) for k, v in training.items()}, "log")]
     panels += [("validation loss", losses, "log")] if losses else []
     panels += [("success in percent", success, "linear")] if success else []
     figure = Figure(figsize=(5 * len(panels) + 1, 4.5), layout="constrained")
@@ -59,7 +59,7 @@ def plot_metrics(sources: Sequence[Path], target: Path) -> None:
 
 def running_mean(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
     steps, values = zip(*points, strict=True)
-    width = min(MEAN_OF, len(values))
+    width = min(SMOOTHING, len(values))
     return list(zip(steps[width - 1 :], np.convolve(values, np.ones(width) / width, "valid"), strict=True))
 
 

@@ -18,7 +18,7 @@ from .palette import COLORS, SHAPES
 from .photo import Body, shade
 from .render import lay_ink, sprite_in
 from .scene import FLAT, PATTERNS, Pattern, Thing
-from .stage import Level, Stage, laid, look_difference, sprite_on
+from .stage import Level, Stage, look_difference, sprite_on, window_with
 
 SIDES = {"left": (-SHIFT, 0.0), "right": (SHIFT, 0.0), "top": (0.0, -SHIFT), "bottom": (0.0, SHIFT)}
 FULL = 3.0 * 255.0**2  # energy of one pixel of full contrast
@@ -28,7 +28,7 @@ FULL = 3.0 * 255.0**2  # energy of one pixel of full contrast
 class Nearness:
     """How near one is to an alternative: 0 as the truth, 1 as the alternative; over all frames, and at worst."""
 
-    says: str  # what is wrong where it fails
+    fault: str  # what is wrong where it fails
     share: float
     worst: float
     frame: int  # the worst one
@@ -54,13 +54,13 @@ class Evidence:
     toward_F: np.ndarray  # <P - T, soft>
     energy_F: np.ndarray  # |soft|^2
 
-    def compare(self, says: str, difference: np.ndarray, least: float) -> Nearness | None:
+    def compare(self, fault: str, difference: np.ndarray, least: float) -> Nearness | None:
         """The alternative that differs from the truth by that: (F, h, w, 3)."""
         toward_F, cross_F = dot(self.residual, difference), dot(self.soft, difference)
-        return self.weigh(says, toward_F, cross_F, dot(difference, difference), least)
+        return self.weigh(fault, toward_F, cross_F, dot(difference, difference), least)
 
     def weigh(
-        self, says: str, toward_F: np.ndarray, cross_F: np.ndarray, energy_F: np.ndarray, least: float
+        self, fault: str, toward_F: np.ndarray, cross_F: np.ndarray, energy_F: np.ndarray, least: float
     ) -> Nearness | None:
         """From <P - T, A - T>, <soft, A - T> and |A - T|^2 a frame. None where no frame shows the difference."""
         seen = (energy_F >= least) & (energy_F >= PART * energy_F.max())
@@ -71,7 +71,7 @@ class Evidence:
         share_F = np.where(seen, _partial(toward_F, cross_F, energy_F, self.toward_F, self.energy_F), -np.inf)
         frame = int(share_F.argmax())
         gain = float((2.0 * toward_F - energy_F)[seen].max())
-        return Nearness(says, share, float(share_F[frame]), frame, gain)
+        return Nearness(fault, share, float(share_F[frame]), frame, gain)
 
 
 def evidence(residual: np.ndarray, soft: np.ndarray) -> Evidence:
@@ -137,14 +137,14 @@ def _recolored(stage: Stage, level: Level, seen: Evidence) -> Iterator[Nearness 
     if stage.scene.finish.kind == "photo":
         weight = weight * _light(stage, level)
     toward_Fc, cross_Fc = (np.einsum("fhwc,fhwk->fc", each, weight) for each in (seen.residual, seen.soft))
-    size_F, own = dot(weight, weight), np.array(COLORS[thing.color or ""], dtype=np.float32)
+    size_F, color_C = dot(weight, weight), np.array(COLORS[thing.color or ""], dtype=np.float32)
     for color, rgb in COLORS.items():
         if color == thing.color:
             continue
-        change = look_difference(look, np.array(rgb, dtype=np.float32) - own)
-        says = f"{name_of(thing)} is nearer to {color} than to {thing.color}"
+        change = look_difference(look, np.array(rgb, dtype=np.float32) - color_C)
+        fault = f"{name_of(thing)} is nearer to {color} than to {thing.color}"
         energy_F = size_F * float(change @ change)
-        yield seen.weigh(says, toward_Fc @ change, cross_Fc @ change, energy_F, _least(stage))
+        yield seen.weigh(fault, toward_Fc @ change, cross_Fc @ change, energy_F, _least(stage))
 
 
 def _light(stage: Stage, level: Level) -> np.ndarray:
@@ -172,7 +172,7 @@ def thing_alternatives(
     seen, look = evidence(residual_FHWC[level.part], soft_FHWC[level.part]), stage.scene.look
     if look in ("outline", "segment"):
         return _ink_alternatives(stage, level, seen)
-    truth = laid(stage, level, level.thing if level.is_there else None)
+    truth = window_with(stage, level, level.thing if level.is_there else None)
     options: list[tuple[str, Thing | None]]
     if not level.is_there:
         options = [(f"{name_of(level.thing)} is still there", level.thing)]
@@ -181,9 +181,9 @@ def thing_alternatives(
         if before is not None and before != level.thing:
             options.append((f"{name_of(before)} is as before", before))
     found = []
-    for says, thing in options:
-        difference = look_difference(look, (laid(stage, level, thing) - truth) * level.keep)
-        found.append(seen.compare(says, difference, _least(stage)))
+    for fault, thing in options:
+        difference = look_difference(look, (window_with(stage, level, thing) - truth) * level.keep)
+        found.append(seen.compare(fault, difference, _least(stage)))
     if level.is_there and level.thing.color is not None:
         found.extend(_recolored(stage, level, seen))
     return [each for each in found if each is not None]
@@ -212,8 +212,8 @@ def _ink_alternatives(stage: Stage, level: Level, seen: Evidence) -> list[Nearne
 
     truth, scale = ink(level.thing), -225.0 if scene.look == "outline" else 255.0
     found = []
-    for says, thing in _forms(level.thing):
+    for fault, thing in _forms(level.thing):
         difference = scale * (ink(thing) - truth)
         gray = np.broadcast_to(difference[..., None], seen.residual.shape)
-        found.append(seen.compare(says, gray, _least(stage)))
+        found.append(seen.compare(fault, gray, _least(stage)))
     return [each for each in found if each is not None]

@@ -64,7 +64,7 @@ class Setting:
 
     modality: str = "image"
     canvas: Canvas = field(default_factory=Canvas)
-    held: bool = False  # show a held-out combination
+    held_out: bool = False  # show a held-out combination
     finish: Literal["flat", "photo"] | None = None  # None: drawn
     picture: Picture | None = None  # to be the ground
 
@@ -74,7 +74,7 @@ def choose(rng: np.random.Generator, options: Sequence[Option]) -> Option:
     return options[int(rng.integers(len(options)))]
 
 
-def weighted(rng: np.random.Generator, options: Sequence[Option], shares: Sequence[float]) -> Option:
+def choose_weighted(rng: np.random.Generator, options: Sequence[Option], shares: Sequence[float]) -> Option:
     """One element of a sequence, by its share; the shares sum to 1."""
     number, level = 0, float(rng.random())
     while number < len(options) - 1 and level >= shares[number]:
@@ -86,7 +86,7 @@ def weighted(rng: np.random.Generator, options: Sequence[Option], shares: Sequen
 def draw_combination(
     rng: np.random.Generator,
     taken: set[tuple[str, str]],
-    held: bool = False,
+    held_out: bool = False,
     color: str | None = None,
     shape: str | None = None,
     not_color: str | None = None,
@@ -96,7 +96,7 @@ def draw_combination(
     options = [
         (c, s)
         for c, s in COMBINATIONS
-        if ((c, s) in HELD_OUT) == held
+        if ((c, s) in HELD_OUT) == held_out
         and (c, s) not in taken
         and (color is None or c == color)
         and (shape is None or s == shape)
@@ -114,7 +114,7 @@ def _draw_passing(rng: np.random.Generator, place: int) -> tuple[float | None, f
     if place != CENTER:
         sides = (sides[place % 2], sides[2 + place // 2])
     side = choose(rng, sides)
-    kind = weighted(rng, ("enter", "leave", "both"), (0.5, 0.35, 0.15))
+    kind = choose_weighted(rng, ("enter", "leave", "both"), (0.5, 0.35, 0.15))
     enter = float(rng.integers(1, 8)) / 16.0 if kind == "enter" else 0.0
     leave = float(rng.integers(3, 10)) / 16.0 if kind == "leave" else 1.0 - GLIDE
     return (enter if kind != "leave" else None, leave if kind != "enter" else None, side)
@@ -141,7 +141,7 @@ def draw_thing(
 
     pull: share of the way to the middle of the picture that it is moved, so that things overlap; it is larger then.
     """
-    size = weighted(rng, SIZES, CROWDED_SIZE_SHARES if pull else SIZE_SHARES)
+    size = choose_weighted(rng, SIZES, CROWDED_SIZE_SHARES if pull else SIZE_SHARES)
     radius = float(rng.uniform(*RADII[size]))
     extent = setting.canvas.extent
     stretch = (extent[0] / 64.0, extent[1] / 64.0)
@@ -174,11 +174,11 @@ def _pulled(thing: Thing, canvas: Canvas, share: float) -> Thing:
 
 def new_thing(rng: np.random.Generator, combination: tuple[str, str], place: int, scene: Scene) -> Thing:
     """A still thing that an edit brings in: in the middle of its place, in front of all, of a size words can say."""
-    size = weighted(rng, SIZES, (0.15, 0.7, 0.15))
-    return placed(Thing(combination[1], combination[0], place, NEW_RADII[size], depth=scene.front), scene.canvas)
+    size = choose_weighted(rng, SIZES, (0.15, 0.7, 0.15))
+    return move_inside(Thing(combination[1], combination[0], place, NEW_RADII[size], depth=scene.front), scene.canvas)
 
 
-def placed(thing: Thing, canvas: Canvas) -> Thing:
+def move_inside(thing: Thing, canvas: Canvas) -> Thing:
     """The thing moved inwards, where it would stick out of the picture at its place."""
     offset, border = [], thing.radius + 0.5
     for axis, center in enumerate(canvas.center(thing.place)):
@@ -209,7 +209,7 @@ def draw_photographic(
     rng: np.random.Generator, modality: str, vivid_share: float = VIVID_SHARE, shares: Sequence[float] | None = None
 ) -> Photographic:
     """A photographic ground; in clips some pan. shares: of the families; evenly without."""
-    family = choose(rng, FAMILIES) if shares is None else weighted(rng, FAMILIES, shares)
+    family = choose(rng, FAMILIES) if shares is None else choose_weighted(rng, FAMILIES, shares)
     seed = int(rng.integers(1 << 31))
     vivid, pan = bool(rng.random() < vivid_share), (0.0, 0.0)
     if modality == "video" and rng.random() < PAN_SHARE:

@@ -23,8 +23,8 @@ from .draw import (
     draw_natural,
     draw_pattern,
     draw_scene,
+    move_inside,
     new_thing,
-    placed,
 )
 from .grounds import is_named
 from .palette import GROUNDS, SHAPES
@@ -61,26 +61,26 @@ class LocalEdit:
     sub_kind: str
 
 
-def _add(rng: np.random.Generator, scene: Scene, held: bool, full: bool) -> LocalEdit:
+def _add(rng: np.random.Generator, scene: Scene, held_out: bool, full: bool) -> LocalEdit:
     place = choose(rng, scene.empty_places)
-    thing = new_thing(rng, draw_combination(rng, scene.combinations, held), place, scene)
+    thing = new_thing(rng, draw_combination(rng, scene.combinations, held_out), place, scene)
     return LocalEdit(scene.with_thing(thing), Change("add", scene, new=thing, full=full), place, "add")
 
 
-def _remove(rng: np.random.Generator, scene: Scene, thing: Thing, held: bool, full: bool) -> LocalEdit:
+def _remove(rng: np.random.Generator, scene: Scene, thing: Thing, held_out: bool, full: bool) -> LocalEdit:
     return LocalEdit(scene.without(thing.place), Change("remove", scene, thing, full=full), thing.place, "remove")
 
 
-def _swap(rng: np.random.Generator, scene: Scene, thing: Thing, held: bool, full: bool) -> LocalEdit:
+def _swap(rng: np.random.Generator, scene: Scene, thing: Thing, held_out: bool, full: bool) -> LocalEdit:
     keep = thing.color if rng.random() < 0.5 else None
-    color, shape = draw_combination(rng, scene.combinations, held, color=keep, not_shape=thing.shape)
+    color, shape = draw_combination(rng, scene.combinations, held_out, color=keep, not_shape=thing.shape)
     new = replace(thing, color=color, shape=shape)
     kind = "swap shape" if color == thing.color else "swap both"
     return LocalEdit(scene.with_thing(new), Change("swap", scene, thing, new, full=full), thing.place, kind)
 
 
-def _color(rng: np.random.Generator, scene: Scene, thing: Thing, held: bool, full: bool) -> LocalEdit:
-    color, _ = draw_combination(rng, scene.combinations, held, shape=thing.shape, not_color=thing.color)
+def _color(rng: np.random.Generator, scene: Scene, thing: Thing, held_out: bool, full: bool) -> LocalEdit:
+    color, _ = draw_combination(rng, scene.combinations, held_out, shape=thing.shape, not_color=thing.color)
     new = replace(thing, color=color)
     return LocalEdit(scene.with_thing(new), Change("color", scene, thing, new, full=full), thing.place, "color")
 
@@ -90,7 +90,7 @@ CHANGES: dict[str, Callable[..., LocalEdit]] = {"remove": _remove, "swap": _swap
 
 def scene_for(rng: np.random.Generator, setting: Setting, counts: tuple[int, int] = (1, MOST)) -> tuple[Scene, Thing]:
     """A scene whose first thing is a held-out combination where the setting asks for one."""
-    first = draw_combination(rng, set(), held=True) if setting.held else None
+    first = draw_combination(rng, set(), held_out=True) if setting.held_out else None
     scene, thing = draw_scene(rng, setting, first, counts)
     return scene, thing  # type: ignore[return-value]  # there is one: counts start at 1
 
@@ -99,15 +99,15 @@ def _maybe_empty(rng: np.random.Generator, setting: Setting) -> Scene:
     """A scene for edits that need no thing: a natural picture now and then; a picture of the caller's has no things."""
     if setting.picture is not None:
         return draw_scene(rng, setting, None, (0, 0))[0]
-    if not setting.held and rng.random() < NATURAL_SHARE:
+    if not setting.held_out and rng.random() < NATURAL_SHARE:
         return draw_natural(rng, setting)
     return scene_for(rng, setting)[0]
 
 
-def _held_side(rng: np.random.Generator, name: str, held: bool) -> tuple[bool, bool]:
+def _held_side(rng: np.random.Generator, name: str, held_out: bool) -> tuple[bool, bool]:
     """Whether the thing before the edit and the one after it are held-out combinations."""
-    if not held or name == "remove":
-        return held, False
+    if not held_out or name == "remove":
+        return held_out, False
     if name == "add":
         return False, True
     before = rng.random() < 0.5
@@ -115,12 +115,12 @@ def _held_side(rng: np.random.Generator, name: str, held: bool) -> tuple[bool, b
 
 
 def draft_local(name: str, rng: np.random.Generator, setting: Setting) -> Draft:
-    before, after = _held_side(rng, name, setting.held)
+    before, after = _held_side(rng, name, setting.held_out)
     if name == "add" and rng.random() < EMPTY_SHARE:
         scene = draw_scene(rng, setting, None, (0, 0))[0]
         edit = _add(rng, scene, after, False)
     else:
-        scene, thing = scene_for(rng, replace(setting, held=before))
+        scene, thing = scene_for(rng, replace(setting, held_out=before))
         edit = _add(rng, scene, after, False) if name == "add" else CHANGES[name](rng, scene, thing, after, False)
     return Draft(scene, edit.target, (edit.change,), (("object", edit.place),), edit.sub_kind)
 
@@ -178,8 +178,8 @@ def draft_hybrid(rng: np.random.Generator, setting: Setting) -> Draft:
     """A local edit, then a second one: another thing, the background, or the tone of the whole picture (last)."""
     second = choose(rng, ("local", "background", "tone"))
     name = choose(rng, ("add", "remove", "swap", "color"))
-    before, after = _held_side(rng, name, setting.held)
-    scene, thing = scene_for(rng, replace(setting, held=before), (2 if second == "local" else 1, MOST))
+    before, after = _held_side(rng, name, setting.held_out)
+    scene, thing = scene_for(rng, replace(setting, held_out=before), (2 if second == "local" else 1, MOST))
     edit = _add(rng, scene, after, True) if name == "add" else CHANGES[name](rng, scene, thing, after, True)
     target, regions = edit.target, (("object", edit.place),)
     if second == "tone":
@@ -200,7 +200,7 @@ def draft_hybrid(rng: np.random.Generator, setting: Setting) -> Draft:
 
 def _reference_thing(rng: np.random.Generator, scene: Scene, place: int, modality: str) -> Thing:
     thing = Thing(choose(rng, SHAPES), None, place, NEW_RADII["medium"], depth=scene.front)
-    return patterned(placed(thing, scene.canvas), draw_pattern(rng, scene, modality))
+    return patterned(move_inside(thing, scene.canvas), draw_pattern(rng, scene, modality))
 
 
 def draft_reference_add(rng: np.random.Generator, setting: Setting) -> Draft:
@@ -235,7 +235,7 @@ def _absent(rng: np.random.Generator, scene: Scene) -> Change:
 def draft_noop(rng: np.random.Generator, setting: Setting) -> Draft:
     """Nothing changes; see NOOPS."""
     kind = choose(rng, NOOPS)
-    if kind == "leave" and setting.picture is None and not setting.held and rng.random() < NATURAL_SHARE:
+    if kind == "leave" and setting.picture is None and not setting.held_out and rng.random() < NATURAL_SHARE:
         scene = draw_natural(rng, setting)
         return Draft(scene, scene, (Change("leave", scene),), (), kind)
     scene, thing = scene_for(rng, setting)

@@ -84,10 +84,10 @@ def _lay(piece: _Piece, index: int, center: tuple[int, int], leaves: Leaves) -> 
     distance = _reach(piece, u, v)
     places = np.ix_((center[1] + offsets) % SIDE, (center[0] + offsets) % SIDE)
     inside = distance < 1.0
-    own = 1.0 + piece.slope[0] * u + piece.slope[1] * v - piece.round * distance * distance
+    brightness = 1.0 + piece.slope[0] * u + piece.slope[1] * v - piece.round * distance * distance
     below = leaves.light_NN[places]
     seam = np.clip((distance - 1.0) * 2.5 + 0.72, 0.0, 1.0)
-    leaves.light_NN[places] = np.where(inside, own, np.minimum(below, below * (0.35 + 0.65 * seam) + 0.02))
+    leaves.light_NN[places] = np.where(inside, brightness, np.minimum(below, below * (0.35 + 0.65 * seam) + 0.02))
     pieces = leaves.piece_NN[places]
     pieces[inside] = index
     leaves.piece_NN[places] = pieces

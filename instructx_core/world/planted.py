@@ -17,7 +17,7 @@ import numpy as np
 
 from .benchmark import benchmark_samples, kind_of
 from .canvas import PLACES
-from .draw import choose, placed
+from .draw import choose, move_inside
 from .edits import TASKS
 from .grounds import is_named
 from .limits import SHIFT
@@ -71,7 +71,7 @@ def _recolored(rng: np.random.Generator, thing: Thing) -> Thing:
 
 def _resized(rng: np.random.Generator, thing: Thing, scene: Scene) -> Thing:
     size = choose(rng, [size for size in SIZES if size != thing.size])
-    return placed(replace(thing, radius=NEW_RADII[size]), scene.canvas)
+    return move_inside(replace(thing, radius=NEW_RADII[size]), scene.canvas)
 
 
 def _has_color(sample: Sample) -> bool:
@@ -114,7 +114,7 @@ def edited_place(sample: Sample, rng: np.random.Generator) -> np.ndarray | None:
     if thing is None or not scene.empty_places:
         return None
     place = choose(rng, [place for place in range(len(PLACES)) if place in scene.empty_places])
-    moved = placed(replace(thing, place=place), scene.canvas)
+    moved = move_inside(replace(thing, place=place), scene.canvas)
     focus = place if scene.focus == thing.place else scene.focus
     return _render(sample, replace(scene.without(thing.place).with_thing(moved), focus=focus))
 
@@ -142,7 +142,7 @@ def half_done(sample: Sample, rng: np.random.Generator) -> np.ndarray | None:
     return _render(sample, source.with_thing(change.new))
 
 
-def shifted(sample: Sample, rng: np.random.Generator) -> np.ndarray:
+def shift_picture(sample: Sample, rng: np.random.Generator) -> np.ndarray:
     _, height, width, _ = sample.target_FHWC.shape
     by = round(SHIFT * sample.target_scene.canvas.unit)
     x, y = choose(rng, [(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, -1), (1, -1), (-1, 1)])
@@ -201,7 +201,7 @@ def extra_thing(sample: Sample, rng: np.random.Generator) -> np.ndarray | None:
     if not scene.clear_places or scene.look == "segment":
         return None
     thing = Thing(choose(rng, SHAPES), choose(rng, list(COLORS)), choose(rng, scene.clear_places), NEW_RADII["small"])
-    return _render(sample, scene.with_thing(placed(replace(thing, depth=scene.front), scene.canvas)))
+    return _render(sample, scene.with_thing(move_inside(replace(thing, depth=scene.front), scene.canvas)))
 
 
 def _frames(sample: Sample, wrong: np.ndarray | None, chosen: Callable[[int], np.ndarray]) -> np.ndarray | None:
@@ -239,7 +239,7 @@ PLANTED: dict[str, Plant] = {
     "edited object of another size": edited_size,
     "nothing done": nothing_done,
     "half of a hybrid": half_done,
-    "everything shifted by 4 units": shifted,
+    "everything shifted by 4 units": shift_picture,
     "another ground": other_ground,
     "another texture in the same tones": other_texture,
     "another tone or style": other_look,
@@ -262,8 +262,8 @@ def gaussian(frames_FHWC: np.ndarray, sigma: float) -> np.ndarray:
         pad = [(0, 0)] * 4
         pad[axis] = (reach, reach)
         padded, size = np.pad(frames, pad, mode="edge"), frames.shape[axis]
-        shifted = [np.take(padded, np.arange(k, k + size), axis=axis) for k in range(len(weight))]
-        frames = np.tensordot(weight, np.stack(shifted), axes=1)
+        taps = [np.take(padded, np.arange(k, k + size), axis=axis) for k in range(len(weight))]
+        frames = np.tensordot(weight, np.stack(taps), axes=1)
     return frames
 
 
@@ -271,7 +271,7 @@ def _bytes(frames: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(frames), 0, 255).astype(np.uint8)
 
 
-def blurred(sample: Sample, sigma: float) -> np.ndarray:
+def blur_target(sample: Sample, sigma: float) -> np.ndarray:
     """The target out of focus by that many units."""
     return _bytes(gaussian(sample.target_FHWC, sigma * sample.target_scene.canvas.unit))
 
@@ -326,7 +326,7 @@ def table_of(samples: Iterable[Sample], degrees: int = 1) -> dict[str, Row]:
         if number // len(TASKS) % degrees:
             continue
         for sigma in BLURS:
-            rows.setdefault(f"blurred by {sigma} units", Row()).add(sample, blurred(sample, sigma))
+            rows.setdefault(f"blurred by {sigma} units", Row()).add(sample, blur_target(sample, sigma))
         for level in NOISES:
             rows.setdefault(f"noise of {level:.0f} levels", Row()).add(sample, noisy(sample, rng, level))
     return rows

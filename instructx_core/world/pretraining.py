@@ -56,8 +56,8 @@ def scene_sample(
     unknown = [look for look in looks if look not in LOOKS]
     if unknown:
         raise InputError(f"looks {unknown} are unknown; use some of {', '.join(LOOKS)}")
-    held = split == "test" and bool(rng.random() < HELD_OUT_SHARE)
-    setting = Setting(modality, canvas_for(split, index, modality, size), held, finish)  # type: ignore[arg-type]
+    held_out = split == "test" and bool(rng.random() < HELD_OUT_SHARE)
+    setting = Setting(modality, canvas_for(split, index, modality, size), held_out, finish)  # type: ignore[arg-type]
     for _ in range(MAX_DRAWS):
         scene, thing = scene_for(rng, setting)
         look = choose(rng, looks) if looks and rng.random() < LOOK_SHARE else None

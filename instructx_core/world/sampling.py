@@ -125,7 +125,7 @@ def _render(draft: Draft, times_F: np.ndarray) -> tuple[Layers, Layers]:
     is_less = draft.target.ground == draft.source.ground and set(draft.target.things) <= set(draft.source.things)
     if draft.target is draft.source:
         return source, source
-    return source, render_visible(draft.target, times_F, was_told=is_less)
+    return source, render_visible(draft.target, times_F, known_distinct=is_less)
 
 
 def reference_size(split: str, index: int, modality: str, size: Size) -> Size:
@@ -154,8 +154,8 @@ def _draw(
 ) -> tuple[Draft, Layers, Layers, tuple[tuple[str, np.ndarray], ...], bool]:
     """The number's first draft that keeps the rules: itself, both sides rendered, its regions, is it held out."""
     rng = generator("edit", split, index, setting.modality, TASKS.index(task))
-    held = split == "test" and bool(rng.random() < HELD_OUT_SHARE)
-    setting, times = replace(setting, held=held), frame_times(setting.modality)
+    held_out = split == "test" and bool(rng.random() < HELD_OUT_SHARE)
+    setting, times = replace(setting, held_out=held_out), frame_times(setting.modality)
     for _ in range(MAX_DRAWS):
         try:
             draft = DRAFTS[task](rng, setting)
@@ -164,7 +164,7 @@ def _draw(
             continue
         regions = _build_regions(draft, source, target)
         if _is_visible(draft, pixel_error(source.frames_FHWC, target.frames_FHWC), regions):
-            return draft, source, target, regions, held
+            return draft, source, target, regions, held_out
     raise RuntimeError(f"no visible {task} edit in {MAX_DRAWS} draws (split {split}, index {index})")
 
 
@@ -197,7 +197,7 @@ def sample(
     ground = None if picture is None else Picture(picture)
     canvas = canvas_for(split, index, modality, size)
     setting = Setting(modality, canvas, finish=finish, picture=ground)  # type: ignore[arg-type]
-    draft, source, target, regions, held = _draw(split, index, task, setting)
+    draft, source, target, regions, held_out = _draw(split, index, task, setting)
     stream = generator("words", split, index, modality, TASKS.index(task))
     words = instruct(stream, draft.changes, draft.is_ordered, split, modality, manner)
     same = (source.frames_FHWC == target.frames_FHWC).all(axis=-1)
@@ -211,7 +211,7 @@ def sample(
         modality=modality,
         split=split,
         index=int(index),
-        held_out=held,
+        held_out=held_out,
         regions=regions,
         outside_FHW=same & ~np.logical_or.reduce(touched) if touched else same,
         caption=caption(draft.target),

@@ -87,7 +87,7 @@ def sprite_on(stage: Stage, level: Level, thing: Thing) -> Sprite:
     return sprite_in(level.box, thing, scene.canvas, scene.finish, _centers(thing, scene, stage.times_F))
 
 
-def laid(stage: Stage, level: Level, thing: Thing | None) -> np.ndarray:
+def window_with(stage: Stage, level: Level, thing: Thing | None) -> np.ndarray:
     """The level's window with that thing instead, before nearer things and the light: (F, h, w, 3)."""
     return level.under if thing is None else _lay(level.under, sprite_on(stage, level, thing))
 

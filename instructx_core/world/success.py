@@ -154,7 +154,7 @@ def _alternatives(sample: Scorable, seen: Evidence) -> list[Nearness]:
 def _words(scores: dict[str, RegionScore], tiles: Tiles, found: Sequence[Nearness], soft: float) -> list[str]:
     """What failed, the clearest first."""
     failed = sorted((each for each in found if not each.ok), key=lambda each: -each.gain)
-    words = [each.says + ("" if each.share > NEAR else f" in frame {each.frame}") for each in failed]
+    words = [each.fault + ("" if each.share > NEAR else f" in frame {each.frame}") for each in failed]
     if soft > SOFT:
         words.append("the picture is blurred")
     for name, region in sorted(scores.items(), key=lambda entry: -excess(entry[1])):
@@ -190,7 +190,7 @@ def score(sample: Scorable, prediction_FHWC: np.ndarray) -> Score:
         held_out=sample.held_out,
         sub_kind=sample.sub_kind,
         reasons=tuple(reasons),
-        nearest="" if nearest is None else nearest.says,
+        nearest="" if nearest is None else nearest.fault,
         share=0.0 if nearest is None else round(nearest.share, 4),
         softness=round(soft, 4),
     )

@@ -58,7 +58,7 @@ def reads_as(color_C: np.ndarray) -> tuple[str, float]:
     return list(COLORS)[int(order[0])], float(distance[order[1]] - distance[order[0]])
 
 
-def is_told(layers: Layers, thing: Thing) -> bool:
+def is_distinct(layers: Layers, thing: Thing) -> bool:
     """Whether the thing stands out from the pixels around it and reads as its named colour: in the first, the middle
     and the last frame that shows at least half of it."""
     cover = layers.cover_PFHW[thing.place]
@@ -100,20 +100,20 @@ def check_seen(scene: Scene, masks: Masks) -> None:
         raise Redraw
 
 
-def check_told(scene: Scene, layers: Layers) -> None:
+def check_distinct(scene: Scene, layers: Layers) -> None:
     """Raises Redraw where a thing is hardly told from what lies behind it. Pictures with a look are not judged."""
-    if scene.look is None and not all(is_told(layers, thing) for thing in scene.things if thing.pattern is None):
+    if scene.look is None and not all(is_distinct(layers, thing) for thing in scene.things if thing.pattern is None):
         raise Redraw
 
 
-def render_visible(scene: Scene, times_F: np.ndarray, was_told: bool = False) -> Layers:
+def render_visible(scene: Scene, times_F: np.ndarray, known_distinct: bool = False) -> Layers:
     """The scene at the given times. Raises Redraw where it does not show its things.
 
-    was_told: all of them are known to be told from what lies behind, from a scene with these and more.
+    known_distinct: all of them are known to stand out from what lies behind, from a scene with these and more.
     """
     masks = masks_of(scene, times_F)
     check_seen(scene, masks)
     layers = render_layers(scene, times_F, masks)
-    if not was_told:
-        check_told(scene, layers)
+    if not known_distinct:
+        check_distinct(scene, layers)
     return layers

@@ -44,8 +44,8 @@ def look_alternatives(stage: Stage, coarse: Evidence, target_FHWC: np.ndarray) -
     found, wanted = [], stage.scene.look or "as it was"
     for look in (None, *TONE_LOOKS, *PIXEL_STYLES):
         if look != stage.scene.look:
-            says = f"the picture is nearer to {look or 'as it was'} than to {wanted}"
-            found.append(coarse.compare(says, with_look(look, plain) - target, _least(target.shape)))
+            fault = f"the picture is nearer to {look or 'as it was'} than to {wanted}"
+            found.append(coarse.compare(fault, with_look(look, plain) - target, _least(target.shape)))
     return found
 
 
@@ -70,9 +70,9 @@ def ground_alternatives(stage: Stage, seen: Evidence) -> list[Nearness | None]:
     if not is_named(scene.ground) or scene.look in ("outline", "segment"):
         return []
     names = [name for name in GROUNDS if name != scene.ground]
-    own = ground_image(scene.ground, scene.canvas).astype(np.float32)  # type: ignore[arg-type]
+    ground_HWC = ground_image(scene.ground, scene.canvas).astype(np.float32)  # type: ignore[arg-type]
     others = np.stack([ground_image(name, scene.canvas) for name in names]).astype(np.float32)
-    change = look_difference(scene.look, others - own).reshape(len(names), -1)
+    change = look_difference(scene.look, others - ground_HWC).reshape(len(names), -1)
     keep = stage.ground_keep
     toward_FN, cross_FN = ((each * keep).reshape(len(keep), -1) @ change.T for each in (seen.residual, seen.soft))
     squares = (change * change).reshape(len(names), -1, 3).sum(axis=-1)

@@ -21,7 +21,7 @@ import torch
 from ...instructx_core.digests import file_digest, picture_digest
 from ...instructx_core.errors import InputError
 from .fitting import CROP, PAD, fit_source
-from .media import to_uint8
+from .media import from_image
 
 if TYPE_CHECKING:
     from ...instructx_core.editing.windows import WindowResult
@@ -71,7 +71,7 @@ def open_clip(video: Any, multiple: int, resize: str) -> Source:
             notes=scan.notes,
         )
     parts = video.get_components()
-    frames_FHWC = to_uint8(parts.images, "source")
+    frames_FHWC = from_image(parts.images, "source")
     return Source(
         frames=len(frames_FHWC),
         fps=Fraction(parts.frame_rate),

@@ -92,7 +92,7 @@ def load_files(
 ) -> tuple[LoadedEncoder, LoadReport]:
     """The encoder in Qwen's `files` with an adapter, and what the adapter's file gave. Opens each file once.
 
-    tokenizer_of(size of the vocabulary). position: of references, against what the adapter says. See load.
+    tokenizer_of(size of the vocabulary). position: of references, against what the adapter says. See load_on_host.
     """
     from ...instructx_core.formats.layouts.adapter import read_adapter
     from ...instructx_core.formats.layouts.checkpoints import open_model
@@ -101,10 +101,10 @@ def load_files(
     with OpenFiles() as opened:
         stored = read_adapter(open_model(opened, adapter, text_encoder=files), position)
         tokenizer = tokenizer_of(stored.config.mllm.vocab_size)
-        return load(opened.open(files), stored, tokenizer, dtype, devices), stored.report
+        return load_on_host(opened.open(files), stored, tokenizer, dtype, devices), stored.report
 
 
-def load(
+def load_on_host(
     qwen: WeightFile, stored: Adapter, tokenizer_file: Path, dtype: torch.dtype, devices: tuple[Any, Any]
 ) -> LoadedEncoder:
     """Read the encoder of an adapter from Qwen's file. devices: (load, offload). InputError when they do not fit."""

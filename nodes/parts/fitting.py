@@ -42,7 +42,7 @@ class Placement:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedSource:
     """A source on the model's grid, and what was done to it in words."""
 
     frames_FHWC: Tensor
@@ -50,7 +50,7 @@ class Fitted:
     notes: tuple[Note, ...]
 
 
-def fit_source(frames_FHWC: Tensor, multiple: int, stride: int, size_rule: str, length_rule: str) -> Fitted:
+def fit_source(frames_FHWC: Tensor, multiple: int, stride: int, size_rule: str, length_rule: str) -> FittedSource:
     """IMAGE -> IMAGE whose sides are multiples of `multiple` and whose length is stride*n + 1.
 
     Raises InputError when a rule is "error" and the source does not fit, or nothing would be left.
@@ -60,7 +60,7 @@ def fit_source(frames_FHWC: Tensor, multiple: int, stride: int, size_rule: str, 
     source, grid = ((len(x), x.shape[1], x.shape[2]) for x in (frames_FHWC, fitted_FHWC))
     offset = (max(0, source[1] - grid[1]) // 2, max(0, source[2] - grid[2]) // 2)
     placement = Placement(source, grid, offset)
-    return Fitted(fitted_FHWC, placement, tuple(each for each in (size_note, length_note) if each))
+    return FittedSource(fitted_FHWC, placement, tuple(each for each in (size_note, length_note) if each))
 
 
 def fit_mask(mask_FHW: Tensor, placement: Placement) -> Tensor:

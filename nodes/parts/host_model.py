@@ -97,7 +97,7 @@ def scheduled_sigmas(model: Any, settings: SamplingSettings) -> Tensor:
     ).sigmas
 
 
-def draw_noise(model: Any, latent: dict[str, Any], seed: int) -> tuple[Tensor, Tensor]:
+def host_noise(model: Any, latent: dict[str, Any], seed: int) -> tuple[Tensor, Tensor]:
     """(noise, latent) of a LATENT, both (B, C, T, H, W): drawn on the CPU, so a seed means the same everywhere."""
     from comfy import sample
 

@@ -33,11 +33,11 @@ class SourceClip:
 def read_clip(source: Any) -> SourceClip:
     """IMAGE batch (F, H, W, 3) in [0, 1], or VIDEO. Raises InputError for anything else."""
     if isinstance(source, Tensor):
-        return SourceClip(to_uint8(source, "source"), None)
+        return SourceClip(from_image(source, "source"), None)
     if not hasattr(source, "get_components"):
         raise InputError(f"source is a {type(source).__name__}; connect an IMAGE (one or a batch) or a VIDEO")
     components = source.get_components()
-    return SourceClip(to_uint8(components.images, "source"), float(components.frame_rate))
+    return SourceClip(from_image(components.images, "source"), float(components.frame_rate))
 
 
 def are_unrelated(frames_FHWC: Tensor) -> bool:
@@ -60,7 +60,7 @@ def read_references(inputs: Mapping[str, Tensor | None]) -> list[Tensor]:
     for name in sorted(inputs):
         value = inputs[name]
         if value is not None:
-            pictures += list(to_uint8(value, name))
+            pictures += list(from_image(value, name))
     return pictures
 
 
@@ -69,7 +69,7 @@ def to_image(frames_FHWC: np.ndarray) -> Tensor:
     return torch.from_numpy(frames_FHWC).float() / 255.0
 
 
-def to_uint8(image_FHWC: Tensor, name: str) -> Tensor:
+def from_image(image_FHWC: Tensor, name: str) -> Tensor:
     """A host's IMAGE -> uint8 frames; an alpha channel is dropped, as the host's own loader does.
 
     Raises InputError for an empty batch or a shape that is no picture.

@@ -50,7 +50,7 @@ def texts(chosen: str) -> dict[str, str]:
     return json.loads(file.read_text(encoding="utf-8"))
 
 
-def report(notes: Sequence[Note]) -> dict[str, list[str]]:
+def notes_ui(notes: Sequence[Note]) -> dict[str, list[str]]:
     """The `ui` of a node's output: for the page (web/js/notes.js) in the artist's language, `text` in English."""
     lines = [each.text() for each in notes]
     for line in lines:

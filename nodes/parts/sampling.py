@@ -17,7 +17,7 @@ from torch import Tensor
 from ...instructx_core.errors import InputError
 from ...instructx_core.sampling.sigmas import flow_sigmas, shift_sigmas
 from .fitting import Placement, cut_back, fit_mask
-from .host_model import draw_noise, interruptible, run_sampler, scheduled_sigmas, with_shift
+from .host_model import host_noise, interruptible, run_sampler, scheduled_sigmas, with_shift
 from .keys import PLACEMENT, SOURCE_NODE
 from .model_patch import is_patched
 from .schema import OWN_SCHEDULE
@@ -34,7 +34,7 @@ def sample_edit(
     if not is_patched(edit.model):
         raise InputError(f"MODEL is not patched; take MODEL, positive, negative and LATENT from {SOURCE_NODE}")
     shifted = with_shift(edit.model, settings.shift)
-    noise_BCTHW, start_BCTHW = draw_noise(shifted, edit.latent, settings.seed)
+    noise_BCTHW, start_BCTHW = host_noise(shifted, edit.latent, settings.seed)
     if vae.latent_channels != start_BCTHW.shape[1]:
         raise InputError(
             f"VAE has {vae.latent_channels} channels, the latent {start_BCTHW.shape[1]}; use the VAE that "

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ...instructx_core.errors import InputError
-from .fitting import Fitted, Placement, fit_mask, fit_reference, fit_source
+from .fitting import FittedSource, Placement, fit_mask, fit_reference, fit_source
 from .host_model import interruptible
 from .keys import PICTURES
 from .sampling import on_latent
@@ -45,7 +45,7 @@ def latent_of(source_BCTHW: Tensor, mask: Tensor | None, placement: Placement) -
 
 def fit(
     frames_FHWC: Tensor, positive: Any, vae: Any, adapter: DitAdapter, rules: tuple[str, str]
-) -> tuple[Fitted, bool]:
+) -> tuple[FittedSource, bool]:
     """The source on the grid, and whether its frames are pictures that are edited apart. rules: size, length.
 
     Raises InputError when the queries saw another number of pictures.
@@ -66,7 +66,7 @@ def fit(
     return dataclasses.replace(fitted, placement=placement), True
 
 
-def encode(vae: Any, fitted: Fitted, pictures: Sequence[Tensor], apart: bool) -> tuple[Tensor, Tensor | None]:
+def encode(vae: Any, fitted: FittedSource, pictures: Sequence[Tensor], apart: bool) -> tuple[Tensor, Tensor | None]:
     """Latents (B, C, T, h, w) of the source and (1, C, R, h, w) of the references, as the VAE gives them.
 
     apart: B pictures of one frame, else one clip.

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...instructx_core.digests import picture_digest
-from ...instructx_core.editing.windows.state import Saved, WindowStore
+from ...instructx_core.editing.windows.state import WindowProgress, WindowStore
 from ...instructx_core.errors import InputError
 from .clip_files import Source, join_parts, write_part
 from .graph_key import graph_key
@@ -43,7 +43,7 @@ class Unfinished:
 
     store: WindowStore
     clip_so_far: Path
-    saved: Saved = field(default_factory=Saved)
+    saved: WindowProgress = field(default_factory=WindowProgress)
     note: str = ""  # why those of an earlier run cannot be used
 
     @property
@@ -59,7 +59,7 @@ class Unfinished:
         index = result.window.index
         write_part(self.store.part(index), result, clip)
         joins = (*self.saved.joins, (result.join, *result.drift))
-        self.saved = Saved(index + 1, result.tail_OHWC, None, joins)
+        self.saved = WindowProgress(index + 1, result.tail_OHWC, None, joins)
         self.store.save(self.saved)
 
     def keep(self, lengths: list[int], clip: Source) -> Path:

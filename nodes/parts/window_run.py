@@ -1,4 +1,4 @@
-"""One run of Long Video: window after window through the pack's own nodes, kept on disk; what Cancel left is resumed.
+"""One run of Long Video: window after window as the pack's nodes do it, kept on disk; what Cancel left is resumed.
 
 Between the node and the host's sampler: frames of the clip -> conditioning, latents, sampling -> a file a window. The
 plan of the windows, the hand-over and the joins are the library's (editing/windows, paper A.5).
@@ -21,8 +21,8 @@ from ...instructx_core.editing.windows.options import FIRST, WindowOptions
 from .clip_files import Source
 from .host import progress_bar
 from .host_model import window_callback
-from .media import to_image, to_uint8
-from .sampling import sample
+from .media import from_image, to_image
+from .sampling import sample_edit
 from .settings import PreparedEdit, SamplingSettings
 from .unfinished import Unfinished
 
@@ -37,13 +37,21 @@ PREVIEW = 512  # pixels, longest side of the preview of a finished window
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """The pack's nodes that a window goes through.
+    """What the pack's nodes do, and a window goes through.
 
     conditioning(frames, drop_instruction) -> CONDITIONING. prepare(frames, positive, negative) -> PreparedEdit.
     """
 
     conditioning: Callable[[Tensor, bool], Any]
     prepare: Callable[[Tensor, Any, Any], PreparedEdit]
+
+
+@dataclass(frozen=True, eq=False)
+class ConditioningPair:
+    """CONDITIONING with and without the instruction. negative: None without guidance."""
+
+    positive: Any
+    negative: Any | None
 
 
 @dataclass(eq=False)
@@ -58,7 +66,7 @@ class WindowRun:
     options: WindowOptions
     work: Unfinished
     bar: Any = None
-    shared: tuple[Any, Any] | None = None  # conditioning of the first window, where all follow it
+    shared: ConditioningPair | None = None  # conditioning of the first window, where all follow it
 
     def run(self) -> None:
         """The windows that are not finished yet; each is on disk before the next one begins."""
@@ -81,20 +89,21 @@ class WindowRun:
             logger.info("InstructX: window %d of %d done, join %.1f of 255", number, count, result.join)
 
     def edit(self, given_FHWC: np.ndarray, window: Window) -> np.ndarray:
-        """One window through the pack's own nodes, uint8 in and out."""
+        """One window, uint8 in and out."""
         frames_FHWC = to_image(given_FHWC)
-        edit = self.steps.prepare(frames_FHWC, *self.conditioning(frames_FHWC))
+        pair = self.conditioning(frames_FHWC)
+        edit = self.steps.prepare(frames_FHWC, pair.positive, pair.negative)
         if self.options.joins == SMOOTH:
             kept = window.pinned(int(self.vae.temporal_compression_decode() or 1))
             edit = dataclasses.replace(edit, latent=pinned(edit.latent, kept))
         seeded = dataclasses.replace(self.sampling, seed=window_seed(self.sampling.seed, window.index))
         steps = self.sampling.steps
         callback = window_callback(edit.model, self.bar, window.index * steps, len(self.windows) * steps)
-        image, _ = sample(edit, self.vae, seeded, callback)
-        return to_uint8(image, "the edit").numpy()
+        image, _ = sample_edit(edit, self.vae, seeded, callback)
+        return from_image(image, "the edit").numpy()
 
-    def conditioning(self, frames_FHWC: Tensor) -> tuple[Any, Any]:
-        """(positive, negative or None) for these frames, or those of the first window where all share them."""
+    def conditioning(self, frames_FHWC: Tensor) -> ConditioningPair:
+        """For these frames, or those of the first window where all share them."""
         if self.options.context != FIRST:
             return self._conditioning(frames_FHWC)
         if self.shared is None:
@@ -104,10 +113,10 @@ class WindowRun:
             self.shared = self._conditioning(frames_FHWC)
         return self.shared
 
-    def _conditioning(self, frames_FHWC: Tensor) -> tuple[Any, Any]:
+    def _conditioning(self, frames_FHWC: Tensor) -> ConditioningPair:
         guided = self.sampling.cfg != 1.0
         positive = self.steps.conditioning(frames_FHWC, False)
-        return positive, self.steps.conditioning(frames_FHWC, True) if guided else None
+        return ConditioningPair(positive, self.steps.conditioning(frames_FHWC, True) if guided else None)
 
 
 def pinned(latent: dict[str, Any], count: int) -> dict[str, Any]:

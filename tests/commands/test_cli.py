@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
 import pytest
 
 from instructx_core.cli import VERBS, main
+from instructx_core.commands.model import add_model_arguments
 from instructx_core.media.files import read_image, read_media
+from instructx_core.sampling.schedule import SCHEDULERS
 
 
 def test_help_of_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
@@ -31,7 +34,17 @@ def test_unknown_verb_exits_with_2() -> None:
     assert caught.value.code == 2
 
 
-@pytest.mark.parametrize("scheduler", ["euler", "unipc"])
+def test_every_sampler_is_a_choice() -> None:
+    """The parser has their names for itself: it starts without diffusers."""
+    parser = argparse.ArgumentParser()
+    add_model_arguments(parser)
+    for name in SCHEDULERS:
+        assert parser.parse_args(["--scheduler", name]).scheduler == name
+    choices = next(action.choices for action in parser._actions if action.dest == "scheduler")
+    assert list(choices or ()) == list(SCHEDULERS)
+
+
+@pytest.mark.parametrize("scheduler", list(SCHEDULERS))
 def test_edit(
     random_checkpoint: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], scheduler: str
 ) -> None:
@@ -111,6 +124,8 @@ def test_eval_box(random_checkpoint: Path, tmp_path: Path, capsys: pytest.Captur
         assert main(["eval", "box", "--out", str(tmp_path / "box"), *options]) == 0
         text = capsys.readouterr().out
         assert "Style / Tone Change" in text and "9 items in" in text and "0 failed" in text
+        assert "report.html: 9 items of 1 editors" in text
+    assert "Kling" not in (tmp_path / "box" / "report.md").read_text(), "drawn clips beside the paper's rows"
     lines = [json.loads(line) for line in (tmp_path / "box" / "scores.jsonl").read_text().splitlines()]
     assert len(lines) == 9 and {line["status"] for line in lines} == {"ok"}
 

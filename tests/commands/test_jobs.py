@@ -289,7 +289,7 @@ def test_a_job_that_ended_the_process_is_tried_last(
     tried.clear()
     (tmp_path / "jobs.done.jsonl").write_bytes(at_kill["a.png"])
     assert "3 done" in run(lines)[1] and tried == ["b.png", "a.png", "c.png"]
-    assert Journal(tmp_path / "jobs.jsonl").begun == set()
+    assert Journal(tmp_path / "jobs.jsonl").unfinished == set()
     tried.clear()
     (tmp_path / "jobs.done.jsonl").write_bytes(at_kill["c.png"])
     assert "1 done, 2 skipped" in run(lines)[1] and tried == ["c.png"]

@@ -10,15 +10,17 @@ import pytest
 import torch
 
 from instructx_core.data.bucket import Bucket
-from instructx_core.data.cache import SHARD, Cache, Selection, pool_mark, select_samples
+from instructx_core.data.cache import SHARD, Cache, Selection, own_first, pool_mark, select_samples
 from instructx_core.data.drawn import Renderer
-from instructx_core.data.encoding import padded
+from instructx_core.data.encoding import pad_to_bucket
+from instructx_core.data.opening import open_path
 from instructx_core.data.shapes import ShapesWorld
 from instructx_core.data.world import World
 from instructx_core.encoder.model import build_encoder
 from instructx_core.vae import build_vae
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from edit_sets import mixture, picture, records
 from nano import nano
 from small_source import SmallSource
 
@@ -107,5 +109,34 @@ def test_a_reference_of_another_size_is_padded_for_the_dit_alone(model, tmp_path
     (shard,) = Cache(tmp_path, World()).edits(Selection("train", bucket, 0, 1), vae, encoder).shards
     assert shard["reference"].shape == shard["source"].shape == (1, 16, 1, 8, 12)
     assert shard["reference_vision"].shape[1] == np.prod(encoder.grid_of(1, 64, 64, "reference")) // 4
-    (picture,) = padded(np.zeros((1, 64, 64, 3), np.uint8), bucket)
+    (picture,) = pad_to_bucket(np.zeros((1, 64, 64, 3), np.uint8), bucket)
     assert (picture[:, 16:80] == 0).all() and (picture[:, :16] == 255).all() and (picture[:, 80:] == 255).all()
+
+
+def test_processes_begin_with_shards_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has a share of its own first and does all in the end: a process that died leaves no hole."""
+    orders = []
+    for rank in range(3):
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("WORLD_SIZE", "3")
+        orders.append(own_first(range(8)))
+    assert [order[:2] for order in orders] == [[0, 3], [1, 4], [2, 5]]
+    assert all(sorted(order) == list(range(8)) for order in orders)
+
+
+def test_a_shard_is_found_by_its_content(model, tmp_path: Path) -> None:
+    """In another folder and another mixture the same records are the same shard; a changed picture is not."""
+    vae, encoder = model
+    path = records(tmp_path / "set", images=2, clips=0)
+    chosen = Selection("train", IMAGES, 0, 2)
+
+    def pool(folder: str) -> list[str]:
+        source = open_path("mixture", str(mixture(tmp_path / "m.toml", f'[[set]]\npath = "{folder}"\n', validation=0)))
+        Cache(tmp_path / "pools", source).edits(chosen, vae, encoder)
+        return sorted(shard.name for shard in tmp_path.glob("pools/*/*.safetensors"))
+
+    first = pool("set")
+    path.parent.rename(tmp_path / "moved")
+    assert pool("moved") == first and len(first) == 1
+    picture(tmp_path / "moved" / "media" / "image1_source.png", 77)
+    assert len(pool("moved")) == 2

@@ -11,7 +11,7 @@ from instructx_core import world
 from instructx_core.data.bucket import Bucket
 from instructx_core.data.source import PretrainingSource
 from instructx_core.data.sources import open_data
-from instructx_core.data.world import PICTURES, WORDINGS, World, bucket_tasks, drawn, index_of, say
+from instructx_core.data.world import PICTURES, WORDINGS, World, bucket_tasks, draw_sample, index_of, say
 from instructx_core.errors import InputError
 
 WORLD = World()
@@ -71,15 +71,15 @@ def test_an_edit_is_said_in_several_ways_none_held_out() -> None:
     """And questions about it begin with an instruction, answered by the target in words of its language."""
     found, held_out = [], set()
     for number in range(10):
-        sample = drawn("train", number, SMALL, WORLD.task("train", number, SMALL))
+        sample = draw_sample("train", number, SMALL, WORLD.task("train", number, SMALL))
         edit = WORLD.edit("train", number, SMALL)
         assert edit.instruction == sample.instruction and len(edit.wordings) == WORDINGS
         found += edit.wordings
         held_out |= {say(sample, np.random.default_rng(seed)).held_out for seed in range(20)}
         assert edit.questions is not None
-        (said, answer), *others = edit.questions(np.random.default_rng(0))
-        assert answer == world.caption(sample.target_scene, "en" if said.isascii() else "zh")
-        assert others and all(said in question for question, _ in others)
+        (instruction, answer), *others = edit.questions(np.random.default_rng(0))
+        assert answer == world.caption(sample.target_scene, "en" if instruction.isascii() else "zh")
+        assert others and all(instruction in question for question, _ in others)
     assert len(set(found)) > 60 and {text.isascii() for text in found} == {True, False} and held_out == {False}
 
 

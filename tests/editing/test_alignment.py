@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers.configuration_utils import FrozenDict
 from einops import rearrange
 from torch import Tensor
 
@@ -33,15 +34,13 @@ class LosslessVae(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
         channels = 3 * 4 * 8 * 8
-        self.config = SimpleNamespace(
-            scale_factor_spatial=8, latents_mean=[0.0] * channels, latents_std=[1.0] * channels
-        )
+        self.config = FrozenDict(scale_factor_spatial=8, latents_mean=[0.0] * channels, latents_std=[1.0] * channels)
         self.dtype, self.device = torch.float32, torch.device("cpu")
 
-    def encode(self, video: Tensor) -> Any:
+    def encode(self, video: Tensor, return_dict: bool = True) -> tuple[Any]:
         longer = torch.cat([video[:, :, :1].expand(-1, -1, 3, -1, -1), video], dim=2)
         latent = rearrange(longer, "b c (t k) (h p) (w q) -> b (c k p q) t h w", k=4, p=8, q=8)
-        return SimpleNamespace(latent_dist=SimpleNamespace(mode=lambda: latent))
+        return (SimpleNamespace(mode=lambda: latent),)
 
     def decode(self, latent: Tensor, return_dict: bool = True) -> tuple[Tensor]:
         return (rearrange(latent, "b (c k p q) t h w -> b c (t k) (h p) (w q)", c=3, k=4, p=8, q=8)[:, :, 3:],)

@@ -87,8 +87,8 @@ def test_each_window_is_an_edit_of_its_own_with_the_edited_head(
     assert [len(r.new_FHWC) for r in results] == ([9, 7, 6] if joins == "smooth" else [9, 8, 5])
     for result in results:
         window = result.window
-        given = np.concatenate([head[: window.handed], source[window.first_source : window.stop]])
-        pinned = window.handed if joins == "smooth" else 0
+        given = np.concatenate([head[: window.head_frames], source[window.first_source : window.stop]])
+        pinned = window.head_frames if joins == "smooth" else 0
         piece = Piece(given, 24000 / 1001, "make it dark", pinned=pinned)
         guidance = random_pipe.instructx_config.sampling.guidance_scale
         alone = edit_piece(random_pipe, piece, Sampling(2, guidance, 5), lambda step, steps: None)

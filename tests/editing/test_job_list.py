@@ -172,7 +172,7 @@ def test_a_journal_that_cannot_be_written_is_said_at_once(tmp_path: Path, kind: 
         Journal(tmp_path / lists[kind])
     elsewhere = Journal(tmp_path / lists[kind], tmp_path / "journal")
     elsewhere.begin(tmp_path / "a.png")
-    assert Journal(tmp_path, tmp_path / "journal").begun == {"a.png"}
+    assert Journal(tmp_path, tmp_path / "journal").unfinished == {"a.png"}
 
 
 def test_what_is_no_entry_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -183,5 +183,5 @@ def test_what_is_no_entry_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptu
     with journal.path.open("ab") as file:
         file.write(b'\n\xff\xfe\n[1]\n7\n{"output": 3}\n{"output": [], "state": "begun"}\n' + b"[" * 100_000)
     again = Journal(tmp_path / "jobs.jsonl")
-    assert again.holds(tmp_path / "out.png", "key") and again.begun == {"b.png"}
+    assert again.holds(tmp_path / "out.png", "key") and again.unfinished == {"b.png"}
     assert caplog.text.count("an unreadable line is ignored") == 6

@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How many pictures and frames were decoded, by file, and how often each was opened."""
     seen: Counter[str] = Counter()
-    read_picture, read_frames, open_picture = images.decode_image, container.decoded, Image.open
+    read_picture, read_frames, open_picture = images.decode_image, container.decode_frames, Image.open
     convert = FrameReader.upright
 
     def count_picture(path: Path, *arguments: Any) -> Any:
@@ -60,7 +60,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     monkeypatch.setattr(FrameReader, "upright", count_converted)
     monkeypatch.setattr(images, "decode_image", count_picture)
-    monkeypatch.setattr(stream, "decoded", count_frames)
+    monkeypatch.setattr(stream, "decode_frames", count_frames)
     monkeypatch.setattr(Image, "open", count_opened)
     return seen
 

@@ -13,7 +13,7 @@ from instructx_core.editing.fit import apply_box
 from instructx_core.editing.paste import (
     KeepOutside,
     PasteMask,
-    feathered,
+    feather_mask,
     paste_back,
     pasted_frames,
     read_paste_mask,
@@ -35,7 +35,7 @@ def smooth(height: int, width: int) -> np.ndarray:
 def test_feather_goes_inwards(feather: int) -> None:
     mask = np.zeros((60, 80), np.uint8)
     mask[20:50, 30:80] = 255  # touches the right border
-    soft = feathered(mask, feather)
+    soft = feather_mask(mask, feather)
     assert (soft[mask == 0] == 0).all() and soft.max() == 255
     assert (np.diff(soft[35, 30:50].astype(int)) >= 0).all()
     assert (soft[35, 45:] == 255).all(), "the picture's border is no edge of the mask"

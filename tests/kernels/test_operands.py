@@ -86,7 +86,7 @@ def test_a_contiguous_view_off_its_boundary_is_copied() -> None:
     room = torch.zeros(1 + 70 * 64, dtype=BF16)
     view = room[1:].view(1, 70, 1, 64)
     assert view.is_contiguous() and view.data_ptr() % abi.ROW_ALIGNMENT
-    assert operands.aligned(view).data_ptr() % abi.ROW_ALIGNMENT == 0
+    assert operands.align(view).data_ptr() % abi.ROW_ALIGNMENT == 0
 
 
 @pytest.mark.parametrize(

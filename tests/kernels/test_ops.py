@@ -119,11 +119,11 @@ def test_rows_that_kernels_cannot_read_are_copied() -> None:
     padded = torch.randn(1, 70, 2, 65, generator=torch.Generator().manual_seed(0)).to(BF16)
     q = padded[..., 1:]  # 130-byte rows, two bytes off
     transposed = torch.randn(1, 2, 64, 70).to(BF16).permute(0, 3, 1, 2)
-    assert operands.aligned(q) is not q and operands.aligned(transposed) is not transposed
+    assert operands.align(q) is not q and operands.align(transposed) is not transposed
     packed = qkv()[1]
-    assert operands.aligned(packed) is packed, "a packed qkv is read in place"
+    assert operands.align(packed) is packed, "a packed qkv is read in place"
     single = q[:, :1, :1].clone()
-    assert operands.aligned(single) is single
+    assert operands.align(single) is single
     close(
         exact.attention(q, transposed, transposed, 0.1)[0], reference.attention(q, transposed, transposed, 0.1)[0], 3e-3
     )

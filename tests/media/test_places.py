@@ -134,16 +134,16 @@ def test_a_full_disk_between_two_windows_is_one_sentence(tmp_path: Path) -> None
     """The state of a long edit is written by safetensors, whose errors are no errors of the system."""
     import resource
 
-    from instructx_core.editing.windows.state import Saved, WindowStore
+    from instructx_core.editing.windows.state import WindowProgress, WindowStore
 
     store = WindowStore(tmp_path / "a.mp4", {"x": 1})
     store.open()
-    store.save(Saved(1, RED[None]))
+    store.save(WindowProgress(1, RED[None]))
     before, limits = store.state.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:
         with pytest.raises(InputError, match=r"cannot be written \(File too large\); free some space first"):
-            store.save(Saved(2, RED[None]))
+            store.save(WindowProgress(2, RED[None]))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert store.state.read_bytes() == before and len(list(store.folder.iterdir())) == 1

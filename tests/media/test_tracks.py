@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from fractions import Fraction
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -134,3 +135,49 @@ def test_a_cover_picture_is_no_film(tmp_path: Path) -> None:
     assert any("left out: track 2 (cover picture mjpeg 96x64)" in note for note in scan.notes)
     with pytest.raises(InputError, match="has no video stream, only a cover picture"):
         scan_clip(tmp_path / "song.mp4")
+
+
+def _checksum(data: bytes) -> bytes:
+    """CRC-32 of MPEG-2's tables."""
+    value = 0xFFFFFFFF
+    for byte in data:
+        value ^= byte << 24
+        for _ in range(8):
+            value = (value << 1 ^ 0x04C11DB7 if value & 0x80000000 else value << 1) & 0xFFFFFFFF
+    return struct.pack(">I", value)
+
+
+def _programme(path: Path, number: int, side: int) -> list[bytes]:
+    """Packets of a broadcast of one programme, without its table of programmes."""
+    options = {"mpegts_service_id": str(number), "mpegts_pmt_start_pid": str(0xFF0 + 16 * number)}
+    with av.open(str(path), "w", format="mpegts", options={**options, "mpegts_start_pid": str(0x100 * number)}) as out:
+        video: Any = out.add_stream("mpeg2video", rate=25)
+        video.width = video.height = side
+        sound: Any = out.add_stream("mp2", rate=48000)
+        for index in range(25):
+            out.mux(video.encode(av.VideoFrame.from_ndarray(np.full((side, side, 3), 99, np.uint8), format="rgb24")))
+            frame: Any = av.AudioFrame.from_ndarray(np.zeros((1, 3840), np.int16), format="s16", layout="stereo")
+            frame.sample_rate, frame.pts, frame.time_base = 48000, 1920 * index, Fraction(1, 48000)
+            out.mux(sound.encode(frame))
+        out.mux([*video.encode(None), *sound.encode(None)])
+    data = path.read_bytes()
+    packets = [data[start : start + 188] for start in range(0, len(data), 188)]
+    return [packet for packet in packets if (packet[1] & 31) << 8 | packet[2] not in (0, 17)]
+
+
+def test_sound_of_another_programme_is_left_out(tmp_path: Path) -> None:
+    """A recording of a whole channel of a broadcaster: the other film's sound does not go with this one."""
+    one, two = _programme(tmp_path / "1.ts", 1, 64), _programme(tmp_path / "2.ts", 2, 32)
+    table = bytes([0, 0xB0, 17, 0, 1, 0xC1, 0, 0]) + struct.pack(">4H", 1, 0xE000 | 0x1000, 2, 0xE000 | 0x1010)
+    first = b"\x47\x40\x00\x10\x00" + table + _checksum(table)
+    packets = [packet for pair in zip_longest(one, two, fillvalue=b"") for packet in pair]
+    (tmp_path / "both.ts").write_bytes(first.ljust(188, b"\xff") + b"".join(packets))
+    with av.open(str(tmp_path / "both.ts")) as container:
+        assert [stream.type for stream in container.streams] == ["video", "audio"] * 2
+    media = read_media(tmp_path / "both.ts")
+    assert media.audio is not None and [(track.name, track.stream) for track in media.audio.tracks] == [
+        ("audio (mp2)", 1)
+    ]
+    assert (
+        media.size == (64, 64) and "left out: track 2 (video mpeg2video 32x32), track 3 (audio mp2)" in media.notes[0]
+    )

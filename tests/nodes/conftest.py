@@ -76,7 +76,7 @@ def vae(comfy: Path, shipped: Path) -> Any:
 @pytest.fixture
 def conditioning(pack: Callable[[str], ModuleType]) -> Callable[..., Any]:
     """conditioning(model, given, context) -> CONDITIONING as Source and Reference makes it."""
-    attach = pack("nodes.source_reference").attach
+    attach = pack("nodes.parts.prepare").attach
     shaped = pack("nodes.parts.host_model").noise_shaped
 
     def make(model: Any, given: Any, context: Tensor | None = None) -> Any:

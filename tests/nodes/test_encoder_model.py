@@ -28,7 +28,7 @@ def load(pack: Callable[[str], ModuleType], random_checkpoint: Path) -> Callable
         stored = pack("instructx_core.formats.layouts.adapter").load_adapter(adapter)
         with pack("instructx_core.formats.layouts.weight_file").open_weights(qwen) as file:
             tokenizer = random_checkpoint / "tokenizer.json"
-            return pack("nodes.parts.encoder_model").load(file, stored, tokenizer, torch.float32, (cpu, cpu))
+            return pack("nodes.parts.encoder_model").load_on_host(file, stored, tokenizer, torch.float32, (cpu, cpu))
 
     return make
 

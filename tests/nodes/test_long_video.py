@@ -115,6 +115,15 @@ def test_file_in_file_out(
     assert [p.suffix for p in (tmp_path / "temp").iterdir()] == [".mp4"]
 
 
+def test_the_model_says_how_long_a_window_is(module: ModuleType, loaded: Any, video: Any) -> None:
+    """The input's default, which no workflow needs to know: five seconds, at most the length in the model's config."""
+    window = next(entry for entry in module.InstructXLongVideo.define_schema().inputs if entry.id == "window")
+    assert loaded[2].config.sampling.frames == 17 and window.default == 1
+    output, asked = (run(module, loaded, video, window=frames, steps=1) for frames in (window.default, 17))
+    assert "in 2 window(s)" in output.ui["text"][0] and output.ui["text"] == asked.ui["text"]
+    assert np.array_equal(frames_of(output), frames_of(asked))
+
+
 def test_each_window_starts_from_the_edited_tail(
     module: ModuleType, runs: ModuleType, loaded: Any, video: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,7 +153,7 @@ def test_the_head_stays_as_it_is(
 ) -> None:
     """smooth: the sampled latent of the shared frame is its own encoding; plain: the model edits it again."""
     found: dict[str, list[float]] = {}
-    sample = runs.sample
+    sample = runs.sample_edit
 
     def watched(edit: Any, *others: Any) -> Any:
         image, sampled = sample(edit, *others)
@@ -153,7 +162,7 @@ def test_the_head_stays_as_it_is(
         assert (sampled - source)[:, :, 1:].abs().max() > 0.1, "the frames behind it are edited"
         return image, sampled
 
-    monkeypatch.setattr(runs, "sample", watched)
+    monkeypatch.setattr(runs, "sample_edit", watched)
     clips = {}
     for joins in module.JOINS:
         clips[joins] = frames_of(run(module, loaded, video, joins=joins))

@@ -128,7 +128,7 @@ def test_same_as_ksampler(node: ModuleType, vae: Any, prepared: Any) -> None:
     for sampler, scheduler, denoise in (("euler", "simple", 1.0), ("uni_pc", "beta", 0.5)):
         with torch.inference_mode():
             (shifted,) = ModelSamplingSD3().patch(model, 4.0)
-            (out,) = KSampler().sample_edit(
+            (out,) = KSampler().sample(
                 shifted, 9, 3, 2.5, sampler, scheduler, positive, negative, latent, denoise=denoise
             )
             (want,) = VAEDecode().decode(vae, out)

@@ -9,7 +9,7 @@ from tiny import clip, pipeline
 
 from instructx_core.errors import InputError
 from instructx_core.sampling.batch import edit_batch
-from instructx_core.sampling.pinning import Pinned, pin, pin_source
+from instructx_core.sampling.pinning import PinnedFrames, pin, pin_source
 from instructx_core.sampling.schedule import build_scheduler
 
 STEPS = 4
@@ -30,10 +30,12 @@ def test_the_path_of_a_pinned_frame():
     generator = torch.Generator().manual_seed(0)
     latents, clean, noise = (torch.randn(1, 2, t, 3, 3, generator=generator) for t in (4, 2, 4))
     for sigma in (0.0, 0.3, 1.0):
-        out = pin(latents, Pinned(clean, noise[:, :, :2]), torch.tensor(sigma))
+        out = pin(latents, PinnedFrames(clean, noise[:, :, :2]), torch.tensor(sigma))
         torch.testing.assert_close(out[:, :, :2], clean + sigma * (noise[:, :, :2] - clean))
         assert torch.equal(out[:, :, 2:], latents[:, :, 2:])
-    assert torch.equal(pin(latents, Pinned(clean, noise[:, :, :2]), 0.0)[:, :, :2], clean), "no rounding at the end"
+    assert torch.equal(pin(latents, PinnedFrames(clean, noise[:, :, :2]), 0.0)[:, :, :2], clean), (
+        "no rounding at the end"
+    )
     assert pin(latents, None, 0.5) is latents
 
 

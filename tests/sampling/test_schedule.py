@@ -14,7 +14,7 @@ from torch import Tensor
 
 from instructx_core.errors import InputError
 from instructx_core.pipeline import InstructXPipeline
-from instructx_core.sampling.schedule import build_scheduler, flow_sigmas, shift_sigmas, start
+from instructx_core.sampling.schedule import SCHEDULERS, build_scheduler, flow_sigmas, shift_sigmas, start
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def takes(scheduler) -> bool:
 
 def test_schedule_lists():
     config = small_config()
-    for kind in ("euler", "unipc"):
+    for kind in SCHEDULERS:
         scheduler = build_scheduler(config, kind)
         levels = start(scheduler, 5, "cpu")
         sigmas = torch.stack([level.sigma for level in levels])
@@ -78,7 +78,7 @@ def test_sigma_min_is_the_level_before_the_shift_that_comes_next(sigma_min: floa
     sigmas_N = flow_sigmas(4, sigma_min)
     assert sigmas_N.dtype == np.float32 and sigmas_N[0] == 1.0
     assert sigmas_N[-1] - sigma_min == pytest.approx((1 - sigma_min) / 4, abs=1e-6)
-    for kind in ("euler", "unipc"):
+    for kind in SCHEDULERS:
         scheduler = build_scheduler(small_config(), kind)
         if takes(scheduler):
             levels = start(scheduler, 4, "cpu", sigma_min)

@@ -61,10 +61,10 @@ def test_encode_goes_on_in_tiles_and_the_seed_is_the_same(
     whole, noises = pipe.vae.encode, list[torch.Tensor]()
     draw = pipe.prepare_latents
 
-    def encode(video: torch.Tensor) -> Any:
+    def encode(video: torch.Tensor, **options: Any) -> Any:
         if max(video.shape[-2:]) > 256:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return whole(video)
+        return whole(video, **options)
 
     monkeypatch.setattr(pipe.vae, "encode", encode)
     monkeypatch.setattr(pipe, "prepare_latents", lambda *a: noises.append(draw(*a)) or noises[-1])

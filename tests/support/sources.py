@@ -70,10 +70,19 @@ class Source:
             found += [Import(node.lineno, module, id(node) in typing) for module in modules]
         return found
 
-    def _imported_from(self, node: ast.ImportFrom) -> list[str]:
+    @cached_property
+    def names(self) -> list[tuple[str, str, int]]:
+        """(module, name, line) of every `from module import name`, at any depth."""
+        found = [node for node in ast.walk(self.tree) if isinstance(node, ast.ImportFrom)]
+        return [(self._stem(node), alias.name, node.lineno) for node in found for alias in node.names]
+
+    def _stem(self, node: ast.ImportFrom) -> str:
         folder = Path(self.name).parent.parts
         base = folder[: len(folder) - node.level + 1] if node.level else ()
-        stem = ".".join([*base, *(node.module.split(".") if node.module else [])])
+        return ".".join([*base, *(node.module.split(".") if node.module else [])])
+
+    def _imported_from(self, node: ast.ImportFrom) -> list[str]:
+        stem = self._stem(node)
         # `from .. import name` and `from .folder import name` may name a file: then that file is what is imported.
         named = [f"{stem}.{alias.name}" if stem else alias.name for alias in node.names]
         return sorted({name if name in MODULES or not node.module else stem for name in named})

@@ -15,7 +15,7 @@ from PIL import Image
 from instructx_core.world import Sample, benchmark_samples, limits, part, sample, score, summarise, there_and_back
 from instructx_core.world.areas import tolerant_error
 from instructx_core.world.benchmark import BenchmarkSet
-from instructx_core.world.planted import PLANTED, Row, blurred, gaussian, noisy, shifted, table_of
+from instructx_core.world.planted import PLANTED, Row, blur_target, gaussian, noisy, shift_picture, table_of
 from instructx_core.world.scene import TONE_LOOKS, frame_times
 from instructx_core.world.splits import bucket
 from instructx_core.world.stage import build_stage, with_look
@@ -101,8 +101,8 @@ def test_verdicts_say_what_is_wrong(name: str, task: str, words: str) -> None:
 @pytest.mark.parametrize("finish", ["flat", "photo"])
 def test_a_soft_truth_passes_and_a_blur_does_not(finish: str) -> None:
     shown = [sample("test", index, "image", finish=finish) for index in range(16)]
-    soft = [score(each, blurred(each, 0.4)).success for each in shown]
-    blur = [score(each, blurred(each, 2.5)).success for each in shown]
+    soft = [score(each, blur_target(each, 0.4)).success for each in shown]
+    blur = [score(each, blur_target(each, 2.5)).success for each in shown]
     assert np.mean(soft) >= 0.9 and np.mean(blur) <= 0.2
     assert np.mean([score(each, noisy(each, np.random.default_rng(0), 3.0)).success for each in shown]) == 1.0
 
@@ -149,7 +149,7 @@ def test_photos_as_grounds_are_judged_too() -> None:
     for index, task in enumerate(("add", "remove", "color", "swap", "tone", "style")):
         shown = sample("test", index, "image", task, size=(128, 128), picture=photo)
         assert score(shown, shown.target_FHWC).success and not score(shown, shown.source_FHWC).success
-        assert not score(shown, shifted(shown, rng)).success
+        assert not score(shown, shift_picture(shown, rng)).success
 
 
 def test_parts_of_long_clips_are_judged_by_their_own_frames() -> None:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from ..model import ProgressLine, add_model_arguments, add_sampling_arguments, pipeline_of
+from . import report
 
 FOLDER = Path("instructx-eval-box")
 
@@ -44,4 +45,6 @@ def run(args: argparse.Namespace) -> int:
     print(score_table(items, scores))
     seconds = time.perf_counter() - started
     print(f"\n{len(items)} items in {seconds:.0f} s, {failed} failed; everything is in {folder.path}")
-    return 0
+    pages = argparse.ArgumentParser()
+    report.add_arguments(pages)
+    return report.run(pages.parse_args([str(folder.path)]))

@@ -15,6 +15,8 @@ from ..model import ProgressLine
 
 if TYPE_CHECKING:
     from ...evaluation.judge.client import ModelJudge
+    from ...evaluation.judge.pictures import Viewing
+    from ...evaluation.judge.question import JudgeProtocol
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,18 +26,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--samples", type=int, default=1, help="times that each output is judged (default: 1)")
     parser.add_argument("--dry-run", action="store_true", help="count items, pictures and tokens; send nothing")
     add_judge_arguments(parser)
+    parser.add_argument("--prompts", type=Path, metavar="DIR", help="checkout of the benchmark's repository")
 
 
 def add_judge_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of a judge, which `instructx edit --best-of` has as well."""
-    group = parser.add_argument_group("judge")
+    group = parser.add_argument_group("judge", "an MLLM behind an address; nothing is sent anywhere else")
     group.add_argument("--judge", metavar="URL", help="address that speaks chat completions, like http://host:8000/v1")
     group.add_argument("--judge-model", metavar="NAME", help="the model to ask there")
     group.add_argument("--judge-name", metavar="NAME", help="in tables (default: the model)")
     group.add_argument(
         "--key", default="OPENAI_API_KEY", metavar="VAR", help="environment variable with the key (OPENAI_API_KEY)"
     )
-    group.add_argument("--prompts", type=Path, metavar="DIR", help="checkout of the benchmark's repository")
     group.add_argument("--temperature", type=float, default=0.0, help="default: 0")
     group.add_argument("--frames", type=int, help="of a clip that the judge is shown (default: 8)")
     group.add_argument("--side", type=int, help="longest side of what it is shown (default: clips 512, pictures all)")
@@ -77,12 +79,18 @@ def run(args: argparse.Namespace) -> int:
 def model_judge(args: argparse.Namespace, benchmark: str) -> ModelJudge:
     """The judge that the options name. Raises InputError where one is missing."""
     from ...evaluation.benchmarks.known import benchmark_named, protocol_of
-    from ...evaluation.judge.client import ClientSettings, ModelJudge
 
     if args.judge is None and not args.dry_run:
         raise InputError("no judge; give --judge URL and --judge-model NAME (or --dry-run to count first)")
     if args.judge_model is None and not args.dry_run:
         raise InputError("--judge needs --judge-model: the name of the model to ask there")
+    return asked_by(args, protocol_of(benchmark, args.prompts), benchmark_named(benchmark).viewing)
+
+
+def asked_by(args: argparse.Namespace, protocol: JudgeProtocol, viewing: Viewing) -> ModelJudge:
+    """The options of a judge as one, with the questions and the usual view of a benchmark."""
+    from ...evaluation.judge.client import ClientSettings, ModelJudge
+
     names = ("temperature", "concurrency", "rpm", "max_requests", "max_tokens", "structured", "key")
     settings = ClientSettings(
         url=args.judge or "http://nowhere.invalid/v1",
@@ -91,5 +99,4 @@ def model_judge(args: argparse.Namespace, benchmark: str) -> ModelJudge:
         **{name: getattr(args, name) for name in names},
     )
     given = {name: getattr(args, name) for name in ("frames", "side", "video") if getattr(args, name) is not None}
-    viewing = replace(benchmark_named(benchmark).viewing, **given)
-    return ModelJudge(settings, protocol_of(benchmark, args.prompts), viewing)
+    return ModelJudge(settings, protocol, replace(viewing, **given))

@@ -12,14 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...errors import InputError
-from ...media.base import VIDEO_SUFFIXES
 from ..record import EditRecord, Locator
 from ..rejects import RejectedRecord
+from .columns import MOVING
 
 WORDS = {"source": "source", "before": "source", "target": "target", "after": "target"}
 WORDS |= {"reference": "reference", "mask": "mask"}
 COMMON = "instruction.txt"
-MOVING = (*VIDEO_SUFFIXES, ".webm", ".gif", ".avi")
 _NAMED = re.compile(rf"(?P<name>.+)[_.-](?P<word>{'|'.join(WORDS)})", re.IGNORECASE)
 _TEXT = (".txt", ".csv", ".json", ".jsonl", ".toml", ".md")
 

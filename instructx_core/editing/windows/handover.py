@@ -104,7 +104,7 @@ def edit_windows(
     source, given = iter(frames), []
     for window in windows[done:]:
         missing = window.stop - window.first_source
-        given = given[len(given) - (window.shared - window.handed) :] if given else []
+        given = given[len(given) - (window.shared - window.head_frames) :] if given else []
         given += islice(source, missing - len(given))
         if len(given) != missing:
             raise InputError(
@@ -113,7 +113,7 @@ def edit_windows(
             )
         if window.shared and (tail_OHWC is None or len(tail_OHWC) != window.shared):
             raise InputError(f"window {window.index + 1} needs the edited tail of the one before it; start at 0")
-        head = [] if tail_OHWC is None else list(tail_OHWC[: window.handed])
+        head = [] if tail_OHWC is None else list(tail_OHWC[: window.head_frames])
         given_FHWC = np.stack([*head, *given])
         made_FHWC = edit(given_FHWC, window)
         if made_FHWC.shape != given_FHWC.shape or made_FHWC.dtype != np.uint8:
@@ -136,7 +136,7 @@ def _finish(
 ) -> WindowResult:
     join, drift = 0.0, (0.0, 0.0, 0.0)
     if head_OHWC is not None:
-        both = slice(window.handed if window.handed < window.shared else 0, window.shared)
+        both = slice(window.head_frames if window.head_frames < window.shared else 0, window.shared)
         redone_OHWC, kept_OHWC = made_FHWC[both], head_OHWC[both]
         difference = redone_OHWC.astype(np.float64) - kept_OHWC
         join, drift = float(np.abs(difference).mean()), tuple(difference.reshape(-1, 3).mean(0).tolist())

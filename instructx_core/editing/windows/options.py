@@ -6,7 +6,8 @@ Part of an edit's request. Settings are made of it once the clip was scanned and
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from fractions import Fraction
+from typing import TYPE_CHECKING, Protocol
 
 from ...errors import InputError
 from ...fields import NO_RESULT, check_fields
@@ -64,14 +65,30 @@ class Windowing:
     windows: tuple[Window, ...]
 
 
-def cut_into_windows(clip: ClipScan, options: WindowOptions, longest: int, stride: int) -> Windowing:
-    """longest: frames, the model's own length. stride: frames of a latent frame.
+class Timed(Protocol):
+    """A clip, as far as the length of its windows goes."""
 
-    Raises InputError for options that do not fit the clip or each other.
-    """
+    @property
+    def frames(self) -> int: ...
+
+    @property
+    def fps(self) -> Fraction: ...
+
+
+def window_size(clip: Timed, options: WindowOptions, longest: int, stride: int) -> int:
+    """Frames of a window: as asked, else 5 seconds, at most `longest`. See cut_into_windows."""
     if options.seconds is not None:
         size = window_frames(clip.fps, max(clip.frames, stride + 1), options.seconds, stride)
     else:
         size = window_frames(clip.fps, longest, stride=stride) if options.frames is None else options.frames
     check_window(size, options.overlap, stride)
+    return size
+
+
+def cut_into_windows(clip: ClipScan, options: WindowOptions, longest: int, stride: int) -> Windowing:
+    """longest: frames, the model's own length. stride: frames of a latent frame.
+
+    Raises InputError for options that do not fit the clip or each other.
+    """
+    size = window_size(clip, options, longest, stride)
     return Windowing(clip, options, size, plan_windows(clip.frames, size, options.overlap, stride, options.joins))

@@ -22,13 +22,13 @@ TWICE = 1  # frames that both windows of a smooth join edit
 @dataclass(frozen=True, slots=True)
 class Window:
     """Frames [start, stop) of the clip. The first `shared` of them belong to the window before, which hands over the
-    first `handed` of those, edited; the rest of them both edit, and the step between the two shows there."""
+    first `head_frames` of those, edited; the rest of them both edit, and the step between the two shows there."""
 
     index: int
     start: int
     stop: int
     shared: int
-    handed: int
+    head_frames: int
 
     @property
     def frames(self) -> int:
@@ -42,11 +42,11 @@ class Window:
     @property
     def first_source(self) -> int:
         """Number in the clip of the first frame that it takes from the source."""
-        return self.start + self.handed
+        return self.start + self.head_frames
 
     def pinned(self, stride: int = 4) -> int:
         """Latent frames at its start that hold handed over frames only."""
-        return (self.handed - 1) // stride + 1
+        return (self.head_frames - 1) // stride + 1
 
 
 def check_window(size: int, overlap: int, stride: int = 4) -> None:
@@ -73,14 +73,14 @@ def plan_windows(total: int, size: int, overlap: int = 1, stride: int = 4, joins
     start, common = 0, overlap + (TWICE if joins == SMOOTH else 0)
     while True:
         left = total - start
-        shared, handed = (common, overlap) if windows else (0, 0)
+        shared, head_frames = (common, overlap) if windows else (0, 0)
         if left > 2 * size - common:
             length = size
         elif left > size:  # exactly two windows remain: halves, the first of them on the grid of the VAE
             length = min(size, pad_frames((left + common + 1) // 2, stride))
         else:
-            return (*windows, Window(len(windows), start, total, shared, handed))
-        windows.append(Window(len(windows), start, start + length, shared, handed))
+            return (*windows, Window(len(windows), start, total, shared, head_frames))
+        windows.append(Window(len(windows), start, start + length, shared, head_frames))
         start += length - common
 
 

@@ -33,7 +33,7 @@ METADATA_KEY = "instructx_windows"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Saved:
+class WindowProgress:
     """What is known after `done` windows. joins: (mean change of the shared frames, drift R, G, B) of each, of 255."""
 
     done: int = 0
@@ -54,7 +54,7 @@ class WindowStore:
         """The file of one window."""
         return self.folder / f"{index:04d}.mp4"
 
-    def open(self, restart: bool = False) -> Saved:
+    def open(self, restart: bool = False) -> WindowProgress:
         """Makes the folder, or reads what an earlier run of the same edit left in it; restart: begin anew.
 
         Raises InputError when the folder holds another edit, or cannot be read or made.
@@ -66,7 +66,7 @@ class WindowStore:
         except OSError as error:
             raise InputError(f"{self.folder}: cannot be made ({error.strerror}); choose another output") from None
         if not self.state.exists():
-            return Saved()
+            return WindowProgress()
         try:
             with safe_open(self.state, framework="pt") as file:
                 stored = json.loads(file.metadata()[METADATA_KEY])
@@ -85,7 +85,7 @@ class WindowStore:
             raise InputError(f"{self.part(missing[0])} is gone; restart (--restart) to edit all windows again")
         return saved
 
-    def save(self, saved: Saved) -> None:
+    def save(self, saved: WindowProgress) -> None:
         """Replaces the state, once the parts it counts are written."""
         tensors: dict[str, Tensor] = {}
         if saved.contexts is not None:
@@ -101,8 +101,8 @@ class WindowStore:
         shutil.rmtree(self.folder, ignore_errors=not self.folder.exists())
 
 
-def _saved(stored: dict[str, Any], tensors: dict[str, Tensor]) -> Saved:
-    return Saved(
+def _saved(stored: dict[str, Any], tensors: dict[str, Tensor]) -> WindowProgress:
+    return WindowProgress(
         done=int(stored["done"]),
         tail_OHWC=tensors["tail"].numpy() if "tail" in tensors else None,
         contexts=_contexts(tensors["context"], tensors.get("negative")) if "context" in tensors else None,

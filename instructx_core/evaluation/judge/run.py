@@ -43,6 +43,11 @@ class Judge(Protocol):
     @property
     def concurrency(self) -> int: ...
 
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """All that decides the scores."""
+        ...
+
     def judge(self, case: JudgeCase) -> tuple[Score, Mapping[str, Any] | None]:
         """A score, and the transcript of how it came about where there is one. Raises InputError only where no case
         could be judged: a wrong address, a missing prompt, a spent budget."""

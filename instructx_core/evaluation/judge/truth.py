@@ -18,6 +18,7 @@ frame. It knows one drawn world and says nothing of films. Shapes: frames_FHWC u
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,7 @@ class TruthJudge:
 
     name = "truth"
     concurrency = 1
+    settings: Mapping[str, Any] = MappingProxyType({"kind": "truth"})
 
     def judge(self, case: JudgeCase) -> tuple[Score, Mapping[str, Any] | None]:
         sample = truth_of(case.item)

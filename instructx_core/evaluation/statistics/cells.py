@@ -94,8 +94,11 @@ def _cell(judged: Judgements, group: str, items: Sequence[str], rule: Averaging,
 
 
 def overall(judged: Judgements, groups: Mapping[str, str], rule: Averaging, method: str = "percentile") -> Cell:
-    """The mean over groups, each weighing the same, of every dimension that all counted groups have."""
+    """The mean over groups, each weighing the same, or over items, of every dimension that all of them have."""
     counted = {item: group for item, group in groups.items() if group not in rule.left_out}
+    have = any
+    if rule.over == "items":
+        counted, have = dict.fromkeys(counted, OVERALL), all
     parts: dict[str, list[dict[str, float]]] = defaultdict(list)
     for item, group in counted.items():
         if item in judged.items:
@@ -106,7 +109,7 @@ def overall(judged: Judgements, groups: Mapping[str, str], rule: Averaging, meth
     if absent:
         return Cell(judged.editor, judged.judge, OVERALL, {}, count, losses, absent=absent)
     names = dict.fromkeys(name for part in parts.values() for each in part for name in each)
-    shared = [name for name in names if all(any(name in each for each in part) for part in parts.values())]
+    shared = [name for name in names if all(have(name in each for each in part) for part in parts.values())]
     values = {
         name: mean_of_groups([[each[name] for each in part if name in each] for part in parts.values()], method)
         for name in shared

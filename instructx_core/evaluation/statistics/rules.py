@@ -3,6 +3,7 @@
 Place: scores -> rules -> cells. The paper, 4.2 and Tables 1 to 3. VIE-Bench: Avg is the plain mean of the dimensions, a
 row a task. GEdit-Bench: Q_O = sqrt(Q_SC * Q_PQ) of each item, mean of each group, then mean of the groups.
 ImgEdit-Bench: mean of an item's three scores, of each type; Overall is the mean of eight types, extract left out.
+OpenVE- and RefVIE-Bench: mean of an item's three scores, of all items.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ OVERALL = "overall"
 class Averaging:
     """dimensions: an item has all but `optional` ones; empty: what the judge gave. item: how they become one number.
 
-    left_out: groups that the overall number does not count. scale: lowest and highest score of a dimension.
+    left_out: groups that the overall number does not count. over: what it is a mean of. scale: lowest and highest score
+    of a dimension.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Averaging:
     optional: tuple[str, ...] = ()
     item: Literal["mean", "geometric"] = "mean"
     left_out: tuple[str, ...] = ()
+    over: Literal["groups", "items"] = "groups"
     scale: tuple[float, float] = (1.0, 10.0)
 
     def of_item(self, dimensions: Mapping[str, float]) -> float:
@@ -51,7 +54,9 @@ class Averaging:
 VIE = Averaging("VIE-Bench", ("instruction", "preservation", "quality", "similarity"), ("similarity",))
 GEDIT = Averaging("GEdit-Bench", ("semantics", "quality"), item="geometric", scale=(0.0, 10.0))
 IMGEDIT = Averaging("ImgEdit-Bench", left_out=("extract",), scale=(1.0, 5.0))
-RULES = {"vie": VIE, "gedit": GEDIT, "imgedit": IMGEDIT}
+OPENVE = Averaging("OpenVE-Bench", over="items", scale=(1.0, 5.0))
+REFVIE = Averaging("RefVIE-Bench", over="items", scale=(1.0, 5.0))
+RULES = {"vie": VIE, "gedit": GEDIT, "imgedit": IMGEDIT, "openve": OPENVE, "refvie": REFVIE, "box": VIE}
 
 
 def rule_named(name: str) -> Averaging:

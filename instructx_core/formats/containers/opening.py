@@ -7,7 +7,8 @@ are one model. Pickles are refused, they can run code.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import InputError, some
@@ -16,7 +17,22 @@ from .safetensors_file import SafetensorsSource
 from .shards import JoinedSource, read_index
 from .tensor_source import TensorSource
 
-SUFFIXES = (".safetensors", ".gguf")  # of what is read
+
+@dataclass(frozen=True)
+class Container:
+    """A kind of file with tensors. magic: its first bytes, b"" where it has none. read: the opened file -> source."""
+
+    suffix: str
+    magic: bytes
+    read: Callable[[Path, io.FileIO], TensorSource]
+
+
+# In the order in which a folder is searched; a file is of the one whose first bytes it has, else of the first.
+CONTAINERS = (
+    Container(".safetensors", b"", SafetensorsSource),
+    Container(".gguf", b"GGUF", lambda path, file: GgufSource(path, io.BufferedReader(file))),
+)
+SUFFIXES = tuple(container.suffix for container in CONTAINERS)
 PICKLE_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".pkl", ".pickle")
 
 
@@ -59,9 +75,10 @@ def open_sources(paths: Sequence[str | Path]) -> TensorSource:
 def _open_file(path: Path) -> TensorSource:
     file = path.open("rb", buffering=0)
     try:
-        first = file.read(4)
+        first = file.read(max(len(container.magic) for container in CONTAINERS))
         file.seek(0)
-        return GgufSource(path, io.BufferedReader(file)) if first == b"GGUF" else SafetensorsSource(path, file)
+        marked = (each for each in CONTAINERS if each.magic and first.startswith(each.magic))
+        return next(marked, CONTAINERS[0]).read(path, file)
     except BaseException:
         file.close()
         raise
@@ -79,7 +96,7 @@ def main_file(path: Path) -> Path:
             )
         if found:
             return found[0]
-    raise InputError(f"{path} holds no .safetensors or .gguf file; give the folder or the file with the weights")
+    raise InputError(f"{path} holds no {' or '.join(SUFFIXES)} file; give the folder or the file with the weights")
 
 
 def _open_index(path: Path) -> TensorSource:

@@ -16,7 +16,7 @@ from .weight_file import WeightFile
 
 Facts = tuple[tuple[str, str], ...]
 NO_TEXT = "no T5: the connector takes the place of text prompts"
-ENCODER_BESIDE = "Qwen2.5-VL-3B with its vision tower (models/text_encoders)"
+ENCODER_FILE = "Qwen2.5-VL-3B with its vision tower (models/text_encoders)"
 MISSING = "missing"
 
 

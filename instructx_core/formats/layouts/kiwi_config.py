@@ -42,7 +42,7 @@ class KiwiSettings:
     sigma_min: float = 0.0
 
 
-_ONLY_THE_NAME = "warning: only the name tells, give reference_position if the file was renamed"
+_NAME_WARNING = "warning: only the name tells, give reference_position if the file was renamed"
 
 
 def reference_position(
@@ -56,8 +56,8 @@ def reference_position(
     if first is not None:
         return ("first" if first else "last"), "by its config"
     if "pad_first" in name:
-        return "first", f"by its name; {_ONLY_THE_NAME}"
-    return "last", f"the default: neither config nor name says pad_first; {_ONLY_THE_NAME}"
+        return "first", f"by its name; {_NAME_WARNING}"
+    return "last", f"the default: neither config nor name says pad_first; {_NAME_WARNING}"
 
 
 def infer_config(

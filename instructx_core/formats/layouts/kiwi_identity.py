@@ -7,7 +7,7 @@ from pathlib import Path
 from .added_shapes import connector_widths, lora_text, query_counts, ranks
 from .dit_sizes import dit_sizes
 from .folders import DIFFUSERS_DIT, DIFFUSERS_VAE, KIWI_REFERENCE, KIWI_SOURCE
-from .identity import ENCODER_BESIDE, MISSING, NO_TEXT, Header, Identity, listed
+from .identity import ENCODER_FILE, MISSING, NO_TEXT, Header, Identity, listed
 from .kiwi_config import reference_position
 from .kiwi_folder import encoder_file
 from .kiwi_names import wan_name
@@ -40,7 +40,7 @@ def tell_training_file(opened: OpenFiles, path: Path) -> Identity | None:
     )
     given = (shape[1] for key, shape in shapes.items() if key.endswith("patch_embedding.weight") and len(shape) > 1)
     channels = next(given, latent_channels(dim))
-    needs = (ENCODER_BESIDE, vae_for(channels)) + ((f"the Wan DiT of width {dim}",) if included != "full" else ())
+    needs = (ENCODER_FILE, vae_for(channels)) + ((f"the Wan DiT of width {dim}",) if included != "full" else ())
     values = {"stage": stage, "queries": queries, "dim": dim, "hidden_size": width, "channels": channels}
     values |= {"dit": included, "reference_first": first}
     title = f"Kiwi-Edit training file, stage {stage}"

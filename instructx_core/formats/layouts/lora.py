@@ -36,12 +36,12 @@ def apply_lora(
     """
     if not math.isfinite(strength):
         raise InputError(f"strength {strength} is no number; use 1, or less for a weaker effect")
-    owned = {
+    targets = {
         key.replace(".base_layer.", "."): value for key, value in transformer.named_parameters() if ".lora_" not in key
     }
-    lora = DitLora(file, {key: tuple(value.shape) for key, value in owned.items()}, layers)
+    lora = DitLora(file, {key: tuple(value.shape) for key, value in targets.items()}, layers)
     if merge:
-        _merge(owned, lora, strength)
+        _merge(targets, lora, strength)
     else:
         _attach(transformer, lora, strength, name or file.path.stem.replace(".", "_"))
     how = "merged" if merge else "beside the weights"
@@ -57,15 +57,15 @@ def apply_lora(
 
 
 @torch.no_grad()
-def _merge(owned: Mapping[str, nn.Parameter], lora: DitLora, strength: float) -> None:
+def _merge(targets: Mapping[str, nn.Parameter], lora: DitLora, strength: float) -> None:
     plain = (torch.float32, torch.float16, torch.bfloat16)
-    wrong = [name for name in lora.names if owned[name].is_meta or owned[name].dtype not in plain]
+    wrong = [name for name in lora.names if targets[name].is_meta or targets[name].dtype not in plain]
     if wrong:
         raise InputError(f"{some(wrong)} is offloaded or quantised; merge the LoRA before that, or use merge=False")
     for name in lora.names:  # a first pass that changes nothing: a broken LoRA must not leave half of itself behind
         lora.change(name)
     for name in lora.names:
-        weight = owned[name]
+        weight = targets[name]
         weight.copy_(weight.float().add_(lora.change(name, weight.device), alpha=strength))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from ..layouts.dit_sizes import PATCH_EMBEDDING, bare_dit, dit_sizes, dit_variant, layer_count
-from ..layouts.identity import ENCODER_BESIDE, NO_TEXT, Header, Identity, listed
+from ..layouts.identity import ENCODER_FILE, NO_TEXT, Header, Identity, listed
 from ..layouts.public_models import (
     KIWI_DIT,
     QWEN_NEEDED,
@@ -43,7 +43,7 @@ def wan_dit(header: Header) -> Identity | None:
         title = f"Wan DiT, {variant}: InstructX needs the text-to-video model"
         return header.identity("wan-dit-variant", title, facts, values=values)
     adapter = f"an adapter for width {sizes.get('dim')} (models/model_patches)"
-    needs = (vae_for(sizes.get("in_channels", 0)), ENCODER_BESIDE, adapter, NO_TEXT)
+    needs = (vae_for(sizes.get("in_channels", 0)), ENCODER_FILE, adapter, NO_TEXT)
     public = public_dit(sizes)
     wrong = None if public is None else header.unlike(public.tensors)
     title, takers = f"Wan DiT {dit_title(sizes)}", _takers(header, original)

@@ -9,7 +9,7 @@ from ..layouts.identity import Identity
 
 def combine(found: list[Identity]) -> tuple[list[str], list[str]]:
     """(complete sets, what adapters lack), one line an adapter or Kiwi-Edit file."""
-    sets, lacking = [], []
+    sets, incomplete = [], []
     for adapter in found:
         if not is_checkpoint(adapter.kind):
             continue
@@ -17,10 +17,10 @@ def combine(found: list[Identity]) -> tuple[list[str], list[str]]:
         missing = [name for name, partner in parts.items() if partner is None]
         line = " + ".join([adapter.path.name, *(partner.path.name for partner in parts.values() if partner)])
         if missing:
-            lacking.append(f"{adapter.path.name}: {'; '.join(missing)}")
+            incomplete.append(f"{adapter.path.name}: {'; '.join(missing)}")
         else:
             sets.append(line)
-    return sets, lacking
+    return sets, incomplete
 
 
 def _partners(adapter: Identity, found: list[Identity]) -> dict[str, Identity | None]:

@@ -41,11 +41,11 @@ class Check:
 
 @dataclass(frozen=True)
 class Verification:
-    """checks: one a file. sets: what works together, one line each; lacking: adapters without their parts."""
+    """checks: one a file. sets: what works together, one line each; incomplete: adapters without their parts."""
 
     checks: tuple[Check, ...]
     sets: tuple[str, ...]
-    lacking: tuple[str, ...]
+    incomplete: tuple[str, ...]
 
     @property
     def good(self) -> bool:
@@ -56,7 +56,7 @@ class Verification:
         order = {"bad": 0, "ok": 1, "other": 2}
         ordered = sorted(self.checks, key=lambda check_path: (order[check_path.state], str(check_path.path)))
         out = [f"{c.state:<6}{c.path.relative_to(root) if c.path != root else c.path.name}: {c.text}" for c in ordered]
-        out += [f"set   {line}" for line in self.sets] + [f"lacks {line}" for line in self.lacking]
+        out += [f"set   {line}" for line in self.sets] + [f"lacks {line}" for line in self.incomplete]
         return out if self.sets else [*out, "no set of files here works together yet"]
 
 
@@ -74,8 +74,8 @@ def verify(root: str | Path, full: bool = False) -> Verification:
         places = ", ".join(MODEL_FOLDERS)
         raise InputError(f"no weight file in {root}; give a folder with {places} or a Kiwi-Edit folder")
     found = [c.identity for c in checks if c.state == "ok" and c.identity is not None]
-    sets, lacking = combine(found)
-    return Verification(tuple(checks), tuple(sets), tuple(lacking))
+    sets, incomplete = combine(found)
+    return Verification(tuple(checks), tuple(sets), tuple(incomplete))
 
 
 def model_paths(root: Path) -> Iterator[Path]:

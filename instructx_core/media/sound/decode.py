@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import av
+import av.error
+import av.stream
 
 from ..base import SoundSetup
 from .layout import channel_layout, is_usual
@@ -71,7 +73,7 @@ def packet_time(packet: Any, video_start: float) -> float:
     return packet.pts * unit.numerator / unit.denominator - video_start
 
 
-def only(container: Any, stream: Any) -> Any:
+def stream_packets(container: Any, stream: Any) -> Any:
     """Packets of one stream alone; the demuxer need not read the others where PyAV can tell it so (since 18)."""
     for other in container.streams:
         if other is not stream and hasattr(other, "discard"):
@@ -79,7 +81,7 @@ def only(container: Any, stream: Any) -> Any:
     return container.demux(stream)
 
 
-def until(packets: Any, video_start: float, end: float) -> Iterator[Any]:
+def packets_until(packets: Any, video_start: float, end: float) -> Iterator[Any]:
     """The packets up to `end`: one wrong time stamp in between does not count as the end. Stops at damage."""
     late = 0
     try:

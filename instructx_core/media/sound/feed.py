@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import av
+import av.error
 
 from ..base import AudioSource
 from ..container import open_container
-from .packets import Packets, copied, encoded, new_stream
+from .packets import Packets, copy_packets, encode_packets, new_stream
 from .plan import Plan, plan_sound
 
 # Of the place that is written to, whatever the sound is; anything else that a muxer does not take is the sound's.
@@ -62,9 +63,9 @@ class _Feed:
         source, encoding, start = container.streams[plan.track.stream], plan.encoding, audio.video_start
         stream = new_stream(sound.out, source, plan.track, encoding)
         self.packets: Iterator[Packets] = (
-            copied(container, source, stream, start, duration)
+            copy_packets(container, source, stream, start, duration)
             if encoding is None
-            else encoded(container, source, stream, encoding.target, start, duration)
+            else encode_packets(container, source, stream, encoding.target, start, duration)
         )
 
     def mux_until(self, time: float) -> None:

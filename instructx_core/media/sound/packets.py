@@ -14,7 +14,7 @@ from itertools import chain, pairwise
 from typing import Any
 
 from ..base import SoundTrack
-from .decode import Decoder, only, packet_time, until
+from .decode import Decoder, packet_time, packets_until, stream_packets
 from .timeline import Target, Timeline
 
 # How long before the first picture packets are copied: decoders need some to start, and what lies before is cut by an
@@ -46,13 +46,13 @@ def new_stream(out: Any, source: Any, track: SoundTrack, encoding: Encoding | No
     return stream
 
 
-def copied(container: Any, source: Any, stream: Any, video_start: float, end: float) -> Iterator[Packets]:
+def copy_packets(container: Any, source: Any, stream: Any, video_start: float, end: float) -> Iterator[Packets]:
     """The packets of `source` for `stream`, as they are."""
     shift = round(video_start / source.time_base)
     early = EARLY[stream.container.format.name]
     packets = (
         packet
-        for packet in until(only(container, source), video_start, end)
+        for packet in packets_until(stream_packets(container, source), video_start, end)
         if packet.pts is not None and packet.dts is not None  # an empty packet ends the stream
     )
     for packet, following in pairwise(chain(packets, [None])):
@@ -70,12 +70,12 @@ def _heard_until(packet: Any, following: Any | None, video_start: float) -> floa
     return math.inf if following is None else packet_time(following, video_start)
 
 
-def encoded(
+def encode_packets(
     container: Any, source: Any, stream: Any, target: Target, video_start: float, end: float
 ) -> Iterator[Packets]:
     """`source` decoded, converted to `target` and encoded by `stream`."""
     decoder, line = Decoder(source, video_start), Timeline(target, end)
-    for packet in until(only(container, source), video_start, end):
+    for packet in packets_until(stream_packets(container, source), video_start, end):
         for heard in decoder.decode(packet):
             for part in line.put(heard):
                 yield part.pts / target.rate, stream.encode(part)

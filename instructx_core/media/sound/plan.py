@@ -13,11 +13,13 @@ from functools import lru_cache
 from itertools import islice
 
 import av
+import av.codec
+import av.error
 
 from ..base import CONTAINERS, AudioSource, SoundSetup, SoundTrack
 from ..container import open_container
 from .layout import is_usual, native, places, usual_layout
-from .packets import Encoding, copied, new_stream
+from .packets import Encoding, copy_packets, new_stream
 from .timeline import Target, silence
 
 # Kinds of codecs that players know in a container; in Matroska all that it can hold.
@@ -104,7 +106,9 @@ def _copying_fails(audio: AudioSource, track: SoundTrack, suffix: str) -> str:
         with open_container(audio.path) as source, av.open(io.BytesIO(), "w", format=CONTAINERS[suffix]) as out:
             stream = source.streams[track.stream]
             target = new_stream(out, stream, track, None)
-            for _, packets in islice(copied(source, stream, target, audio.video_start, float("inf")), TRIAL_PACKETS):
+            for _, packets in islice(
+                copy_packets(source, stream, target, audio.video_start, float("inf")), TRIAL_PACKETS
+            ):
                 out.mux(packets)
     except (av.error.FFmpegError, ValueError) as error:
         return f"{suffix} cannot hold it as it is ({getattr(error, 'strerror', None) or error})"

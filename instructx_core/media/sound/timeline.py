@@ -13,6 +13,8 @@ from fractions import Fraction
 from typing import Any
 
 import av
+import av.error
+import av.filter
 
 from ..base import SoundSetup
 from .decode import SoundFrame

@@ -7,44 +7,39 @@ Legend: times in seconds, from the first picture.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import av
-
 from ..base import AudioSource, SoundTrack
-from ..container import open_container
 from .decode import Decoder, SoundFrame
 
 AUDIBLE = 0.02  # a gap that is said; shorter ones are those of time stamps
 OUTSIDE = 0.05  # sound before the first or after the last picture that is said
 
 
-def find_audio(path: Path, video_start: float, duration: float, notes: list[str]) -> AudioSource | None:
-    """The sounds of a clip, None where it has none. video_start: time of the first picture. duration: of the pictures.
-    notes: what is left out, damaged or missing is said there."""
-    with open_container(path) as container:
-        readers = [
-            _Reader(number, stream, video_start) for number, stream in enumerate(container.streams.audio, start=1)
-        ]
-        by_stream = {reader.stream.index: reader for reader in readers if reader.decoder is not None}
-        for packet in _packets(container, [*by_stream.values()]):
-            by_stream[packet.stream.index].read(packet)
-        # Before the file is closed: PyAV's streams read its memory.
-        tracks = [reader.track(duration, len(readers) > 1) for reader in readers]
-    lost = [text for reader in readers for text in reader.lost]
-    notes += [*lost, *(text for reader in readers for text in reader.remarks)]
-    sound = tuple(track for track in tracks if track is not None)
-    return AudioSource(path, video_start, sound, tuple(lost)) if readers else None
+class SoundScan:
+    """Follows sounds of an open file while its pictures are read. listeners: as container.decode_frames calls them."""
 
+    def __init__(self, streams: Iterable[Any]) -> None:
+        self.readers = [_Reader(number, stream) for number, stream in enumerate(streams, start=1)]
+        self.listeners = {reader.stream.index: reader.read for reader in self.readers if reader.decoder is not None}
 
-def _packets(container: Any, readers: list[_Reader]) -> Iterator[Any]:
-    try:
-        yield from container.demux([reader.stream for reader in readers]) if readers else ()
-    except av.error.FFmpegError:
-        return  # the scan of the pictures tells of a damaged file; what was read before is heard
+    def result(self, path: Path, video_start: float, duration: float, notes: list[str]) -> AudioSource | None:
+        """The sounds, None where there is none; while the file is open: PyAV's streams read its memory.
+
+        video_start: time of the first picture. duration: of the pictures. notes: what is left out, damaged or missing
+        is said there.
+        """
+        if not self.readers:
+            return None
+        for reader in self.readers:
+            reader.count_from(video_start)
+        tracks = [reader.track(duration, len(self.readers) > 1) for reader in self.readers]
+        lost = [text for reader in self.readers for text in reader.lost]
+        notes += [*lost, *(text for reader in self.readers for text in reader.remarks)]
+        return AudioSource(path, video_start, tuple(track for track in tracks if track is not None), tuple(lost))
 
 
 @dataclass(slots=True, eq=False)
@@ -53,7 +48,6 @@ class _Reader:
 
     number: int
     stream: Any
-    video_start: float
     decoder: Decoder | None = None
     first: float = math.inf
     last: float = -math.inf
@@ -67,7 +61,14 @@ class _Reader:
 
     def __post_init__(self) -> None:
         if self.stream.codec_context is not None:
-            self.decoder = Decoder(self.stream, self.video_start)
+            self.decoder = Decoder(self.stream, 0.0)  # the time of the first picture is not known yet
+
+    def count_from(self, video_start: float) -> None:
+        """From now on times count from the first picture."""
+        self.first, self.last = self.first - video_start, self.last - video_start
+        self.gaps = [(start - video_start, end - video_start) for start, end in self.gaps]
+        if self.decoder is not None:
+            self.decoder.bad = [time - video_start for time in self.decoder.bad]
 
     def read(self, packet: Any) -> None:
         assert self.decoder is not None

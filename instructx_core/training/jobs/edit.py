@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,15 +20,14 @@ import torch
 from torch import Tensor
 
 from ...config import InstructXConfig
-from ...data.bucket import Bucket, Kind
-from ...data.cache import Pool, Selection, select_all, select_samples
+from ...data.bucket import Bucket
+from ...data.cache import Pool
 from ...data.encoding import is_tower_trained
 from ...data.samples import EditSample
 from ...data.source import EditSource, StoredSource
 from ...encoder.inputs import inputs_of_pictures
 from ...encoder.pictures import pictures_of_grids
 from ...encoder.vision import patch_batch
-from ...errors import InputError
 from ...random_streams import random_stream
 from ...sampling.guidance import Conditions, velocity
 from .. import rng
@@ -43,6 +41,7 @@ from ..recipes.edit import EditRecipe
 from ..tokenizer import run_tokenizer
 from ..trainable import parameter_table
 from .drawing import draw_batch
+from .edit_pools import plan_pools
 from .flow import decoded_frames, flow_loss, sample_latents, validation_loss
 
 logger = logging.getLogger("instructx")
@@ -66,18 +65,6 @@ class EncodedBatch:
     reference_vision: Tensor | None
 
 
-def pool_rows(
-    recipe: EditRecipe, source: EditSource, split: str, bucket: Bucket, numbers: Sequence[int] | np.ndarray
-) -> np.ndarray:
-    """The rows of a pool of these numbers that `recipe` draws from, those of a kind that is named twice twice; empty
-    if of none."""
-    rows = np.arange(len(numbers))
-    if not recipe.tasks or bucket.reference:
-        return rows
-    tasks = [source.task(split, int(number), bucket) for number in numbers]
-    return np.repeat(rows, [recipe.tasks.count(task) for task in tasks])
-
-
 class EditJob:
     needs: ClassVar[type] = EditSource
 
@@ -94,67 +81,13 @@ class EditJob:
         if FROM_BASE in recipe.requires:
             machine = dataclasses.replace(machine, base=remember_base(output, machine.base, self.config))
         self.tokenizer = run_tokenizer(output, config, source)
-        selections = self._selections()
-        kinds = {each.bucket.kind for each in selections}
-        chosen = self._rows({each.bucket: range(each.start, each.start + each.count) for each in selections})
+        plan = plan_pools(recipe, source)
         model = open_stage_model(recipe, self.config, output, machine)
         self.vae, self.encoder, self.denoiser = model.parts.vae, model.parts.encoder, model.parts.denoiser
         logger.info("%s", parameter_table(self.encoder, self.denoiser, recipe.train))
-        self.pools = self._pools([each for each in selections if each.bucket in chosen])
-        self.rows = self._rows({bucket: pool.numbers for bucket, pool in self.pools.items()})
-        self.shares = self._shares()
-        wanted = {kind: count for kind, count in self._validation_counts().items() if kind in kinds}
-        self.validation = self._pools(select_samples(source, "val", wanted))
+        pools = plan.fill(self.cache, self.vae, self.encoder)
+        self.pools, self.rows, self.shares, self.validation = pools.train, pools.rows, pools.shares, pools.validation
         self.trainable = model.complete()
-
-    def _selections(self) -> list[Selection]:
-        """Of a source of files everything that a step may draw, of a world as many as the recipe's pools say."""
-        counts = {kind: count for kind, count in self._counts().items() if count}
-        if not isinstance(self.source, StoredSource):
-            return select_samples(self.source, "train", counts, self.recipe.pool_start)
-        modalities = {"image": self.recipe.video_probability < 1, "video": self.recipe.video_probability > 0}
-        references = {True: self.recipe.reference_probability > 0, False: self.recipe.reference_probability < 1}
-        kinds = [kind for kind in self._counts() if modalities[kind[0]] and references[kind[1]]]
-        return select_all(self.source, "train", kinds)
-
-    def _shares(self) -> dict[Bucket, np.ndarray] | None:
-        """How often each row of self.rows is drawn; None: all of a bucket, and all buckets, alike."""
-        if not isinstance(self.source, StoredSource):
-            return None
-        shares = {bucket: self.source.shares("train", bucket)[pool.numbers] for bucket, pool in self.pools.items()}
-        return {bucket: shares[bucket][rows] for bucket, rows in self.rows.items()}
-
-    def _rows(self, numbers: Mapping[Bucket, Sequence[int] | np.ndarray]) -> dict[Bucket, np.ndarray]:
-        """Rows of each bucket that has any, in a pool of these numbers. Raises InputError when none has."""
-        rows = {bucket: pool_rows(self.recipe, self.source, "train", bucket, some) for bucket, some in numbers.items()}
-        for bucket, some in numbers.items():
-            logger.info("%s: %d samples, %d drawn from", bucket, len(some), len(set(rows[bucket])))
-        if not any(map(len, rows.values())):
-            raise InputError(
-                f"{self.recipe.name} has nothing to train on: {self.source.name} has no sample of its kinds "
-                f"({', '.join(sorted(set(self.recipe.tasks))) or 'all'}) in pools of {self._counts()}; give larger "
-                "pools, other tasks in the recipe or other data"
-            )
-        return {bucket: chosen for bucket, chosen in rows.items() if len(chosen)}
-
-    def _counts(self) -> dict[Kind, int]:
-        return {
-            ("image", False): self.recipe.image_pool,
-            ("image", True): self.recipe.image_reference_pool,
-            ("video", False): self.recipe.video_pool,
-            ("video", True): self.recipe.video_reference_pool,
-        }
-
-    def _validation_counts(self) -> dict[Kind, int]:
-        return {
-            ("image", False): self.recipe.image_validation,
-            ("image", True): self.recipe.image_reference_validation,
-            ("video", False): self.recipe.video_validation,
-            ("video", True): self.recipe.video_reference_validation,
-        }
-
-    def _pools(self, selections: list[Selection]) -> dict[Bucket, Pool]:
-        return {each.bucket: self.cache.edits(each, self.vae, self.encoder) for each in selections}
 
     # --- one batch ---
 

@@ -35,7 +35,7 @@ from .drawing import draw_batch
 KL_WEIGHT = 1e-5
 STATISTICS_SAMPLES = {"image": 512, "video": 32}  # of all sizes together
 SHOWN = {"image": 12, "video": 1}
-AT_ONCE = {"image": 32, "video": 2}  # encoded without gradients
+ENCODE_BATCH = {"image": 32, "video": 2}  # encoded without gradients
 
 
 class VaeJob:
@@ -94,9 +94,9 @@ class VaeJob:
         pool = self.pools[batch.bucket]
         rows = rng.draw_indices(self.recipe.seed, step, batch.size, len(pool))[positions.start : positions.stop]
         pixels, weights = self._cropped(*self.pictures(pool, rows), step, positions)
-        posterior = self.vae.encode(pixels).latent_dist
+        posterior = self.vae.encode(pixels, return_dict=False)[0]
         noise = rng.draw_noise(self.recipe.seed, step, positions, tuple(posterior.mean.shape[1:])).to(self.device)
-        decoded = self.vae.decode(posterior.mean + posterior.std * noise).sample
+        decoded = self.vae.decode(posterior.mean + posterior.std * noise, return_dict=False)[0]
         error = ((decoded.float() - pixels).abs() * weights).mean()
         return error + KL_WEIGHT * 0.5 * (posterior.mean.pow(2) + posterior.var - 1 - posterior.logvar).mean()
 
@@ -120,7 +120,8 @@ class VaeJob:
 
     def round_trip(self, pixels_BCFHW: Tensor) -> Tensor:
         """Decoded from the mean of the latent."""
-        return self.vae.decode(self.vae.encode(pixels_BCFHW).latent_dist.mode()).sample
+        latent_BCTHW = self.vae.encode(pixels_BCFHW, return_dict=False)[0].mode()
+        return self.vae.decode(latent_BCTHW, return_dict=False)[0]
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -152,12 +153,13 @@ class VaeJob:
             same = sum(other.modality == bucket.modality for other in self.pools)
             for rows in portions(pool, bucket, -(-STATISTICS_SAMPLES[bucket.modality] // same)):
                 pixels, _ = self.pictures(pool, rows)
-                cells.append(self.vae.encode(pixels).latent_dist.mode().transpose(0, 1).flatten(1))
+                latent_BCTHW = self.vae.encode(pixels, return_dict=False)[0].mode()
+                cells.append(latent_BCTHW.transpose(0, 1).flatten(1))
         latent_CN = torch.cat(cells, 1)
         fold_latent_scale(self.vae, latent_CN.mean(1), latent_CN.std(1))
 
 
 def portions(pool: Pool, bucket: Bucket, count: int) -> list[np.ndarray]:
     """The first rows of a pool, a few at once."""
-    rows, portion = np.arange(min(count, len(pool))), AT_ONCE[bucket.modality]
+    rows, portion = np.arange(min(count, len(pool))), ENCODE_BATCH[bucket.modality]
     return [rows[i : i + portion] for i in range(0, len(rows), portion)]

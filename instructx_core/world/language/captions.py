@@ -15,8 +15,8 @@ from .names import ground_words, indefinite, place_word, plain_speaker, shape_wo
 
 def caption(scene: Scene, language: str = "en", rng: np.random.Generator | None = None) -> str:
     """The picture in words; rng: with synonyms. Lower case."""
-    wish = Manner(language, False)
-    speaker = plain_speaker(language) if rng is None else draw_speaker(rng, "train", "image", wish)
+    manner = Manner(language, False)
+    speaker = plain_speaker(language) if rng is None else draw_speaker(rng, "train", "image", manner)
     forms = speaker.words["caption"]
     if scene.look == "segment":
         thing = scene.at(scene.focus)  # type: ignore[arg-type]

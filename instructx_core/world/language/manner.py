@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError
-from ..draw import choose, weighted
+from ..draw import choose, choose_weighted
 from .lexicon import LANGUAGES, words
 
 CASES = ("lower", "sentence", "title", "upper")
@@ -76,28 +76,29 @@ def _nouns(rng: np.random.Generator, language: str, modality: str) -> dict[str, 
     return {"pic": choose(rng, picture), **{key: vary(rng, nouns[key]) for key in ("bg", "obj", "one", "ref")}}
 
 
-def draw_speaker(rng: np.random.Generator, split: str, modality: str, wish: Manner | None = None) -> Speaker:
-    """Draws what the wish leaves open. Raises InputError for a wish that can't be."""
-    wish = Manner() if wish is None else wish
-    _check(wish, split)
+def draw_speaker(rng: np.random.Generator, split: str, modality: str, manner: Manner | None = None) -> Speaker:
+    """Draws what the manner leaves open. Raises InputError for one that can't be."""
+    manner = Manner() if manner is None else manner
+    _check(manner, split)
     drawn = {
         "language": "zh" if rng.random() < CHINESE_SHARE else "en",
         "held_out": bool(rng.random() < HELD_OUT_WORDS_SHARE) and split == "test",
-        "case": weighted(rng, CASES, CASE_SHARES),
+        "case": choose_weighted(rng, CASES, CASE_SHARES),
         "is_british": bool(rng.random() < BRITISH_SHARE),
         "typos": (1 + int(rng.random() < 1.0 / 3.0)) if rng.random() < TYPO_SHARE else 0,
         "has_fillers": bool(rng.random() < FILLER_SHARE),
     }
-    drawn |= {each.name: getattr(wish, each.name) for each in fields(wish) if getattr(wish, each.name) is not None}
+    asked = {each.name: getattr(manner, each.name) for each in fields(manner)}
+    drawn |= {name: value for name, value in asked.items() if value is not None}
     return Speaker(rng, nouns=_nouns(rng, drawn["language"], modality), **drawn)
 
 
-def _check(wish: Manner, split: str) -> None:
-    if wish.language not in (None, *LANGUAGES):
-        raise InputError(f"language {wish.language!r} is unknown; use one of {', '.join(LANGUAGES)}")
-    if wish.case not in (None, *CASES):
-        raise InputError(f"case {wish.case!r} is unknown; use one of {', '.join(CASES)}")
-    if wish.typos not in (None, 0, 1, 2):
-        raise InputError(f"{wish.typos!r} typos can't be made; use 0, 1 or 2")
-    if wish.held_out and split != "test":
+def _check(manner: Manner, split: str) -> None:
+    if manner.language not in (None, *LANGUAGES):
+        raise InputError(f"language {manner.language!r} is unknown; use one of {', '.join(LANGUAGES)}")
+    if manner.case not in (None, *CASES):
+        raise InputError(f"case {manner.case!r} is unknown; use one of {', '.join(CASES)}")
+    if manner.typos not in (None, 0, 1, 2):
+        raise InputError(f"{manner.typos!r} typos can't be made; use 0, 1 or 2")
+    if manner.held_out and split != "test":
         raise InputError(f"split {split!r} shows no held-out wordings; use test")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ..canvas import PLACES
 from ..distance import area_of
-from ..draw import choose, weighted
+from ..draw import choose, choose_weighted
 from ..grounds import Ground
 from ..scene import Change, Scene, Thing
 from .lexicon import words
@@ -97,7 +97,7 @@ def name(speaker: Speaker, thing: Thing, ways: list[str]) -> str:
     """The thing called in one of these ways (keys of NAME_SHARES)."""
     rng, vocabulary = speaker.rng, speaker.words
     total = sum(NAME_SHARES[way] for way in ways)
-    way = weighted(rng, ways, [NAME_SHARES[each] / total for each in ways])
+    way = choose_weighted(rng, ways, [NAME_SHARES[each] / total for each in ways])
     return choose(rng, vocabulary["names"][way]).format(
         color=color_word(speaker, thing),
         shape=shape_word(speaker, thing),
@@ -136,10 +136,10 @@ def new_name(speaker: Speaker, change: Change) -> str:
 def plain_speaker(language: str) -> Speaker:
     """One who always uses the plain words and draws nothing at random."""
     nouns = {key: options[0] for key, options in words(language)["nouns"].items()}
-    return Speaker(_First(), language, False, "lower", False, 0, False, nouns)  # type: ignore[arg-type]
+    return Speaker(_FirstOption(), language, False, "lower", False, 0, False, nouns)  # type: ignore[arg-type]
 
 
-class _First:
+class _FirstOption:
     """Stands for a random stream, and always takes the first option."""
 
     def random(self) -> float:

@@ -24,7 +24,7 @@ from .captions import caption
 from .lexicon import DATA
 from .manner import Manner, Speaker, draw_speaker
 from .names import color_word, ground_words, indefinite, name, place_word, plain_speaker, shape_word, ways_to_name
-from .sentence import typed
+from .sentence import type_text
 
 Pair = tuple[str, str]
 
@@ -35,7 +35,7 @@ def _forms(language: str) -> dict[str, Any]:
 
 
 def _ask(speaker: Speaker, key: str, **parts: str) -> str:
-    return typed(speaker, choose(speaker.rng, _forms(speaker.language)[key]).format(**speaker.nouns, **parts))[0]
+    return type_text(speaker, choose(speaker.rng, _forms(speaker.language)[key]).format(**speaker.nouns, **parts))[0]
 
 
 def _place(speaker: Speaker, place: int) -> str:

@@ -113,7 +113,7 @@ def _spelled(speaker: Speaker, text: str) -> str:
     return _WORDS.sub(lambda match: british.get(match[0], match[0]), text)
 
 
-def typed(speaker: Speaker, text: str) -> tuple[str, list[str]]:
+def type_text(speaker: Speaker, text: str) -> tuple[str, list[str]]:
     """The text as it comes from the keyboard: spelling, typos, case; and the traits of it."""
     if speaker.language != "en":
         return text, []
@@ -140,7 +140,7 @@ def instruct(
     sentences, fillers = [text], []
     if speaker.has_fillers:
         sentences, fillers = _with_fillers(speaker, text, use, {change.kind for change in changes})
-    text, traits = typed(speaker, _punctuated(speaker, sentences))
+    text, traits = type_text(speaker, _punctuated(speaker, sentences))
     traits += ["filler"] if fillers else []
     found += fillers
     wording = " ".join(line.name for line in found)

@@ -19,7 +19,7 @@ _ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 _WORD = re.compile(r"[A-Za-z]+")
 
 
-def _beside(letter: str) -> str:
+def _neighbours(letter: str) -> str:
     """Keys beside a letter, on a QWERTY keyboard."""
     row = next(row for row in _ROWS if letter in row)
     at = row.index(letter)
@@ -32,7 +32,7 @@ def misspellings(word: str) -> set[str]:
     for at in range(0 if len(word) > SHORT else 1, len(word)):
         found.add(word[:at] + word[at + 1 :])
         found.add(word[:at] + word[at] + word[at:])
-        found.update(word[:at] + key + word[at + 1 :] for key in _beside(word[at]))
+        found.update(word[:at] + key + word[at + 1 :] for key in _neighbours(word[at]))
         if at + 1 < len(word):
             found.add(word[:at] + word[at + 1] + word[at] + word[at + 2 :])
     return found - {word}

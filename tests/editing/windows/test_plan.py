@@ -133,11 +133,11 @@ def test_a_frame_that_both_edit_shows_the_step() -> None:
         """20 brighter, 26 in window 1; the handed over frame comes back as it is."""
         seen.append(given_FHWC.copy())
         made = given_FHWC + np.uint8(26 if window.index else 20)
-        made[: window.handed] = given_FHWC[: window.handed]
+        made[: window.head_frames] = given_FHWC[: window.head_frames]
         return made
 
     first, second = edit_windows(iter(frames), windows, edit, fade=8)
-    assert (second.window.shared, second.window.handed) == (2, 1)
+    assert (second.window.shared, second.window.head_frames) == (2, 1)
     assert (seen[1][0] == first.new_FHWC[-2]).all() and (seen[1][1:] == frames[windows[1].start + 1 :]).all()
     steps = [int((made.astype(int) - frame).mean()) for made, frame in zip(second.new_FHWC, frames[9:], strict=True)]
     assert steps == [21, 21, 22, 23, 24, 24, 25] and second.join == 6.0 and second.drift == (6.0, 6.0, 6.0)

@@ -44,7 +44,7 @@ def states(root: Path) -> dict[str, str]:
 
 def test_a_whole_folder(models, capsys: pytest.CaptureFixture[str]) -> None:
     verdict = verify(models.root)
-    assert verdict.good and not verdict.lacking
+    assert verdict.good and not verdict.incomplete
     assert verdict.sets == ("kiwi_stage3.safetensors + wan2.2_vae.safetensors + qwen_2.5_vl_fp16.safetensors",)
     assert states(models.root) == {
         "wan2.2_ti2v_5B_fp16": "ok", "wan2.2_vae": "ok", "qwen_2.5_vl_fp16": "ok", "umt5_xxl_fp16": "other",
@@ -62,7 +62,7 @@ def test_what_is_missing_is_named(models, real) -> None:
     models("checkpoints/kiwi_stage1", real.kiwi_training(1))
     verdict = verify(models.root)
     assert not verdict.good and not verdict.sets
-    stage3 = next(line for line in verdict.lacking if line.startswith("kiwi_stage3"))
+    stage3 = next(line for line in verdict.incomplete if line.startswith("kiwi_stage3"))
     assert "a Wan VAE of 48 channels" in stage3 and "vision tower" in stage3 and "DiT" not in stage3
     assert states(models.root)["qwen_2.5_vl_fp16"] == "other"
     assert main(["verify", str(models.root)]) == 1

@@ -14,7 +14,10 @@ from instructx_core.data.bucket import Bucket
 from instructx_core.data.shapes import ShapesWorld
 from instructx_core.data.sources import open_data
 from instructx_core.errors import InputError
-from instructx_core.training.jobs.edit import EditJob, pool_rows
+from instructx_core.training.caching import fill_cache
+from instructx_core.training.jobs.edit import EditJob
+from instructx_core.training.jobs.edit_pools import pool_rows
+from instructx_core.training.machine import Machine
 from instructx_core.weights import SHIPPED
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
@@ -70,7 +73,11 @@ def test_it_trains_on_files_by_their_shares_and_without_the_bad_ones(tmp_path: P
     for path in (bad.source.path, bad.target.path):
         clip(Path(path), 3)
     recipe = nano_stage2(video_probability=0.5, reference_probability=0.5, **FEW)
+    made = fill_cache(recipe, nano(), source, tmp_path, Machine())
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("pools/*/*.safetensors")}
     job = EditJob(recipe, nano(), source, tmp_path)
+    assert written == {path: path.stat().st_mtime_ns for path in tmp_path.glob("pools/*/*.safetensors")}
+    assert made["train"] == {bucket: len(pool) for bucket, pool in job.pools.items()}, "cached ahead, then found"
     images = job.pools[IMAGES]
     assert len(images) == source.size("train", IMAGES) == 5, "one of each set is for validation"
     assert len(job.pools[clips]) == source.size("train", clips) - 1

@@ -1,0 +1,140 @@
+"""All that a report is of, read from the folder of an evaluation: items, outputs, scores, metrics, checks of judges.
+
+Place: FOLDER -> gathered -> tables, page, Markdown. benchmark.json says how scores average; a folder without one is a
+plain benchmark. A judge that was not checked against planted edits is warned of, and so is one that did badly.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...data.record import EditRecord
+from ...errors import InputError
+from ..collected import Made, collect_outputs
+from ..items import ITEMS, read_items
+from ..metrics.measure import METRICS, read_output_metrics
+from ..scores import SCORES, Score, read_scores
+from ..statistics.cells import Judgements, gather
+from ..statistics.rules import RULES, Averaging
+from .tables import PAPER_TABLES, Evaluated, ReportTable, difference_table, plain_table
+
+BENCHMARK = "benchmark.json"
+CHECKS = "judge-check*.json"
+LEAST_ACCURACY = 0.8  # of ordered pairs of planted edits, below which a judge's dimension is warned of
+TRUTH = "truth"  # the judge of the drawn world, which is its own definition
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One evaluation. editors: in order. judges: names. checks: judge -> what judge-check wrote."""
+
+    benchmark: str
+    folder: Path
+    items: list[EditRecord]
+    outputs: dict[str, dict[str, Made]]
+    scores: list[Score]
+    metrics: dict[tuple[str, str], dict[str, float]]
+    averaging: Averaging
+    checks: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def judges(self) -> list[str]:
+        return list(dict.fromkeys(score.judge for score in self.scores))
+
+    @property
+    def groups(self) -> dict[str, str]:
+        return {item.id: str(item.meta.get("group", item.task)) for item in self.items}
+
+    def judged(self, judge: str) -> list[Judgements]:
+        """Of every editor with outputs; one that was not judged has no scores."""
+        scores = [score for score in self.scores if score.judge == judge and score.editor in self.outputs]
+        found = {each.editor: each for each in gather(scores, self.averaging)}
+        return [found.get(editor, Judgements(editor, judge, {}, {})) for editor in self.outputs]
+
+    def evaluated(self, judge: str, method: str = "percentile") -> Evaluated:
+        return Evaluated(self.judged(judge), self.groups, self.averaging, self.metrics, self._subsets(), method)
+
+    def _subsets(self) -> dict[str, frozenset[str]]:
+        """GEdit-Bench: each language, whole and the items that exist in both."""
+        found: dict[str, frozenset[str]] = {}
+        for language in sorted({str(item.meta["language"]) for item in self.items if "language" in item.meta}):
+            of = [item for item in self.items if item.meta.get("language") == language]
+            found[f"{language}, full"] = frozenset(item.id for item in of)
+            found[f"{language}, intersection"] = frozenset(item.id for item in of if item.meta.get("intersection"))
+        return {name: items for name, items in found.items() if items}
+
+    def tables(self, judge: str) -> list[ReportTable]:
+        of = self.evaluated(judge)
+        make = PAPER_TABLES.get(self.benchmark)
+        by_kind = plain_table(of, "By kind of edit")
+        found = [by_kind] if make is None else [make(of), by_kind]
+        between = difference_table(of)
+        return found if between is None else [*found, between]
+
+    def warnings(self) -> list[str]:
+        """What a reader must know before the numbers."""
+        found = [] if self.scores else ["No judge has scored these outputs yet."]
+        for judge in self.judges:
+            check = self.checks.get(judge)
+            if check is None and judge != TRUTH:
+                found.append(
+                    f"The judge {judge} was not checked on planted edits (instructx eval judge-check): nobody knows "
+                    "how far its scores can be trusted."
+                )
+            for name, of in ({} if check is None else check["dimensions"]).items():
+                if of["accuracy"] is None or of["accuracy"] < LEAST_ACCURACY:
+                    said = "nothing" if of["accuracy"] is None else f"{100 * of['accuracy']:.0f} % of planted pairs"
+                    found.append(f"The judge {judge} orders {said} rightly in {name}: do not trust that dimension.")
+        for editor, made in self.outputs.items():
+            lost = [item.id for item in self.items if item.id not in made or made[item.id].path is None]
+            if lost:
+                found.append(f"{editor} has no output of {len(lost)} of {len(self.items)} items.")
+        unknown = sorted({score.editor for score in self.scores} - set(self.outputs))
+        if unknown:
+            found.append(f"Scores of {', '.join(unknown)} are left out: their outputs are not there.")
+        return found
+
+
+def read_report(folder: Path, editors: Sequence[str] = ()) -> Report:
+    """Raises InputError for files of the folder that are missing or wrong."""
+    items, outputs = read_items(folder / ITEMS), collect_outputs(folder, editors)
+    benchmark = _benchmark(folder / BENCHMARK)
+    scores = read_scores(folder / SCORES) if (folder / SCORES).exists() else []
+    known = {item.id for item in items}
+    strange = [score.id for score in scores if score.id not in known]
+    if strange:
+        raise InputError(
+            f"{folder / SCORES}: scores item {strange[0]}, which {ITEMS} has not; give the scores of its items"
+        )
+    measured = read_output_metrics(folder / METRICS) if (folder / METRICS).exists() else {}
+    metrics = {key: dict(line.metrics) for key, line in measured.items()}
+    averaging = RULES.get(benchmark, Averaging(benchmark or "plain", scale=(0.0, 10.0)))
+    return Report(benchmark, folder, items, outputs, scores, metrics, averaging, _checks(folder))
+
+
+def _benchmark(path: Path) -> str:
+    return str(_object_of(path).get("name", "")) if path.exists() else ""
+
+
+def _checks(folder: Path) -> dict[str, dict[str, Any]]:
+    found = {}
+    for path in sorted(folder.glob(CHECKS)):
+        values = _object_of(path)
+        if not isinstance(values.get("judge"), str) or not isinstance(values.get("dimensions"), dict):
+            raise InputError(f"{path}: is no result of judge-check; run it again or remove the file")
+        found[values["judge"]] = values
+    return found
+
+
+def _object_of(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error}); write it again or remove it") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: is no JSON object; write it again or remove it")
+    return values

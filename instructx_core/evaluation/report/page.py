@@ -1,0 +1,112 @@
+"""The report as one HTML page: tables, plots, and every output beside its source with the judge's words.
+
+Place: gathered, plots -> page. Pictures and clips are inside, scaled down; nothing is loaded from anywhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ...pages.assemble import write_page
+from ...pages.embed import PREVIEW, Embedded, Rendition, embed
+from ..items import media_path
+from ..statistics.cells import overall
+from ..statistics.rules import OVERALL
+from .gathered import Report
+from .plots import interval_plot
+from .tables import TITLES
+
+HERE = Path(__file__).parent
+
+
+def write_report_page(path: Path, report: Report, title: str, rendition: Rendition = PREVIEW) -> int:
+    """Write the page; returns its bytes of media. Raises InputError for a source or output that cannot be read."""
+    files: list[Path] = []
+    places: dict[Path, int] = {}
+
+    def medium(file: Path | None) -> int | None:
+        if file is None:
+            return None
+        if file not in places:
+            places[file] = len(files)
+            files.append(file)
+        return places[file]
+
+    items = [
+        {
+            "id": item.id,
+            "task": report.groups[item.id],
+            "instruction": item.instruction,
+            "source": medium(media_path(item, "source", report.folder)),
+            "reference": medium(media_path(item, "reference", report.folder)),
+        }
+        for item in report.items
+    ]
+    media: list[dict[str, Any]] = []
+    data = {
+        "title": title,
+        "warnings": report.warnings(),
+        "scale": list(report.averaging.scale),
+        "judges": [_judge(report, judge) for judge in report.judges],
+        "checks": report.checks,
+        "editors": list(report.outputs),
+        "items": items,
+        "entries": [entry for editor in report.outputs for entry in _entries(report, editor, medium)],
+        "media": media,
+    }
+    embedded = _embedded(files, rendition, media)
+    return write_page(path, title, data, embedded, [HERE / "report.css"], [HERE / "report.js"])
+
+
+def _embedded(files: list[Path], rendition: Rendition, media: list[dict[str, Any]]) -> Iterator[Embedded]:
+    for number, file in enumerate(files):
+        each = embed(file, rendition)
+        media.append({"number": number, "kind": each.kind, "size": list(each.size), "seconds": each.seconds})
+        yield each
+
+
+def _judge(report: Report, judge: str) -> dict[str, Any]:
+    """Name, tables and plots of one judge."""
+    judged = report.judged(judge)
+    whole = [overall(each, report.groups, report.averaging) for each in judged]
+    names = list(dict.fromkeys(name for cell in whole for name in cell.values))
+    names = [*([OVERALL] if OVERALL in names else []), *(name for name in names if name != OVERALL)]
+    plots = []
+    for name in names:
+        rows = [(cell.editor, cell.values[name]) for cell in whole if name in cell.values]
+        plots.append(interval_plot(TITLES.get(name, name), rows, report.averaging.scale))
+    tables = [dataclasses.asdict(table) for table in report.tables(judge)]
+    return {"name": judge, "tables": tables, "plots": plots}
+
+
+def _entries(report: Report, editor: str, medium: Any) -> list[dict[str, Any]]:
+    """One output of each item, with all judges' scores of it; an item without one says why."""
+    scores: dict[str, dict[str, dict[str, Any]]] = {}
+    for judge in report.judges:
+        for judged in report.judged(judge):
+            if judged.editor == editor:
+                for item, values in judged.items.items():
+                    scores.setdefault(item, {})[judge] = {"status": "ok", "values": values}
+                for item, status in judged.failed.items():
+                    scores.setdefault(item, {})[judge] = {"status": status, "values": {}}
+    for score in report.scores:
+        if score.editor == editor and score.judge in scores.get(score.id, {}):
+            scores[score.id][score.judge].setdefault("reason", score.reason)
+    found = []
+    for number, item in enumerate(report.items):
+        made = report.outputs[editor].get(item.id)
+        found.append(
+            {
+                "item": number,
+                "editor": editor,
+                "output": None if made is None else medium(made.path),
+                "error": "it was never edited" if made is None else made.output.error,
+                "seed": None if made is None else made.output.seed,
+                "scores": scores.get(item.id, {}),
+                "metrics": report.metrics.get((item.id, editor), {}),
+            }
+        )
+    return found

@@ -1,0 +1,152 @@
+"""Tables 1 to 3 out of fixture scores, with the right numbers in the right places; what is missing is in sight."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from instructx_core.cli import main
+from instructx_core.data.record import EditRecord
+from instructx_core.errors import InputError
+from instructx_core.evaluation.items import read_items, write_items
+from instructx_core.evaluation.report.gathered import read_report
+from instructx_core.evaluation.report.markdown import markdown_report, markdown_table
+from instructx_core.evaluation.report.published import published
+from instructx_core.evaluation.report.tables import Evaluated, ReportTable, gedit_table, imgedit_table, vie_table
+from instructx_core.evaluation.scores import Score, ScoreFile
+from instructx_core.evaluation.statistics.cells import gather
+from instructx_core.evaluation.statistics.rules import GEDIT, IMGEDIT, VIE, Averaging
+
+
+def evaluated(scores: list[Score], groups: dict[str, str], averaging: Averaging, **options: object) -> Evaluated:
+    return Evaluated(gather(scores, averaging), groups, averaging, **options)
+
+
+def row_of(table: ReportTable, *names: str) -> dict[str, str]:
+    """Text by column of the one row that begins with these."""
+    (found,) = [row for row in table.rows if tuple(cell.text for cell in row.cells[: len(names)]) == names]
+    return dict(zip(table.columns, (cell.text for cell in found.cells), strict=True))
+
+
+def test_table_3() -> None:
+    scores = [
+        Score("a0", "mine", "j", {"instruction": 8, "preservation": 9, "quality": 7}),
+        Score("a1", "mine", "j", {"instruction": 4, "preservation": 6, "quality": 5}),
+        Score("a2", "mine", "j", {}, "missing", "crashed"),
+        Score("r0", "mine", "j", {"instruction": 9, "preservation": 9, "quality": 8, "similarity": 10}),
+        Score("a0", "other", "j", {"instruction": 10, "preservation": 5, "quality": 5}),
+    ]
+    groups = {"a0": "Add", "a1": "Add", "a2": "Add", "r0": "Ref Base Swap"}
+    metrics = {("a0", "mine"): {"smoothness": 0.99}, ("a1", "mine"): {"smoothness": 0.97}}
+    table = vie_table(evaluated(scores, groups, VIE, metrics=metrics))
+    mine = row_of(table, "Add", "mine")
+    names = ("Instruct follow", "Preservation", "Quality", "Similarity", "Avg.", "Smoothness", "Aesthetics", "n")
+    assert [mine[name] for name in names] == ["6.000", "7.500", "6.000", "-", "6.500", "0.980", "-", "2"]
+    assert mine["Without a score"] == "1 missing (Avg. 4.667 if a missing output had the lowest score)"
+    assert (
+        row_of(table, "Ref Base Swap", "mine")["Avg."] == "9.000"
+        and row_of(table, "Ref Base Swap", "mine")["Similarity"] == "10.000"
+    )
+    assert row_of(table, "Add", "InstructX (paper)")["Avg."] == "8.349"
+    other = row_of(table, "Add", "other")
+    assert other["n"] == "1" and other["Without a score"] == "2 not judged"
+    assert len(table.rows) == 37 + 4, "two editors in each of the two groups, and every row of the paper"
+    text = markdown_table(table)
+    assert "| Add | mine | - | - | <u>6.000</u> [4.000, 8.000] |" in text and "**10.000**" in text
+    assert "*8.349*" in text and "**8.349**" not in text
+
+
+def test_table_1() -> None:
+    scores = [
+        Score("a", "mine", "j", {"semantics": 9, "quality": 4}),
+        Score("b", "mine", "j", {"semantics": 4, "quality": 4}),
+        Score("c", "mine", "j", {"semantics": 1, "quality": 9}),
+        Score("d", "mine", "j", {"semantics": 0, "quality": 10}),
+    ]
+    groups = {"a": "one", "b": "one", "c": "two", "d": "two"}
+    row = row_of(gedit_table(evaluated(scores, groups, GEDIT)), "mine")
+    # Q_O of the items: 6, 4, 3, 0; of the groups: 5, 1.5.
+    assert [row[name] for name in ("Q_SC", "Q_PQ", "Q_O", "n")] == ["3.50", "6.75", "3.25", "4"]
+    subsets = {"en, full": frozenset("abcd"), "en, intersection": frozenset("ac")}
+    table = gedit_table(evaluated(scores, groups, GEDIT, subsets=subsets))
+    assert (
+        row_of(table, "mine (en, intersection)")["Q_O"] == "4.50" and row_of(table, "mine (en, full)")["Q_O"] == "3.25"
+    )
+    assert row_of(table, "GPT-4o")["Q_O"] == "7.83" and len(table.rows) == 10
+
+
+def test_table_2() -> None:
+    types = published("imgedit").columns[2:-1]
+    groups = {f"{kind}{k}": kind.lower() for kind in types for k in range(2)} | {"x": "extract"}
+    scores = [
+        Score(item, "mine", "j", {"one": 1 + place % 5, "two": 1 + place % 5, "three": 1 + place % 5})
+        for place, item in enumerate(groups)
+    ]
+    table = imgedit_table(evaluated(scores, groups, IMGEDIT))
+    values = [1 + place % 5 for place in range(16)]
+    means = [(a + b) / 2 for a, b in zip(values[::2], values[1::2], strict=True)]
+    row = row_of(table, "mine")
+    assert [row[kind] for kind in types] == [f"{mean:.2f}" for mean in means]
+    assert row["Overall"] == f"{sum(means) / 8:.2f}" and row["n"] == "16", "extract is left out"
+    part = imgedit_table(evaluated(scores, {i: g for i, g in groups.items() if g != "style"}, IMGEDIT))
+    assert row_of(part, "mine")["Overall"] == "-" and row_of(part, "mine")["Style"] == "-"
+
+
+@pytest.fixture
+def vie_folder(benchmark_folder: Callable[..., Path]) -> Path:
+    """Nine items of three tasks, two editors, scores; one reply that could not be read."""
+    folder = benchmark_folder(9, ("mine", "other"), clips=(4,)).parent
+    (folder / "benchmark.json").write_text(json.dumps({"name": "vie"}))
+    groups = {"add": "Add", "remove": "Remove", "style": "Style / Tone Change"}
+    items = [
+        EditRecord(i.id, i.task, i.modality, i.instruction, i.source, meta={"group": groups[i.task]})
+        for i in read_items(folder / "items.jsonl")
+    ]
+    write_items(folder / "items.jsonl", items)
+    file = ScoreFile(folder)
+    file.start()
+    for place, item in enumerate(items):
+        value = 2 + place % 8
+        scored = {"instruction": value, "preservation": value, "quality": value}
+        better = {name: number + 1 for name, number in scored.items()}
+        file.add([Score(item.id, "mine", "gpt-4o", better, reason=f"Reason <i>{place}</i> | it is so")])
+        unparsed = Score(item.id, "other", "gpt-4o", {}, "unparsed", "no JSON in the reply")
+        file.add([unparsed if place == 3 else Score(item.id, "other", "gpt-4o", scored)])
+    return folder
+
+
+def test_the_report_warns_of_a_judge_that_was_not_checked_or_did_badly(vie_folder: Path) -> None:
+    report = read_report(vie_folder)
+    assert any("gpt-4o was not checked" in warning for warning in report.warnings())
+    of = {"accuracy": 0.95, "correlation": 0.9, "pairs": 40}
+    check = {"judge": "gpt-4o", "dimensions": {"instruction": of, "quality": {**of, "accuracy": 0.55}}}
+    (vie_folder / "judge-check-gpt.json").write_text(json.dumps(check))
+    (warning,) = read_report(vie_folder).warnings()
+    assert "55 % of planted pairs rightly in quality" in warning
+    (vie_folder / "judge-check-gpt.json").write_text("{}")
+    with pytest.raises(InputError, match="no result of judge-check"):
+        read_report(vie_folder)
+
+
+def test_markdown_of_a_folder(vie_folder: Path) -> None:
+    text = markdown_report(read_report(vie_folder), "An evaluation")
+    assert "### Table 3: VIE-Bench" in text and "| Remove | other |" in text and "1 unparsed" in text
+    assert "| mine | other | 1.000" in text, "paired: better by one everywhere"
+    worst = text.split("worst\n\n")[1].splitlines()[0]
+    assert worst.startswith(("- 2.00 other, item000", "- 2.00 other, item008"))
+    assert 'item008: "Make it <b>8</b>' in text and "Reason <i>8</i> | it is so" in text
+
+
+def test_the_verb_writes_page_and_markdown(vie_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", "report", str(vie_folder)]) == 0
+    said = capsys.readouterr().out
+    assert "warning: The judge gpt-4o was not checked" in said and "9 items of 2 editors" in said
+    assert (vie_folder / "report.html").stat().st_size > 20_000 and "Table 3" in (vie_folder / "report.md").read_text()
+    assert main(["eval", "report", str(vie_folder), "--out", str(vie_folder / "a.pdf")]) == 2
+    strange = Score("nobody", "mine", "gpt-4o", {"quality": 3})
+    ScoreFile(vie_folder).add([strange])
+    assert main(["eval", "report", str(vie_folder)]) == 2
+    assert "scores item nobody" in capsys.readouterr().err
