@@ -56,7 +56,7 @@ ROOMS = {
     },
     # `speed` is given what it accelerates; it keeps results in files of its own
     "speed": {"config", "denoiser", "digests", "errors", "kernels", "media"},
-    "costs": {"config", "denoiser", "encoder", "errors", "geometry", "vae"},
+    "costs": {"config", "denoiser", "encoder", "errors", "geometry", "training/recipes", "vae"},
     "sampling": {
         "config",
         "denoiser",

@@ -1,6 +1,6 @@
 """`instructx info [PRESET]`: parameters by component, tokens, FLOPs and bytes of a clip. No weights are needed.
 
-With --gpu or --vram also the floor in seconds and the memory plans that fit.
+With --gpu or --vram also the floor in seconds and the memory plans that fit; with --train what a stage costs to train.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import argparse
 import re
 
 from ..config import PRESETS
-from ..costs.cards import find_card
+from ..costs.cards import Card, find_card
 from ..errors import InputError
 from ..geometry import ClipSize
 
@@ -25,6 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clip", help="WIDTHxHEIGHTxFRAMES, e.g. 832x480x81 (default: the model's usual clip)")
     parser.add_argument("--gpu", help="card, e.g. 3060, 4060ti, 4090, h100: floor in seconds and memory plans for it")
     parser.add_argument("--vram", type=float, help="memory of a card in GiB: which plan fits")
+    parser.add_argument("--train", metavar="STAGE", help="stage1, stage2, stage3: what training it costs instead")
+    parser.add_argument("--gpus", type=int, default=1, help="with --train: number of cards (default: 1)")
     parser.add_argument("--steps", type=int, help="denoising steps for the floor (default: the preset's)")
 
 
@@ -43,7 +45,30 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--vram is {args.vram}; give the card's memory in GiB, e.g. 12")
     if args.steps is not None and args.steps < 1:
         raise InputError(f"--steps is {args.steps}; use at least 1")
+    if args.train is not None:
+        return _training(args, clip, card)
     from ..costs.info import cost_report
 
     print(cost_report(args.preset, clip, card, args.vram, args.steps))
+    return 0
+
+
+def _training(args: argparse.Namespace, clip: ClipSize | None, card: Card | None) -> int:
+    from ..config import preset
+    from ..costs.plan import plan_report, stage_cost
+    from ..training.recipes.edit import EditRecipe
+    from ..training.recipes.registry import find_recipe
+
+    recipe = find_recipe(args.train)
+    if not isinstance(recipe, EditRecipe) or recipe.preset != args.preset:
+        raise InputError(
+            f"--train {args.train} is no stage of {args.preset}; use stage1, stage2 or stage3 of paper_14b"
+        )
+    if args.gpus < 1:
+        raise InputError(f"--gpus is {args.gpus}; use at least 1")
+    config = recipe.model_config(preset(recipe.preset))
+    usual = config.sampling
+    clip = clip or ClipSize(usual.width, usual.height, usual.frames)
+    cost = stage_cost(recipe, config, clip, ClipSize(clip.width, clip.height, 1))
+    print(plan_report(cost, config, args.gpus, card))
     return 0

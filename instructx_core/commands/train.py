@@ -61,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--offload", action="store_true", help="with --shard: rows wait in the memory of the host")
     group.add_argument("--recompute", action="store_true", help="activations are computed twice instead of being kept")
+    group.add_argument("--micro", type=int, help="samples of one forward pass on one card (default: the recipe's)")
     parser.add_argument("--source-embedder", choices=["tied", "own"], help="how the source enters the DiT")
     parser.add_argument(
         "--recipes", choices=["cpu", "gpu"], default="cpu", help="tiny: gpu has larger batches and fewer steps"
@@ -82,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     if args.recipe in ("export", "card"):
         _finish(args)
         return 0
-    for name in ("steps", "stop_at", "threads"):
+    for name in ("steps", "stop_at", "threads", "micro"):
         if (count := getattr(args, name)) is not None and count < 1:
             raise InputError(f"--{name.replace('_', '-')} is {count}; use at least 1")
     try:
@@ -126,7 +127,8 @@ def _changed(recipe: Recipe, args: argparse.Namespace) -> Recipe:
     """With what the command line says of it."""
     from ..training.recipes.sized import for_gpu, rehearsal
 
-    changes = {"data": args.data, "num_steps": args.steps, "seed": args.seed}
+    changes = {"micro_image_batch": args.micro, "micro_video_batch": args.micro}
+    changes |= {"data": args.data, "num_steps": args.steps, "seed": args.seed}
     recipe = for_gpu(recipe) if args.recipes == "gpu" else recipe
     recipe = rehearsal(recipe) if args.rehearse else recipe
     return dataclasses.replace(recipe, **{k: v for k, v in changes.items() if v is not None})

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from ..encoder.positions import sequence_positions
 from ..encoder.vision import vision_plan
@@ -62,6 +62,11 @@ class _LiveBytes(TorchDispatchMode):
 _ATTENTION = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v)
 }
+_ATTENTION_BACKWARD = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: (
+        lambda grad, q, k, v, *_, **__: sdpa_backward_flop_count(grad, q, k, v)
+    )
+}
 
 
 def cost_of(call: Callable[[], Any]) -> Cost:
@@ -71,6 +76,28 @@ def cost_of(call: Callable[[], Any]) -> Cost:
         peak = living.peak
     del result
     return Cost(flops=counter.get_total_flops(), peak=peak)
+
+
+def cost_of_training(loss: Callable[[], Tensor], module: nn.Module) -> Cost:
+    """Forward and backward pass: `loss` gives a scalar. Gradients of `module` are dropped as soon as each is there, so
+    that the peak is of activations alone."""
+    hooks = [
+        parameter.register_post_accumulate_grad_hook(_drop_gradient)
+        for parameter in module.parameters()
+        if parameter.requires_grad
+    ]
+    # One after the other: the counter keeps what a recomputed block has made.
+    with FlopCounterMode(display=False, custom_mapping=_ATTENTION | _ATTENTION_BACKWARD) as counter:
+        loss().backward()
+    with _LiveBytes() as living:
+        loss().backward()
+    for hook in hooks:
+        hook.remove()
+    return Cost(flops=counter.get_total_flops(), peak=living.peak)
+
+
+def _drop_gradient(parameter: Tensor) -> None:
+    parameter.grad = None
 
 
 @contextmanager

@@ -34,15 +34,21 @@ def count(module: nn.Module) -> int:
 
 def lora_parameters(mllm: nn.Module, config: InstructXConfig) -> int:
     """Parameters of the LoRA that config.lora describes: rank x (in + out) over the linears it names in its scope."""
+    weights = (mllm.get_parameter(f"{name}.weight") for name in lora_targets(mllm, config))
+    return sum(config.lora.rank * sum(weight.shape) for weight in weights)
+
+
+def lora_targets(mllm: nn.Module, config: InstructXConfig) -> list[str]:
+    """Names of the linears that get a LoRA."""
     prefix = _SCOPE_PREFIX[config.lora.scope]
-    total = 0
-    for name, module in mllm.named_modules():
-        if name.startswith(prefix) and name.split(".")[-1] in config.lora.targets and isinstance(module, nn.Linear):
-            total += config.lora.rank * (module.in_features + module.out_features)
-    return total
+    return [
+        name
+        for name, module in mllm.named_modules()
+        if name.startswith(prefix) and name.split(".")[-1] in config.lora.targets and isinstance(module, nn.Linear)
+    ]
 
 
-def _encoder_inputs(
+def empty_inputs(
     config: InstructXConfig, grid: tuple[int, int, int], modality: str, vision_tokens: int
 ) -> EncoderInputs:
     """Inputs of the right shapes; the values do not matter for counting."""
@@ -124,7 +130,7 @@ def edit_costs(config: InstructXConfig, frames: int, height: int, width: int) ->
     dit, dtype = config.denoiser, torch.bfloat16
     with fake_tensors(dtype):
         encoder, denoiser, vae = build_encoder(config), build_denoiser(config), build_vae(config.vae)
-        inputs = _encoder_inputs(config, grid, modality, vision_tokens).to(dtype=dtype)
+        inputs = empty_inputs(config, grid, modality, vision_tokens).to(dtype=dtype)
         noise = torch.empty(1, dit.in_channels, latents, h, w, dtype=dtype)
         context = torch.empty(1, queries, dit.dim, dtype=dtype)
         step = cost_of(lambda: denoiser(noise, torch.empty(1, dtype=torch.float32), context, noise))

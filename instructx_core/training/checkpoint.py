@@ -25,7 +25,8 @@ from ..errors import InputError
 from .filling import distributed_like, own_rows
 
 KEEP = 2  # newest checkpoints kept
-RESUMABLE = {"num_steps", "save_every", "sample_every", "validate_every"}  # in a recipe: don't change what a step does
+# In a recipe: don't change what a step does; micro-batches move sums within rounding.
+RESUMABLE = {"num_steps", "save_every", "sample_every", "validate_every", "micro_image_batch", "micro_video_batch"}
 
 
 @dataclass(frozen=True, slots=True)

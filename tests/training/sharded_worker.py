@@ -61,8 +61,8 @@ def trainer(output: str, run: str, sharded: bool, offload: bool = False) -> Trai
 # --- tasks ---
 
 
-def train(output: str, run: str, sharded: bool, offload: bool = False) -> None:
-    trainer(output, run, sharded, offload).run()
+def train(output: str, run: str, sharded: bool, offload: bool = False, stop_at: int | None = None) -> None:
+    trainer(output, run, sharded, offload).run(stop_at)
 
 
 def die_saving(output: str, run: str) -> None:

@@ -24,6 +24,7 @@ def stage1() -> EditRecipe:
         train=ALIGNMENT,
         num_steps=20_000,
         image_pool=20_000 * 128,
+        micro_image_batch=4,  # of one card; not in paper
         source_latents=False,
     )
 
@@ -40,6 +41,8 @@ def stage2() -> EditRecipe:
         video_probability=0.6,
         reference_probability=0.2,
         ema_decay=0.9999,
+        micro_image_batch=4,  # of one card; not in paper
+        micro_video_batch=1,
         image_pool=8_000 * 128,
         image_reference_pool=8_000 * 128,
         video_pool=12_000 * 32,

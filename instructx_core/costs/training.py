@@ -1,0 +1,172 @@
+"""What a training step costs (paper 3.3, 4.1): FLOPs, activations and gathered weights of one sample, on fake tensors.
+
+A stage says what is trained; forward and backward pass of both models run on tensors without values, with two and with
+three layers (the peak of one is elsewhere), and what a layer adds is added for the rest. plan.py makes memory of it.
+Legend: F pixel frames, H W pixels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..config import EMBEDDERS, InstructXConfig
+from ..denoiser import build_denoiser
+from ..encoder.model import build_encoder
+from ..geometry import ClipSize, dit_tokens, latent_frames, latent_size, mllm_grid
+from ..training.recipes.edit import EditRecipe
+from ..vae import build_vae
+from .count import Cost, cost_of_training, fake_tensors
+from .measure import count, empty_inputs, lora_targets
+
+
+@dataclass(frozen=True, slots=True)
+class StageWeights:
+    """Numbers of parameters. frozen: of what is shared out; vae: on every card. block: the largest that is gathered
+    alone; root_*: of what is gathered for a whole pass."""
+
+    trained: int
+    frozen: int
+    vae: int
+    block: int
+    root_trained: int
+    root_frozen: int
+
+
+@dataclass(frozen=True, slots=True)
+class SampleCost:
+    """Of one sample, forward and backward. activations: bytes at the peak, without weights and gradients."""
+
+    tokens: int
+    flops: int
+    activations: int
+
+
+def count_weights(recipe: EditRecipe, config: InstructXConfig) -> StageWeights:
+    """From the modules themselves, without values."""
+    with torch.device("meta"):  # peft refuses fake tensors
+        encoder, denoiser, vae = build_encoder(config), build_denoiser(config), build_vae(config.vae)
+        mllm = count(encoder.mllm)
+        encoder.add_lora(config.lora)
+        lora = count(encoder.mllm) - mllm
+        tower_lora = sum(p.numel() for n, p in encoder.mllm.visual.named_parameters() if ".lora_" in n)
+        layers = [*encoder.mllm.language_model.layers, *denoiser.blocks]
+        inner = count(denoiser.blocks)
+        beside = sum(p.numel() for n, p in denoiser.named_parameters() if n.startswith(EMBEDDERS))
+        unused = count(denoiser.condition_embedder.text_embedder)
+        connector = count(encoder) - count(encoder.mllm) - sum(p.numel() for p in encoder.queries.values())
+        queries = sum(p.numel() for name, p in encoder.queries.items() if f"queries.{name}" in recipe.train)
+        dit = count(denoiser)
+        block = max(count(layer) for layer in layers)
+        tower = count(encoder.mllm.visual) - tower_lora
+    whole = "denoiser" in recipe.train
+    trained = queries + connector + lora + (dit - unused if whole else 0)
+    head = dit - inner - unused
+    return StageWeights(
+        trained=trained,
+        frozen=mllm + (unused if whole else dit - (beside if EMBEDDERS[0] in recipe.train else 0)),
+        vae=count(vae),
+        block=block,
+        root_trained=queries + connector + tower_lora + (head if whole else 0),
+        root_frozen=tower + unused + (0 if whole else head),
+    )
+
+
+def sample_cost(recipe: EditRecipe, config: InstructXConfig, clip: ClipSize, recompute: bool) -> SampleCost:
+    """Raises InputError for a size that the model cannot take."""
+    tokens = dit_tokens(clip.frames, clip.height, clip.width, config)
+    dits = [_denoiser_cost(recipe, _with_layers(config, n), clip, recompute) for n in (2, 3)]
+    dit = _extrapolated(dits[0], (dits[1], config.denoiser.num_layers - 2))
+    full = len(config.mllm.vision.full_attention_blocks)
+    shallow = [_with_layers(config, 1, *depths) for depths in ((2, 2, 0), (3, 2, 0), (2, 3, 0), (2, 2, 1))]
+    base, layer, windowed, attending = (_encoder_cost(each, clip, recompute) for each in shallow)
+    more = (layer, config.mllm.num_layers - 2), (windowed, config.mllm.vision.depth - full - 2), (attending, full)
+    mllm = _extrapolated(base, *more)
+    return SampleCost(tokens, dit.flops + mllm.flops, dit.peak + mllm.peak)
+
+
+def _with_layers(
+    config: InstructXConfig, dit: int, language: int = 1, windowed: int = 1, full: int = 0
+) -> InstructXConfig:
+    """Of that depth: the DiT, the language model, and the blocks of the vision tower with and without windows."""
+    vision = dataclasses.replace(
+        config.mllm.vision,
+        depth=windowed + full,
+        full_attention_blocks=tuple(range(windowed, windowed + full)),
+    )
+    return dataclasses.replace(
+        config,
+        denoiser=dataclasses.replace(config.denoiser, num_layers=dit),
+        mllm=dataclasses.replace(config.mllm, num_layers=language, vision=vision),
+    )
+
+
+def _extrapolated(base: Cost, *more: tuple[Cost, int]) -> Cost:
+    """base, and what each of the others has beyond it so many times."""
+    return Cost(
+        base.flops + sum(times * (cost.flops - base.flops) for cost, times in more),
+        base.peak + sum(times * max(0, cost.peak - base.peak) for cost, times in more),
+    )
+
+
+def _denoiser_cost(recipe: EditRecipe, config: InstructXConfig, clip: ClipSize, recompute: bool) -> Cost:
+    modality = "image" if clip.frames == 1 else "video"
+    frames, (h, w) = (
+        latent_frames(clip.frames, config.vae.scale_factor_temporal),
+        latent_size(clip.height, clip.width, config),
+    )
+    with fake_tensors(torch.bfloat16):
+        denoiser = build_denoiser(config).requires_grad_("denoiser" in recipe.train)
+        if recompute:
+            denoiser.enable_gradient_checkpointing()
+        noise = torch.empty(1, config.denoiser.in_channels, frames, h, w)
+        queries = config.instruction.query_count(modality)
+        context = torch.empty(1, queries, config.denoiser.context_dim).requires_grad_(True)
+        source = noise if recipe.source_latents else None
+        time = torch.empty(1, dtype=torch.float32)
+
+        def loss() -> Tensor:
+            return denoiser(noise, time, context, source=source, return_dict=False)[0].float().pow(2).mean()
+
+        return cost_of_training(loss, denoiser)
+
+
+def _encoder_cost(config: InstructXConfig, clip: ClipSize, recompute: bool) -> Cost:
+    """With its vision tower where that is trained; else its features come from the cache."""
+    modality = "image" if clip.frames == 1 else "video"
+    grid = mllm_grid(clip.frames, clip.height, clip.width, config, modality)
+    tokens = grid[0] * grid[1] * grid[2] // config.mllm.vision.spatial_merge_size**2
+    with fake_tensors(torch.bfloat16):
+        encoder = build_encoder(config)
+        encoder.mllm.requires_grad_(False)
+        _add_lora(encoder.mllm, config)
+        if recompute:
+            encoder.enable_gradient_checkpointing()
+        encoder.train()
+        inputs = empty_inputs(config, grid, modality, tokens).to(dtype=torch.bfloat16)
+        features = None if config.lora.scope == "mllm" else torch.empty(1, tokens, config.mllm.hidden_size)
+        return cost_of_training(lambda: encoder(inputs, features).float().pow(2).mean(), encoder)
+
+
+class _LoraLinear(nn.Module):
+    """What peft computes, as modules that can be built of fake tensors."""
+
+    def __init__(self, base: nn.Linear, rank: int) -> None:
+        super().__init__()
+        self.base = base
+        self.down = nn.Linear(base.in_features, rank, bias=False)
+        self.up = nn.Linear(rank, base.out_features, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.base(x) + self.up(self.down(x))
+
+
+def _add_lora(mllm: nn.Module, config: InstructXConfig) -> None:
+    for name in lora_targets(mllm, config):
+        parent, _, child = name.rpartition(".")
+        linear = mllm.get_submodule(name)
+        assert isinstance(linear, nn.Linear)
+        setattr(mllm.get_submodule(parent), child, _LoraLinear(linear, config.lora.rank))
