@@ -30,6 +30,7 @@ from transformers import PreTrainedTokenizerBase
 
 from .config import InstructXConfig
 from .denoiser import InstructXTransformer3DModel
+from .encoder import instruction as instruction  # diffusers looks there, in what an earlier version saved
 from .encoder.model import InstructXEncoder
 from .errors import InputError
 from .formats.layouts.lora import apply_lora

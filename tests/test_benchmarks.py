@@ -20,6 +20,7 @@ import torch
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 PARTS = {"results", "comfy_host", "process"}  # what they share
 SMALLEST = {
+    "chain": "--items 3 --rounds 1",
     "ceiling": "--world world --tasks color --images 1 --clips 1",
     "edit": "--frames 5 --size 32 --rounds 1 --turns 1",
     "joins": "--tasks color --windows 2",

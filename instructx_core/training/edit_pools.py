@@ -1,7 +1,7 @@
 """The pools of an edit stage: which samples are encoded before step 1, and which rows of them a step draws.
 
-Between a source and edit.py. Planned before a model is loaded, so that a source without fitting samples is refused at
-once; filled with the VAE and the vision tower alone, which `instructx data cache` does ahead of a run.
+Between a source and jobs/edit.py. Planned before a model is loaded, so that a source without fitting samples is refused
+at once; filled with the VAE and the vision tower alone, which `instructx data cache` does ahead of a run.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...data.bucket import Bucket, Kind
-from ...data.cache import Cache, Pool, Selection, select_all, select_samples
-from ...data.source import EditSource, StoredSource
-from ...errors import InputError
-from ..recipes.edit import EditRecipe
+from ..data.bucket import Bucket, Kind
+from ..data.cache import Cache, Pool, Selection, select_all, select_samples
+from ..data.source import EditSource, StoredSource
+from ..errors import InputError
+from .recipes.edit import EditRecipe
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan
 
-    from ...encoder.model import InstructXEncoder
+    from ..encoder.model import InstructXEncoder
 
 logger = logging.getLogger("instructx")
 
