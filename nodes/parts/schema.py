@@ -17,7 +17,7 @@ from .host_model import sampler_names, scheduler_names
 
 CATEGORY = "InstructX"
 MAX_REFERENCES = 4
-OWN_SCHEDULE = "instructx"
+PIPELINE_SCHEDULE = "instructx"
 DTYPES = ("auto", "bf16", "fp16", "fp32")
 DEVICES = ("auto", "cpu")
 
@@ -179,8 +179,8 @@ def sampling_inputs(seed_bits: int) -> list[Any]:
         ),
         io.Combo.Input(
             "scheduler",
-            options=[OWN_SCHEDULE, *scheduler_names()],
-            default=OWN_SCHEDULE,
+            options=[PIPELINE_SCHEDULE, *scheduler_names()],
+            default=PIPELINE_SCHEDULE,
             tooltip="Noise levels of the steps. instructx: even, then shifted, as trained. Others: the host's.",
         ),
     ]
