@@ -218,20 +218,6 @@ def test_the_first_run_and_a_typed_instruction(day: Day) -> None:
     assert day.notes().count("asks: ") == 1, "Sample says its own; what was typed is in the box"
 
 
-def test_notes_come_back_with_a_run_that_is_cached(day: Day) -> None:
-    """The host keeps what a node made while its inputs stay, and then says nothing of it."""
-    day.open(f"{TRY} - reference")
-    day.run()
-    notes = day.notes()
-    assert "asks: " in notes and "tokens" in notes
-    day.open(f"{TRY} - reference")
-    assert day.notes() == ""
-    entry = day.run()
-    cached = next(data["nodes"] for kind, data in entry["status"]["messages"] if kind == "execution_cached")
-    assert len(cached) > 5 and day.notes() == notes
-    day.look("cached")
-
-
 def test_own_photo(day: Day) -> None:
     day.host.put_input("own photo.png", photo())
     day.open(f"{TRY} - image")

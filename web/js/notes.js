@@ -8,15 +8,9 @@ import { locator, nodeOfExecution, walk } from "./graph.js";
 const UI_KEY = "instructx_notes";
 const WIDGET = "instructx_notes";
 
-/** Where this tab of the browser keeps what a node said: the host says nothing of a node whose output it kept. */
-function place(node) {
-  return `${UI_KEY}:${(app.rootGraph ?? app.graph).id}:${locator(node)}`;
-}
-
 function show(node, output) {
   const lines = output?.[UI_KEY];
   if (!lines?.length) return;
-  sessionStorage.setItem(place(node), JSON.stringify(lines));
   let widget = node.widgets?.find((w) => w.name === WIDGET);
   if (!widget) {
     const element = document.createElement("div");
@@ -53,12 +47,6 @@ app.registerExtension({
     api.addEventListener("executed", ({ detail }) => {
       const node = nodeOfExecution(detail.display_node ?? detail.node);
       if (node) show(node, detail.output);
-    });
-    api.addEventListener("execution_cached", ({ detail }) => {
-      for (const node of (detail.nodes ?? []).map(nodeOfExecution)) {
-        const said = node && sessionStorage.getItem(place(node));
-        if (said) show(node, { [UI_KEY]: JSON.parse(said) });
-      }
     });
   },
 
