@@ -115,8 +115,6 @@ def window_editor(
     pipe: InstructXPipeline, instruction: str, steps: int
 ) -> Callable[[np.ndarray, int, int], np.ndarray]:
     """edit(frames, seed, pinned) of one window."""
-    from fractions import Fraction
-
     from instructx_core.editing.piece import Piece, edit_piece
     from instructx_core.editing.settings import Sampling
 
@@ -125,7 +123,7 @@ def window_editor(
     def edit(frames_FHWC: np.ndarray, seed: int, pinned: int) -> np.ndarray:
         key = (frames_FHWC.tobytes(), seed, pinned)
         if key not in made:
-            piece = Piece(frames_FHWC, Fraction(FPS), instruction, pinned=pinned)
+            piece = Piece(frames_FHWC, float(FPS), instruction, pinned=pinned)
             guidance = float(pipe.instructx_config.sampling.guidance_scale)
             made[key] = edit_piece(pipe, piece, Sampling(steps, guidance, seed), lambda step, total: None)
         return made[key]
