@@ -29,7 +29,8 @@ from .sizing import Sizing
 
 SPLITS = ("train", "val")
 READERS = 16  # threads that look at heads of files
-GROUP = {"image": 500, "video": 50}  # records that the cache keeps in one file
+GROUP = {"image": 500, "video": 50}  # records that the cache keeps in one file, at most
+GROUP_PIXELS = 1 << 26  # of all of them: 64 pictures of 1024x1024, two clips of 480P with 81 frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +190,8 @@ class Records:
         return RecordsPart(self.sizing, {number: records[number] for number in numbers})
 
     def groups(self, split: str, bucket: Bucket, numbers: Sequence[int]) -> list[tuple[str, list[int]]]:
-        table, most = self._table(split, bucket), GROUP[bucket.modality]
+        table = self._table(split, bucket)
+        most = max(1, min(GROUP[bucket.modality], GROUP_PIXELS // bucket.pixels))
         groups: list[list[int]] = []
         for number in numbers:
             last = groups[-1] if groups else []
