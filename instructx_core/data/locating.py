@@ -101,7 +101,7 @@ def tar_members(path: str | Path) -> Iterator[tuple[str, int, int]]:
             for member in tar:
                 if member.isfile():
                     yield member.name, member.offset_data, member.size
-                tar.members = []  # else it keeps all of them
+                tar.members = []  # type: ignore[attr-defined]  # else it keeps all of them
     except tarfile.ReadError as error:
         raise InputError(
             f"{path}: cannot be read as a tar ({error}); get it again, or unpack it where it is compressed"
