@@ -20,6 +20,7 @@ import torch
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 PARTS = {"results", "comfy_host", "process"}  # what they share
 SMALLEST = {
+    "chain": "--items 3 --rounds 1",
     "ceiling": "--world world --tasks color --images 1 --clips 1",
     "edit": "--frames 5 --size 32 --rounds 1 --turns 1",
     "joins": "--tasks color --windows 2",
@@ -29,6 +30,7 @@ SMALLEST = {
     "long_memory": "--seconds 1 --steps 1 --side 32",
     "media": "--seconds 1 --size 32x32 --rounds 1",
     "pipeline": "--frames 1 --size 32 --steps 1 --rounds 1",
+    "rates": "--tasks color --fps 24 --steps 1",
     "synthesis": "--films 1 --sets static",
     "steps": "--images 1 --batch-size 1 --steps 1",
 }

@@ -93,6 +93,26 @@ def run(args: argparse.Namespace) -> int:
             f"{error}; check the weights that it starts from, or lower learning_rate in the recipe and give a new "
             f"--output ({args.output} keeps the last whole checkpoint)"
         ) from None
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported for --help
+            raise
+        raise InputError(
+            f"{args.recipe} does not fit into the card's memory ({str(error).splitlines()[0]}); {_smaller(args)}, and "
+            "run the command again: it goes on from the last checkpoint"
+        ) from None
+
+
+def _smaller(args: argparse.Namespace) -> str:
+    """The next smaller plan than the one that was too large, in the order of costs/plan.py."""
+    if not args.recompute:
+        return "give --recompute"
+    if not args.shard:
+        return "give --shard under torchrun, with one process a card"
+    if args.micro != 1:
+        return "give --micro 1"
+    if not args.offload:
+        return "give --offload"
+    return "start more processes, or make the samples of --data smaller"
 
 
 def _machine(args: argparse.Namespace) -> Machine:

@@ -48,6 +48,11 @@ class Bucket:
         return self.reference_size or (self.height, self.width)
 
     @property
+    def pixels(self) -> int:
+        """Of all frames of one sample."""
+        return self.frames * self.height * self.width
+
+    @property
     def label(self) -> str:
         """The kind in one word, for logs and plots: image, video+reference."""
         return self.modality + ("+reference" if self.reference else "")

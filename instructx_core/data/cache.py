@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
 from ..digests import model_digest
+from ..media.outputs import write_safetensors
 from .bucket import Bucket, Kind
 from .drawn import Drawn, Renderer, draw_captioned, draw_edit, draw_or_reject, draw_picture, draw_questions
 from .encoding import Encoded, encode_edits, encode_scenes, is_tower_trained, keep_pixels
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from ..encoder.model import InstructXEncoder
 
 SHARD = {"image": 500, "video": 50}  # samples a file
-CHUNK = {"image": 50, "video": 4}  # encoded at once
+CHUNK = {"image": 50, "video": 4}  # encoded at once, at most
+CHUNK_PIXELS = 1 << 21  # of all samples that are encoded at once: two pictures of 1024x1024, one clip of 480P
 VERSION = 4  # of this file's output
 
 T = TypeVar("T")
@@ -149,10 +150,15 @@ class Cache:
                 drawing = partial(draw_or_reject, draw, source.part(split, bucket, some), split, bucket)
             else:
                 drawing = partial(draw, source, split, bucket)
-            write_shard(path, some, self.renderer.draw(drawing, some), encode, CHUNK[bucket.modality])
+            write_shard(path, some, self.renderer.draw(drawing, some), encode, chunk_size(bucket))
 
         refuse = source.refuse if isinstance(source, StoredSource) else None
         return build_pool(folder, groups, write, refuse)
+
+
+def chunk_size(bucket: Bucket) -> int:
+    """Samples that are encoded at once: what the VAE needs for them grows with their pixels."""
+    return max(1, min(CHUNK[bucket.modality], CHUNK_PIXELS // bucket.pixels))
 
 
 def pool_mark(vae: AutoencoderKLWan, encoder: InstructXEncoder | None = None) -> str:
@@ -233,9 +239,7 @@ def write_shard(
     about = {"texts": json.dumps(texts)}
     if len(kept) < len(numbers):  # places in the group: the same group has other numbers in another mixture
         about |= {"kept": json.dumps(kept), "rejects": json.dumps([dataclasses.asdict(each) for each in rejects])}
-    partial_path = path.with_suffix(f".partial-{os.getpid()}")
-    save_file(tensors, partial_path, about)
-    partial_path.replace(path)
+    write_safetensors(path, tensors, about)
 
 
 def read_shard(path: Path, numbers: Sequence[int]) -> Shard:

@@ -23,7 +23,7 @@ from .samples import Regions
 from .source import EditPart, PretrainingSource
 
 T = TypeVar("T")
-ASKED, ASKED_BESIDE = 4, 2  # questions about the whole that a sample keeps, and others beside each
+WHOLE_QUESTIONS, DETAIL_QUESTIONS = 4, 2  # questions about the whole that a sample keeps, and others beside each
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,9 +78,9 @@ def draw_questions(source: PretrainingSource, split: str, bucket: Bucket, number
         scene = source.scene(split, number // 2, bucket)
         frames_FHWC, ask = scene.frames_FHWC, scene.questions
     pairs: list[tuple[str, str]] = []
-    for _ in range(ASKED):
+    for _ in range(WHOLE_QUESTIONS):
         whole, *others = ask(rng)
-        chosen = rng.permutation(len(others))[:ASKED_BESIDE]
+        chosen = rng.permutation(len(others))[:DETAIL_QUESTIONS]
         pairs += [whole, *(others[int(each)] for each in chosen)]
     return Drawn({"frames": frames_FHWC}, tuple(pairs))
 

@@ -39,9 +39,9 @@ def open_media(path: str | Path) -> OpenImage | OpenAnimation | OpenClip:
     check_file(path)
     refuse_before(path)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(record=True) as warned:
             # A large photo is fine; Pillow's hard limit (twice the warning's) still raises.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.simplefilter("always")
             image = Image.open(path)
     except Image.DecompressionBombError as error:
         raise InputError(f"{path}: {error}; scale the image down first") from None
@@ -51,7 +51,8 @@ def open_media(path: str | Path) -> OpenImage | OpenAnimation | OpenClip:
         raise InputError(f"{path}: cannot be read as an image ({error}); save it again as PNG or JPEG") from None
     if image is not None:
         refuse_undrawn(path, image)
-        return _opened(path, image)
+        damaged_exif = any("EXIF" in str(each.message) for each in warned)
+        return _opened(path, image, ("its EXIF data are damaged and were passed over",) if damaged_exif else ())
     refuse_after(path)
     refuse_known(path)
     from .stream import OpenClip
@@ -59,14 +60,14 @@ def open_media(path: str | Path) -> OpenImage | OpenAnimation | OpenClip:
     return OpenClip(path)
 
 
-def _opened(path: Path, image: Image.Image) -> OpenImage | OpenAnimation:
+def _opened(path: Path, image: Image.Image, notes: tuple[str, ...]) -> OpenImage | OpenAnimation:
     try:
         moving = is_animation(image)
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         image.close()
         raise InputError(f"{path}: the image is damaged ({error}); save it again as PNG or JPEG") from None
     if not moving:
-        return OpenImage(path, image)
+        return OpenImage(path, image, notes)
     from .animation import OpenAnimation
 
     return OpenAnimation(path, image)

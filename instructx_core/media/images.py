@@ -6,6 +6,8 @@ Legend: H W pixels, C = 3 (RGB, 0..255, sRGB).
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +33,9 @@ class OpenImage:
 
     is_video = False
 
-    def __init__(self, path: Path, image: Image.Image) -> None:
-        self.path, self.image = path, image
+    def __init__(self, path: Path, image: Image.Image, notes: tuple[str, ...] = ()) -> None:
+        """notes: what there was to say when it was opened."""
+        self.path, self.image, self.notes = path, image, notes
 
     def __enter__(self) -> OpenImage:
         return self
@@ -42,7 +45,8 @@ class OpenImage:
 
     def read(self, transform: Transform | None = None) -> Media:
         """Decode it. Arguments and errors as media.files.read_media."""
-        return decode_image(self.path, self.image, transform)
+        media = decode_image(self.path, self.image, transform)
+        return dataclasses.replace(media, notes=(*self.notes, *media.notes))
 
 
 def decode_image(path: Path, image: Image.Image, transform: Transform | None) -> Media:
@@ -72,12 +76,14 @@ def srgb_and_alpha(path: Path, image: Image.Image, notes: list[str]) -> tuple[Im
     Raises InputError for HDR, damage and pixels of unknown meaning.
     """
     try:
-        codes, depth = codes_of(path, image), depth_of(path, image)
-        check_sdr(path, codes)
-        turned = image.getexif().get(_ORIENTATION, 1) in range(2, 9)  # asked first: a TIFF forgets it when it is loaded
-        upright = ImageOps.exif_transpose(with_wide_key(path, image, depth))
-        upright.load()
-        declared = declared_profile(image, codes)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's are for programmers
+            codes, depth = codes_of(path, image), depth_of(path, image)
+            check_sdr(path, codes)
+            turned = image.getexif().get(_ORIENTATION, 1) in range(2, 9)  # first: a TIFF forgets it when it is loaded
+            upright = ImageOps.exif_transpose(with_wide_key(path, image, depth))
+            upright.load()
+            declared = declared_profile(image, codes)
     except InputError:
         raise
     except (OSError, SyntaxError, ValueError, EOFError) as error:

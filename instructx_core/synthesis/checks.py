@@ -47,7 +47,11 @@ CHECKS: dict[str, tuple[LimitCheck, ...]] = {
         LimitCheck("jump", "jump", "most", "the subject's area jumps"),
         LimitCheck("lone", "lone", "least", "the subject is not one piece"),
     ),
-    "erase": (LimitCheck("hole", "hole", "most", "what lies behind is never seen"),),
+    "erase": (
+        LimitCheck("hole", "hole", "most", "what lies behind is never seen"),
+        LimitCheck("drift", "drift", "most", "the plate does not lie where the clip does"),
+        LimitCheck("misfit", "misfit", "most", "something else moves beside the subject"),
+    ),
     "check": (
         LimitCheck("outside", "outside", "least", "it changed outside of the edit"),
         LimitCheck("visible", "visible", "least", "the edit is hardly visible"),

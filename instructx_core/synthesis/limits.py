@@ -35,6 +35,8 @@ class Limits:
     jump: float = 2.0  # of the area from one frame to the next, as a factor
     lone: float = 0.9  # share of frames in which the subject is one piece
     hole: float = 0.01  # share of the erased pixels that were never seen uncovered
+    drift: float = 4.0  # levels, mean difference of plate and clip around the subject
+    misfit: float = 0.012  # share of pixels around the subject in which they differ visibly
     outside: float = 34.0  # dB, of what lies outside of the edit, after encoding
     remainder: float = 0.02  # share of the subject that still moves in the erased clip
     seam: float = 1.6  # contrast across the border of the erased region, against that of the ground, as a factor

@@ -29,10 +29,16 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Erased:
-    """frames_FHWC: without the subject. hole_FHW: pixels that had to be made up, since nothing shows what is there."""
+    """frames_FHWC: without the subject. hole_FHW: pixels that had to be made up, since nothing shows what is there.
+
+    drift, misfit: how the fill would differ from the clip just beside the subject, where the clip shows what is there:
+    the mean in levels, and the share of pixels that differ visibly. 0 of an eraser that cannot say.
+    """
 
     frames_FHWC: np.ndarray
     hole_FHW: np.ndarray
+    drift: float = 0.0
+    misfit: float = 0.0
 
 
 class Finder(Protocol):

@@ -13,7 +13,7 @@ from ..config import InstructXConfig
 from ..data.bucket import Bucket
 from ..data.source import EditSource
 from .base import remember_base
-from .jobs.edit_pools import plan_pools
+from .edit_pools import plan_pools
 from .machine import Machine
 from .model import open_stage_model
 from .recipes.base import FROM_BASE

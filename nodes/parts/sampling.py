@@ -20,7 +20,7 @@ from .fitting import Placement, cut_back, fit_mask
 from .host_model import host_noise, interruptible, run_sampler, scheduled_sigmas, with_shift
 from .keys import PLACEMENT, SOURCE_NODE
 from .model_patch import is_patched
-from .schema import OWN_SCHEDULE
+from .schema import PIPELINE_SCHEDULE
 from .settings import PreparedEdit, SamplingSettings
 
 
@@ -40,7 +40,7 @@ def sample_edit(
             f"VAE has {vae.latent_channels} channels, the latent {start_BCTHW.shape[1]}; use the VAE that "
             f"{SOURCE_NODE} has"
         )
-    if settings.scheduler == OWN_SCHEDULE:
+    if settings.scheduler == PIPELINE_SCHEDULE:
         sigmas_N = pipeline_sigmas(settings.steps, settings.shift, settings.denoise)
     else:
         sigmas_N = scheduled_sigmas(shifted, settings)

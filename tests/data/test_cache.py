@@ -10,10 +10,12 @@ import pytest
 import torch
 
 from instructx_core.data.bucket import Bucket
-from instructx_core.data.cache import SHARD, Cache, Selection, own_first, pool_mark, select_samples
+from instructx_core.data.cache import SHARD, Cache, Selection, chunk_size, own_first, pool_mark, select_samples
 from instructx_core.data.drawn import Renderer
 from instructx_core.data.encoding import pad_to_bucket
 from instructx_core.data.opening import open_path
+from instructx_core.data.readers.jsonl import write_records
+from instructx_core.data.record import EditRecord, Locator
 from instructx_core.data.shapes import ShapesWorld
 from instructx_core.data.world import World
 from instructx_core.encoder.model import build_encoder
@@ -140,3 +142,22 @@ def test_a_shard_is_found_by_its_content(model, tmp_path: Path) -> None:
     assert pool("moved") == first and len(first) == 1
     picture(tmp_path / "moved" / "media" / "image1_source.png", 77)
     assert len(pool("moved")) == 2
+
+
+def test_large_samples_are_encoded_one_by_one_and_kept_in_small_files(tmp_path: Path) -> None:
+    """Fifty pictures of 1024x1024 at once do not fit on a card, and 500 of them in a file not in memory."""
+    assert [chunk_size(bucket) for bucket in (IMAGES, Bucket("image", 1, 128, 128), Bucket("video", 17, 96, 96))] == [
+        50,
+        50,
+        4,
+    ]
+    assert chunk_size(Bucket("image", 1, 1024, 1024)) == 2 and chunk_size(Bucket("video", 81, 480, 832)) == 1
+    about = {"size": [1024, 1024]}
+    made = [
+        EditRecord(f"{n}", "add", "image", "x", Locator(f"{n}/s.png"), Locator(f"{n}/t.png"), meta=about)
+        for n in range(150)
+    ]
+    write_records(tmp_path / "r.jsonl", made)
+    source = open_path("mixture", str(mixture(tmp_path / "m.toml", '[[set]]\npath = "r.jsonl"\n', validation=0)))
+    (bucket,) = source.buckets("train")
+    assert [len(numbers) for _, numbers in source.groups("train", bucket, range(150))] == [64, 64, 22]

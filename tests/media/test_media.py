@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import warnings
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import av.error
+import av.filter
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
@@ -296,6 +299,11 @@ def test_exif_orientation_and_colour_profile(tmp_path: Path) -> None:
     exif[0x0112] = 9  # no such way
     Image.new("RGB", (40, 20)).save(path, exif=exif)
     assert read_media(path).size == (20, 40) and not read_media(path).notes
+    junk = b"\xff\xe1\x00\x20Exif\0\0II*\0\x08\0\0\0\xff\xff" + b"\xaa" * 14
+    path.write_bytes(path.read_bytes().replace(b"\xff\xd8", b"\xff\xd8" + junk, 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # Pillow's, with a path of this machine, on standard error
+        assert read_media(path).notes == ("its EXIF data are damaged and were passed over",)
 
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     tagged = tmp_path / "tagged.png"

@@ -21,7 +21,7 @@ def measured(tmp_path_factory):
 def test_masks_and_plates_on_static_cameras_meet_their_goals(measured):
     for row in summary(measured):
         assert row["passed"] >= 3, row
-        assert row["iou"] >= 0.83, row
+        assert row["iou"] >= 0.88, row
         assert row["error"] < 2.0, row
         assert row["wrong_after"] == 0, row
 

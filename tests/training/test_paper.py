@@ -156,3 +156,28 @@ def test_runs_of_other_files_or_another_model(runs: Path, tmp_path: Path, monkey
 
 
 LORA = dataclasses.replace(small_paper().lora, rank=2, alpha=2)
+
+
+class FullCard(SmallSource):
+    """Raises what torch raises when a card is full, at the first sample."""
+
+    def edit(self, split, number, bucket):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore lines")
+
+
+@pytest.mark.parametrize(
+    ("options", "remedy"),
+    [
+        ([], "give --recompute"),
+        (["--recompute"], "give --shard under torchrun"),
+        (["--recompute", "--shard"], "give --micro 1"),
+        (["--recompute", "--shard", "--micro", "1"], "give --offload"),
+        (["--recompute", "--shard", "--micro", "1", "--offload"], "start more processes"),
+    ],
+)
+def test_a_full_card_names_the_next_smaller_plan(options, remedy, base, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setitem(SOURCES, "small", lambda rest: FullCard(8, ((32, 48), (48, 32))))
+    command = ["train", "stage1", "--output", str(tmp_path), "--device", "cpu", "--base", str(base), *options]
+    assert main(command) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "Tried to allocate 2.00 GiB.); " + remedy in said and "More lines" not in said

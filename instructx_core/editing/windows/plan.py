@@ -16,7 +16,7 @@ from ...geometry import pad_frames
 
 SECONDS = 5  # length of a window where none is given (paper A.5)
 SMOOTH, PLAIN = JOINS = ("smooth", "plain")  # handed over frames are kept and the step is faded out, or paper A.5 as is
-TWICE = 1  # frames that both windows of a smooth join edit
+SMOOTH_OVERLAP = 1  # frames that both windows of a smooth join edit
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def plan_windows(total: int, size: int, overlap: int = 1, stride: int = 4, joins
     if total < 1:
         raise InputError(f"the clip has {total} frames; it needs at least 1")
     windows: list[Window] = []
-    start, common = 0, overlap + (TWICE if joins == SMOOTH else 0)
+    start, common = 0, overlap + (SMOOTH_OVERLAP if joins == SMOOTH else 0)
     while True:
         left = total - start
         shared, head_frames = (common, overlap) if windows else (0, 0)

@@ -35,10 +35,10 @@ def markdown_report(report: Report, title: str) -> str:
         parts.append(_worst(report, judge))
     if any(report.metrics.values()):
         parts.append(_metrics(report))
-    parts.append(
-        "Intervals are 95 % bootstrap ones over items. Rows in italics are the paper's, by its judge; best and second "
-        "best are marked among the other rows."
-    )
+    text = "Intervals are 95 % bootstrap ones over items. Best and second best of several editors are marked."
+    if any(row.is_published for judge in report.judges for table in report.tables(judge) for row in table.rows):
+        text += " Rows in italics are the paper's, by its judge, and stand outside of that."
+    parts.append(text)
     return "\n\n".join(parts) + "\n"
 
 

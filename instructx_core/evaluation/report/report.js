@@ -52,8 +52,9 @@ function numbers() {
   const judge = DATA.judges[view.judge];
   if (!judge) return [element("p", {}, "No scores yet.")];
   return [
-    element("p.soft", {}, `Judged by ${judge.name}. In brackets: 95 % bootstrap intervals over items. Rows in italics ` +
-      "are the paper's, by its judge; best (bold) and second best (underlined) are marked among the others."),
+    element("p.soft", {}, `Judged by ${judge.name}. In brackets: 95 % bootstrap intervals over items. Best (bold) and ` +
+      "second best (underlined) of several editors are marked." + (judge.tables.some((of) => of.rows.some((row) =>
+      row.is_published)) ? " Rows in italics are the paper's, by its judge, and stand outside of that." : "")),
     ...judge.tables.map(table),
     element("h2", {}, "Means and intervals"),
     element("div.plots", {}, ...judge.plots.map(figure)),

@@ -19,7 +19,7 @@ from .plate import clean_plate
 
 @dataclass(frozen=True, slots=True)
 class MotionFinder:
-    name: str = "classic motion 1"
+    name: str = "classic motion 2"
 
     def find(self, frames_FHWC: np.ndarray, path: CameraPath) -> list[Subject]:
         """The largest first; empty where nothing moves."""

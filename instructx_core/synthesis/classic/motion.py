@@ -18,20 +18,23 @@ from .plate import Plate
 
 LEAST, SURE = 9.0, 26.0  # levels that a pixel must differ by to belong to a track, and to begin one
 NOISES = 5.0  # times the clip's own noise, at least
+BORDER, MIXED = 3, 0.45  # pixels; share of the difference inside
 TINY = 0.0005  # of the frame, in the mean: a smaller track is dust
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Track:
-    """One thing that moves. mask_FHW: all that it changes; shadow_FHW: the part of it that is only darker ground."""
+    """One thing that moves. mask_FHW: all that it changes; shadow_FHW: the part of it that is only darker ground;
+    border_FHW: pixels around the thing that lens and codec have mixed, of more ground than thing."""
 
     mask_FHW: np.ndarray
     shadow_FHW: np.ndarray
+    border_FHW: np.ndarray
 
     @property
     def subject_FHW(self) -> np.ndarray:
-        return self.mask_FHW & ~self.shadow_FHW
+        return self.mask_FHW & ~self.shadow_FHW & ~self.border_FHW
 
 
 def tracks(frames_FHWC: np.ndarray, plate: Plate) -> list[Track]:
@@ -59,8 +62,19 @@ def tracks(frames_FHWC: np.ndarray, plate: Plate) -> list[Track]:
             break
         if starts[label]:
             mask_FHW = np.stack([_filled(each) for each in labels_FHW == label])
-            found.append(Track(mask_FHW, mask_FHW & _smooth(dark_FHW & mask_FHW)))
+            shadow_FHW = mask_FHW & _smooth(dark_FHW & mask_FHW)
+            found.append(Track(mask_FHW, shadow_FHW, _soft_border(mask_FHW & ~shadow_FHW, difference_FHW)))
     return found
+
+
+def _soft_border(body_FHW: np.ndarray, difference_FHW: np.ndarray) -> np.ndarray:
+    """Pixels along the border that differ by less than MIXED of what the inside does."""
+    kernel = np.ones((2 * BORDER + 1, 2 * BORDER + 1), np.uint8)
+    inner_FHW = np.stack([cv2.erode(each.astype(np.uint8), kernel) > 0 for each in body_FHW])
+    if not inner_FHW.any():
+        return np.zeros_like(body_FHW)
+    level = MIXED * float(np.median(difference_FHW[inner_FHW]))
+    return body_FHW & ~inner_FHW & (difference_FHW < level)
 
 
 def _difference(frame_HWC: np.ndarray, plate_HWC: np.ndarray, moves: bool) -> np.ndarray:

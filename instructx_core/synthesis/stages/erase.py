@@ -29,7 +29,8 @@ class Erase:
     def run(self, candidate: Candidate, folder: Path) -> Candidate | Reject:
         changed_FHW = read_mask(folder, CHANGED)
         erased = self.eraser.erase(read_clip(folder), changed_FHW, read_path(folder))
-        measures = {"hole": float(erased.hole_FHW.sum() / changed_FHW.sum())}
+        hole = float(erased.hole_FHW.sum() / changed_FHW.sum())
+        measures = {"hole": hole, "drift": erased.drift, "misfit": erased.misfit}
         reject = find_reject(self.name, measures, self.limits)
         if reject is not None:
             return reject

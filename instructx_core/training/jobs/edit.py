@@ -32,6 +32,7 @@ from ...random_streams import random_stream
 from ...sampling.guidance import Conditions, velocity
 from .. import rng
 from ..base import remember_base
+from ..edit_pools import plan_pools
 from ..job import GlobalBatch
 from ..machine import Machine
 from ..model import open_stage_model
@@ -41,7 +42,6 @@ from ..recipes.edit import EditRecipe
 from ..tokenizer import run_tokenizer
 from ..trainable import parameter_table
 from .drawing import draw_batch
-from .edit_pools import plan_pools
 from .flow import decoded_frames, flow_loss, sample_latents, validation_loss
 
 logger = logging.getLogger("instructx")

@@ -58,7 +58,9 @@ def instruct_pix2pix() -> Any:
     )
 
     unet = UNet2DConditionModel(
-        block_out_channels=(32, 64),
+        block_out_channels=(8, 16),
+        norm_num_groups=4,
+        attention_head_dim=4,
         layers_per_block=1,
         in_channels=8,
         out_channels=4,
@@ -67,7 +69,7 @@ def instruct_pix2pix() -> Any:
         cross_attention_dim=32,
     )
     kinds = {"down_block_types": ["DownEncoderBlock2D"] * 2, "up_block_types": ["UpDecoderBlock2D"] * 2}
-    vae = AutoencoderKL(block_out_channels=[32, 64], latent_channels=4, **kinds)
+    vae = AutoencoderKL(block_out_channels=[8, 16], latent_channels=4, norm_num_groups=4, **kinds)
     return StableDiffusionInstructPix2PixPipeline(
         vae, clip_text(), tokenizer(), unet, EulerDiscreteScheduler(), None, None, requires_safety_checker=False
     )
