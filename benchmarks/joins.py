@@ -199,7 +199,6 @@ def context_windows(tree: Path, clip: Any, steps: int) -> Callable[[], Edited]:
         host, sd = importlib.import_module("comfy.utils"), importlib.import_module("comfy.sd")
         manual = importlib.import_module("comfy_extras.nodes_context_windows").WanContextWindowsManualNode
         name = "instructx_tiny.safetensors"
-        pack("nodes.parts.host").register_shipped_models()
         tiny = ROOT / "instructx_core" / "assets" / "tiny"
         model = sd.load_diffusion_model(str(tiny / "diffusion_models" / name), model_options={"dtype": torch.float32})
         vae = sd.VAE(sd=host.load_torch_file(str(tiny / "vae" / name)), dtype=torch.float32)
@@ -208,10 +207,10 @@ def context_windows(tree: Path, clip: Any, steps: int) -> Callable[[], Edited]:
         with torch.inference_mode():
             queries = pack("nodes.query_embeddings").InstructXQueryEmbeddings.execute(encoder, clip.instruction, source)
             positive = pack("nodes.connector").InstructXConnector.execute(queries.args[0]).args[0]
-            patched, *rest, _ = (
+            patched, *rest = (
                 pack("nodes.source_reference")
                 .InstructXSourceReference.execute(model, positive, vae, source, "error", "error")
-                .args
+                .args[:4]
             )
             newer = {"freenoise": False} if "freenoise" in inspect.signature(manual.execute).parameters else {}
             windowed = manual.execute(patched, SIZE, FADE, "standard_static", 1, False, "pyramid", **newer).args[0]

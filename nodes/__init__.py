@@ -1,6 +1,7 @@
 """The ComfyUI layer: one node a file, each a thin step around instructx_core; data flows in the order of NODES.
 
     Load Encoder -> Query Embeddings -> Connector -> Source and Reference -> (sampler, VAE decode) -> Compare
+    Load Model gives Source and Reference its MODEL and VAE, as the host's own loaders do
     Load Checkpoint in place of Load Encoder and a model loader, for Kiwi-Edit's own files
     MODEL -> Attention -> MODEL, anywhere before the sampler; Long Video: the whole chain, window by window
 
@@ -18,6 +19,7 @@ logger = logging.getLogger("instructx")
 # (module, class) in the order of the data flow. A new node is one line here.
 NODES = (
     ("sample", "InstructXSample"),
+    ("load_model", "InstructXLoadModel"),
     ("load_encoder", "InstructXLoadEncoder"),
     ("load_checkpoint", "InstructXLoadCheckpoint"),
     ("query_embeddings", "InstructXQueryEmbeddings"),
@@ -44,13 +46,14 @@ def node_classes() -> list[type]:
 
 
 def extension() -> Any:
-    """The ComfyExtension of this pack; also makes the shipped tiny model known to the host's loaders."""
+    """The ComfyExtension of this pack; also keeps graphs running that name the shipped model in the host's loaders."""
     from comfy_api.latest import ComfyExtension
 
     from ..instructx_core.errors import InputError
-    from .parts.host import register_shipped_models
+    from .parts.host import before_each_prompt
+    from .parts.shipped_names import with_own_loader
 
-    register_shipped_models()
+    before_each_prompt(with_own_loader)
     InputError.__module__ = "builtins"  # the page puts an error's module before its sentence, but for these
 
     class InstructXExtension(ComfyExtension):

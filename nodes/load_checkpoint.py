@@ -14,7 +14,7 @@ from comfy_api.latest import io
 
 from ..instructx_core.formats.layouts.folders import CHECKPOINTS, DIFFUSERS
 from .parts import host, host_model
-from .parts.encoder_files import (
+from .parts.model_files import (
     ENCODERS,
     encoder_choices,
     encoder_files,

@@ -12,9 +12,10 @@ from typing import Any
 from comfy_api.latest import io
 
 from .parts import host
-from .parts.encoder_files import (
+from .parts.model_files import (
     ADAPTERS,
     ENCODERS,
+    TINY,
     FileDate,
     encoder_choices,
     encoder_files,
@@ -25,15 +26,12 @@ from .parts.encoder_files import (
 )
 from .parts.schema import Encoder, schema, weight_inputs
 
-TINY = "instructx_tiny.safetensors"
-
 
 class InstructXLoadEncoder(io.ComfyNode):
     """encoder file, adapter file, dtype, device -> INSTRUCTX_ENCODER."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        encoders, adapters = encoder_choices(), safetensors(ADAPTERS)
         return schema(
             "InstructXLoadEncoder",
             "Load Encoder",
@@ -42,16 +40,16 @@ class InstructXLoadEncoder(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "encoder",
-                    options=encoders,
-                    default=TINY if TINY in encoders else None,
+                    options=encoder_choices(),
+                    default=TINY,
                     tooltip="Qwen2.5-VL with its vision tower, from models/text_encoders: one .safetensors file, the "
                     "folder of its shards, or a .gguf with its mmproj file in the same folder. The paper's model uses "
                     "Qwen2.5-VL-3B.",
                 ),
                 io.Combo.Input(
                     "adapter",
-                    options=adapters,
-                    default=TINY if TINY in adapters else None,
+                    options=safetensors(ADAPTERS),
+                    default=TINY,
                     tooltip="InstructX adapter from models/model_patches: queries, connector and LoRA. It decides "
                     "which encoder and which DiT fit.",
                 ),

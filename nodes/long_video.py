@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import io
 
 from ..instructx_core.editing.windows import JOINS, SECONDS, SMOOTH, Window, plan_windows
-from ..instructx_core.editing.windows.options import CONTEXTS, WINDOW, WindowOptions, window_size
+from ..instructx_core.editing.windows.between import edited_numbers
+from ..instructx_core.editing.windows.options import CONTEXTS, WINDOW, WindowOptions, edit_rate, window_size
 from .parts.clip_files import Source, finish, open_clip
 from .parts.fitting import PAD
 from .parts.host import output_folder
@@ -26,7 +27,9 @@ from .parts.notes import Note, note, notes_ui
 from .parts.prepare import Given, prepare_edit
 from .parts.queries import Sight, ask, connect
 from .parts.schema import (
+    asked_for,
     encoder_input,
+    fallback_instruction_input,
     instruction_input,
     make,
     reference_inputs,
@@ -57,7 +60,7 @@ class InstructXLongVideo(io.ComfyNode):
             "Edits a video of any length in windows that continue each other. Takes the place of Query Embeddings, "
             "Connector, Source and Reference, and Sampler.",
             search_aliases=["long clip", "sliding window", "video edit"],
-            inputs=[*_wires(), *sampling_inputs(63), *_windows(), *reference_inputs()],
+            inputs=[*_wires(), *sampling_inputs(63), *_windows(), *reference_inputs(), fallback_instruction_input()],
             outputs=[io.Video.Output("VIDEO", display_name="video", tooltip="The edit: length, speed and sound kept.")],
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],
         )
@@ -67,17 +70,21 @@ class InstructXLongVideo(io.ComfyNode):
         cls, model: Any, vae: Any, encoder: Any, source: Any, instruction: str, **options: Any
     ) -> io.NodeOutput:
         references = {name: options.pop(name) for name in list(options) if name.startswith("reference_")}
+        asked = asked_for(instruction, options.pop("instruction_if_empty", None))
         sampling, windowing, resize = _sampling(options), _windowing(options), options["resize"]
         multiple = vae.spacial_compression_encode() * encoder.config.denoiser.patch_size[1]
         clip = open_clip(source, multiple, resize)
         stride = int(vae.temporal_compression_decode() or 1)
+        numbers = edited_numbers(clip.frames, clip.fps, windowing.edit_fps)
         size = window_size(clip, windowing, encoder.config.sampling.frames, stride)
-        windows = plan_windows(clip.frames, size, windowing.overlap, stride, windowing.joins)
+        windows = plan_windows(len(numbers), size, windowing.overlap, stride, windowing.joins)
         work = open_unfinished(Path(output_folder()), edit_key(cls.hidden, clip, references))
-        notes = window_notes(windows, clip, work)
-        steps = _steps(model, vae, encoder, instruction, references, float(clip.fps), resize)
-        run_or_keep(WindowRun(steps, vae, clip, windows, sampling, windowing, work))
-        video, about_sound = finish(work.parts(len(windows)), lengths(windows), clip)
+        notes = [note("asks", instruction=asked)] if asked != instruction else []
+        notes += window_notes(windows, clip, work, len(numbers))
+        steps = _steps(model, vae, encoder, asked, references, float(edit_rate(clip.fps, windowing.edit_fps)), resize)
+        run = WindowRun(steps, vae, clip, windows, sampling, windowing, work, numbers)
+        run_or_keep(run)
+        video, about_sound = finish(work.parts(len(windows)), run.lengths, clip)
         work.remove()
         notes += [note("file", text=text) for text in about_sound]
         if len(windows) > 1:
@@ -94,7 +101,8 @@ def _sampling(options: dict[str, Any]) -> SamplingSettings:
 def _windowing(options: dict[str, Any]) -> WindowOptions:
     names = ("overlap", "context", "match_colour", "joins")
     frames = None if options["window"] == AUTO else options["window"]
-    return WindowOptions(frames=frames, **{name: options[name] for name in names})
+    rate = options.get("edit_fps", 0.0) or None  # a graph saved before there was one has none
+    return WindowOptions(frames=frames, edit_fps=rate, **{name: options[name] for name in names})
 
 
 def _wires() -> list[Any]:
@@ -153,6 +161,18 @@ def _windows() -> list[Any]:
             tooltip="Where windows meet. smooth: the frame handed over is not edited again, and the step to the next "
             "window fades out. plain: as in the paper.",
         ),
+        make(
+            io.Float,
+            "edit_fps",
+            default=0.0,
+            min=0.0,
+            max=240.0,
+            step=0.01,
+            advanced=True,
+            optional=True,
+            tooltip="Frames per second that are edited, 0 to 240, e.g. the 16 that Wan2.1 was trained at; those "
+            "between take over what was changed in the two around them. 0, or more than the clip has: every frame.",
+        ),
     ]
 
 
@@ -186,21 +206,18 @@ def run_or_keep(run: WindowRun) -> None:
         run.run()
     except interrupted:
         if run.work.saved.done:
-            kept = run.work.keep(lengths(run.windows), run.clip)
+            kept = run.work.keep(run.lengths, run.clip)
             done = f"{run.work.saved.done} of {len(run.windows)} windows are finished and kept ({kept})"
             logger.warning("InstructX: %s; run the graph again to go on", done)
         raise
 
 
-def lengths(windows: tuple[Window, ...]) -> list[int]:
-    """Frames that each window adds."""
-    return [window.stop - window.first_new for window in windows]
-
-
-def window_notes(windows: tuple[Window, ...], clip: Source, work: Unfinished) -> list[Note]:
-    """What will be done, and what was."""
+def window_notes(windows: tuple[Window, ...], clip: Source, work: Unfinished, edited: int) -> list[Note]:
+    """What will be done, and what was. edited: frames that are."""
     longest, fps = max(window.frames for window in windows), f"{float(Fraction(clip.fps)):.3f}"
     plan = note("windows", frames=clip.frames, fps=fps, windows=len(windows), longest=longest)
     done = [note("finished", done=work.saved.done)] if work.saved.done else []
     redone = [note("redone", reason=work.note)] if work.note else []
+    if edited < clip.frames:
+        done.insert(0, note("between", edited=edited, frames=clip.frames))
     return [plan, *done, *redone, *(note("file", text=text) for text in clip.notes)]

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import io
 
 from .parts.notes import Note, note, notes_ui
-from .parts.schema import QueriesWire, encoder_input, instruction_input, make, reference_inputs, schema, source_input
+from .parts.schema import (
+    QueriesWire,
+    asked_for,
+    encoder_input,
+    fallback_instruction_input,
+    instruction_input,
+    make,
+    reference_inputs,
+    schema,
+    source_input,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,6 +75,7 @@ class InstructXQueryEmbeddings(io.ComfyNode):
                     "0: the rate the model was trained at. A VIDEO brings its own.",
                 ),
                 *reference_inputs(),
+                fallback_instruction_input(),
             ],
             outputs=[QueriesWire.Output("QUERIES", display_name="queries", tooltip="For Connector (InstructX).")],
         )
@@ -78,15 +89,19 @@ class InstructXQueryEmbeddings(io.ComfyNode):
         modality: str = "auto",
         drop_instruction: bool = False,
         fps: float = 0.0,
+        instruction_if_empty: str | None = None,
         **references: Tensor | None,
     ) -> io.NodeOutput:
         from .parts.media import read_clip, read_references
         from .parts.queries import Sight, ask
 
+        asked = asked_for(instruction, instruction_if_empty)
         clip, pictures = read_clip(source), read_references(references)
         shown = Sight(clip=clip, references=pictures, modality=modality, fps=fps)
-        queries, prepared = ask(encoder, instruction, shown, drop_instruction)
+        queries, prepared = ask(encoder, asked, shown, drop_instruction)
         notes = [encoder_note(prepared, clip, len(pictures)), *remarks(clip, modality, encoder)]
+        if asked != instruction:
+            notes.insert(0, note("asks", instruction=asked))
         return io.NodeOutput(queries, ui=notes_ui(notes))
 
 

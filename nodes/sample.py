@@ -8,9 +8,11 @@ Legend: F frames (1, 17 or 129), H = W = 64 pixels; IMAGE is float [0,1] (F, H, 
 
 from __future__ import annotations
 
-from comfy_api.latest import io
+import torch
+from comfy_api.latest import io, ui
 
 from .parts.media import to_image
+from .parts.notes import note, notes_ui
 from .parts.schema import schema
 
 ANY = "any"
@@ -70,7 +72,11 @@ class InstructXSample(io.ComfyNode):
             ],
             outputs=[
                 io.Image.Output("source", display_name="source", tooltip="The picture or clip to edit."),
-                io.String.Output("instruction", display_name="instruction", tooltip="What to change, in words."),
+                io.String.Output(
+                    "instruction",
+                    display_name="instruction",
+                    tooltip="What to change: for instruction_if_empty.",
+                ),
                 io.Image.Output(
                     "reference",
                     display_name="reference",
@@ -91,6 +97,14 @@ class InstructXSample(io.ComfyNode):
         drawn = sample("test", seed, modality, None if edit == ANY else edit)
         drawn = there_and_back(drawn) if kind == LONG_VIDEO else drawn
         reference = None if drawn.reference_HWC is None else to_image(drawn.reference_HWC[None])
+        source = to_image(drawn.source_FHWC)
+        said = notes_ui([note("asks", instruction=drawn.instruction)])
+        shown = source[:1] if reference is None else torch.cat([source[:1], reference])
         return io.NodeOutput(
-            to_image(drawn.source_FHWC), drawn.instruction, reference, to_image(drawn.target_FHWC), FPS
+            source,
+            drawn.instruction,
+            reference,
+            to_image(drawn.target_FHWC),
+            FPS,
+            ui=said | ui.PreviewImage(shown).as_dict(),
         )

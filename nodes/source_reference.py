@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class InstructXSourceReference(io.ComfyNode):
-    """MODEL, positive, [negative], VAE, source, [mask], references -> MODEL, positive, negative, LATENT, IMAGE."""
+    """MODEL, conditionings, VAE, source, [mask], references -> MODEL, positive, negative, LATENT, IMAGE, fps, AUDIO."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -92,6 +92,8 @@ class InstructXSourceReference(io.ComfyNode):
             made.edit.negative,
             made.edit.latent,
             cut_back(frames_FHWC[:, None] if made.apart else frames_FHWC[None], placement),
+            made.fps,
+            made.sound,
             ui=notes_ui([*made.fitted.notes, token_note(made.source_BCTHW, made.references_BCRHW, made.adapter)]),
         )
 
@@ -107,6 +109,12 @@ def _outputs() -> list[Any]:
             display_name="source",
             tooltip="The source as it is edited, cropped or trimmed where it had to be: before for Compare.",
         ),
+        io.Float.Output(
+            "FPS",
+            display_name="fps",
+            tooltip="Frames per second of the VIDEO; of an IMAGE batch those that Query Embeddings was told.",
+        ),
+        io.Audio.Output("AUDIO", display_name="audio", tooltip="The sound of the VIDEO, where it has one."),
     ]
 
 

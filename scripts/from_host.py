@@ -22,8 +22,7 @@ HOST_NODES = (
     "LoadVideo",
     "GetVideoComponents",
     "CreateVideo",
-    "PreviewAny",
-    "PreviewImage",
+    "ImageScaleToTotalPixels",
     "SaveImage",
     "SaveVideo",
 )

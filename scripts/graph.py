@@ -24,10 +24,15 @@ SIGNATURES: dict[str, dict[str, Any]] = json.loads(
 PACK_ID = "instructx"  # our id in the registry, equal to project.name in pyproject.toml
 NOTE = "MarkdownNote"  # lives in the browser only
 WIDTH, GAP, TOP, TITLE = 340, 60, 90, 30
-TALL = {"InstructXCompare": 420, "PreviewImage": 200, "SaveImage": 240, "SaveVideo": 240, "PreviewAny": 60}
+TALL = {"InstructXCompare": 420, "SaveImage": 240, "SaveVideo": 240}
 TALL |= {"LoadImage": 260, "LoadVideo": 260}
 # room for what they say of their run (web/js/notes.js)
-TALL |= {"InstructXQueryEmbeddings": 70, "InstructXSourceReference": 70, "InstructXLongVideo": 90}
+TALL |= {
+    "InstructXSample": 290,
+    "InstructXQueryEmbeddings": 120,
+    "InstructXSourceReference": 70,
+    "InstructXLongVideo": 90,
+}
 
 
 @dataclass(frozen=True)
@@ -145,8 +150,11 @@ class Graph:
             if node.kind != NOTE
         }
         for entry in prompt.values():
-            if entry["class_type"] == "SaveVideo":  # its name on newer hosts; older ones ignore it
+            # needed by newer hosts, ignored by older ones
+            if entry["class_type"] == "SaveVideo":
                 entry["inputs"]["format.codec"] = entry["inputs"]["codec"]
+            if entry["class_type"] == "ImageScaleToTotalPixels":
+                entry["inputs"]["resolution_steps"] = 1
         return prompt
 
     # --- UI ----------------------------------------------------------------------------------------------------------
@@ -160,7 +168,7 @@ class Graph:
             for node in self.nodes:
                 if node.column == column:
                     places[node.id] = (x, y)
-                    y += node.height + TITLE + 30
+                    y += node.height + TITLE + 48  # the newer renderer puts a line for advanced inputs below
             groups.append(
                 {
                     "id": number + 1,

@@ -22,8 +22,8 @@ SETTINGS = (
     ("seed", "INT", 0),
     ("steps", "INT", TINY.steps),
     ("shift", "FLOAT", TINY.shift),
-    ("unet_name", "COMBO", TINY.diffusion_model),
-    ("vae_name", "COMBO", TINY.vae),
+    ("diffusion_model", "COMBO", TINY.diffusion_model),
+    ("vae", "COMBO", TINY.vae),
     ("encoder", "COMBO", TINY.text_encoder),
     ("adapter", "COMBO", TINY.adapter),
 )
@@ -37,10 +37,10 @@ def edit_blueprint(medium: str) -> dict[str, Any]:
     wires = {end.name: end.wire for end in ends}
     sampling = {name: wires[name] for name in ("seed", "steps", "shift")} | {"cfg": 1.0}  # above 1 needs a negative
     models = loaders(graph, TINY, lambda name, value: wires[name])
-    result, _ = edit(graph, models, wires["source"], wires["reference"], wires["instruction"], **sampling)
+    asked = {"instruction": wires["instruction"]}
+    result, applied = edit(graph, models, wires["source"], wires["reference"], asked, **sampling)
     if medium == "video":
-        parts = graph.add("5 Result", "GetVideoComponents", video=wires["source"])
-        made = graph.add("5 Result", "CreateVideo", images=result, fps=parts.out("fps"), audio=parts.out("audio"))
+        made = graph.add("5 Result", "CreateVideo", images=result, fps=applied.out("fps"), audio=applied.out("audio"))
         result = made.out("VIDEO")
     description = f"Edits {'an image' if medium == 'image' else 'a video'} by instruction, with an optional reference."
     return blueprint(graph, ends, [(medium, result)], description)
@@ -54,7 +54,8 @@ def long_blueprint() -> dict[str, Any]:
     wires = {end.name: end.wire for end in ends}
     sampling = {name: wires[name] for name in ("seed", "steps", "cfg", "shift", "window")}
     models = loaders(graph, TINY, lambda name, value: wires[name])
-    node = edit_long(graph, models, wires["source"], wires["reference"], wires["instruction"], **sampling)
+    asked = {"instruction": wires["instruction"]}
+    node = edit_long(graph, models, wires["source"], wires["reference"], asked, **sampling)
     description = "Edits a video of any length by instruction, in windows that continue each other."
     return blueprint(graph, ends, [("video", node.out("video"))], description)
 

@@ -16,6 +16,7 @@ from typing import Any
 from graph import Graph, Node, Wire
 
 MODELS, SOURCE, UNDERSTAND, EDIT, RESULT = "1 Models", "2 What to edit", "3 Understand", "4 Edit", "5 Result"
+SCALE = "Scale to the size of training"
 HUB = "https://huggingface.co/Comfy-Org"
 
 
@@ -30,6 +31,7 @@ class Files:
     steps: int
     shift: float
     fps: float
+    megapixels: float  # of 1024x1024 pixels: the area that it was trained at
     urls: dict[str, str]
     note: str
 
@@ -52,6 +54,7 @@ TINY = Files(
     steps=4,
     shift=3.0,
     fps=16.0,
+    megapixels=0.0,
     urls={},
     note=note_of("tiny"),
 )
@@ -63,6 +66,7 @@ PAPER = Files(
     steps=50,
     shift=5.0,
     fps=16.0,
+    megapixels=0.38,  # 832x480
     urls={
         "wan_2.1_vae.safetensors": f"{HUB}/Wan_2.1_ComfyUI_repackaged/resolve/main/split_files/vae/"
         "wan_2.1_vae.safetensors",
@@ -79,6 +83,7 @@ KIWI = Files(
     steps=50,
     shift=5.0,
     fps=24.0,
+    megapixels=0.86,  # 1280x704
     urls={
         "wan2.2_vae.safetensors": f"{HUB}/Wan_2.2_ComfyUI_Repackaged/resolve/main/split_files/vae/"
         "wan2.2_vae.safetensors",
@@ -102,29 +107,29 @@ class Template:
     instruction: str = ""
 
 
+# Longer than those of the tiny model: a search of the Templates puts the shorter of two equal matches first.
+OWN, PUBLIC = "InstructX 14B (needs weights of your own)", "InstructX Kiwi 5B (needs public weights, converted)"
 TEMPLATES = (
     Template("try_image", "InstructX - Try it now - image", TINY, "image", sample=("color", 10)),
     Template("try_video", "InstructX - Try it now - video", TINY, "video", sample=("color", 6)),
     Template("try_long", "InstructX - Try it now - long video", TINY, "video", sample=("color", 3), window=17),
     Template("try_reference", "InstructX - Try it now - reference", TINY, "image", True, sample=("reference_swap", 2)),
-    Template("paper_image", "InstructX 14B (own weights) - image", PAPER, "image", instruction="Make it snow."),
-    Template("paper_video", "InstructX 14B (own weights) - video", PAPER, "video", instruction="Make it snow."),
-    Template(
-        "paper_long", "InstructX 14B (own weights) - long video", PAPER, "video", instruction="Make it snow.", window=81
-    ),
+    Template("paper_image", f"{OWN} - image", PAPER, "image", instruction="Make it snow."),
+    Template("paper_video", f"{OWN} - video", PAPER, "video", instruction="Make it snow."),
+    Template("paper_long", f"{OWN} - long video", PAPER, "video", instruction="Make it snow.", window=81),
     Template(
         "paper_reference",
-        "InstructX 14B (own weights) - reference",
+        f"{OWN} - reference",
         PAPER,
         "video",
         True,
         instruction="Replace the jacket of the person with the one in the reference image.",
     ),
-    Template("kiwi_image", "InstructX Kiwi 5B - image", KIWI, "image", instruction="Make it snow."),
-    Template("kiwi_video", "InstructX Kiwi 5B - video", KIWI, "video", instruction="Make it snow."),
+    Template("kiwi_image", f"{PUBLIC} - image", KIWI, "image", instruction="Make it snow."),
+    Template("kiwi_video", f"{PUBLIC} - video", KIWI, "video", instruction="Make it snow."),
     Template(
         "kiwi_reference",
-        "InstructX Kiwi 5B - reference",
+        f"{PUBLIC} - reference",
         KIWI,
         "video",
         True,
@@ -135,22 +140,29 @@ TEMPLATES = (
 
 def loaders(graph: Graph, files: Files, given: Callable[[str, Any], Any]) -> tuple[Wire, Wire, Wire]:
     """The model, VAE and encoder wires. given(name, value) lets a subgraph feed a widget from outside."""
+    if files is TINY:  # in no list of the host's own loaders
+        names = {"diffusion_model": files.diffusion_model, "vae": files.vae}
+        loaded = graph.add(MODELS, "InstructXLoadModel", **{name: given(name, value) for name, value in names.items()})
+        return loaded.out("model"), loaded.out("vae"), load_encoder(graph, files, given).out("encoder")
     unet = graph.add(
         MODELS,
         "UNETLoader",
-        unet_name=given("unet_name", files.diffusion_model),
+        unet_name=files.diffusion_model,
         weight_dtype="default",
         models=files.models(files.diffusion_model, "diffusion_models"),
     )
-    vae = graph.add(MODELS, "VAELoader", vae_name=given("vae_name", files.vae), models=files.models(files.vae, "vae"))
-    encoder = graph.add(
+    vae = graph.add(MODELS, "VAELoader", vae_name=files.vae, models=files.models(files.vae, "vae"))
+    return unet.out("MODEL"), vae.out("VAE"), load_encoder(graph, files, given).out("encoder")
+
+
+def load_encoder(graph: Graph, files: Files, given: Callable[[str, Any], Any]) -> Node:
+    return graph.add(
         MODELS,
         "InstructXLoadEncoder",
         encoder=given("encoder", files.text_encoder),
         adapter=given("adapter", files.adapter),
         models=files.models(files.text_encoder, "text_encoders"),
     )
-    return unet.out("MODEL"), vae.out("VAE"), encoder.out("encoder")
 
 
 def edit(
@@ -158,18 +170,18 @@ def edit(
     wires: tuple[Wire, Wire, Wire],
     source: Wire,
     reference: Wire | None,
-    instruction: Any,
+    asked: dict[str, Any],
     **sampling: Any,
-) -> tuple[Wire, Wire]:
-    """Query Embeddings -> Connector -> Source and Reference -> Sampler; the edit, and the source as it was edited."""
+) -> tuple[Wire, Node]:
+    """Query Embeddings -> Connector -> Source and Reference -> Sampler; the edit, and Source and Reference."""
     model, vae, encoder = wires
     references = {} if reference is None else {"reference_1": reference}
     queries = graph.add(
         UNDERSTAND,
         "InstructXQueryEmbeddings",
         encoder=encoder,
-        instruction=instruction,
         source=source,
+        **asked,
         **references,
     )
     positive = graph.add(UNDERSTAND, "InstructXConnector", queries=queries.out("queries"))
@@ -184,7 +196,7 @@ def edit(
     )
     outputs = {name: patched.out(name) for name in ("model", "positive", "negative", "latent")}
     sampler = graph.add(EDIT, "InstructXSampler", **outputs, vae=vae, **sampling)
-    return sampler.out("image"), patched.out("source")
+    return sampler.out("image"), patched
 
 
 def edit_long(
@@ -192,7 +204,7 @@ def edit_long(
     wires: tuple[Wire, Wire, Wire],
     source: Wire,
     reference: Wire | None,
-    instruction: Any,
+    asked: dict[str, Any],
     **sampling: Any,
 ) -> Node:
     """Long Video, which is the whole chain, window by window; its node."""
@@ -205,54 +217,66 @@ def edit_long(
         vae=vae,
         encoder=encoder,
         source=source,
-        instruction=instruction,
+        **asked,
         **sampling,
         **references,
     )
 
 
-def sources(graph: Graph, template: Template) -> tuple[Wire, Wire | None, Any]:
-    """(source, reference, instruction) of a template, from a drawn sample or from files."""
+def sources(graph: Graph, template: Template) -> tuple[Wire, Wire | None, dict[str, Any]]:
+    """(source, reference, inputs that hold the instruction) of a template, from a drawn sample or from files.
+
+    A drawn sample's instruction is used while the box is empty: the artist types into it, and nothing has to be undone.
+    """
     if template.sample is not None:
         drawn, seed = template.sample
         kind = "long video" if template.window else template.medium
         sample = graph.add(SOURCE, "InstructXSample", kind=kind, edit=drawn, seed=seed)
-        graph.add(SOURCE, "PreviewAny", source=sample.out("instruction"), title="The instruction")
         reference = sample.out("reference") if template.reference else None
-        if reference is not None:
-            graph.add(SOURCE, "PreviewImage", images=reference, title="The reference")
-        return sample.out("source"), reference, sample.out("instruction")
+        return sample.out("source"), reference, {"instruction": "", "instruction_if_empty": sample.out("instruction")}
     if template.medium == "video":
         source = graph.add(SOURCE, "LoadVideo", file="your_clip.mp4").out("VIDEO")
     else:
-        source = graph.add(SOURCE, "LoadImage", image="example.png").out("IMAGE")
+        source = scaled(graph, template, graph.add(SOURCE, "LoadImage", image="example.png").out("IMAGE"))
     reference = None
     if template.reference:
         reference = graph.add(SOURCE, "LoadImage", image="example.png", title="Reference").out("IMAGE")
-    return source, reference, template.instruction
+    return source, reference, {"instruction": template.instruction}
+
+
+def scaled(graph: Graph, template: Template, image: Wire) -> Wire:
+    """Brought to the area that the model was trained at; sides that do not fit its grid are cropped behind."""
+    given = {"upscale_method": "area", "megapixels": template.files.megapixels}
+    return graph.add(SOURCE, "ImageScaleToTotalPixels", image=image, title=SCALE, **given).out("IMAGE")
 
 
 def build(template: Template) -> Graph:
     """The graph of a template."""
     graph = Graph(template.title)
     graph.note(MODELS, template.files.note)
+    if template.window and template.sample is None:
+        graph.note(SOURCE, note_of("long"))
     wires = loaders(graph, template.files, lambda name, value: value)
-    source, reference, instruction = sources(graph, template)
+    source, reference, asked = sources(graph, template)
     files, prefix = template.files, f"InstructX/{template.slug}"
     sampling = {"seed": 0, "steps": files.steps, "cfg": 1.0, "shift": files.shift}
     if template.window:
-        return build_long(graph, template, wires, source, instruction, {**sampling, "window": template.window})
-    image, edited = edit(graph, wires, source, reference, instruction, **sampling)
+        return build_long(graph, template, wires, source, asked, {**sampling, "window": template.window})
+    if template.medium == "video" and template.sample is None:
+        parts = graph.add(SOURCE, "GetVideoComponents", video=source)
+        small = scaled(graph, template, parts.out("images"))
+        source = graph.add(SOURCE, "CreateVideo", images=small, fps=parts.out("fps"), audio=parts.out("audio")).out(
+            "VIDEO"
+        )
+    image, applied = edit(graph, wires, source, reference, asked, **sampling)
     if template.medium == "image":
-        graph.add(RESULT, "InstructXCompare", before=edited, after=image, batch="pictures")
+        graph.add(RESULT, "InstructXCompare", before=applied.out("source"), after=image, batch="pictures")
         graph.add(RESULT, "SaveImage", images=image, filename_prefix=prefix)
         return graph
-    if template.sample is None:
-        parts = graph.add(RESULT, "GetVideoComponents", video=source)
-        video = graph.add(RESULT, "CreateVideo", images=image, fps=parts.out("fps"), audio=parts.out("audio"))
-    else:
-        video = graph.add(RESULT, "CreateVideo", images=image, fps=files.fps)
-    graph.add(RESULT, "InstructXCompare", before=edited, after=video.out("VIDEO"), batch="video", fps=files.fps)
+    rate, sound = applied.out("fps"), applied.out("audio")
+    video = graph.add(RESULT, "CreateVideo", images=image, fps=rate, audio=sound)
+    before = applied.out("source")
+    graph.add(RESULT, "InstructXCompare", before=before, after=video.out("VIDEO"), batch="video", fps=rate)
     graph.add(RESULT, "SaveVideo", video=video.out("VIDEO"), filename_prefix=prefix, format="mp4", codec="h264")
     return graph
 
@@ -262,13 +286,13 @@ def build_long(
     template: Template,
     wires: tuple[Wire, Wire, Wire],
     source: Wire,
-    instruction: Any,
+    asked: dict[str, Any],
     sampling: dict[str, Any],
 ) -> Graph:
     """The rest of a long video's template: VIDEO in, VIDEO out."""
     if template.sample is not None:
         source = graph.add(SOURCE, "CreateVideo", images=source, fps=template.files.fps).out("VIDEO")
-    video = edit_long(graph, wires, source, None, instruction, **sampling).out("video")
+    video = edit_long(graph, wires, source, None, asked, **sampling).out("video")
     graph.add(RESULT, "InstructXCompare", before=source, after=video, batch="video", fps=template.files.fps)
     prefix = f"InstructX/{template.slug}"
     graph.add(RESULT, "SaveVideo", video=video, filename_prefix=prefix, format="mp4", codec="h264")

@@ -111,26 +111,36 @@ def card(template: Template) -> Image.Image:
     picture = Image.new("RGB", (SIZE, SIZE), BACKGROUND)
     draw = ImageDraw.Draw(picture)
     name, what = template.title.split(" - ")
-    lines = [(name, 44, 0.4, "white"), (what, 36, 0.56, "white"), ("weights are not included", 20, 0.88, FAINT)]
+    name, needs = name.rstrip(")").split(" (")
+    lines = [(name, 44, 0.4, "white"), (what, 36, 0.56, "white"), (needs, 20, 0.88, FAINT)]
     for text, size, y, color in lines:
         draw.text((SIZE // 2, y * SIZE), text, fill=color, font=ImageFont.load_default(size), anchor="mm")
     return picture
 
 
+def save(picture: Image.Image, template: Template) -> None:
+    picture.save(ROOT / "workflows" / f"{template.title}.jpg", quality=88, optimize=True)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--url", default="http://127.0.0.1:8188", help="a running ComfyUI with this pack")
+    parser.add_argument("--cards", action="store_true", help="only those of the large models; needs no ComfyUI")
     parser.add_argument("--find", type=int, metavar="N", help="try samples 0 to N-1 instead of drawing")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if given.cards:
+        for template in TEMPLATES:
+            if not template.sample:
+                save(card(template), template)
+        return 0
     try:
         client = Client(given.url)
         if given.find:
             find(client, given.find)
             return 0
         for template in TEMPLATES:
-            picture = drawn(client, template) if template.sample else card(template)
-            picture.save(ROOT / "workflows" / f"{template.title}.jpg", quality=88, optimize=True)
+            save(drawn(client, template) if template.sample else card(template), template)
     except Refused as error:
         logger.error("error: %s", error)
         return 1

@@ -38,6 +38,7 @@ ACROSS = {
     "test_parity_kiwi": "Kiwi-Edit's own numbers",
     "test_readme": "README.md",
     "test_shipped": "the shipped model",
+    "test_sizes": "bytes of a clone and of the node pack",
     "test_style": "what a parser checks of every file",
     "test_workflows": "workflows/, scripts/",
 }

@@ -98,6 +98,12 @@ def add_window_arguments(parser: argparse.ArgumentParser) -> None:
         help="smooth: the frame handed over is not edited again, and the step to the next window fades out (default); "
         "plain: as in the paper",
     )
+    group.add_argument(
+        "--edit-fps",
+        type=float,
+        metavar="FPS",
+        help="edit that many frames a second, e.g. 16, and carry the edit over to those between (default: every frame)",
+    )
     group.add_argument("--match-colour", action="store_true", help="correct colour drift where windows meet")
     group.add_argument("--restart", action="store_true", help="throw away finished windows of an interrupted edit")
 

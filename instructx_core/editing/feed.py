@@ -15,30 +15,33 @@ from ..geometry import FitBox
 from ..media.stream import ClipScan, clip_frames
 from .fit import apply_box
 from .paste import PasteMask, pasted_frames
-from .windows.plan import Window
+from .windows.between import Thinning
 
 
 class Feed:
-    """Reads the clip from window `first` on; no more than one window of it lies in memory.
+    """Reads the clip from the window on that the thinning begins with; no more than one of it lies in memory.
 
     written_size: (H, W) of the frames that are written.
     """
 
-    def __init__(self, clip: ClipScan, mask: PasteMask | None, box: FitBox, first: Window) -> None:
-        self.clip, self.mask, self.box, self.first = clip, mask, box, first
+    def __init__(self, clip: ClipScan, mask: PasteMask | None, box: FitBox, thinning: Thinning) -> None:
+        self.clip, self.mask, self.box, self.thinning = clip, mask, box, thinning
         self.written_size = (box.height, box.width) if mask is None else clip.size
         self._given: list[tuple[np.ndarray, np.ndarray]] = []  # of the window at hand: the source's frame, the model's
 
     def fitted_frames(self) -> Iterator[np.ndarray]:
-        """Frames (H, W, 3) of the source as the model sees them."""
-        for frame_HWC in clip_frames(self.clip, start=self.first.first_source):
+        """Frames (H, W, 3) of the source as the model sees them, those that are edited."""
+        return self.thinning.thin(self._all_fitted())
+
+    def _all_fitted(self) -> Iterator[np.ndarray]:
+        for frame_HWC in clip_frames(self.clip, start=self.thinning.start):
             fitted_HWC = apply_box(frame_HWC, self.box)
             if self.mask is not None:
                 self._given.append((frame_HWC, fitted_HWC))
             yield fitted_HWC
 
     def result_frames(self, new_FHWC: np.ndarray) -> Iterable[np.ndarray]:
-        """The frames of the result that a finished window adds: itself, or laid over the source."""
+        """The frames of the result that a finished window adds: as they are, or laid over the source."""
         if self.mask is None:
             return new_FHWC
         originals, seen = zip(*self._given[-len(new_FHWC) :], strict=True)

@@ -25,6 +25,7 @@ from .progress import Progress
 from .report import EditReport, make_report, world_remarks
 from .settings import Settings
 from .window_editor import WindowEditor
+from .windows.between import Thinning, added_frames
 from .windows.handover import FADE, edit_windows
 from .windows.options import Windowing
 from .windows.plan import SMOOTH
@@ -54,16 +55,22 @@ def edit_in_windows(
         f"edited in {len(windows)} windows of {windowing.size} frames, {windowing.options.overlap} handed over at each "
         "join"
     )
+    if len(windowing.numbers) < clip.frames:
+        notes.append(
+            f"{len(windowing.numbers)} of {clip.frames} frames edited, {float(windowing.fps):g} a second; the others "
+            "keep their picture and take over what was changed in the two around them"
+        )
     if look.mask is not None:
         notes.append(LAID_OVER)
     if saved.done:
         notes.append(f"windows 1 to {saved.done} were finished before and kept")
     if saved.done < len(windows):
         editor = WindowEditor(pipe, look, settings, windowing, progress, saved.contexts)
-        saved = _run_windows(editor, Feed(clip, look.mask, settings.box, windows[saved.done]), store, saved)
+        thinning = Thinning(windowing.numbers, windows[saved.done])
+        saved = _run_windows(editor, Feed(clip, look.mask, settings.box, thinning), store, saved)
     edited = time.perf_counter()
     parts = [store.part(window.index) for window in windows]
-    lengths = [window.stop - window.first_new for window in windows]
+    lengths = [added_frames(windowing.numbers, window) for window in windows]
     notes += join_clips(look.request.output, parts, lengths, clip.fps, clip.audio)
     notes += [*about_joins(saved.joins, windowing.options.match_colour), *pipe.memory.notes]
     notes += world_remarks(pipe.instructx_config, look)
@@ -86,8 +93,9 @@ def _run_windows(editor: WindowEditor, feed: Feed, store: WindowStore, saved: Wi
     )
     form = ClipFormat(feed.written_size, feed.clip.fps, pixel_aspect=feed.clip.pixel_aspect)
     for result in results:
-        index, count = result.window.index, len(result.new_FHWC)
-        write_frames(store.part(index), feed.result_frames(result.new_FHWC), count, form)
+        index, before = result.window.index, saved.tail_OHWC
+        new_FHWC = feed.thinning.fill(result, None if before is None else before[-1])
+        write_frames(store.part(index), feed.result_frames(new_FHWC), len(new_FHWC), form)
         joins = (*saved.joins, (result.join, *result.drift))
         saved = WindowProgress(index + 1, result.tail_OHWC, editor.contexts, joins)
         store.save(saved)

@@ -8,6 +8,7 @@ The rest of the model's numbers is the pipeline's (its schedule); a clip that se
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 from ..config import InstructXConfig
 from ..errors import InputError
@@ -29,8 +30,8 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What an edit is run with. box: what of a frame the model sees. fps: Hz, of the clip, or what the model takes a
-    picture for. windowing: None, in one piece."""
+    """What an edit is run with. box: what of a frame the model sees. fps: Hz, of the frames that are edited, or what
+    the model takes a picture for. windowing: None, in one piece."""
 
     sampling: Sampling
     box: FitBox
@@ -43,17 +44,22 @@ def settle(look: Look, config: InstructXConfig) -> Settings:
     request, usual = look.request, config.sampling
     steps = usual.num_steps if request.steps is None else request.steps
     guidance = usual.guidance_scale if request.guidance is None else request.guidance
+    windowing = _windowing(look, config)
     return Settings(
         sampling=Sampling(steps, float(guidance), request.seed),
         box=fit_size(*look.source.size, config.size_multiple, request.max_pixels or usual.area),
-        fps=float(usual.fps if look.source.fps is None else look.source.fps),
-        windowing=_windowing(look, config),
+        fps=float(_rate(look, windowing) or usual.fps),
+        windowing=windowing,
     )
 
 
 def one_piece(request: EditRequest, config: InstructXConfig) -> int:
     """Frames that are edited at once at most, where no windows are to be."""
     return request.max_frames or config.sampling.frames
+
+
+def _rate(look: Look, windowing: Windowing | None) -> Fraction | None:
+    return look.source.fps if windowing is None else windowing.fps
 
 
 def _windowing(look: Look, config: InstructXConfig) -> Windowing | None:

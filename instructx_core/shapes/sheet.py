@@ -58,7 +58,7 @@ def contact_sheet(split: str = "test", first_index: int = 0) -> Image.Image:
 
 
 def main(path: str) -> None:
-    contact_sheet().save(path, optimize=True)
+    contact_sheet().quantize(64, dither=0).save(path, optimize=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Contact sheet of the procedural world: natural pictures, then one row a task with two image edits and one clip edit.
 
-Place: sampling, pretraining -> sheet -> docs/world.png, for people to look at. Needs Pillow, which only this file
-imports. Run: python -m instructx_core.world.sheet docs/world.png
+Place: sampling, pretraining -> sheet -> docs/world.webp, for people to look at. Needs Pillow, which only this file
+imports. Run: python -m instructx_core.world.sheet docs/world.webp
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from PIL import Image, ImageDraw
 
 TILE = 128  # pixels; a picture is enlarged or reduced to fit
+WIDTH = 1224  # pixels, of the picture in the docs
 GAP = 6
 TEXT = 34  # pixels under a row of tiles
 COLUMNS = 12
@@ -87,8 +88,9 @@ def contact_sheet(split: str = "test", first_index: int = 0) -> Image.Image:
 
 
 def main(path: str) -> None:
-    coarse = [level & 0xFC if level < 252 else 255 for level in range(256)]  # half the bytes, not seen
-    contact_sheet().point(coarse * 3).save(path, optimize=True)
+    picture = contact_sheet()
+    picture.thumbnail((WIDTH, picture.height))
+    picture.save(path, quality=60, method=6)
 
 
 if __name__ == "__main__":

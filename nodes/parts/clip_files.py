@@ -24,7 +24,6 @@ from .fitting import CROP, PAD, fit_source
 from .media import from_image
 
 if TYPE_CHECKING:
-    from ...instructx_core.editing.windows import WindowResult
     from ...instructx_core.media.base import AudioSource
 
 
@@ -91,11 +90,11 @@ def _whole_file(video: Any) -> Path | None:
     return Path(source) if isinstance(source, (str, os.PathLike)) and not trimmed else None
 
 
-def write_part(path: Path, result: WindowResult, clip: Source) -> None:
+def write_part(path: Path, frames_FHWC: np.ndarray, clip: Source) -> None:
     """Writes what one window added; H.264 of high quality, without sound."""
     from ...instructx_core.media.files import write_video
 
-    write_video(path, result.new_FHWC, clip.fps, pixel_aspect=clip.pixel_aspect)
+    write_video(path, frames_FHWC, clip.fps, pixel_aspect=clip.pixel_aspect)
 
 
 def join_parts(path: Path, parts: Sequence[Path], lengths: Sequence[int], clip: Source) -> tuple[str, ...]:

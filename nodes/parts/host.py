@@ -14,22 +14,32 @@ from typing import Any
 _gguf_lists: dict[str, tuple[list[str], dict[str, float], list[str]]] = {}
 
 
-def register_shipped_models() -> None:
-    """Adds the shipped tiny model to the host's model folders, after the artist's own."""
+def shipped_files(folder: str) -> dict[str, Path]:
+    """The files of the shipped tiny model that belong into a model folder, by name. The host's lists have none."""
+    from ...instructx_core.formats.layouts.folders import SHIPPED
+
+    return {path.name: path for path in sorted((SHIPPED / folder).glob("*.safetensors"))}
+
+
+def listed_files(folder: str) -> list[str]:
+    """Names of the files in the host's own list of a model folder."""
     import folder_paths
 
-    from ...instructx_core.formats.layouts.folders import MODEL_FOLDERS, SHIPPED
-
-    for folder in MODEL_FOLDERS:
-        if (SHIPPED / folder).is_dir():
-            folder_paths.add_model_folder_path(folder, str(SHIPPED / folder))
+    return list(folder_paths.get_filename_list(folder))
 
 
 def model_files(folder: str) -> list[str]:
-    """Names of the files the host knows in a model folder, sorted."""
-    import folder_paths
+    """Names of the files that our loaders offer for a model folder, sorted: the host's and the shipped ones."""
+    return sorted({*listed_files(folder), *shipped_files(folder)})
 
-    return sorted(folder_paths.get_filename_list(folder))
+
+def before_each_prompt(change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Has the host give every request for a run to `change` before it checks its graph."""
+    from server import PromptServer
+
+    server = getattr(PromptServer, "instance", None)  # none in a test without a server
+    if server is not None:
+        server.add_on_prompt_handler(change)
 
 
 def gguf_files(folder: str) -> list[str]:
@@ -65,7 +75,7 @@ def model_folders(folder: str, wanted: Callable[[Path], bool]) -> list[str]:
 
 
 def model_path(folder: str, name: str) -> Path:
-    """Full path of a file, or of a folder, below one of the host's model folders.
+    """Full path of a file, or of a folder, below one of the host's model folders; else of a shipped file.
 
     Raises ValueError where there is none, or when the name leads out of the model folders.
     """
@@ -75,6 +85,8 @@ def model_path(folder: str, name: str) -> Path:
         path = (Path(root) / name).resolve()
         if path.exists() and path.is_relative_to(Path(root).resolve()):
             return path
+    if name in shipped_files(folder):
+        return shipped_files(folder)[name]
     raise ValueError(f"no {name} in models/{folder}; put it there and refresh the browser page (key R)")
 
 
@@ -85,13 +97,16 @@ def output_folder() -> str:
 
 
 def file_state(name: str) -> tuple[int, ...] | None:
-    """Size and date of the files that a widget's value names, in the model folders and the input folder."""
+    """Size and date of the files that a widget's value names: in the model folders, the input folder, the pack."""
     import folder_paths
+
+    from ...instructx_core.formats.layouts.folders import MODEL_FOLDERS, SHIPPED
 
     if not name or "\n" in name or len(name) > 255:
         return None
     roots = [root for folders, *_ in folder_paths.folder_names_and_paths.values() for root in folders]
     states = []
+    roots += [str(SHIPPED / folder) for folder in MODEL_FOLDERS]
     for path in sorted({os.path.join(root, name) for root in [*roots, folder_paths.get_input_directory()]}):
         if os.path.isfile(path):
             states += [os.path.getsize(path), os.stat(path).st_mtime_ns]

@@ -11,9 +11,19 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
 
     from .settings import PreparedEdit, SamplingSettings
+
+# The choices of the host's Load Diffusion Model: dtype of torch (None: the file's), whether fp8 products are used.
+WEIGHT_DTYPES = {
+    "default": (None, False),
+    "fp8_e4m3fn": ("float8_e4m3fn", False),
+    "fp8_e4m3fn_fast": ("float8_e4m3fn", True),
+    "fp8_e5m2": ("float8_e5m2", False),
+}
 
 
 def wrapper_kinds() -> Any:
@@ -35,6 +45,29 @@ def load_host_model(read: Callable[[], dict[str, Tensor]], **options: Any) -> An
         raise ValueError("this ComfyUI does not know the DiT of the checkpoint; update ComfyUI")
     model.cached_patcher_init = (load_host_model, (read,))
     return model
+
+
+def load_denoiser_file(path: Path, weight_dtype: str = "default") -> Any:
+    """A MODEL from a file, as the host's Load Diffusion Model reads it."""
+    import torch
+    from comfy.sd import load_diffusion_model
+
+    if weight_dtype not in WEIGHT_DTYPES:  # 0.3.75 does not check
+        raise ValueError(f"weight_dtype is {weight_dtype!r}; use {', '.join(WEIGHT_DTYPES)}")
+    name, fast = WEIGHT_DTYPES[weight_dtype]
+    options = {} if name is None else {"dtype": getattr(torch, name)}
+    return load_diffusion_model(str(path), model_options=options | ({"fp8_optimizations": True} if fast else {}))
+
+
+def load_vae_file(path: Path) -> Any:
+    """A VAE from a file, as the host's Load VAE reads it. Raises RuntimeError when the file is none."""
+    from comfy import sd, utils
+
+    vae = sd.VAE(sd=utils.load_torch_file(str(path)))
+    vae.throw_exception_if_invalid()
+    if hasattr(sd, "load_vae_patcher"):  # what opens the file anew, for a newer host that reads it again later
+        vae.patcher.cached_patcher_init = (sd.load_vae_patcher, (str(path), None, None))
+    return vae
 
 
 def compute_dtype(model: Any) -> Any:

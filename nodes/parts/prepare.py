@@ -17,10 +17,10 @@ from ...instructx_core.formats.layouts.public_models import vae_for
 from .fitting import FittedSource
 from .graph_checks import check_model
 from .host_model import constant, noise_shaped
-from .keys import CONNECTOR_NODE, KEY, NO_NEGATIVE, PLACEMENT, REFERENCE_COUNT, REFERENCES, SOURCE
+from .keys import CONNECTOR_NODE, FPS, KEY, NO_NEGATIVE, PLACEMENT, REFERENCE_COUNT, REFERENCES, SOURCE
 from .model_patch import patch_model
 from .settings import PreparedEdit
-from .source import encode, fit, frames_of, latent_of
+from .source import encode, fit, latent_of, read_source
 
 if TYPE_CHECKING:
     from .dit_adapter import DitAdapter
@@ -40,7 +40,7 @@ class Given:
 
 @dataclass(frozen=True, kw_only=True)
 class Preparation:
-    """The edit, and what it was made of. apart: the source is pictures, not a clip."""
+    """The edit, and what it was made of. apart: the source is pictures, not a clip. fps: Hz. sound: of a VIDEO."""
 
     edit: PreparedEdit
     fitted: FittedSource
@@ -48,6 +48,8 @@ class Preparation:
     adapter: DitAdapter
     source_BCTHW: Tensor
     references_BCRHW: Tensor | None
+    fps: float
+    sound: Any
 
 
 def prepare_edit(given: Given, positive: Any, negative: Any = None) -> Preparation:
@@ -58,7 +60,8 @@ def prepare_edit(given: Given, positive: Any, negative: Any = None) -> Preparati
     check_model(given.model, adapter)
     check_vae(given.vae, adapter)
     check_reference_count(positive, len(given.references))
-    fitted, apart = fit(frames_of(given.source), positive, given.vae, adapter, given.rules)
+    on_wire = read_source(given.source)
+    fitted, apart = fit(on_wire.frames_FHWC, positive, given.vae, adapter, given.rules)
     source_BCTHW, references_BCRHW = encode(given.vae, fitted, given.references, apart)
     patched = patch_model(given.model, adapter)
     process = patched.get_model_object("latent_format").process_in
@@ -80,6 +83,8 @@ def prepare_edit(given: Given, positive: Any, negative: Any = None) -> Preparati
         adapter=adapter,
         source_BCTHW=source_BCTHW,
         references_BCRHW=references_BCRHW,
+        fps=on_wire.fps or positive[0][1].get(FPS, 0.0),
+        sound=on_wire.sound,
     )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...instructx_core.errors import InputError
 from .guard import only_patched
-from .keys import KEY, PICTURES, REFERENCE_COUNT
+from .keys import FPS, KEY, PICTURES, REFERENCE_COUNT
 from .media import SourceClip, are_unrelated
 
 if TYPE_CHECKING:
@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Queries:
-    """The wire INSTRUCTX_QUERIES. Features in fp32 on the CPU; reference_BLD only where the profile uses it."""
+    """The wire INSTRUCTX_QUERIES. Features fp32, on the CPU; reference_BLD only where the profile uses it; fps, Hz."""
 
     encoder: LoadedEncoder
     query_BQD: Tensor
     reference_BLD: Tensor | None
     modality: str
     references: int
+    fps: float
 
     @property
     def has_reference(self) -> bool:
@@ -58,21 +59,21 @@ def ask(
     from ...instructx_core.encoder import inputs as core
 
     config, references = encoder.config, list(shown.references)
-    sources = edits_of(shown.clip, shown.modality)
+    sources, fps = edits_of(shown.clip, shown.modality), shown.clip.fps or shown.fps or config.sampling.fps
     prepared = core.prepare_inputs(
         encoder.tokenizer,
         config,
         [instruction] * len(sources),
         sources,
         [references] * len(sources) if references else None,
-        shown.clip.fps or shown.fps or config.sampling.fps,
+        fps,
         modality=None if shown.modality == "auto" else shown.modality,
         allow_empty=drop_instruction,
     )
     if drop_instruction:
         prepared = core.drop_instruction(encoder.tokenizer, config, prepared)
     query_BQD, reference_BLD = encoder.features(prepared)
-    return Queries(encoder, query_BQD, reference_BLD, prepared.modality, len(references)), prepared
+    return Queries(encoder, query_BQD, reference_BLD, prepared.modality, len(references), fps), prepared
 
 
 def edits_of(clip: SourceClip, modality: str) -> list[Tensor]:
@@ -97,6 +98,7 @@ def connect(queries: Queries) -> list[Any]:
     options = {
         KEY: queries.encoder.adapter,
         REFERENCE_COUNT: queries.references,
+        FPS: queries.fps,
         PICTURES: len(context_BLD) if queries.modality == "image" else 0,
         "hooks": only_patched(),
     }

@@ -79,8 +79,24 @@ def instruction_input() -> Any:
         "instruction",
         multiline=True,
         default="",
+        placeholder="instruction: what to change",
         tooltip='What to change, as a sentence: "make the circle blue". At most 2048 tokens.',
     )
+
+
+def fallback_instruction_input() -> Any:
+    return io.String.Input(
+        "instruction_if_empty",
+        optional=True,
+        force_input=True,
+        tooltip="What to change while the instruction box is empty, e.g. from Sample (InstructX). What is typed into "
+        "the box wins.",
+    )
+
+
+def asked_for(instruction: str, if_empty: str | None) -> str:
+    """The instruction of an edit: what is in the box, else what is on the wire."""
+    return instruction if instruction.strip() or not if_empty else if_empty
 
 
 def size_rule_input() -> Any:

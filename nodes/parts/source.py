@@ -23,11 +23,27 @@ if TYPE_CHECKING:
     from .dit_adapter import DitAdapter
 
 
-def frames_of(source: Any) -> Tensor:
-    """IMAGE batch or VIDEO -> (F, H, W, 3) float in [0, 1], not rounded to 8 bits. Raises InputError for others."""
-    if not isinstance(source, Tensor) and not hasattr(source, "get_components"):
+@dataclasses.dataclass(frozen=True)
+class OnWire:
+    """What is on the wire. frames_FHWC: float in [0, 1], not rounded to 8 bits; fps in Hz and sound of a VIDEO."""
+
+    frames_FHWC: Tensor
+    fps: float | None = None
+    sound: Any = None
+
+
+def read_source(source: Any) -> OnWire:
+    """IMAGE batch or VIDEO. Raises InputError for others."""
+    if isinstance(source, Tensor):
+        return OnWire(_checked(source))
+    if not hasattr(source, "get_components"):
         raise InputError(f"source is a {type(source).__name__}; connect an IMAGE (one or a batch) or a VIDEO")
-    frames = source if isinstance(source, Tensor) else source.get_components().images
+    parts = source.get_components()
+    return OnWire(_checked(parts.images), float(parts.frame_rate), parts.audio)
+
+
+def _checked(frames: Tensor) -> Tensor:
+    """(F, H, W, 3). Raises InputError for what is no picture."""
     if frames.ndim != 4 or frames.shape[-1] not in (3, 4) or 0 in frames.shape:
         raise InputError(f"source has shape {tuple(frames.shape)}; connect an IMAGE with at least one picture")
     return frames[..., :3]

@@ -26,6 +26,7 @@ from .host import file_state
 from .media import read_references
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from ...instructx_core.editing.windows import WindowResult
@@ -54,10 +55,10 @@ class Unfinished:
     def parts(self, count: int) -> list[Path]:
         return [self.store.part(index) for index in range(count)]
 
-    def add(self, result: WindowResult, clip: Source) -> None:
-        """One more finished window, on disk before the next one begins."""
+    def add(self, result: WindowResult, frames_FHWC: np.ndarray, clip: Source) -> None:
+        """One more finished window, on disk before the next one begins. frames_FHWC: all that it adds to the clip."""
         index = result.window.index
-        write_part(self.store.part(index), result, clip)
+        write_part(self.store.part(index), frames_FHWC, clip)
         joins = (*self.saved.joins, (result.join, *result.drift))
         self.saved = WindowProgress(index + 1, result.tail_OHWC, None, joins)
         self.store.save(self.saved)

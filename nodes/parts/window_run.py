@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from ...instructx_core.editing.windows import FADE, SMOOTH, Window, WindowResult, edit_windows, window_seed
+from ...instructx_core.editing.windows.between import Thinning, added_frames
 from ...instructx_core.editing.windows.options import FIRST, WindowOptions
 from .clip_files import Source
 from .host import progress_bar
@@ -65,16 +66,24 @@ class WindowRun:
     sampling: SamplingSettings
     options: WindowOptions
     work: Unfinished
+    numbers: tuple[int, ...]  # of the frames that are edited
     bar: Any = None
     shared: ConditioningPair | None = None  # conditioning of the first window, where all follow it
+
+    @property
+    def lengths(self) -> list[int]:
+        """Frames of the clip that each window adds."""
+        return [added_frames(self.numbers, window) for window in self.windows]
 
     def run(self) -> None:
         """The windows that are not finished yet; each is on disk before the next one begins."""
         done, steps, count = self.work.saved.done, self.sampling.steps, len(self.windows)
         self.bar = progress_bar(count * steps)
-        frames = self.clip.read(self.windows[done].first_source) if done < count else iter(())
+        if done == count:
+            return
+        thinning = Thinning(self.numbers, self.windows[done])
         results = edit_windows(
-            frames,
+            thinning.thin(self.clip.read(thinning.start)),
             self.windows,
             self.edit,
             match_colour=self.options.match_colour,
@@ -83,7 +92,9 @@ class WindowRun:
             tail_OHWC=self.work.saved.tail_OHWC,
         )
         for result in results:
-            self.work.add(result, self.clip)
+            before = self.work.saved.tail_OHWC
+            frames_FHWC = thinning.fill(result, None if before is None else before[-1])
+            self.work.add(result, frames_FHWC, self.clip)
             number = result.window.index + 1
             self.bar.update_absolute(number * steps, count * steps, picture(result))
             logger.info("InstructX: window %d of %d done, join %.1f of 255", number, count, result.join)
@@ -108,8 +119,8 @@ class WindowRun:
             return self._conditioning(frames_FHWC)
         if self.shared is None:
             if self.work.saved.done:  # the run goes on behind the first window
-                first = list(islice(self.clip.read(0), self.windows[0].frames))
-                frames_FHWC = to_image(np.stack(first))
+                first = Thinning(self.numbers, self.windows[0]).thin(self.clip.read(0))
+                frames_FHWC = to_image(np.stack(list(islice(first, self.windows[0].frames))))
             self.shared = self._conditioning(frames_FHWC)
         return self.shared
 

@@ -84,10 +84,8 @@ def furnish(host: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def page(host: Any) -> Iterator[Any]:
-    """The frontend of the session's host, ready for graphs."""
-    if os.environ.get("INSTRUCTX_SCREENSHOTS"):
-        furnish(host)
+def browser() -> Iterator[Any]:
+    """Chromium."""
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
@@ -97,10 +95,18 @@ def page(host: Any) -> Iterator[Any]:
         pytest.fail("the browser lane needs Chromium: apt-get install chromium, or point CHROMIUM at one")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=binary, args=["--no-sandbox"])
-        page = browser.new_page(viewport=SIZE)
-        page.set_default_timeout(PATIENCE)
-        page.goto(host.url, wait_until="domcontentloaded")
-        page.wait_for_function(READY)
-        page.wait_for_timeout(1000)
-        yield page
+        yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def page(host: Any, browser: Any) -> Any:
+    """The frontend of the session's host, ready for graphs."""
+    if os.environ.get("INSTRUCTX_SCREENSHOTS"):
+        furnish(host)
+    page = browser.new_page(viewport=SIZE)
+    page.set_default_timeout(PATIENCE)
+    page.goto(host.url, wait_until="domcontentloaded")
+    page.wait_for_function(READY)
+    page.wait_for_timeout(1000)
+    return page

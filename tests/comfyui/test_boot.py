@@ -15,6 +15,7 @@ import pytest
 
 TINY = "instructx_tiny.safetensors"
 NODES = {
+    "InstructXLoadModel",
     "InstructXLoadEncoder",
     "InstructXLoadCheckpoint",
     "InstructXQueryEmbeddings",
@@ -113,15 +114,41 @@ def spelled(number: float) -> str:
     return {2**63 - 1: "2^63 - 1", 2**64 - 1: "2^64 - 1"}.get(number, str(number).removesuffix(".0"))
 
 
-def test_shipped_model_is_offered_by_the_native_loaders(host: Any) -> None:
-    def choices(node: str, key: str) -> list[str]:
-        kind, *rest = host.object_info()[node]["input"]["required"][key]
-        return kind if isinstance(kind, list) else rest[0]["options"]
+def test_shipped_model_is_offered_by_our_loaders_only(host: Any) -> None:
+    """On an empty installation the first file of a list is what a foreign graph takes."""
+    offering = set()
+    for name, info in host.object_info().items():
+        for group in ("required", "optional"):
+            for key, (kind, *rest) in info["input"].get(group, {}).items():
+                choices = kind if isinstance(kind, list) else rest[0].get("options", []) if rest else []
+                if TINY in choices:
+                    offering.add(f"{name}.{key}")
+    assert offering == {
+        "InstructXLoadModel.diffusion_model",
+        "InstructXLoadModel.vae",
+        "InstructXLoadEncoder.encoder",
+        "InstructXLoadEncoder.adapter",
+        "InstructXLoadCheckpoint.encoder",
+    }
+    for folder in ("diffusion_models", "vae", "text_encoders", "model_patches", "checkpoints"):
+        assert TINY not in host.get(f"/models/{folder}")
 
-    assert TINY in choices("UNETLoader", "unet_name")
-    assert TINY in choices("VAELoader", "vae_name")
-    assert TINY in choices("InstructXLoadEncoder", "encoder")
-    assert TINY in choices("InstructXLoadEncoder", "adapter")
+
+def test_graphs_that_name_it_in_the_hosts_loaders_still_run(host: Any) -> None:
+    """As every graph did before Load Model; the picture is that of Load Model."""
+    put_source(host)
+    older, newer = encode_graph(), encode_graph()
+    del newer["unet"], newer["vae"]
+    newer["load"] = {
+        "class_type": "InstructXLoadModel",
+        "inputs": {"diffusion_model": TINY, "vae": TINY, "weight_dtype": "default"},
+    }
+    newer["edit"]["inputs"] |= {"model": ["load", 0], "vae": ["load", 1]}
+    newer["decode"]["inputs"]["vae"] = ["load", 1]
+    pictures = [host.pictures(host.run(graph))[0] for graph in (older, newer)]
+    assert np.array_equal(*pictures) and pictures[0].std() > 1
+    older["vae"]["inputs"]["vae_name"] = "gone.safetensors"
+    assert "gone.safetensors" in host.fails(older)
 
 
 def test_nothing_went_wrong_in_the_log(host: Any) -> None:

@@ -157,7 +157,7 @@ def test_comfy_cli_runs(host: Any, slug: str, tmp_path: Path) -> None:
 def test_the_client_reports_a_node_that_fails(host: Any, tmp_path: Path) -> None:
     command = [sys.executable, str(CLIENT), str(ROOT / "workflows" / "api" / "try_image.json"), "--url", host.url]
     done = subprocess.run(
-        [*command, "--set", "3.vae_name=missing.safetensors", "--output", str(tmp_path)],
+        [*command, "--set", "2.vae=missing.safetensors", "--output", str(tmp_path)],
         capture_output=True,
         text=True,
         timeout=120,

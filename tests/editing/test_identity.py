@@ -75,6 +75,7 @@ def changes(folder: Path) -> dict[type, dict[str, dict[str, Any]]]:
                 "context": {"context": "first"},
                 "match_colour": {"match_colour": True},
                 "joins": {"joins": "smooth"},
+                "edit_fps": {"edit_fps": 8.0},
             }.items()
         },
     }

@@ -98,6 +98,30 @@ def test_each_window_is_an_edit_of_its_own_with_the_edited_head(
         head = result.tail_OHWC
 
 
+@pytest.mark.parametrize("kept", [None, KeepOutside()])
+def test_fewer_frames_are_edited_and_all_come_back(
+    random_pipe: Any, tmp_path: Path, kept: KeepOutside | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of them, stopped after the first window and gone on with: the file of an edit that was not stopped."""
+    clip = tmp_path / "clip.mp4"
+    write_video(clip, moving(32), 30)
+    options = {"windows": WindowOptions(frames=5, edit_fps=15), "keep_outside": kept}
+    whole = edit(random_pipe, clip, tmp_path / "whole.mp4", **options)
+    assert any("17 of 32 frames edited, 15 a second" in note for note in whole.notes), whole.notes
+
+    def stop(result: WindowResult, total: int) -> None:
+        if result.window.index == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        edit(random_pipe, clip, tmp_path / "out.mp4", on_window=stop, **options)
+    report = edit(random_pipe, clip, tmp_path / "out.mp4", **options)
+    assert any("windows 1 to 2 were finished before" in note for note in report.notes)
+    assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+    back = read_media(tmp_path / "out.mp4")
+    assert (len(back.frames_FHWC), back.fps) == (32, 30)
+
+
 @pytest.mark.parametrize(("total", "windowed"), [(9, False), (17, False), (18, True)])
 def test_the_rule(random_pipe: Any, tmp_path: Path, total: int, windowed: bool) -> None:
     """Windows exactly where the clip is longer than the model's 17 frames; max_frames: in one piece or refused."""

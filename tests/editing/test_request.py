@@ -54,6 +54,7 @@ def test_wrong_groups() -> None:
         ({"frames": 0}, "a window of 0 frames; use at least 1"),
         ({"seconds": -1.0}, "a window of -1 s; use more than 0"),
         ({"overlap": 0}, "an overlap of 0 frames; use at least 1"),
+        ({"edit_fps": 0.0}, "edit_fps is 0; use more than 0, e.g. 16, or leave it out"),
     ):
         with pytest.raises(InputError, match=message):
             WindowOptions(**change)
@@ -156,7 +157,8 @@ def test_every_option_has_a_plain_form() -> None:
     assert option_types() == {
         "steps": (int,), "guidance": (int, float), "seed": (int,), "max_frames": (int,), "partial": (bool,),
         "feather": (int,), "overlap": (int,), "context": (str,), "match_colour": (bool,), "joins": (str,),
-        "restart": (bool,), "need_sound": (bool,), "size": (str,), "window": (str,), "keep_outside": (str,),
+        "restart": (bool,), "need_sound": (bool,), "edit_fps": (int, float), "size": (str,), "window": (str,),
+        "keep_outside": (str,),
     }  # fmt: skip
 
 
@@ -164,7 +166,7 @@ def test_plain_values_make_the_request() -> None:
     values = {
         **LINE, "reference": ["cup.png", "/abs/hat.png"], "steps": 3, "guidance": 2, "seed": 7, "size": "64x48",
         "partial": True, "keep_outside": "mask.png", "feather": 4, "window": "5s", "overlap": 2, "context": "first",
-        "match_colour": True, "joins": "plain", "restart": True,
+        "match_colour": True, "joins": "plain", "edit_fps": 16, "restart": True,
     }  # fmt: skip
     assert read_request(values, Path("lists")) == EditRequest(
         source=Path("lists/in.mp4"),
@@ -177,7 +179,9 @@ def test_plain_values_make_the_request() -> None:
         max_pixels=64 * 48,
         partial=True,
         keep_outside=KeepOutside(Path("lists/mask.png"), 4),
-        windows=WindowOptions(seconds=5.0, overlap=2, context="first", match_colour=True, joins="plain", restart=True),
+        windows=WindowOptions(
+            seconds=5.0, overlap=2, context="first", match_colour=True, joins="plain", edit_fps=16, restart=True
+        ),
     )
     assert read_request(LINE) == request(source=Path("in.mp4"), output=Path("out.mp4"))
     assert read_request({**LINE, "reference": "cup.png"}).references == (Path("cup.png"),)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from instructx_core.shapes import TASKS, sample
 
@@ -114,7 +115,7 @@ def test_refusals_name_the_remedy(compare: Any, before: Any, after: Any, given: 
         compare(before(), after(), **given)
 
 
-def test_sample_is_the_benchmarks(pack: Callable[[str], ModuleType]) -> None:
+def test_sample_is_the_benchmarks(pack: Callable[[str], ModuleType], temp: Path) -> None:
     node = pack("nodes.sample")
     assert node.EDITS == TASKS
     source, instruction, reference, truth, fps = node.InstructXSample.execute("video", "color", 5).args
@@ -125,6 +126,10 @@ def test_sample_is_the_benchmarks(pack: Callable[[str], ModuleType]) -> None:
         assert np.array_equal((image * 255).round().byte().numpy(), frames)
 
 
-def test_sample_gives_a_reference(pack: Callable[[str], ModuleType]) -> None:
-    result = pack("nodes.sample").InstructXSample.execute("image", "reference_swap", 1).args
-    assert result[2].shape == (1, 64, 64, 3)
+def test_sample_gives_a_reference_and_shows_it(pack: Callable[[str], ModuleType], temp: Path) -> None:
+    result = pack("nodes.sample").InstructXSample.execute("image", "reference_swap", 1)
+    assert result.args[2].shape == (1, 64, 64, 3)
+    assert result.ui["text"] == [f"asks: {result.args[1]}"]
+    shown = [np.array(Image.open(temp / record["filename"]).convert("RGB")) for record in result.ui["images"]]
+    for picture, image in zip(shown, (result.args[0], result.args[2]), strict=True):
+        assert np.abs(picture - image[0].numpy() * 255).max() <= 1

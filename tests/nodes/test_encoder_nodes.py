@@ -61,6 +61,20 @@ def ask(
     return pack("nodes.query_embeddings").InstructXQueryEmbeddings.execute(encoder, text, source, **options)
 
 
+def test_an_empty_box_takes_the_wire(pack: Callable[[str], ModuleType], load: Callable[..., Any]) -> None:
+    """instruction_if_empty, e.g. from Sample: used while nothing is typed, and said on the node."""
+    encoder, source = load(dtype="fp32"), image()
+    typed = ask(pack, encoder, source, "make it red").args[0].query_BQD
+    other = ask(pack, encoder, source, "make it blue").args[0].query_BQD
+    assert not torch.equal(typed, other)
+    wired = ask(pack, encoder, source, " \n", instruction_if_empty="make it red")
+    assert torch.equal(wired.args[0].query_BQD, typed) and "asks: make it red" in wired.ui["text"]
+    both = ask(pack, encoder, source, "make it blue", instruction_if_empty="make it red")
+    assert torch.equal(both.args[0].query_BQD, other) and not [text for text in both.ui["text"] if "asks" in text]
+    with pytest.raises(ValueError, match="the instruction is empty; say what to change"):
+        ask(pack, encoder, source, "", instruction_if_empty="")
+
+
 # --- wrong files: one sentence that names the remedy -----------------------------------------------------------------
 
 
@@ -169,7 +183,7 @@ def test_shards_are_one_choice(pack: Callable[[str], ModuleType], load: Callable
         save_file({key: tensors[key] for key in part}, str(folder / f"model-0000{number}-of-00002.safetensors"))
     shutil.copy(models / "tokenizer.json", folder)
     folder_paths.filename_list_cache.clear()
-    assert pack("nodes.parts.encoder_files").encoder_choices() == [NAME, "qwen"]
+    assert pack("nodes.parts.model_files").encoder_choices() == [NAME, "qwen"]
     whole, sharded = load().patcher.model_state_dict(), load(encoder="qwen").patcher.model_state_dict()
     assert all(torch.equal(whole[key], sharded[key]) for key in whole)
     (folder / "model-00002-of-00002.safetensors").unlink()
@@ -191,7 +205,7 @@ def test_a_gguf_of_llama_cpp_and_its_tower_are_one_choice(
         small.write_gguf(
             folder / name, {k: ("F32", v.float().numpy()) for k, v in part.items()}, architecture="qwen2vl"
         )
-    node, choices = pack("nodes.load_encoder"), pack("nodes.parts.encoder_files").encoder_choices
+    node, choices = pack("nodes.load_encoder"), pack("nodes.parts.model_files").encoder_choices
     assert choices() == [NAME, "qwen.gguf"], "the tower is no choice of its own"
     whole = load().patcher.model_state_dict()
     packed = load(encoder="qwen.gguf").patcher.model_state_dict()

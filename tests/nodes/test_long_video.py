@@ -46,7 +46,6 @@ def loaded(comfy: Any, pack: Callable[[str], ModuleType], shipped: Any) -> Any:
 
     files = {folder: next((shipped / folder).glob("*.safetensors")) for folder in ("vae", "diffusion_models")}
     name = files["vae"].name
-    pack("nodes.parts.host").register_shipped_models()
     loader = pack("nodes.load_encoder").InstructXLoadEncoder
     (encoder,) = loader.execute(encoder=name, adapter=name, dtype="fp32", device="cpu").args
     model = sd.load_diffusion_model(str(files["diffusion_models"]), model_options={"dtype": torch.float32})
@@ -113,6 +112,28 @@ def test_file_in_file_out(
     assert all(told[i][2] for i in (2, 5, 8)), "each finished window is shown"
     assert "22 frames at 23.976 fps in 3 window(s)" in output.ui["text"][0] and "they differ by" in output.ui["text"][1]
     assert [p.suffix for p in (tmp_path / "temp").iterdir()] == [".mp4"]
+
+
+def test_fewer_frames_are_edited_and_all_come_back(
+    module: ModuleType, runs: ModuleType, loaded: Any, video: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At half the rate: the encoder hears of it, each edited frame is the window's, those between lie near both."""
+    given: list[np.ndarray] = []
+    edit = runs.WindowRun.edit
+
+    def watched(self: Any, given_FHWC: np.ndarray, window: Any) -> np.ndarray:
+        given.append(edit(self, given_FHWC, window))
+        return given[-1]
+
+    monkeypatch.setattr(runs.WindowRun, "edit", watched)
+    output = run(module, loaded, video, edit_fps=12.0, joins="plain")
+    frames = frames_of(output)
+    assert len(frames) == 22 and [len(made) for made in given] == [9, 4]
+    assert any("12 of the 22 frames are edited" in text for text in output.ui["text"])
+    made = np.concatenate([given[0], given[1][1:]])
+    assert np.abs(frames[[*range(0, 21, 2), 21]].astype(int) - made).mean() < 3, "but for the compression"
+    ends = [frames[0:20:2].astype(int), frames[2:21:2].astype(int)]
+    assert np.abs(frames[1:20:2] - (ends[0] + ends[1]) / 2).mean() < 6
 
 
 def test_the_model_says_how_long_a_window_is(module: ModuleType, loaded: Any, video: Any) -> None:

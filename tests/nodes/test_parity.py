@@ -50,7 +50,6 @@ class Both:
 
 @pytest.fixture(scope="module")
 def shipped_both(comfy: Any, pack: Callable[[str], ModuleType], shipped: Path) -> Both:
-    pack("nodes.parts.host").register_shipped_models()
     return Both(pack, shipped)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from fractions import Fraction
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -55,6 +56,20 @@ def run(node: ModuleType, model: Any, case: Any, vae: Any, source: Any, **option
         return node.InstructXSourceReference.execute(model=model, positive=cond, vae=vae, source=source, **arguments)
 
 
+def test_rate_and_sound_of_the_source_go_on(node: ModuleType, model: Any, case: Any, vae: Any) -> None:
+    """For Create Video: those of a VIDEO; of an IMAGE batch the rate that the encoder was told, and no sound."""
+    from comfy_api.input_impl import VideoFromComponents
+    from comfy_api.util import VideoComponents
+
+    sound = {"waveform": torch.zeros(1, 2, 800), "sample_rate": 8000}
+    parts = VideoComponents(images=picture(5), audio=sound, frame_rate=Fraction(24000, 1001))
+    fps, audio = run(node, model, case, vae, VideoFromComponents(parts)).args[5:]
+    assert abs(fps - 23.976) < 1e-3 and audio is sound
+    told = positive(case)
+    told[0][1]["instructx_fps"] = 12.5
+    assert run(node, model, case, vae, picture(5), positive=told).args[5:] == (12.5, None)
+
+
 def test_schema(node: ModuleType) -> None:
     """Every input and output explains itself; the negative and the references are optional."""
     schema = node.InstructXSourceReference.define_schema()
@@ -80,7 +95,7 @@ def test_latents_are_the_librarys(node: ModuleType, model: Any, case: Any, vae: 
     library = load_vae(file, config, torch.float32)
     source, first, second = picture(5), picture(1, 30, 50), picture(2, 64, 64)
     result = run(node, model, case, vae, source, reference_1=first, reference_2=second)
-    _, cond, negative, latent, edited = result.args
+    _, cond, negative, latent, edited = result.args[:5]
     options = cond[0][1]
     with torch.no_grad():
         want = encode_latents(library, to_signed(source))
@@ -118,7 +133,7 @@ def test_a_second_node_replaces_the_first(node: ModuleType, model: Any, case: An
 
 
 def test_video_input(node: ModuleType, model: Any, case: Any, vae: Any) -> None:
-    clip = SimpleNamespace(get_components=lambda: SimpleNamespace(images=picture(5)))
+    clip = SimpleNamespace(get_components=lambda: SimpleNamespace(images=picture(5), audio=None, frame_rate=24))
     assert run(node, model, case, vae, clip).args[3]["samples"].shape == (1, 16, 2, 8, 8)
 
 
@@ -202,7 +217,7 @@ def test_pictures_are_edited_apart(node: ModuleType, model: Any, case: Any, vae:
     source, mask = picture(3, 40, 64), torch.rand(3, 40, 64)
     cond = [[torch.randn(3, 5, 256), {"instructx": case.adapter, "instructx_pictures": 3}]]
     rules = {"resize": "pad", "length": "error"}
-    _, positive, _, latent, edited = run(node, model, case, vae, source, positive=cond, mask=mask, **rules).args
+    _, positive, _, latent, edited, *_ = run(node, model, case, vae, source, positive=cond, mask=mask, **rules).args
     assert latent["samples"].shape == (3, 16, 1, 6, 8) and latent["noise_mask"].shape == (3, 1, 1, 48, 64)
     assert positive[0][1]["instructx_placement"].keep == (1, 40, 64) and torch.equal(edited, source)
     for number in range(3):

@@ -8,12 +8,19 @@ import { locator, nodeOfExecution, walk } from "./graph.js";
 const UI_KEY = "instructx_notes";
 const WIDGET = "instructx_notes";
 
+/** Where this tab of the browser keeps what a node said: the host says nothing of a node whose output it kept. */
+function place(node) {
+  return `${UI_KEY}:${(app.rootGraph ?? app.graph).id}:${locator(node)}`;
+}
+
 function show(node, output) {
   const lines = output?.[UI_KEY];
   if (!lines?.length) return;
+  sessionStorage.setItem(place(node), JSON.stringify(lines));
   let widget = node.widgets?.find((w) => w.name === WIDGET);
   if (!widget) {
     const element = document.createElement("div");
+    element.className = "instructx-notes";
     element.setAttribute("role", "status");
     Object.assign(element.style, {
       overflow: "auto", padding: "4px 6px", boxSizing: "border-box", font: "12px/1.35 sans-serif",
@@ -22,17 +29,21 @@ function show(node, output) {
     widget = node.addDOMWidget(WIDGET, "note", element, {
       getValue: () => "",
       setValue: () => {},
-      getMinHeight: () => 56,
+      // as high as its text, up to a limit; a line holds about 52 letters
+      getMinHeight: () => {
+        const rows = element.textContent.split("\n").map((line) => Math.max(1, Math.ceil(line.length / 52)));
+        return Math.min(120, Math.max(40, 12 + 16.2 * rows.reduce((all, one) => all + one, 0)));
+      },
       getMaxHeight: () => 160,
       hideOnZoom: false,
       serialize: false, // not sent to the server
     });
     widget.serialize = false; // not saved with the workflow
-    const [width, height] = node.computeSize();
-    node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
   }
   widget.element.textContent = lines.join("\n");
   widget.element.style.whiteSpace = "pre-line";
+  const [width, height] = node.computeSize();
+  node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
 }
 
 app.registerExtension({
@@ -42,6 +53,12 @@ app.registerExtension({
     api.addEventListener("executed", ({ detail }) => {
       const node = nodeOfExecution(detail.display_node ?? detail.node);
       if (node) show(node, detail.output);
+    });
+    api.addEventListener("execution_cached", ({ detail }) => {
+      for (const node of (detail.nodes ?? []).map(nodeOfExecution)) {
+        const said = node && sessionStorage.getItem(place(node));
+        if (said) show(node, { [UI_KEY]: JSON.parse(said) });
+      }
     });
   },
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from instructx_core.editing.windows import ColourMatch, Window, edit_windows, plan_windows, window_frames, window_seed
+from instructx_core.editing.windows.between import edited_numbers
 from instructx_core.editing.windows.handover import fade_out
 from instructx_core.editing.windows.plan import check_window
 from instructx_core.errors import InputError
@@ -55,6 +57,13 @@ def test_window_of_five_seconds() -> None:
     assert window_frames(16, 17, seconds=0.6) == 9
     with pytest.raises(InputError, match="a window needs 5"):
         window_frames(1, 81, seconds=3)
+    page = (Path(__file__).resolve().parents[3] / "docs" / "long-video.md").read_text(encoding="utf-8")
+    for fps in (16, 24, 30):
+        paper, kiwi = window_frames(fps, 81), window_frames(fps, 121)
+        assert f"| {fps} fps | {paper} frames, {paper / fps:.1f} s | {kiwi} frames, {kiwi / fps:.1f} s |" in page
+        size = window_frames(16, 81)
+        spans = edited_numbers(1000, fps, 16)[size - 1] + 1
+        assert fps == 16 or f"| {size} of {spans} frames, {size / 16:.1f} s |" in page
     assert window_seed(7, 0) == window_seed(7, 5) == 7
     with pytest.raises(InputError, match="seed is -1"):
         window_seed(-1, 0)
