@@ -98,10 +98,11 @@ def tar_members(path: str | Path) -> Iterator[tuple[str, int, int]]:
     try:
         # ignore_zeros: behind the blocks that end one tar, another may follow.
         with tarfile.open(path, "r:", ignore_zeros=True) as tar:
+            untyped: Any = tar  # its list of members is in no stub
             for member in tar:
                 if member.isfile():
                     yield member.name, member.offset_data, member.size
-                tar.members = []  # else it keeps all of them
+                untyped.members = []  # else it keeps all of them
     except tarfile.ReadError as error:
         raise InputError(
             f"{path}: cannot be read as a tar ({error}); get it again, or unpack it where it is compressed"

@@ -46,20 +46,7 @@ class Sizing:
 
     def size(self, height: int, width: int, pixels: int) -> Size:
         """The largest size of the ladder of those that cut off least. Raises InputError where none fits."""
-        fitting = [
-            (cut_share(height, width, size), size)
-            for size in ladder(pixels, self.multiple)
-            if size[0] <= height and size[1] <= width
-        ]
-        if not fitting:
-            raise InputError(f"{width}x{height} pixels; both sides must have at least {self.multiple}")
-        least = min(cut for cut, _ in fitting)
-        if least > self.max_cut:
-            raise InputError(
-                f"{width}x{height} pixels: no bucket of this shape, {least:.0%} would be cut off; crop it, or raise "
-                f"max_cut ({self.max_cut:g})"
-            )
-        return max((size for cut, size in fitting if cut <= least + NEAR), key=lambda size: size[0] * size[1])
+        return _nearest(height, width, pixels, self.multiple, self.max_cut)
 
     def length(self, frames: int, fps: Fraction) -> int:
         """The longest of `frames` that a clip has at this rate. Raises InputError for one that is too short."""
@@ -71,6 +58,25 @@ class Sizing:
                 "to frames, or leave the clip out"
             )
         return max(fitting)
+
+
+@lru_cache(maxsize=4096)
+def _nearest(height: int, width: int, pixels: int, multiple: int, max_cut: float) -> Size:
+    """Behind Sizing.size; the pictures of a set have few sizes."""
+    fitting = [
+        (cut_share(height, width, size), size)
+        for size in ladder(pixels, multiple)
+        if size[0] <= height and size[1] <= width
+    ]
+    if not fitting:
+        raise InputError(f"{width}x{height} pixels; both sides must have at least {multiple}")
+    least = min(cut for cut, _ in fitting)
+    if least > max_cut:
+        raise InputError(
+            f"{width}x{height} pixels: no bucket of this shape, {least:.0%} would be cut off; crop it, or raise "
+            f"max_cut ({max_cut:g})"
+        )
+    return max((size for cut, size in fitting if cut <= least + NEAR), key=lambda size: size[0] * size[1])
 
 
 def cut_share(height: int, width: int, size: Size) -> float:

@@ -31,6 +31,6 @@ def open_data(spec: str) -> EditSource:
     if Path(spec).exists():
         return open_path("", spec)
     raise InputError(
-        f"no data source {name!r} and no such file; known: {', '.join(SOURCES)}. Give NAME, NAME:PATH, or the path of "
+        f"no file and no data source {name!r}; known: {', '.join(SOURCES)}. Give NAME, NAME:PATH, or the path of "
         "a mixture, a records.jsonl or a folder of pairs"
     )

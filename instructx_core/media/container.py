@@ -34,7 +34,9 @@ def open_container(path: Path, formats: str = _CLIPS) -> Any:
     """formats: FFmpeg's names of those that are opened. Raises InputError for a file that FFmpeg does not know."""
     options = {"protocol_whitelist": "file", "format_whitelist": formats}
     try:
-        return av.open("file:" + os.path.abspath(path), options=options)
+        # Not `options`: PyAV up to 16 gives those to each stream as well, and reads beyond them where FLV and MPEG find
+        # their streams later.
+        return av.open("file:" + os.path.abspath(path), container_options=options)
     except (av.error.FFmpegError, UnicodeError) as error:
         known = getattr(error, "errno", None) != errno.EINVAL  # FFmpeg's word for a format that is shut out above
         reason = (getattr(error, "strerror", None) or error) if known else "no kind of file that is known here"

@@ -1,25 +1,29 @@
 """Data parallel over torchrun processes: every rank takes a slice of the global batch, gradients are summed.
 
 Micro-batch losses are already divided by the global batch, so a sum over ranks is the gradient of one process that
-saw everything. Sharded training (FSDP2 + DCP) replaces these functions later; the loop only uses this interface.
+saw everything. Of a sharded model FSDP2 sums them (sharding.py).
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
+PATIENCE = timedelta(hours=2)  # processes that encode samples end at different times
+
 
 def setup() -> tuple[int, int]:
     """(rank, world size) from torchrun's environment; starts gloo or NCCL when there is more than one process."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world > 1 and not dist.is_initialized():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, timeout=PATIENCE)
     return rank(), world
 
 

@@ -60,14 +60,27 @@ class PoolPlan:
 
 
 def plan_pools(recipe: EditRecipe, source: EditSource) -> PoolPlan:
-    """Raises InputError when the source has no sample of the recipe's kinds."""
+    """Raises InputError when the source has no sample of the recipe's kinds, or files of fewer than a batch."""
     selections = _selections(recipe, source)
     numbers = {each.bucket: range(each.start, each.start + each.count) for each in selections}
     chosen = chosen_rows(recipe, source, numbers)
+    if isinstance(source, StoredSource):
+        _check_batches(recipe, chosen)
     kinds = {each.bucket.kind for each in selections}
     wanted = {kind: count for kind, count in _validation_counts(recipe).items() if kind in kinds}
     train = [each for each in selections if each.bucket in chosen]
     return PoolPlan(recipe, source, train, select_samples(source, "val", wanted))
+
+
+def _check_batches(recipe: EditRecipe, rows: Mapping[Bucket, np.ndarray]) -> None:
+    """Raises InputError for files of which one batch would hold every sample, and some twice."""
+    for modality, batch in (("image", recipe.image_batch), ("video", recipe.video_batch)):
+        count = sum(len(set(some.tolist())) for bucket, some in rows.items() if bucket.modality == modality)
+        if 0 < count < batch:
+            raise InputError(
+                f"{recipe.name} has {count} {modality}s to train on, fewer than its batch of {batch}; give at least "
+                f"{batch}, or a recipe with a smaller batch"
+            )
 
 
 def _selections(recipe: EditRecipe, source: EditSource) -> list[Selection]:

@@ -25,6 +25,8 @@ def shard_modules(parts: Parts, engine: Engine, device: torch.device, bf16: bool
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, fully_shard
 
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     mesh = init_device_mesh(device.type, (world,))
     options: dict[str, Any] = {"mesh": mesh}
     if engine.offload:

@@ -192,7 +192,7 @@ def test_a_source_is_opened_by_its_path(tmp_path: Path) -> None:
     path = records(tmp_path / "set", clips=0)
     for spec in (str(path), str(path.parent), f"records:{path}"):
         assert open_data(spec).name == "set"
-    with pytest.raises(InputError, match="no such file; known: shapes, world, mixture"):
+    with pytest.raises(InputError, match="no file and no data source 'nowhere'; known: shapes, world, mixture"):
         open_data("nowhere")
     with pytest.raises(InputError, match="holds no pair"):
         open_data(f"pairs:{tmp_path / 'set' / 'media' / '..'}")

@@ -8,6 +8,8 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import av.error
+import av.filter
 import numpy as np
 import pytest
 from PIL import Image, ImageCms

@@ -40,6 +40,7 @@ class Report:
     metrics: dict[tuple[str, str], dict[str, float]]
     averaging: Averaging
     checks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    strange: int = 0  # items that have scores and are no items of the evaluation, as of an earlier, larger one
 
     @property
     def judges(self) -> list[str]:
@@ -93,6 +94,8 @@ class Report:
             lost = [item.id for item in self.items if item.id not in made or made[item.id].path is None]
             if lost:
                 found.append(f"{editor} has no output of {len(lost)} of {len(self.items)} items.")
+        if self.strange:
+            found.append(f"Scores of {self.strange} items are left out: {ITEMS} has not these items.")
         unknown = sorted({score.editor for score in self.scores} - set(self.outputs))
         if unknown:
             found.append(f"Scores of {', '.join(unknown)} are left out: their outputs are not there.")
@@ -105,15 +108,12 @@ def read_report(folder: Path, editors: Sequence[str] = ()) -> Report:
     benchmark = _benchmark(folder / BENCHMARK)
     scores = read_scores(folder / SCORES) if (folder / SCORES).exists() else []
     known = {item.id for item in items}
-    strange = [score.id for score in scores if score.id not in known]
-    if strange:
-        raise InputError(
-            f"{folder / SCORES}: scores item {strange[0]}, which {ITEMS} has not; give the scores of its items"
-        )
+    strange = {score.id for score in scores if score.id not in known}
+    scores = [score for score in scores if score.id in known]
     measured = read_output_metrics(folder / METRICS) if (folder / METRICS).exists() else {}
     metrics = {key: dict(line.metrics) for key, line in measured.items()}
     averaging = RULES.get(benchmark, Averaging(benchmark or "plain", scale=(0.0, 10.0)))
-    return Report(benchmark, folder, items, outputs, scores, metrics, averaging, _checks(folder))
+    return Report(benchmark, folder, items, outputs, scores, metrics, averaging, _checks(folder), len(strange))
 
 
 def _benchmark(path: Path) -> str:

@@ -146,7 +146,9 @@ def test_the_verb_writes_page_and_markdown(vie_folder: Path, capsys: pytest.Capt
     assert "warning: The judge gpt-4o was not checked" in said and "9 items of 2 editors" in said
     assert (vie_folder / "report.html").stat().st_size > 20_000 and "Table 3" in (vie_folder / "report.md").read_text()
     assert main(["eval", "report", str(vie_folder), "--out", str(vie_folder / "a.pdf")]) == 2
-    strange = Score("nobody", "mine", "gpt-4o", {"quality": 3})
-    ScoreFile(vie_folder).add([strange])
-    assert main(["eval", "report", str(vie_folder)]) == 2
-    assert "scores item nobody" in capsys.readouterr().err
+    ScoreFile(vie_folder).add([Score("nobody", "mine", "gpt-4o", {"quality": 3})])
+    before = (vie_folder / "report.md").read_text()
+    assert main(["eval", "report", str(vie_folder)]) == 0
+    assert "Scores of 1 items are left out" in capsys.readouterr().out
+    after = (vie_folder / "report.md").read_text()
+    assert after.split("## Judged by")[1] == before.split("## Judged by")[1], "and they change no number"

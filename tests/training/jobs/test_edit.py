@@ -15,7 +15,7 @@ from instructx_core.data.shapes import ShapesWorld
 from instructx_core.data.sources import open_data
 from instructx_core.errors import InputError
 from instructx_core.training.caching import fill_cache
-from instructx_core.training.edit_pools import pool_rows
+from instructx_core.training.edit_pools import plan_pools, pool_rows
 from instructx_core.training.jobs.edit import EditJob
 from instructx_core.training.machine import Machine
 from instructx_core.weights import SHIPPED
@@ -93,3 +93,11 @@ def test_it_trains_on_files_by_their_shares_and_without_the_bad_ones(tmp_path: P
     assert torch.isfinite(job.loss(0, batch, range(2)))
     assert set(job.validate()) >= {"image loss", "video loss"}
     job.picture(tmp_path / "picture.png")
+
+
+def test_fewer_files_than_a_batch_are_refused_before_a_model_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_bytes(TOKENIZER.read_bytes())
+    source = open_data(str(pairs(tmp_path / "few", images=5)))
+    with pytest.raises(InputError, match="has 4 images to train on, fewer than its batch of 16; give at least 16"):
+        EditJob(nano_stage2(image_batch=16), nano(), source, tmp_path)
+    assert plan_pools(nano_stage2(image_batch=4), source).train[0].count == 4
