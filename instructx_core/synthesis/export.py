@@ -6,13 +6,13 @@ target of every pair but "remove": a model that is trained on these learns to dr
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..data.readers.jsonl import write_records
 from ..data.record import EditRecord, Locator
 from ..media.outputs import atomic_path
 from .candidate import Candidate
@@ -23,6 +23,7 @@ from .stages.recolour import RECOLOURED
 from .stages.reference import REFERENCE
 
 RECORDS, MEDIA = "records.jsonl", "media"
+BETWEEN = "."  # a candidate's id and the name of its file: ids hold no dot
 PAIRS = {  # task: source, target
     "remove": (CLIP, ERASED),
     "add": (ERASED, CLIP),
@@ -43,21 +44,18 @@ def export(candidates: Sequence[Candidate], work: Path, output: Path, limits: Li
     """Writes records and links (or copies) their media. Of clips that look alike the first by id is kept."""
     passed = sorted((each for each in candidates if each.reject is None), key=lambda each: each.id)
     copies = find_copies(passed, limits.alike)
-    tasks = dict.fromkeys(PAIRS, 0)
     (output / MEDIA).mkdir(parents=True, exist_ok=True)
-    with atomic_path(output / RECORDS) as temporary, temporary.open("w", encoding="utf-8") as stream:
-        for candidate in passed:
-            if candidate.id in copies:
-                continue
-            for record in records_of(candidate):
-                for name in ("source", "target", "reference", "mask"):
-                    _place(getattr(record, name), work / candidate.id, output)
-                tasks[record.task] += 1
-                stream.write(json.dumps(record.as_json()) + "\n")
-    return Exported(tasks, copies)
+    records = [
+        record for candidate in passed if candidate.id not in copies for record in records_of(candidate, output / MEDIA)
+    ]
+    for record in records:
+        for locator in (record.source, record.target, record.reference, record.mask):
+            _place(locator, work)
+    write_records(output / RECORDS, records)
+    return Exported({task: sum(record.task == task for record in records) for task in PAIRS}, copies)
 
 
-def records_of(candidate: Candidate) -> Iterator[EditRecord]:
+def records_of(candidate: Candidate, media: Path) -> Iterator[EditRecord]:
     """Every pair of a candidate, with where it comes from and what was measured."""
     for task, text in candidate.fact("instruct", "texts").items():
         source, target = PAIRS[task]
@@ -66,10 +64,10 @@ def records_of(candidate: Candidate) -> Iterator[EditRecord]:
             task=task,
             modality="video",
             instruction=text,
-            source=_media(candidate, source),
-            target=_media(candidate, target),
-            reference=_media(candidate, REFERENCE) if task == "reference_add" else None,
-            mask=_media(candidate, CHANGED),
+            source=_media(media, candidate, source),
+            target=_media(media, candidate, target),
+            reference=_media(media, candidate, REFERENCE) if task == "reference_add" else None,
+            mask=_media(media, candidate, CHANGED),
             meta={
                 "film": candidate.film,
                 "start": candidate.start,
@@ -93,16 +91,17 @@ def find_copies(passed: Sequence[Candidate], alike: int) -> dict[str, str]:
     return copies
 
 
-def _media(candidate: Candidate, name: str) -> Locator:
-    return Locator(f"{MEDIA}/{candidate.id}.{name}")
+def _media(folder: Path, candidate: Candidate, name: str) -> Locator:
+    return Locator(str(folder / f"{candidate.id}{BETWEEN}{name}"))
 
 
-def _place(locator: Locator | None, folder: Path, output: Path) -> None:
+def _place(locator: Locator | None, work: Path) -> None:
     """The media under its name in the set: a second name of the same file where the disk can, else a copy."""
     if locator is None:
         return
-    target = output / locator.path
-    source = folder / target.name.removeprefix(f"{folder.name}.")
+    target = Path(locator.path)
+    folder, name = target.name.split(BETWEEN, 1)
+    source = work / folder / name
     if target.exists() and target.stat().st_mtime_ns == source.stat().st_mtime_ns:
         return
     with atomic_path(target) as temporary:

@@ -66,6 +66,18 @@ def test_records_can_be_read_and_the_film_is_the_target(made):
         assert (record.reference is not None) == (record.task == "reference_add")
 
 
+def test_training_can_read_every_record(made):
+    """What `instructx data check` says of the set, every frame decoded."""
+    _, output, _, counts = made
+    command = [sys.executable, "-m", "instructx_core", "data", "check", str(output), "--decode", "--json"]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+    found = json.loads(checked.stdout)
+    assert found["rejects"] == []
+    assert found["tasks"] == {task: count for task, count in counts["records"].items() if count}
+    assert found["modalities"] == {"video": 6, "video+reference": 2}
+
+
 def test_the_same_command_again_does_no_work(made):
     films, output, _, counts = made
     before = {path: path.stat().st_mtime_ns for path in (output / "work").rglob("*") if path.is_file()}
