@@ -42,7 +42,8 @@ TEST_FILES = sorted(path.relative_to(ROOT).as_posix() for path in TESTS.rglob("*
 CUDA = [
     path.relative_to(ROOT).as_posix()
     for ending in ("cu", "cuh", "h", "cpp")
-    for path in ROOT.glob(f"*/**/csrc/*.{ending}")
+    for folder in ("instructx_core", "tests")
+    for path in (ROOT / folder).glob(f"**/csrc/*.{ending}")
 ]
 
 

@@ -73,10 +73,10 @@ class Stage:
         model: str,
         load: Callable[[], InstructXPipeline],
         began: Callable[[Path], None] = lambda output: None,
-        edit_one: EditOne = edit,
+        edit_one: EditOne | None = None,
     ) -> None:
         self.journal, self.model, self.load, self.began = journal, model, load, began
-        self.edit_one = edit_one
+        self.edit_one = edit_one or edit
         self.pipe: InstructXPipeline | None = None
 
     def run(self, job: Job) -> tuple[Outcome, Entry | None]:
@@ -110,7 +110,7 @@ def run_jobs(
     journal: Journal,
     model: str,
     load: Callable[[], InstructXPipeline],
-    edit_one: EditOne = edit,
+    edit_one: EditOne | None = None,
 ) -> Iterator[Outcome]:
     """Run jobs one after the other; yields what became of each. model, load, edit_one: as of Stage.
 

@@ -69,7 +69,8 @@ def remember_base(output: Path, given: BaseFiles | None, config: InstructXConfig
             load_tokenizer(given.tokenizer).save(str(output / ".tokenizer.json"))
             (output / ".tokenizer.json").replace(output / "tokenizer.json")
         named = {name: str(getattr(given, name).resolve()) for name in BaseFiles.__dataclass_fields__}
-        path.write_text(json.dumps(named, indent=1) + "\n")
+        (output / ".base.json").write_text(json.dumps(named, indent=1) + "\n")
+        (output / ".base.json").replace(path)  # whole at once: the other processes may be reading it
     distributed.wait()
     return given
 

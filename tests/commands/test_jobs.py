@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -20,6 +21,8 @@ from instructx_core.digests import file_digest
 from instructx_core.editing.journal import Journal
 from instructx_core.errors import InputError
 from instructx_core.media.files import read_image, read_media, write_video
+
+NO_REPORT = SimpleNamespace(chosen=())  # of an edit that a test stands in for
 
 
 @pytest.fixture
@@ -108,7 +111,9 @@ def test_finished_jobs_are_skipped_by_content(
     assert run(lines)[0] == 0
     first = (tmp_path / "a.png").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr("instructx_core.commands.edit.load", lambda args: pytest.fail("nothing to run, nothing to load"))
+        patch.setattr(
+            "instructx_core.commands.edit.pipeline_of", lambda args: pytest.fail("nothing to run, nothing to load")
+        )
         code, text = run(lines)
         assert code == 0 and "0 done, 2 skipped" in text and text.count("finished before") == 4
         shutil.copy(tmp_path / "red.png", tmp_path / "same.png")
@@ -155,7 +160,7 @@ def test_a_sound_that_cannot_be_kept_is_said_or_refused(run: Callable[..., Any],
 
 
 def test_a_job_with_a_wrong_file_loads_no_model(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("instructx_core.commands.edit.load", lambda args: pytest.fail("nothing to run"))
+    monkeypatch.setattr("instructx_core.commands.edit.pipeline_of", lambda args: pytest.fail("nothing to run"))
     code, text = run([job(output="a.mp4"), job(keep_outside="blue.png", output="c.png", size="8x")])
     assert code == 1 and "source is an image" in text and "'8x' is not a size" in text
 
@@ -164,10 +169,8 @@ def test_a_changed_file_of_the_model_is_noticed(
     run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A LoRA, a part or a training file with other bytes under the same name, also past the first and last MiB."""
-    monkeypatch.setattr("instructx_core.commands.edit.load", lambda args: "a pipeline")
-    monkeypatch.setattr(
-        "instructx_core.editing.jobs.edit", lambda pipe, look: look.request.output.write_bytes(b"picture")
-    )
+    monkeypatch.setattr("instructx_core.commands.edit.pipeline_of", lambda args: "a pipeline")
+    monkeypatch.setattr("instructx_core.editing.jobs.edit", _write)
     files = {name: tmp_path / f"{name}.safetensors" for name in ("lora", "vae", "kiwi", "index")}
     for file in files.values():
         file.write_bytes(bytes(3 << 20))
@@ -253,7 +256,7 @@ def test_whatever_a_job_raises_fails_that_job_only(
 
     lines = [job(output="a.png", seed=7), job(source="blue.png", output="b.png")]
     with monkeypatch.context() as patch:
-        patch.setattr("instructx_core.commands.edit.load", lambda args: "a pipeline")
+        patch.setattr("instructx_core.commands.edit.pipeline_of", lambda args: "a pipeline")
         patch.setattr(jobs, "edit", broken(_write, lambda pipe, look: look.request))
         code, text = run(lines)
         assert code == 1 and "1 done, 0 skipped, 1 failed" in text and f"a.png: {type(error).__name__}:" in text
@@ -265,8 +268,9 @@ def test_whatever_a_job_raises_fails_that_job_only(
     assert len(rows) == 4, "one row a job, whatever its message holds"
 
 
-def _write(pipe: Any, look: Any) -> None:
+def _write(pipe: Any, look: Any) -> Any:
     look.request.output.write_bytes(b"picture")
+    return NO_REPORT
 
 
 def test_a_job_that_ended_the_process_is_tried_last(
@@ -277,13 +281,14 @@ def test_a_job_that_ended_the_process_is_tried_last(
     Image.new("RGB", (48, 32), "red").save(tmp_path / "a.png")
     at_kill, tried = dict[str, bytes](), list[str]()
 
-    def keep_journal(pipe: Any, look: Any) -> None:
+    def keep_journal(pipe: Any, look: Any) -> Any:
         name = look.request.output.name
         tried.append(name)
         at_kill[name] = (tmp_path / "jobs.done.jsonl").read_bytes()  # what a process that ends here leaves
         shutil.copy(look.request.source, look.request.output)
+        return NO_REPORT
 
-    monkeypatch.setattr("instructx_core.commands.edit.load", lambda args: "a pipeline")
+    monkeypatch.setattr("instructx_core.commands.edit.pipeline_of", lambda args: "a pipeline")
     monkeypatch.setattr("instructx_core.editing.jobs.edit", keep_journal)
     assert "3 done" in run(lines)[1] and tried == ["a.png", "c.png", "b.png"]
     tried.clear()

@@ -7,10 +7,12 @@ function below. A launch that was killed is no failure; its exit codes are print
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import socket
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,7 @@ from instructx_core.training.run import build_job
 from instructx_core.training.trainer import Trainer
 
 STEPS, SAVED = 20, 10
+PATIENCE = 60.0  # seconds in which the others end when a process has failed
 
 
 def shrink() -> None:
@@ -115,7 +118,7 @@ def child(rank: int, world: int, port: int, tasks: list[list[Any]]) -> None:
 
 
 def launch(world: int, tasks: list[list[Any]]) -> list[int]:
-    """Exit codes of its processes; negative: the signal that killed one."""
+    """Exit codes of its processes; negative: the signal that killed one. Who waits for a failed one is killed too."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -125,7 +128,18 @@ def launch(world: int, tasks: list[list[Any]]) -> list[int]:
         if not number:
             child(rank, world, port, tasks)
         children.append(number)
-    return [os.waitstatus_to_exitcode(os.waitpid(number, 0)[1]) for number in children]
+    codes, deadline = dict[int, int](), math.inf
+    while len(codes) < world:
+        number, status = os.waitpid(-1, os.WNOHANG)
+        if number:
+            codes[number] = os.waitstatus_to_exitcode(status)
+            deadline = time.monotonic() + PATIENCE if codes[number] else deadline
+        elif time.monotonic() > deadline:
+            for waiting in set(children) - codes.keys():
+                os.kill(waiting, signal.SIGKILL)
+        else:
+            time.sleep(0.02)
+    return [codes[number] for number in children]
 
 
 if __name__ == "__main__":
