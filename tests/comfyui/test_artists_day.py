@@ -108,7 +108,9 @@ class Day:
     def box(self) -> Any:
         """The instruction's text field, as it stands on the page."""
         node = self.page.evaluate(
-            "() => { for (const n of window.app.graph.nodes) {"
+            "() => { for (const e of document.querySelectorAll('[data-instruction]'))"
+            " e.removeAttribute('data-instruction');"  # of a tab that was left: its field is hidden
+            " for (const n of window.app.graph.nodes) {"
             " const w = n.widgets?.find(w => w.name === 'instruction'); if (w) {"
             " w.element?.setAttribute('data-instruction', ''); return String(n.id); } } }"
         )
