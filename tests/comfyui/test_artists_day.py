@@ -98,7 +98,12 @@ class Day:
         raise AssertionError(f"no run ended; end of the log:\n{self.host.log()[-3000:]}")
 
     def type(self, text: str) -> None:
-        """Into the instruction box, as a person does."""
+        """Into the instruction box, as a person does, who moves the view there first."""
+        self.page.evaluate(
+            "() => { const c = window.app.canvas; c.ds.scale = 1; c.centerOnNode(window.app.graph.nodes.find("
+            "n => n.widgets?.some(w => w.name === 'instruction'))); c.setDirty(true, true); }"
+        )
+        self.page.wait_for_timeout(500)
         box = self.box()
         box.click()
         box.fill(text)
