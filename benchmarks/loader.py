@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import time
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -112,24 +111,14 @@ def read_all_samples(source: Records) -> None:
             source.edit("train", number, bucket)
 
 
-def shortest(call: Callable[[], Any], rounds: int) -> float:
-    """Processor seconds of the quickest call."""
-    found = list[float]()
-    for _ in range(rounds):
-        start = time.process_time()
-        call()
-        found.append(time.process_time() - start)
-    return min(found)
-
-
 def measured(case: str, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     folder.mkdir()
     open_now = opened(case, folder, args)
     source = open_now()
     read_all_samples(source)  # warm: files are in the system's cache, libraries loaded
     count = sum(source.size("train", bucket) for bucket in source.buckets("train"))
-    opening = shortest(open_now, args.rounds)
-    reading = shortest(lambda: read_all_samples(source), args.rounds)
+    opening = results.shortest(open_now, args.rounds)
+    reading = results.shortest(lambda: read_all_samples(source), args.rounds)
     size, frames = (args.video_size, args.frames) if case == "h264" else (args.image_size, 1)
     return {
         "case": case,

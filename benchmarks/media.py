@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import time
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -57,16 +55,6 @@ def write_source(path: Path, codec: str, seconds: int, size: tuple[int, int]) ->
                 out.mux(stream.encode(None))
 
 
-def shortest(call: Callable[[], Any], rounds: int) -> float:
-    """Processor seconds of the quickest call."""
-    found = list[float]()
-    for _ in range(rounds):
-        start = time.process_time()
-        call()
-        found.append(time.process_time() - start)
-    return min(found)
-
-
 def measured(folder: Path, name: str, args: argparse.Namespace) -> dict[str, Any]:
     source, codec, suffix = CASES[name]
     width, height = map(int, args.size.split("x"))
@@ -82,9 +70,9 @@ def measured(folder: Path, name: str, args: argparse.Namespace) -> dict[str, Any
 
     return {
         "case": name,
-        "both": shortest(both, args.rounds),
-        "read": shortest(lambda: scan_clip(folder / source), args.rounds),
-        "write": shortest(
+        "both": results.shortest(both, args.rounds),
+        "read": results.shortest(lambda: scan_clip(folder / source), args.rounds),
+        "write": results.shortest(
             lambda: write_frames(folder / f"out{suffix}", [picture] * scan.frames, scan.frames, form), args.rounds
         ),
     }

@@ -1,7 +1,7 @@
 """Contact sheet of the procedural world: one row a task, two image edits and one clip edit each.
 
-Place: sampling -> sheet -> docs/shapes.png, for people to look at. Needs Pillow, which only this file imports.
-Run: python -m instructx_core.shapes.sheet docs/shapes.png
+Place: sampling -> sheet -> docs/shapes.webp, for people to look at. Needs Pillow, which only this file imports.
+Run: python -m instructx_core.shapes.sheet docs/shapes.webp
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ SCALE = 2
 TILE = SIZE * SCALE
 GAP = 6
 TEXT = 34  # pixels under a row of tiles
+SHOWN_WIDTH = 1500  # pixels, of the file
 CLIP_FRAMES = (0, 8, 16)
 
 
@@ -58,7 +59,9 @@ def contact_sheet(split: str = "test", first_index: int = 0) -> Image.Image:
 
 
 def main(path: str) -> None:
-    contact_sheet().quantize(64, dither=0).save(path, optimize=True)
+    sheet = contact_sheet()
+    sheet.thumbnail((SHOWN_WIDTH, sheet.height))
+    sheet.save(path, quality=79)  # a palette takes colours from things: a pink triangle must not look brown
 
 
 if __name__ == "__main__":

@@ -11,21 +11,13 @@ from pathlib import PurePosixPath
 
 from ...data.record import EditRecord
 from ...errors import InputError
+from ..judge.by_lines import OPENVE, REFVIE
 from .reading import Download, check_ids, table_rows
 from .tasks import check_task
 
-OPENVE_TYPES = (
-    "global_style",
-    "background_change",
-    "local_change",
-    "local_remove",
-    "local_add",
-    "subtitle_edit",
-    "creative_edit",
-    "camera_edit",
-)
+OPENVE_TYPES = tuple(OPENVE)
 OPENVE_COUNT = 431
-REFVIE_TYPES = ("subject", "background")
+REFVIE_TYPES = tuple(REFVIE)
 
 
 def read_openve(download: Download) -> list[EditRecord]:
