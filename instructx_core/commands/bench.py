@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _propose(args: argparse.Namespace) -> int:
     from ..evaluation.bench.propose import clip_tasks, find_clips, find_references, propose, unlike_the_paper
-    from ..evaluation.judge.chat import Chat, ClientSettings
+    from ..evaluation.judge.chat import ChatClient, ClientSettings
     from ..evaluation.judge.pictures import Viewing
 
     tasks = clip_tasks(find_clips(args.clips), find_references(args.references))
@@ -75,7 +75,7 @@ def _propose(args: argparse.Namespace) -> int:
     if args.url is None or args.model is None:
         raise InputError("no model; give --url and --model (or --dry-run to count first)")
     names = ("url", "model", "key", "temperature", "concurrency", "rpm", "max_requests", "max_tokens", "structured")
-    chat = Chat(ClientSettings(**{name: getattr(args, name) for name in names}), "the model")
+    chat = ChatClient(ClientSettings(**{name: getattr(args, name) for name in names}), "the model")
     progress, lines = ProgressLine("proposed"), []
     for line in propose(args.out, tasks, chat, viewing):
         lines.append(line)

@@ -22,7 +22,7 @@ from ...media.images import OpenImage
 from ...media.outputs import make_folder
 from ..benchmarks.tasks import VIE_COUNTS
 from ..editors.folder import CLIP_SUFFIXES
-from ..judge.chat import Chat
+from ..judge.chat import ChatClient
 from ..judge.pictures import ShownPicture, Unshowable, Viewing
 from ..judge.question import ModelQuestion
 from ..judge.replies import Unreadable, json_objects
@@ -165,7 +165,7 @@ def _checked(given: list[Any], with_reference: bool) -> tuple[Proposal, ...]:
     return tuple(found)
 
 
-def propose(folder: Path, tasks: Sequence[ClipTask], chat: Chat, viewing: Viewing) -> Iterator[ClipProposals]:
+def propose(folder: Path, tasks: Sequence[ClipTask], chat: ChatClient, viewing: Viewing) -> Iterator[ClipProposals]:
     """A line of every clip, added to folder/proposals.jsonl as it comes; what is proposed already is kept.
 
     Raises InputError where the model cannot be asked at all; then what came before is in the file.
@@ -180,7 +180,7 @@ def propose(folder: Path, tasks: Sequence[ClipTask], chat: Chat, viewing: Viewin
         yield line
 
 
-def _proposed(folder: Path, chat: Chat, viewing: Viewing, task: ClipTask) -> ClipProposals:
+def _proposed(folder: Path, chat: ChatClient, viewing: Viewing, task: ClipTask) -> ClipProposals:
     clip, reference = relative(task.path, folder), None if task.reference is None else relative(task.reference, folder)
     try:
         question = question_of(task, viewing)

@@ -102,7 +102,7 @@ class Asked(Generic[Answer]):
     attempts: list[dict[str, Any]]
 
 
-class Chat:
+class ChatClient:
     """Asks questions, from any thread. what: of messages, "the judge"."""
 
     def __init__(self, settings: ClientSettings, what: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..scores import Score
-from .chat import Chat, ClientSettings
+from .chat import ChatClient, ClientSettings
 from .pictures import Unshowable, Viewing
 from .question import JudgeProtocol
 from .run import JudgeCase
@@ -20,7 +20,7 @@ class ModelJudge:
 
     def __init__(self, settings: ClientSettings, protocol: JudgeProtocol, viewing: Viewing) -> None:
         self.settings_of_client, self.protocol, self.viewing = settings, protocol, viewing
-        self.chat = Chat(settings, "the judge")
+        self.chat = ChatClient(settings, "the judge")
 
     @property
     def name(self) -> str:

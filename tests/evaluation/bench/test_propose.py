@@ -15,7 +15,7 @@ from instructx_core.errors import InputError
 from instructx_core.evaluation.bench.proposals import PROPOSALS, ClipProposals, read_proposals
 from instructx_core.evaluation.bench.propose import clip_tasks, find_clips, find_references, kinds_of_clips, propose
 from instructx_core.evaluation.benchmarks.tasks import VIE_COUNTS
-from instructx_core.evaluation.judge.chat import Chat, ClientSettings
+from instructx_core.evaluation.judge.chat import ChatClient, ClientSettings
 from instructx_core.evaluation.judge.pictures import Viewing
 
 pytest.importorskip("openai")
@@ -24,7 +24,7 @@ pytest.importorskip("openai")
 def run(
     server: JudgeServer, clips: Path, out: Path, things: Path | None = None, **settings: Any
 ) -> list[ClipProposals]:
-    chat = Chat(ClientSettings(url=server.url, model="m", **{"concurrency": 1, **settings}), "the model")
+    chat = ChatClient(ClientSettings(url=server.url, model="m", **{"concurrency": 1, **settings}), "the model")
     tasks = clip_tasks(find_clips(clips), find_references(things))
     return list(propose(out, tasks, chat, Viewing(frames=3, side=32)))
 
