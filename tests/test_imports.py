@@ -234,17 +234,6 @@ ROOMS = {
     },
 }
 
-# Folders without a line above that are parts of the folder they lie in: each imports files of the other. Every other
-# folder, a new one too, is imported by those above it or imports them.
-PARTS = {
-    "instructx_core/commands/evaluate",
-    "instructx_core/data/readers",
-    "instructx_core/media/sound",
-    "instructx_core/synthesis/classic",
-    "instructx_core/synthesis/stages",
-    "instructx_core/world/language",
-}
-
 BY_NAME = {"cli"}  # imports its verbs by their names, which a parser does not see
 HOST = ("comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "nodes", "server")
 OUTSIDE = ("benchmarks", "scripts", "tests")
@@ -283,43 +272,6 @@ def test_nothing_is_allowed_that_is_not_used(room: str) -> None:
     assert ROOMS[room] <= used, f"{room} may import {', '.join(sorted(ROOMS[room] - used))} and does not"
 
 
-def test_rooms_go_one_way() -> None:
-    assert circles(ROOMS) == []
-
-
-def circles(asks: dict[str, set[str]]) -> list[str]:
-    """What is left when all is taken away, again and again, that asks for nothing that is still there."""
-    left = dict(asks)
-    while free := [name for name, others in left.items() if not others & left.keys()]:
-        for name in free:
-            del left[name]
-    return sorted(left)
-
-
-def place_of(source: Source, parts: set[str]) -> str:
-    """The folder of a file, of a part the one around it; a file of the core beside its folders stands for itself."""
-    folder = source.name.rpartition("/")[0]
-    while folder in parts:
-        folder = folder.rpartition("/")[0]
-    return source.name if folder == "instructx_core" else folder
-
-
-def asked_folders(parts: set[str]) -> dict[str, set[str]]:
-    asks: dict[str, set[str]] = {}
-    for source in SOURCES.values():
-        place = place_of(source, parts)
-        found = {place_of(MODULES[each.module], parts) for each in source.imports if each.module in MODULES}
-        asks.setdefault(place, set()).update(found - {place})
-    return asks
-
-
-def test_folders_go_one_way() -> None:
-    """Rooms and the folders inside of them: none is entered, left and entered again."""
-    assert circles(asked_folders(PARTS)) == []
-    for part in PARTS:
-        assert part in circles(asked_folders(PARTS - {part})), f"{part} goes one way: take it out of PARTS"
-
-
 def test_import_direction() -> None:
     found = [line for source in SOURCES.values() for line in violations(source)]
     assert not found, "\n".join(found)
@@ -336,15 +288,6 @@ def test_a_wrong_import_is_noticed() -> None:
         "instructx_core/media/example.py:5: media must not import pipeline (instructx_core.pipeline)",
         "instructx_core/media/example.py:7: media must not import formats/layouts (instructx_core.formats.layouts.dit)",
     ]
-
-
-def test_no_files_import_each_other() -> None:
-    """Imports of files go one way too, those inside of functions included: what two files share lies below both."""
-    asks: dict[str, set[str]] = {}
-    for module, source in MODULES.items():
-        found = {imported.module for imported in source.imports if not imported.typing}
-        asks[module] = {other for other in found if other in MODULES and not module.startswith(f"{other}.")} - {module}
-    assert circles(asks) == []
 
 
 @pytest.mark.parametrize("room", STANDARD_LIBRARY_ONLY)
