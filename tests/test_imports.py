@@ -313,7 +313,7 @@ def test_no_node_is_made_of_nodes() -> None:
             assert not nodes, source.name
 
 
-def test_only_the_judge_client_opens_connections() -> None:
+def test_only_the_chat_opens_connections() -> None:
     """And only to the address that its user gives: nothing else imports what could."""
     found = {
         name
@@ -321,7 +321,7 @@ def test_only_the_judge_client_opens_connections() -> None:
         for imported in source.imports
         if imported.module.split(".")[0] in NETWORK or imported.module in ("urllib.request", "http.client")
     }
-    assert found == {"instructx_core/evaluation/judge/client.py"}
+    assert found == {"instructx_core/evaluation/judge/chat.py"}
 
 
 def test_nodes_find_the_library_beside_them() -> None:
