@@ -26,11 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from ...evaluation.benchmarks.box import WORLD, draw_box
     from ...evaluation.benchmarks.tasks import VIE_COUNTS
-    from ...evaluation.collected import collect_outputs
+    from ...evaluation.benchmarks.truth import TruthJudge
     from ...evaluation.editors.ours import Ours
     from ...evaluation.editors.run import edit_items
+    from ...evaluation.item_outputs import collect_outputs
     from ...evaluation.judge.run import judge_outputs
-    from ...evaluation.judge.truth import TruthJudge
     from ...evaluation.metrics.measure import Weights, measure_all
     from ...evaluation.run_folder import RunFolder
     from ...evaluation.table import score_table

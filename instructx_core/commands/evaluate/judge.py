@@ -50,10 +50,10 @@ def add_judge_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from ...evaluation.benchmarks.truth import TruthJudge
     from ...evaluation.items import first_of_each
     from ...evaluation.judge.budget import estimate
     from ...evaluation.judge.run import judge_outputs
-    from ...evaluation.judge.truth import TruthJudge
     from ...evaluation.run_folder import RunFolder
     from ...evaluation.table import score_table
 

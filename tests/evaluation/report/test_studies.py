@@ -10,9 +10,9 @@ import pytest
 
 from instructx_core.cli import main
 from instructx_core.errors import InputError
-from instructx_core.evaluation.collected import made_files
+from instructx_core.evaluation.item_outputs import made_files
 from instructx_core.evaluation.items import read_items
-from instructx_core.evaluation.report.gathered import read_report
+from instructx_core.evaluation.report.contents import read_report
 from instructx_core.evaluation.study.plan import make_plan, write_key
 
 EDITORS = ("alpha-edit", "beta-edit")
