@@ -58,8 +58,8 @@ class ConnectorLayer(nn.Module):
         def split(projected_BQD: Tensor) -> Tensor:
             return rearrange(projected_BQD, "b q (n k) -> b n q k", n=self.heads)
 
-        query = rotate(self.q_norm(split(self.q_proj(normed_BQD))), rotation_QK)
-        key = rotate(self.k_norm(split(self.k_proj(normed_BQD))), rotation_QK)
+        query = rotate_heads(self.q_norm(split(self.q_proj(normed_BQD))), rotation_QK)
+        key = rotate_heads(self.k_norm(split(self.k_proj(normed_BQD))), rotation_QK)
         mixed_BNQK = functional.scaled_dot_product_attention(query, key, split(self.v_proj(normed_BQD)))
         return self.o_proj(rearrange(mixed_BNQK, "b n q k -> b q (n k)"))
 
@@ -70,7 +70,7 @@ def rotary_angles(length: int, head_dim: int, device: torch.device) -> Tensor:
     return torch.arange(length, dtype=torch.float32, device=device)[:, None] * ROPE_THETA**-exponent
 
 
-def rotate(state_BNQK: Tensor, angle_QK: Tensor) -> Tensor:
+def rotate_heads(state_BNQK: Tensor, angle_QK: Tensor) -> Tensor:
     """Rotary positions, halves of a head paired, in fp32."""
     first, second = state_BNQK.float().chunk(2, dim=-1)
     cos, sin = angle_QK.cos(), angle_QK.sin()
