@@ -26,7 +26,7 @@ from .measure import count, empty_inputs, lora_targets
 @dataclass(frozen=True, slots=True)
 class StageWeights:
     """Numbers of parameters. frozen: of what is shared out; vae: on every card. block: the largest that is gathered
-    alone; root_*: of what is gathered for a whole pass."""
+    alone; root_*: of what is gathered for a whole pass; tensor: of the largest, which loading reads at once."""
 
     trained: int
     frozen: int
@@ -34,6 +34,7 @@ class StageWeights:
     block: int
     root_trained: int
     root_frozen: int
+    tensor: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ def count_weights(recipe: EditRecipe, config: InstructXConfig) -> StageWeights:
         dit = count(denoiser)
         block = max(count(layer) for layer in layers)
         tower = count(encoder.mllm.visual) - tower_lora
+        tensor = max(p.numel() for module in (encoder, denoiser) for p in module.parameters())
     whole = "denoiser" in recipe.train
     trained = queries + connector + lora + (dit - unused if whole else 0)
     head = dit - inner - unused
@@ -72,6 +74,7 @@ def count_weights(recipe: EditRecipe, config: InstructXConfig) -> StageWeights:
         block=block,
         root_trained=queries + connector + tower_lora + (head if whole else 0),
         root_frozen=tower + unused + (0 if whole else head),
+        tensor=tensor,
     )
 
 

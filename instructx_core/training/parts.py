@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """`root` names the tensors of all three."""
+    """`root` names the tensors of all three. vae: None where all samples were encoded before (base.py)."""
 
-    vae: AutoencoderKLWan
+    vae: AutoencoderKLWan | None
     encoder: InstructXEncoder
     denoiser: InstructXTransformer3DModel
     root: nn.ModuleDict
