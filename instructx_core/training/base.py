@@ -37,8 +37,7 @@ from ..vae import build_vae, speed_up_single_frames
 from . import distributed, rng
 from .filling import Rows, fill_empty, final_rows, finite_rows, open_final_weights
 from .parts import Parts
-from .recipes.base import FROM_BASE
-from .recipes.edit import EditRecipe
+from .recipes.base import FROM_BASE, Recipe
 from .recipes.registry import command_of
 from .trainable import select
 
@@ -95,7 +94,7 @@ class Base:
     `complete`."""
 
     parts: Parts
-    recipe: EditRecipe
+    recipe: Recipe
     config: InstructXConfig
     files: BaseFiles
     output: Path
@@ -122,11 +121,11 @@ class Base:
                     rows |= final_rows(stack.enter_context(open_final_weights(path, command_of(required))), root)
             start_reference_embedder(rows, root)
             fill_empty(root, rows, device)
-        return select(self.recipe.train, self.parts.encoder, self.parts.denoiser)
+        return select(self.recipe.trained_groups(), self.parts.encoder, self.parts.denoiser)
 
 
 def open_base(
-    recipe: EditRecipe, config: InstructXConfig, output: Path, files: BaseFiles, device: torch.device, encode: bool
+    recipe: Recipe, config: InstructXConfig, output: Path, files: BaseFiles, device: torch.device, encode: bool
 ) -> Base:
     """Builds the model without values, with what encodes samples read, on `device`.
 
@@ -147,7 +146,7 @@ def open_base(
         encoder.add_lora(config.lora)
     modules: dict[str, nn.Module] = {"encoder": encoder, "denoiser": denoiser}
     parts = Parts(vae, encoder, denoiser, nn.ModuleDict(modules if vae is None else {"vae": vae} | modules))
-    trained = select(recipe.train, encoder, denoiser)
+    trained = select(recipe.trained_groups(), encoder, denoiser)
     for name, parameter in parts.root.named_parameters():
         if parameter.is_meta and not name.startswith("vae."):
             kept = name in trained or (name.startswith("denoiser.") and stays_fp32(denoiser, name))
@@ -155,13 +154,13 @@ def open_base(
     return Base(parts, recipe, config, files, output)
 
 
-def _frozen_dtype(recipe: EditRecipe) -> torch.dtype:
+def _frozen_dtype(recipe: Recipe) -> torch.dtype:
     """Of what is never trained."""
     return torch.bfloat16 if recipe.precision == "bf16" else torch.float32
 
 
 def _open_vae(
-    opened: OpenFiles, config: InstructXConfig, files: BaseFiles, recipe: EditRecipe, device: torch.device
+    opened: OpenFiles, config: InstructXConfig, files: BaseFiles, recipe: Recipe, device: torch.device
 ) -> AutoencoderKLWan:
     """Raises InputError for the file of another VAE, or none."""
     if not size_of_weights(files.vae):
@@ -186,7 +185,7 @@ def _read_tower(tower: nn.Module, qwen: TensorSource, encoder: nn.Module, device
     fill_empty(tower, rows, device)
 
 
-def trained_on_base(recipe: EditRecipe, config: InstructXConfig, output: Path) -> Parts:
+def trained_on_base(recipe: Recipe, config: InstructXConfig, output: Path) -> Parts:
     """The model in bf16, on the CPU, with the weights of all runs that the recipe requires: what is exported."""
     cpu = torch.device("cpu")
     base = open_base(recipe, config, output, remember_base(output, None, config), cpu, encode=True)

@@ -17,20 +17,20 @@ from ..formats.layouts.files import BaseFiles
 from . import distributed
 from .base import size_of_weights
 from .edit_pools import PoolPlan, StageShards
-from .recipes.edit import EditRecipe
+from .recipes.base import Recipe
 
 ENCODERS = "encoders.json"
 ENCODING = ("vae", "text_encoder")  # the files that samples are encoded with
 
 
-def _settings(recipe: EditRecipe, config: InstructXConfig, base: BaseFiles) -> str:
+def _settings(recipe: Recipe, config: InstructXConfig, base: BaseFiles) -> str:
     """Of everything, beside what is in the files, that a mark depends on."""
     parts = [dataclasses.asdict(each) for each in (config.vae, config.mllm.vision, config.instruction, config.lora)]
     parts += [recipe.precision, [str(getattr(base, name).resolve()) for name in ENCODING]]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def note_mark(cache: Cache, recipe: EditRecipe, config: InstructXConfig, base: BaseFiles, mark: str) -> None:
+def note_mark(cache: Cache, recipe: Recipe, config: InstructXConfig, base: BaseFiles, mark: str) -> None:
     """Remembers the pool_mark of the models in `base`."""
     path = cache.folder / ENCODERS
     sizes = {name: size_of_weights(getattr(base, name)) for name in ENCODING}
@@ -44,7 +44,7 @@ def _noted(path: Path) -> dict[str, dict]:
 
 
 def encoded_shards(
-    plan: PoolPlan, cache: Cache, recipe: EditRecipe, config: InstructXConfig, base: BaseFiles
+    plan: PoolPlan, cache: Cache, recipe: Recipe, config: InstructXConfig, base: BaseFiles
 ) -> StageShards | None:
     """The shards of a stage, when every one is there; None when something has to be encoded first.
 
