@@ -116,7 +116,7 @@ class ShardTask:
     path: Path
     numbers: list[int]
     bucket: Bucket
-    drawing: Callable[[int], Drawn | RejectedRecord]
+    drawing: Callable[[int], RawSample | RejectedRecord]
 
     def write(self, renderer: Renderer, encode: Encode) -> None:
         """Does nothing where another process has made it meanwhile."""
