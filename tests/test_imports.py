@@ -159,6 +159,7 @@ ROOMS = {
         "denoiser",
         "encoder",
         "errors",
+        "geometry",
         "pixels",
         "random_streams",
         "sampling",

@@ -18,6 +18,7 @@ from ..data.source import EditSource
 from ..errors import InputError
 from ..formats.layouts.files import BaseFiles
 from .engine import Engine
+from .progress import Watch
 
 CPU = torch.device("cpu")
 
@@ -25,12 +26,14 @@ CPU = torch.device("cpu")
 @dataclass(frozen=True, slots=True)
 class Machine:
     """device: of the models. renderer: draws the samples, on CPUs. engine: how tensors are spread. base: public files
-    that a new model starts from; None: those that the runs before in the same folder started from."""
+    that a new model starts from; None: those that the runs before in the same folder started from. watch: what is
+    shown of a run."""
 
     device: torch.device = CPU
     renderer: Renderer = field(default_factory=Renderer)
     engine: Engine = field(default_factory=Engine)
     base: BaseFiles | None = None
+    watch: Watch = field(default_factory=Watch)
 
     @property
     def weights_device(self) -> torch.device:
@@ -56,3 +59,16 @@ def find_device(name: str | None) -> torch.device:
     if name == "cpu" or not has_gpu:
         return CPU
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def peak_memory(device: str) -> str:
+    """The most that this process has had, in words."""
+    gib = 1 << 30
+    text = f"peak memory of a process: {_host_peak() / gib:.1f} GiB of the host's"
+    return text + (f", {torch.cuda.max_memory_allocated() / gib:.1f} GiB of the card's" if device == "cuda" else "")
+
+
+def _host_peak() -> int:
+    import resource  # not on Windows, where no run is sharded
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10

@@ -28,6 +28,7 @@ from ...data.source import EditSource, StoredSource
 from ...encoder.inputs import inputs_of_pictures
 from ...encoder.pictures import pictures_of_grids
 from ...encoder.vision import patch_batch
+from ...geometry import dit_tokens
 from ...random_streams import random_stream
 from ...sampling.guidance import Conditions, velocity
 from .. import distributed, rng
@@ -108,7 +109,14 @@ class EditJob:
 
     def global_batch(self, step: int) -> GlobalBatch:
         shares = self.shares and {bucket: float(each.sum()) for bucket, each in self.shares.items()}
-        return draw_batch(self.recipe, step, tuple(self.rows), self.recipe.reference_probability, shares)
+        batch = draw_batch(self.recipe, step, tuple(self.rows), self.recipe.reference_probability, shares)
+        return dataclasses.replace(batch, tokens=batch.size * self._tokens(batch.bucket))
+
+    def _tokens(self, bucket: Bucket) -> int:
+        """That the DiT reads of one sample."""
+        size = bucket.height, bucket.width
+        more = dit_tokens(1, *size, self.config) if bucket.reference and self.recipe.source_latents else 0
+        return dit_tokens(bucket.frames, *size, self.config) + more
 
     def batch(self, pool: Pool, bucket: Bucket, indices: np.ndarray, texts: list[str]) -> EncodedBatch:
         """Rows of a pool with what is said of them."""

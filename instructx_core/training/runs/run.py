@@ -60,4 +60,4 @@ def train(recipe: Recipe, output: Path, stop_at: int | None = None, machine: Mac
         _, world = distributed.setup()
         check_batches(recipe, world)
     job = build_job(recipe, preset(recipe.preset), output, machine)
-    return Trainer(recipe, job, output / recipe.name, machine.engine).run(stop_at)
+    return Trainer(recipe, job, output / recipe.name, machine.engine, machine.watch).run(stop_at)
