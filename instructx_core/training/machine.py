@@ -18,9 +18,17 @@ from ..data.source import EditSource
 from ..errors import InputError
 from ..formats.layouts.files import BaseFiles
 from .engine import Engine
-from .progress import Watch
 
 CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What is shown of a run. peak: FLOP a second that the card can do at most; None: not known, and no share is said.
+    tensorboard: also as event files."""
+
+    peak: float | None = None
+    tensorboard: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,17 +17,9 @@ from torch.utils.flop_counter import flop_registry
 
 from ..data.bucket import Bucket
 from .job import GlobalBatch
+from .machine import Watch
 
 SMOOTHING = 50  # steps of a kind whose mean is shown
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """What is shown of a run. peak: FLOP a second that the card can do at most; None: not known, and no share is said.
-    tensorboard: also as event files."""
-
-    peak: float | None = None
-    tensorboard: bool = False
 
 
 class _FlopCount(TorchDispatchMode):

@@ -23,10 +23,10 @@ from .average import Average, copy_tensors
 from .engine import Engine
 from .filling import whole_tensor, write_gathered
 from .job import GlobalBatch, TrainingJob
-from .machine import peak_memory
+from .machine import Watch, peak_memory
 from .metrics import Metrics
 from .optimizers import build_optimizers, learning_rate, set_learning_rate
-from .progress import Progress, Watch
+from .progress import Progress
 from .recipes.base import Recipe
 
 logger = logging.getLogger("instructx")

@@ -38,9 +38,7 @@ class ShardWriter:
         return {"error": ""}
 
 
-def write_on_ray(
-    tasks: Sequence[ShardTask], opened: Callable[[], StageModel], cache: Cache, workers: int
-) -> None:
+def write_on_ray(tasks: Sequence[ShardTask], opened: Callable[[], StageModel], cache: Cache, workers: int) -> None:
     """Makes the shards that are missing. opened: the model of a worker. workers: the most of them, each with a GPU in a
     cluster that has any.
 
