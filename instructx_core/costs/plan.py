@@ -7,7 +7,8 @@ libraries are the allowance of floor.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from ..config import InstructXConfig
@@ -19,7 +20,7 @@ from .training import SampleCost, StageWeights, count_weights, sample_cost
 
 UTILISATION = 0.4  # of the card's peak: assumed, not measured
 MASTER, MOMENTS, LOW = 4, 8, 2  # bytes a parameter: fp32; AdamW's two moments in fp32; bf16
-LOW_MOMENTS = 2 + 2 * 4 / 256  # two moments in 8 bits, with a scale in fp32 for each 256
+PASSING = ("activations", "gathered")  # parts of a plan that come and go within a step
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,9 @@ class StageCost:
         """Modality, share of the steps, global batch."""
         recipe, clips = self.recipe, self.recipe.video_probability
         found = [("image", 1 - clips, recipe.image_batch), ("video", clips, recipe.video_batch)]
-        return [each for each in found if each[1] > 0]
+        found = [each for each in found if each[1] > 0 and each[0] in self.samples]
+        whole = sum(share for _, share, _ in found)  # of one modality where the data has no other
+        return [(name, share / whole, batch) for name, share, batch in found]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +64,36 @@ class TrainingPlan:
         """Bytes on a card, allowance included."""
         return sum(self.card.values()) + RESERVE
 
+    @property
+    def state(self) -> float:
+        """Bytes on a card of what is always there: weights, gradients, optimiser, average."""
+        return sum(value for name, value in self.card.items() if name not in PASSING)
+
+
+@dataclass(frozen=True, slots=True)
+class StageSample:
+    """What a sample is, as far as it costs. reference: its latents go into the DiT as well."""
+
+    size: ClipSize
+    reference: bool = False
+
 
 def stage_cost(
-    recipe: EditRecipe, config: InstructXConfig, clip: ClipSize, picture: ClipSize, recompute: bool = True
+    recipe: EditRecipe,
+    config: InstructXConfig,
+    samples: Mapping[str, tuple[StageSample, StageSample]],
+    recompute: bool = True,
 ) -> StageCost:
-    """Of samples of these sizes. recompute: activations are computed twice instead of being kept.
+    """samples: by modality, one of middle size, whose FLOPs count, and the largest, whose activations count.
 
-    Raises InputError for a size that the model cannot take.
+    recompute: activations are computed twice instead of being kept. Raises InputError for a size that the model cannot
+    take.
     """
-    sizes = {"image": picture, "video": clip}
-    wanted = ["image"] * (recipe.video_probability < 1) + ["video"] * (recipe.video_probability > 0)
-    samples = {name: sample_cost(recipe, config, sizes[name], recompute) for name in wanted}
-    return StageCost(recipe, count_weights(recipe, config), samples)
+    found = dict[str, SampleCost]()
+    for name, (middle, largest) in samples.items():
+        costs = {each: sample_cost(recipe, config, each.size, recompute, each.reference) for each in {middle, largest}}
+        found[name] = replace(costs[middle], activations=costs[largest].activations)
+    return StageCost(recipe, count_weights(recipe, config), found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +106,11 @@ class Spread:
     recompute: bool = True
     micro: int | None = None
     offload: bool = False
-    low_moments: bool = False
 
     @property
     def flags(self) -> str:
         words = ["--shard"] * self.shard + ["--recompute"] * self.recompute
-        words += [f"--micro {self.micro}"] * (self.micro is not None) + ["--offload"] * self.offload
-        return " ".join(words + ["--optimizer-bits 8"] * self.low_moments)
+        return " ".join(words + [f"--micro {self.micro}"] * (self.micro is not None) + ["--offload"] * self.offload)
 
 
 def plan_spread(cost: StageCost, name: str, spread: Spread) -> TrainingPlan:
@@ -102,12 +121,11 @@ def plan_spread(cost: StageCost, name: str, spread: Spread) -> TrainingPlan:
         min(micro[name], max(1, batch // spread.world)) * cost.samples[name].activations
         for name, _, batch in cost.mixture()
     )
-    moments = ("AdamW (8 bits)", LOW_MOMENTS) if spread.low_moments else ("AdamW (fp32)", MOMENTS)
     shards = {
         "weights, trained (fp32)": MASTER * weights.trained / ranks,
         "weights, frozen (bf16)": LOW * weights.frozen / ranks,
         "gradients (fp32)": MASTER * weights.trained / ranks,
-        moments[0]: moments[1] * weights.trained / ranks,
+        "AdamW (fp32)": MOMENTS * weights.trained / ranks,
     }
     if recipe.ema_decay:
         shards["average (fp32)"] = MASTER * weights.trained / ranks

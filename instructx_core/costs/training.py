@@ -78,10 +78,13 @@ def count_weights(recipe: EditRecipe, config: InstructXConfig) -> StageWeights:
     )
 
 
-def sample_cost(recipe: EditRecipe, config: InstructXConfig, clip: ClipSize, recompute: bool) -> SampleCost:
-    """Raises InputError for a size that the model cannot take."""
+def sample_cost(
+    recipe: EditRecipe, config: InstructXConfig, clip: ClipSize, recompute: bool, reference: bool = False
+) -> SampleCost:
+    """reference: one goes into the DiT too. Raises InputError for a size that the model cannot take."""
     tokens = dit_tokens(clip.frames, clip.height, clip.width, config)
-    dits = [_denoiser_cost(recipe, _with_layers(config, n), clip, recompute) for n in (2, 3)]
+    tokens += dit_tokens(1, clip.height, clip.width, config) if reference else 0
+    dits = [_denoiser_cost(recipe, _with_layers(config, n), clip, recompute, reference) for n in (2, 3)]
     dit = _extrapolated(dits[0], (dits[1], config.denoiser.num_layers - 2))
     full = len(config.mllm.vision.full_attention_blocks)
     shallow = [_with_layers(config, 1, *depths) for depths in ((2, 2, 0), (3, 2, 0), (2, 3, 0), (2, 2, 1))]
@@ -115,7 +118,9 @@ def _extrapolated(base: Cost, *more: tuple[Cost, int]) -> Cost:
     )
 
 
-def _denoiser_cost(recipe: EditRecipe, config: InstructXConfig, clip: ClipSize, recompute: bool) -> Cost:
+def _denoiser_cost(
+    recipe: EditRecipe, config: InstructXConfig, clip: ClipSize, recompute: bool, reference: bool = False
+) -> Cost:
     modality = "image" if clip.frames == 1 else "video"
     frames, (h, w) = (
         latent_frames(clip.frames, config.vae.scale_factor_temporal),
@@ -129,10 +134,12 @@ def _denoiser_cost(recipe: EditRecipe, config: InstructXConfig, clip: ClipSize, 
         queries = config.instruction.query_count(modality)
         context = torch.empty(1, queries, config.denoiser.context_dim).requires_grad_(True)
         source = noise if recipe.source_latents else None
+        references = noise[:, :, :1] if reference else None
         time = torch.empty(1, dtype=torch.float32)
 
         def loss() -> Tensor:
-            return denoiser(noise, time, context, source=source, return_dict=False)[0].float().pow(2).mean()
+            predicted = denoiser(noise, time, context, source=source, references=references, return_dict=False)[0]
+            return predicted.float().pow(2).mean()
 
         return cost_of_training(loss, denoiser)
 

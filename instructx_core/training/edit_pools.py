@@ -74,7 +74,7 @@ class PoolPlan:
 
 def plan_pools(recipe: EditRecipe, source: EditSource) -> PoolPlan:
     """Raises InputError when the source has no sample of the recipe's kinds, or files of fewer than a batch."""
-    selections = _selections(recipe, source)
+    selections = stage_selections(recipe, source)
     numbers = {each.bucket: range(each.start, each.start + each.count) for each in selections}
     chosen = chosen_rows(recipe, source, numbers)
     if isinstance(source, StoredSource):
@@ -96,7 +96,7 @@ def _check_batches(recipe: EditRecipe, rows: Mapping[Bucket, np.ndarray]) -> Non
             )
 
 
-def _selections(recipe: EditRecipe, source: EditSource) -> list[Selection]:
+def stage_selections(recipe: EditRecipe, source: EditSource) -> list[Selection]:
     """Of a source of files everything that a step may draw, of a world as many as the recipe's pools say."""
     counts = {kind: count for kind, count in _counts(recipe).items() if count}
     if not isinstance(source, StoredSource):

@@ -33,8 +33,8 @@ from ...random_streams import random_stream
 from ...sampling.guidance import Conditions, velocity
 from .. import distributed, rng
 from ..base import remember_base, size_of_weights
+from ..cached import encoded_shards, note_mark
 from ..edit_pools import EditPools, PoolPlan, plan_pools
-from ..encoded import encoded_shards, note_mark
 from ..job import GlobalBatch
 from ..machine import Machine
 from ..model import open_stage_model

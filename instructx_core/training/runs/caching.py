@@ -18,8 +18,8 @@ from ...data.cache import edit_encoder, pool_mark
 from ...data.source import EditSource
 from .. import distributed
 from ..base import remember_base
+from ..cached import encoded_shards, note_mark
 from ..edit_pools import plan_pools
-from ..encoded import encoded_shards, note_mark
 from ..machine import CPU, Machine
 from ..model import open_stage_model
 from ..recipes.base import FROM_BASE

@@ -15,7 +15,7 @@ from instructx_core.cli import main
 from instructx_core.config import PRESETS
 from instructx_core.data.sources import open_data
 from instructx_core.formats.layouts.files import find_base
-from instructx_core.training.encoded import ENCODERS
+from instructx_core.training.cached import ENCODERS
 from instructx_core.training.machine import Machine
 from instructx_core.training.recipes.registry import find_recipe
 from instructx_core.training.runs.caching import fill_cache
