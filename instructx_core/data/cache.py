@@ -34,7 +34,7 @@ from .source import EditSource, StoredSource
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan
 
-    from ..encoder.model import InstructXEncoder
+    from ..encoder.context_encoder import ContextEncoder
 
 SHARD = {"image": 500, "video": 50}  # samples a file
 CHUNK = {"image": 50, "video": 4}  # encoded at once, at most
@@ -137,8 +137,8 @@ class Cache:
     source: EditSource
     renderer: Renderer = field(default_factory=Renderer)
 
-    def edits(self, selection: Selection, vae: AutoencoderKLWan, encoder: InstructXEncoder) -> Pool:
-        """Encoded edit pairs, from the disk or made now."""
+    def edits(self, selection: Selection, vae: AutoencoderKLWan, encoder: ContextEncoder) -> Pool:
+        """Encoded edit pairs, from the disk or made now; latents alone for an encoder that looks at no pictures."""
         tasks = self.edit_tasks(selection, pool_mark(vae, encoder))
         self.write(tasks, edit_encoder(vae, encoder))
         return self.read(tasks)
@@ -216,9 +216,10 @@ class Cache:
             self.source.refuse(rejects)
 
 
-def edit_encoder(vae: AutoencoderKLWan, encoder: InstructXEncoder) -> Callable[[Bucket], Encode]:
+def edit_encoder(vae: AutoencoderKLWan, encoder: ContextEncoder) -> Callable[[Bucket], Encode]:
     """What encodes edit pairs of a bucket."""
-    return lambda bucket: partial(encode_edits, bucket=bucket, vae=vae, encoder=encoder)
+    viewer = encoder if encoder.sees_pictures else None
+    return lambda bucket: partial(encode_edits, bucket=bucket, vae=vae, encoder=viewer)
 
 
 def chunk_size(bucket: Bucket) -> int:
@@ -226,10 +227,10 @@ def chunk_size(bucket: Bucket) -> int:
     return max(1, min(CHUNK[bucket.modality], CHUNK_PIXELS // bucket.pixels))
 
 
-def pool_mark(vae: AutoencoderKLWan, encoder: InstructXEncoder | None = None) -> str:
+def pool_mark(vae: AutoencoderKLWan, encoder: ContextEncoder | None = None) -> str:
     """Of everything that a pool is computed with. The VAE's decoder is not: it may be trained further."""
     modules, settings = [vae.encoder, vae.quant_conv], ""
-    if encoder is not None:
+    if encoder is not None and encoder.sees_pictures:
         modules.append(encoder.mllm.visual)
         settings = json.dumps(dataclasses.asdict(encoder.instructx.instruction))
         settings += "frames" if is_tower_trained(encoder.instructx) else ""

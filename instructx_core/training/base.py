@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ..config import EMBEDDERS, InstructXConfig
 from ..data.encoding import is_tower_trained
 from ..denoiser import build_denoiser
-from ..encoder.model import build_encoder
+from ..encoder.designs import build_encoder
 from ..encoder.tokenizer import load_tokenizer
 from ..errors import InputError, some
 from ..formats.containers.tensor_source import TensorSource

@@ -23,7 +23,7 @@ from .recipes.edit import EditRecipe
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan
 
-    from ..encoder.model import InstructXEncoder
+    from ..encoder.context_encoder import ContextEncoder
 
 logger = logging.getLogger("instructx")
 
@@ -54,7 +54,7 @@ class PoolPlan:
         """Those that the stage reads, on the disk or not. mark: of the models that encode them (pool_mark)."""
         return {each: cache.edit_tasks(each, mark) for each in (*self.train, *self.validation)}
 
-    def fill(self, cache: Cache, vae: AutoencoderKLWan, encoder: InstructXEncoder) -> EditPools:
+    def fill(self, cache: Cache, vae: AutoencoderKLWan, encoder: ContextEncoder) -> EditPools:
         """From the disk, or encoded now. Raises InputError where too many samples cannot be read."""
         shards = self.shards(cache, pool_mark(vae, encoder))
         cache.write(list(chain(*shards.values())), edit_encoder(vae, encoder))

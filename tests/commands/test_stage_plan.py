@@ -1,4 +1,4 @@
-"""`instructx train STAGE --plan`: what a run needs, from the samples that it would train on; cards that are too small."""
+"""`instructx train STAGE --plan`: what a run needs, from the samples that it would train on; too small a card."""
 
 from __future__ import annotations
 
@@ -52,9 +52,7 @@ def test_a_card_that_is_too_small(caplog: pytest.LogCaptureFixture) -> None:
     samples = {"image": SampleCost(1_560, 10**14, GIB), "video": SampleCost(32_760, 10**15, 8 * GIB)}
     cost = StageCost(stage2(), count_weights(stage2(), paper_14b()), samples)
     plan = plan_spread(cost, "", Spread(8, shard=True))
-    with pytest.raises(
-        InputError, match=r"needs 3\d\.\d GiB before any sample, a card has 24.0; use --shard .*--offload"
-    ):
+    with pytest.raises(InputError, match=r"needs \d\d\.\d GiB before any sample, .* 24.0; use --shard .*--offload"):
         check_memory(cost, plan, 8, 24.0)
     check_memory(cost, plan, 8, plan.state / GIB + 1)
     assert "it may not fit; use --shard --recompute --micro 1 --offload, which needs" in caplog.text
