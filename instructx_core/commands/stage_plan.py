@@ -72,7 +72,7 @@ def announce_plan(recipe: EditRecipe, source: EditSource, device: torch.device, 
 
 
 def check_memory(cost: StageCost, plan: TrainingPlan, world: int, memory: float) -> None:
-    """memory: GiB of a card. Raises InputError where what is always there does not fit, warns where a sample may not."""
+    """memory: GiB of a card. Raises InputError where what is always there does not fit, warns where a sample may."""
     if plan.peak <= memory * GIB:
         return
     name, least, remedy = cost.recipe.name, plan.state / GIB, next_smaller(cost, world, memory * GIB)
