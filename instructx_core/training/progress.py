@@ -38,7 +38,7 @@ class _FlopCount(TorchDispatchMode):
 
 
 @dataclass(slots=True)
-class Progress:
+class RunProgress:
     """Of a run of so many steps. Kinds are what batches are labelled with: image, video+reference, ..."""
 
     num_steps: int

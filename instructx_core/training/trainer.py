@@ -26,7 +26,7 @@ from .job import GlobalBatch, TrainingJob
 from .machine import Watch, peak_memory
 from .metrics import Metrics
 from .optimizers import build_optimizers, learning_rate, set_learning_rate
-from .progress import Progress
+from .progress import RunProgress
 from .recipes.base import Recipe
 
 logger = logging.getLogger("instructx")
@@ -61,7 +61,7 @@ class Trainer:
         self.optimizers = build_optimizers(recipe, self.parameters)
         self.average = Average(self.trainable, recipe.ema_decay)
         self.metrics = Metrics(folder / "metrics.jsonl", enabled=not self.rank, tensorboard=watch.tensorboard)
-        self.progress = Progress(recipe.num_steps, watch)
+        self.progress = RunProgress(recipe.num_steps, watch)
         self.step = 0
         self._stop = False
 
