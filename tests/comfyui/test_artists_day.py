@@ -89,6 +89,14 @@ class Day:
         self.page.evaluate("([graph, name]) => window.app.loadGraphData(graph, true, true, name)", [graph, title])
         self.settled()
 
+    def reload(self) -> None:
+        """The browser's reload; the frontend opens what was open, from the drafts that it keeps."""
+        self.page.wait_for_timeout(1500)  # it keeps one a moment after a change
+        self.page.reload(wait_until="domcontentloaded")
+        self.page.wait_for_function(self.ready)
+        self.page.wait_for_function("window.app.graph.nodes.length > 5")
+        self.page.wait_for_timeout(2500)
+
     def settled(self) -> None:
         self.page.wait_for_timeout(1500)
         self.command("Comfy.Canvas.FitView")
@@ -205,7 +213,7 @@ def test_first_start(day: Day) -> None:
     """Templates open by themselves; a search for our name finds Try it now before all else."""
     page = day.page
     page.locator("[role=dialog] input[placeholder^='Search']").first.fill("InstructX")
-    ours = CARD.replace("workflow", "workflow-InstructX")
+    ours = CARD.replace("workflow-", "workflow-InstructX")
     page.wait_for_function("card => document.querySelectorAll(card).length >= 8", arg=ours)
     page.wait_for_timeout(2000)
     day.look("search")
@@ -238,11 +246,12 @@ def test_the_first_run_and_a_typed_instruction(day: Day) -> None:
 
 
 def test_notes_of_a_run_that_is_cached(day: Day) -> None:
-    """A host that keeps what a node made does not run it again: its note stays, and comes to a graph opened anew."""
+    """A host that keeps what a node made does not run it again; its note comes back to a page that knows nothing."""
     day.open(f"{TRY} - reference")
     day.run()
     said = day.notes()
     assert "asks: " in said and "tokens" in said
+    day.reload()
     day.open(f"{TRY} - reference")  # with the seed of the first run
     assert day.notes() == ""
     entry = day.run()
@@ -300,11 +309,7 @@ def test_values_survive_tabs_reload_save_and_open(day: Day, load_helper: Callabl
     page.wait_for_function("window.app.graph.nodes.every(n => n.type !== 'CreateVideo')")
     page.wait_for_timeout(1500)
     assert day.widgets() == mine and day.box().input_value() == "remove the star", "after a change of tab"
-    page.wait_for_timeout(1500)  # the frontend keeps a draft a moment after a change
-    page.reload(wait_until="domcontentloaded")
-    page.wait_for_function(day.ready)
-    page.wait_for_function("window.app.graph.nodes.length > 5")
-    page.wait_for_timeout(2500)
+    day.reload()
     assert day.widgets() == mine and day.box().input_value() == "remove the star", "after a reload"
     day.look("reloaded")
     page.evaluate("name => { void window.app.extensionManager.command.execute('Comfy.SaveWorkflowAs'); }", name)
