@@ -155,8 +155,9 @@ class Day:
         )
 
     def notes(self) -> str:
-        """All that our nodes say of their run."""
-        return "\n".join(self.page.eval_on_selector_all(".instructx-notes", "all => all.map(e => e.textContent)"))
+        """All that our nodes say of their run, in no order: the page has them as they came."""
+        said = self.page.eval_on_selector_all(".instructx-notes", "all => all.map(e => e.textContent)")
+        return "\n".join(sorted(said))
 
     def replace_sample(self, kind: str, widget: str, file: str) -> None:
         """Deletes Sample and connects a loader's first output where Sample's source went; the nodes stay otherwise."""
