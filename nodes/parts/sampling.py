@@ -22,11 +22,11 @@ from .keys import PLACEMENT, SOURCE_NODE
 from .media import check_finite
 from .model_patch import is_patched
 from .schema import PIPELINE_SCHEDULE
-from .settings import PreparedEdit, SamplingSettings
+from .settings import SamplerInputs, SamplingSettings
 
 
 def sample_edit(
-    edit: PreparedEdit, vae: Any, settings: SamplingSettings, callback: Callable[..., None] | None = None
+    edit: SamplerInputs, vae: Any, settings: SamplingSettings, callback: Callable[..., None] | None = None
 ) -> tuple[Tensor, Tensor]:
     """(IMAGE without padding, sampled latent). callback: the host's, instead of its own progress and preview.
 
