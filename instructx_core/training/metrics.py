@@ -73,8 +73,8 @@ class Metrics:
 
 
 def scalars(row: dict[str, Any]) -> dict[str, float]:
-    """Name in TensorBoard -> value: the loss under its kind of sample, validation under its own."""
-    found = {f"validation/{name}": value for name, value in row.get("validation", {}).items()}
+    """Name in TensorBoard, which has no spaces -> value: the loss under its kind of sample, validation under its own."""
+    found = {"validation/" + name.replace(" ", "_"): value for name, value in row.get("validation", {}).items()}
     if "loss" in row:
         found[f"loss/{row['bucket']}"] = row["loss"]
     numbers = {name: value for name, value in row.items() if name not in ("step", "loss", "bucket", "validation")}

@@ -96,7 +96,7 @@ def test_event_files_hold_what_metrics_hold(tmp_path: Path) -> None:
     events = [Event.FromString(record) for record in records(file)]
     values = {value.tag: value for event in events for value in event.summary.value if event.step == 7}
     numbers = {name: value.simple_value for name, value in values.items() if name != "samples"}
-    assert numbers == {"loss/image": 0.5, "lr": 0.25, "tokens_a_second": 90.0, "validation/image loss": 0.125}
+    assert numbers == {"loss/image": 0.5, "lr": 0.25, "tokens_a_second": 90.0, "validation/image_loss": 0.125}
     assert (values["samples"].image.height, values["samples"].image.width) == (8, 9)
 
 
