@@ -73,7 +73,7 @@ class Metrics:
 
 
 def scalars(row: dict[str, Any]) -> dict[str, float]:
-    """Name in TensorBoard, which has no spaces -> value: the loss under its kind of sample, validation under its own."""
+    """Name in TensorBoard, which has no spaces -> value: losses under kinds of samples, validation apart."""
     found = {"validation/" + name.replace(" ", "_"): value for name, value in row.get("validation", {}).items()}
     if "loss" in row:
         found[f"loss/{row['bucket']}"] = row["loss"]
