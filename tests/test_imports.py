@@ -162,6 +162,7 @@ ROOMS = {
         "denoiser",
         "encoder",
         "errors",
+        "geometry",
         "pixels",
         "random_streams",
         "sampling",
