@@ -18,7 +18,7 @@ from .errors import InputError
 Work = Callable[[Any], Any]  # of one row: JSON -> JSON
 
 
-def connect() -> None:
+def join_cluster() -> None:
     """To the cluster that RAY_ADDRESS names or that runs here, else starts one of this machine. InputError without
     Ray."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read at import; a cluster started here tells nobody
@@ -89,7 +89,7 @@ def spread(rows: Sequence[Any], make: Callable[[], Work], workers: int | None = 
     workers: default one a GPU, of a cluster without GPUs one a machine. A worker that is lost costs its row, which is
     done anew. Raises InputError as make and its work do, for more workers than there is place for, and without Ray.
     """
-    connect()
+    join_cluster()
     if not rows:
         return
     from ray.data import ActorPoolStrategy, from_items
@@ -108,7 +108,7 @@ def spread(rows: Sequence[Any], make: Callable[[], Work], workers: int | None = 
 
 def ask_worker(work: Callable[[], Any]) -> Any:
     """What work() gives on one worker, with what that takes of a machine. Raises InputError as it does."""
-    connect()
+    join_cluster()
     import ray
 
     _, share = place_workers(machines(), None, 1)

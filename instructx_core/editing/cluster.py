@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..cluster import connect, go_to, machines, place_workers
+from ..cluster import go_to, join_cluster, machines, place_workers
 from ..errors import InputError
 from .job_list import BadLine, Job
 from .jobs import EditOne, Outcome, Stage, bad_line, in_any_order, record_outcome
@@ -91,7 +91,7 @@ def run_on_ray(
     or that runs here, else starts one of this machine. Raises InputError without Ray, for more workers than there is
     place for, and as a worker that cannot load the model.
     """
-    connect()
+    join_cluster()
     import ray
     from ray.data import ActorPoolStrategy, from_items
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy

@@ -13,7 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from ..cluster import connect
+from ..cluster import join_cluster
 from ..errors import InputError
 from .candidate import Candidate, load
 from .films import Film, cut
@@ -73,7 +73,7 @@ def candidates_on_ray(
     Connects to the cluster that RAY_ADDRESS names or that runs here, else starts one of this machine. Raises InputError
     without Ray.
     """
-    connect()
+    join_cluster()
     import ray
     from ray.data import ActorPoolStrategy, from_items
 
