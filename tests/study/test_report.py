@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from instructx_core.study.experiments import EXPERIMENTS
-from instructx_core.study.queue import RECORDS
+from instructx_core.study.queue import RECORDS, samples_of
 from instructx_core.study.report import PAGE, RESULTS, load_result, page, write_report
 from instructx_core.study.scales import REHEARSAL, SCALES
-from instructx_core.study.schedule import all_runs, samples_of
+from instructx_core.study.schedule import all_runs
 
 DOCS = Path(__file__).parents[2] / "docs"
 

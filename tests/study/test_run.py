@@ -1,4 +1,4 @@
-"""`instructx study` as a user runs it, in a few steps: cost first, records, verdicts, and the same bits after a kill."""
+"""`instructx study` as a user runs it, in a few steps: cost first, records, verdicts, the same bits after a kill."""
 
 from __future__ import annotations
 
