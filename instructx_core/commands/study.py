@@ -75,7 +75,7 @@ def _run(scale: Scale, experiments: list[Experiment], args: argparse.Namespace) 
 
     from ..media.outputs import check_folder
     from ..study.cost import calibrate, forecast
-    from ..study.findings import find
+    from ..study.findings import finding_of
     from ..study.queue import run_queue
     from ..study.scales import START
     from ..study.schedule import all_runs
@@ -96,16 +96,16 @@ def _run(scale: Scale, experiments: list[Experiment], args: argparse.Namespace) 
         return 0
     whole = run_queue(all_runs(scale, experiments), args.output, machine, args.processes)
     for experiment in experiments:
-        print(f"{experiment.name:<12}{find(scale, experiment, args.output).verdict}")
+        print(f"{experiment.name:<12}{finding_of(scale, experiment, args.output).verdict}")
     return 0 if whole else 1
 
 
 def _report(scale: Scale, args: argparse.Namespace) -> int:
     from ..media.outputs import check_folder
-    from ..study.report import PAGE, write_report
+    from ..study.report import PAGE, write_study
 
     check_folder(args.to)
-    for finding in write_report(scale, args.output, args.to):
+    for finding in write_study(scale, args.output, args.to):
         state = f"{len(finding.missing)} runs missing" if finding.missing else finding.verdict
         print(f"{finding.experiment.name:<12}{state}")
     print(f"wrote {args.to / PAGE}")

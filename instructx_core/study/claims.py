@@ -50,7 +50,7 @@ def outcome(comparison: Comparison, difference: Estimate | None, by_seed: Sequen
     return "disagree" if low > 0 or high < 0 else "cannot tell"
 
 
-def verdict(outcomes: Sequence[Outcome]) -> Outcome:
+def joint_verdict(outcomes: Sequence[Outcome]) -> Outcome:
     """Of a claim that several comparisons make together: one that disagrees settles it, all must agree."""
     if "disagree" in outcomes:
         return "disagree"

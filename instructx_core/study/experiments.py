@@ -225,7 +225,7 @@ def emergence() -> Experiment:
     )
 
 
-def flickering() -> Experiment:
+def images_alone() -> Experiment:
     alone = Variant(
         name="images alone",
         model={"queries": ("images", "images"), "design.shared_queries": True},
@@ -291,7 +291,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         mixing_ratio(),
         more_queries(),
         emergence(),
-        flickering(),
+        images_alone(),
         lora_rank(),
         source_embedder(),
         connector_depth(),

@@ -16,18 +16,18 @@ import numpy as np
 
 from ..evaluation.statistics.agreement import crossed_interval
 from ..evaluation.statistics.intervals import Estimate
-from .claims import Comparison, Outcome, outcome, verdict
+from .claims import Comparison, Outcome, joint_verdict, outcome
 from .experiments import Experiment, Variant
 from .measures import BETTER, GROUPS, Record
 from .power import ASSUMED, LEVEL, Spread, detectable
-from .queue import read_records
+from .queue import measured_records
 from .schedule import Scale, measured_run
 
 Measured = Mapping[str, list[list[Record]]]  # variant -> seed -> records
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class MeasuredDifference:
     """One comparison, measured. detectable: what samples and seeds of this spread find in four of five cases."""
 
     comparison: Comparison
@@ -43,21 +43,21 @@ class Finding:
     """values: of each variant and measure of the experiment, the mean over samples and seeds with its interval."""
 
     experiment: Experiment
-    differences: tuple[Difference, ...]
+    differences: tuple[MeasuredDifference, ...]
     values: dict[str, dict[str, Estimate]]
     verdict: Outcome
     missing: tuple[str, ...]  # runs that have not been done
     sources: tuple[dict[str, Any], ...] = ()
 
 
-def find(scale: Scale, experiment: Experiment, output: Path) -> Finding:
+def finding_of(scale: Scale, experiment: Experiment, output: Path) -> Finding:
     """What the runs that are there say; nothing is judged while one is missing."""
     measured: dict[str, list[list[Record]]] = {}
     missing, sources = [], []
     for variant in experiment.variants:
         for seed in range(scale.seeds_of(experiment)):
             run = measured_run(scale, experiment, variant, seed)
-            found = read_records(run, output)
+            found = measured_records(run, output)
             if found is None:
                 missing.append(run.name)
                 continue
@@ -65,31 +65,31 @@ def find(scale: Scale, experiment: Experiment, output: Path) -> Finding:
             sources.append({"variant": variant.name, "seed": seed, "run": run.name, **found})
     if missing:
         return Finding(experiment, (), {}, "cannot tell", tuple(missing))
-    return judge(experiment, measured, tuple(sources))
+    return judged_finding(experiment, measured, tuple(sources))
 
 
-def judge(experiment: Experiment, measured: Measured, sources: tuple[dict[str, Any], ...] = ()) -> Finding:
+def judged_finding(experiment: Experiment, measured: Measured, sources: tuple[dict[str, Any], ...] = ()) -> Finding:
     """All comparisons of an experiment whose runs are there."""
     count = sum(each.expects != "open" for each in experiment.comparisons)
     differences = tuple(compared(each, measured, max(1, count)) for each in experiment.comparisons)
     said = [each.outcome for each in differences if each.comparison.expects != "open"]
-    return Finding(experiment, differences, _values(experiment, measured), verdict(said), (), sources)
+    return Finding(experiment, differences, _values(experiment, measured), joint_verdict(said), (), sources)
 
 
-def compared(comparison: Comparison, measured: Measured, comparisons: int) -> Difference:
+def compared(comparison: Comparison, measured: Measured, comparisons: int) -> MeasuredDifference:
     """One difference, positive where the first variant is better."""
-    first, second = (table(comparison, measured[name]) for name in (comparison.first, comparison.second))
+    first, second = (values_by_sample(comparison, measured[name]) for name in (comparison.first, comparison.second))
     common = [name for name in first[0] if all(name in seed for seed in (*first, *second))]
     if not common:
-        return Difference(comparison, None, (), 0, float("inf"), "cannot tell")
+        return MeasuredDifference(comparison, None, (), 0, float("inf"), "cannot tell")
     difference_SI = np.array([[a[name] - b[name] for name in common] for a, b in zip(first, second, strict=True)])
     by_seed = tuple(float(value) for value in difference_SI.mean(axis=1))
     estimate = crossed_interval(difference_SI, 1 - LEVEL / comparisons)
     reach = detectable(spread_of(difference_SI), len(common), len(by_seed), comparisons)
-    return Difference(comparison, estimate, by_seed, len(common), reach, outcome(comparison, estimate, by_seed))
+    return MeasuredDifference(comparison, estimate, by_seed, len(common), reach, outcome(comparison, estimate, by_seed))
 
 
-def table(comparison: Comparison, by_seed: list[list[Record]]) -> list[dict[str, float]]:
+def values_by_sample(comparison: Comparison, by_seed: list[list[Record]]) -> list[dict[str, float]]:
     """Of each seed, the value of every sample of the comparison's group that has one."""
     value, chosen = BETTER[comparison.measure], GROUPS[comparison.group]
     return [
@@ -126,7 +126,7 @@ def _of_variant(variant: Variant, measured: Measured, wanted: list[tuple[str, st
     found = {}
     for name, group in wanted:
         asked = Comparison(first=variant.name, second="", expects="open", measure=name, smallest=0, group=group)
-        rows = table(asked, measured[variant.name])
+        rows = values_by_sample(asked, measured[variant.name])
         common = [sample for sample in rows[0] if all(sample in row for row in rows)]
         if common:
             estimate = crossed_interval(np.array([[row[sample] for sample in common] for row in rows]))

@@ -77,7 +77,7 @@ def _measure_rows(job: EditJob, pool: Pool, bucket: Bucket, rows: np.ndarray, ju
         if edited is not None and sample.judge is not None:
             record |= {"success": bool(sample.judge(edited[place]))}
             if bucket.modality == "video":
-                record |= {"flicker": flicker(edited[place], sample.target_FHWC)}
+                record |= {"flicker": error_jumps(edited[place], sample.target_FHWC)}
         found.append(record)
     return found
 
@@ -105,7 +105,7 @@ def sample_losses(clean_NCTHW: Tensor, predict: Velocity) -> Tensor:
     return total_N / len(VALIDATION_SIGMAS)
 
 
-def flicker(edited_FHWC: np.ndarray, target_FHWC: np.ndarray) -> float:
+def error_jumps(edited_FHWC: np.ndarray, target_FHWC: np.ndarray) -> float:
     """How much the error jumps from frame to frame, in [0, 1]: 0 for a clip that is wrong in one way throughout."""
     error_FHWC = edited_FHWC.astype(np.float32) - target_FHWC.astype(np.float32)
     return float(np.abs(np.diff(error_FHWC, axis=0)).mean() / 255.0)

@@ -69,10 +69,10 @@ def is_measured(run: Run, output: Path) -> bool:
     """Whether nothing of it is left to do. Raises InputError for another run under its name."""
     if not is_done(output, run.recipe):
         return False
-    return not run.measured or read_records(run, output) is not None
+    return not run.measured or measured_records(run, output) is not None
 
 
-def read_records(run: Run, output: Path) -> dict[str, Any] | None:
+def measured_records(run: Run, output: Path) -> dict[str, Any] | None:
     """What was measured of a run; None where nothing was, or other samples were."""
     path = output / run.name / RECORDS
     if not path.is_file():

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..config import DESIGNS
 from .experiments import EXPERIMENTS, Experiment
-from .findings import Difference, Finding, find, planned
+from .findings import Finding, MeasuredDifference, finding_of, planned
 from .power import ASSUMED, LEVEL, POWER, samples_needed
 from .queue import provenance, write_whole
 from .schedule import Scale
@@ -55,11 +55,11 @@ Sizes follow from a calculation made before any run (`instructx_core/study/power
 find a difference with a probability of {POWER:.0%}. Assumed standard deviations: """
 
 
-def write_report(scale: Scale, output: Path, target: Path) -> list[Finding]:
-    """study.json, study.md and the figures of what has been run, in `target`."""
+def write_study(scale: Scale, output: Path, target: Path) -> list[Finding]:
+    """The results, the page and the figures of what has been run, in `target`."""
     from .figures import draw_finding
 
-    findings = [find(scale, experiment, output) for experiment in EXPERIMENTS.values()]
+    findings = [finding_of(scale, experiment, output) for experiment in EXPERIMENTS.values()]
     target.mkdir(parents=True, exist_ok=True)
     figures = {each.experiment.name: draw_finding(each, output, target) for each in findings if each.differences}
     result = as_result(scale, findings, {name: path.name for name, path in figures.items()})
@@ -97,7 +97,7 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None or value == float("inf") else round(value, 4)
 
 
-def _difference(one: Difference) -> dict[str, Any]:
+def _difference(one: MeasuredDifference) -> dict[str, Any]:
     each = one.comparison
     return {
         "first": each.first,

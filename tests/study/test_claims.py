@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from instructx_core.evaluation.statistics.intervals import Estimate
-from instructx_core.study.claims import Comparison, Outcome, outcome, verdict
+from instructx_core.study.claims import Comparison, Outcome, joint_verdict, outcome
 
 BETTER = Comparison(first="a", second="b", expects="better", measure="success", smallest=0.1)
 SAME = dataclasses.replace(BETTER, expects="same")
@@ -58,4 +58,4 @@ def test_without_an_interval_nothing_is_said() -> None:
     ],
 )
 def test_verdict(outcomes: tuple[Outcome, ...], wanted: Outcome) -> None:
-    assert verdict(outcomes) == wanted
+    assert joint_verdict(outcomes) == wanted

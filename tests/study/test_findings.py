@@ -9,7 +9,7 @@ import pytest
 
 from instructx_core.study.claims import Comparison
 from instructx_core.study.experiments import OURS, T5, Experiment, better, same
-from instructx_core.study.findings import compared, judge, planned, spread_of
+from instructx_core.study.findings import compared, judged_finding, planned, spread_of
 from instructx_core.study.measures import GROUPS
 from instructx_core.study.scales import TINY
 
@@ -40,7 +40,7 @@ CLAIM = better(OURS, T5, measure="success", smallest=0.1, group="image")
     ("ours", "others", "wanted"), [(0.8, 0.5, "agree"), (0.5, 0.8, "disagree"), (0.6, 0.6, "disagree")]
 )
 def test_planted_differences(ours: float, others: float, wanted: str) -> None:
-    found = judge(experiment(CLAIM), {"InstructX": records(ours, 2), "T5": records(others, 3)})
+    found = judged_finding(experiment(CLAIM), {"InstructX": records(ours, 2), "T5": records(others, 3)})
     (difference,) = found.differences
     assert found.verdict == wanted and difference.samples == 300 and len(difference.by_seed) == 3
     assert difference.estimate is not None
@@ -49,13 +49,13 @@ def test_planted_differences(ours: float, others: float, wanted: str) -> None:
 
 
 def test_few_samples_cannot_tell() -> None:
-    found = judge(experiment(CLAIM), {"InstructX": records(0.6, 2, 12), "T5": records(0.55, 3, 12)})
+    found = judged_finding(experiment(CLAIM), {"InstructX": records(0.6, 2, 12), "T5": records(0.55, 3, 12)})
     assert found.verdict == "cannot tell" and found.differences[0].detectable > 0.1
 
 
 def test_alike() -> None:
     claim = same(OURS, T5, group="image")
-    assert judge(experiment(claim), {"InstructX": records(0.6, 2), "T5": records(0.61, 3)}).verdict == "agree"
+    assert judged_finding(experiment(claim), {"InstructX": records(0.6, 2), "T5": records(0.61, 3)}).verdict == "agree"
 
 
 def test_losses_are_compared_as_logarithms() -> None:
@@ -66,7 +66,7 @@ def test_losses_are_compared_as_logarithms() -> None:
 
 def test_a_group_without_samples() -> None:
     claim = better(OURS, T5, measure="success", smallest=0.1, group="zero-shot clips")
-    found = judge(experiment(claim), {"InstructX": records(0.9, 2), "T5": records(0.1, 3)})
+    found = judged_finding(experiment(claim), {"InstructX": records(0.9, 2), "T5": records(0.1, 3)})
     assert found.verdict == "cannot tell" and found.differences[0].estimate is None
 
 

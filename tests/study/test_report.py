@@ -11,7 +11,7 @@ import pytest
 
 from instructx_core.study.experiments import EXPERIMENTS
 from instructx_core.study.queue import RECORDS, samples_of
-from instructx_core.study.report import PAGE, RESULTS, load_result, page, write_report
+from instructx_core.study.report import PAGE, RESULTS, load_result, page, write_study
 from instructx_core.study.scales import REHEARSAL, SCALES
 from instructx_core.study.schedule import all_runs
 
@@ -24,7 +24,7 @@ def test_the_page_of_this_repository_is_what_its_results_say() -> None:
 
 
 def test_without_results_nothing_is_claimed(tmp_path: Path) -> None:
-    findings = write_report(REHEARSAL, tmp_path / "runs", tmp_path / "study")
+    findings = write_study(REHEARSAL, tmp_path / "runs", tmp_path / "study")
     assert {each.verdict for each in findings} == {"cannot tell"} and all(each.missing for each in findings)
     text = (tmp_path / "study" / PAGE).read_text()
     assert "no number on this page is a result" in text and text.count("Not run yet.") == len(EXPERIMENTS)
@@ -63,7 +63,7 @@ def test_planted_records_become_a_figure_and_a_verdict(name: str, tmp_path: Path
         (folder / RECORDS).write_text(json.dumps({"samples": samples_of(run), "records": records}))
         rows = [{"step": step, "validation": {"image loss": 1.0 / step + place}} for step in (1, 2, 3)]
         (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    write_report(scale, tmp_path / "runs", tmp_path / "study")
+    write_study(scale, tmp_path / "runs", tmp_path / "study")
     found = load_result(tmp_path / "study" / RESULTS)["experiments"][name]
     assert found["missing"] == 0 and (tmp_path / "study" / found["figure"]).stat().st_size > 5_000
     assert found["verdict"] == "cannot tell"  # one seed gives no interval over seeds
