@@ -61,6 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--offload", action="store_true", help="with --shard: rows wait in the memory of the host")
     group.add_argument("--recompute", action="store_true", help="activations are computed twice instead of being kept")
+    group.add_argument(
+        "--optimizer-bits", type=int, choices=[8], help="moments of AdamW in 8 bits (torchao) instead of fp32"
+    )
     group.add_argument("--plan", action="store_true", help="say what the run needs, from its samples, and stop")
     group.add_argument("--micro", type=int, help="samples of one forward pass on one card (default: the recipe's)")
     parser.add_argument("--source-embedder", choices=["tied", "own"], help="how the source enters the DiT")
@@ -135,7 +138,7 @@ def _engine(args: argparse.Namespace) -> Engine:
     """Raises InputError for options that don't go together."""
     from ..training.engine import Engine
 
-    return Engine(sharded=args.shard, offload=args.offload, recompute=args.recompute)
+    return Engine(args.shard, args.offload, args.recompute, low_moments=args.optimizer_bits == 8)
 
 
 def _base(args: argparse.Namespace) -> BaseFiles | None:
