@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -88,10 +89,12 @@ def plain_moments(parameter: nn.Parameter, value: Tensor) -> Tensor:
 def round_moments(optimizers: Sequence[torch.optim.Optimizer]) -> None:
     """Of an optimiser with 8 bits: its moments become what loading them from a checkpoint makes of them."""
     for optimizer in optimizers:
-        if not hasattr(optimizer, "_new_buffer"):
+        make: Any = getattr(optimizer, "_new_buffer", None)
+        if make is None:
             continue
+        parameter: Any  # of the states, whose keys are typed as any tensor
         for parameter, state in optimizer.state.items():
             for name, signed in (("exp_avg", True), ("exp_avg_sq", False)):
-                packed = optimizer._new_buffer(parameter, signed)
+                packed = make(parameter, signed)
                 local_part(packed).copy_(local_part(plain_moments(parameter, state[name])))
                 state[name] = packed
