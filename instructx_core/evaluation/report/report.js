@@ -50,7 +50,7 @@ function figure(svg) {
 
 function numbers() {
   const judge = DATA.judges[view.judge];
-  if (!judge) return [element("p", {}, "No scores yet.")];
+  if (!judge) return [element("p", {}, "No scores yet."), ...DATA.tables.map(table)];
   return [
     element("p.soft", {}, `Judged by ${judge.name}. In brackets: 95 % bootstrap intervals over items. Best (bold) and ` +
       "second best (underlined) of several editors are marked." + (judge.tables.some((of) => of.rows.some((row) =>
@@ -58,19 +58,7 @@ function numbers() {
     ...judge.tables.map(table),
     element("h2", {}, "Means and intervals"),
     element("div.plots", {}, ...judge.plots.map(figure)),
-    metricTable(), ...checked(judge.name)].filter(Boolean);
-}
-
-function metricTable() {
-  const names = [...new Set(DATA.entries.flatMap((entry) => Object.keys(entry.metrics)))];
-  if (!names.length) return null;
-  const rows = DATA.editors.map((editor) => ({ cells: [{ text: editor, rank: 0 }, ...names.map((name) => {
-    const values = DATA.entries.filter((e) => e.editor === editor && name in e.metrics).map((e) => e.metrics[name]);
-    if (!values.length) return { text: "-", rank: 0 };
-    const mean = values.reduce((a, b) => a + b, 0) / values.length;
-    return { text: mean.toFixed(4), interval: `n ${values.length}`, rank: 0 };
-  })] }));
-  return table({ title: "Metrics without a judge", columns: ["Model", ...names], rows, notes: [] });
+    ...DATA.tables.map(table), ...checked(judge.name)].filter(Boolean);
 }
 
 function checked(name) {
@@ -128,12 +116,14 @@ function compare(entry) {
   const medium = DATA.media[item.source];
   const stage = element("div.compare", { style: `--ratio: ${medium.size[1]} / ${medium.size[0]}; --split: 50%` });
   const before = picture(medium, "Source");
-  if (entry.output === null) {
+  const shown = entry.output === null ? null : DATA.media[entry.output];
+  if (!shown || shown.kind === "none") {
     stage.classList.add("none");
-    stage.append(before, element("div.lack", {}, `No output: ${entry.error || "not made"}`));
+    const why = shown ? `Cannot be shown: ${shown.why}` : `No output: ${entry.error || "not made"}`;
+    stage.append(before, element("div.lack", {}, why));
     return [stage];
   }
-  const after = picture(DATA.media[entry.output], `Output of ${entry.editor}`);
+  const after = picture(shown, `Output of ${entry.editor}`);
   before.classList.add("before");
   const slider = element("input", { type: "range", min: 0, max: 100, value: 50, step: 1,
     "aria-label": `Boundary between source (left) and output (right) of ${item.id}, ${entry.editor}` });
