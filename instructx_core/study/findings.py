@@ -19,7 +19,7 @@ from ..evaluation.statistics.intervals import Estimate
 from .claims import Comparison, Outcome, joint_verdict, outcome
 from .experiments import Experiment, Variant
 from .measures import BETTER, GROUPS, Record
-from .power import ASSUMED, LEVEL, Spread, detectable
+from .power import ASSUMED, LEVEL, Deviations, detectable
 from .queue import measured_records
 from .schedule import Scale, measured_run
 
@@ -98,12 +98,12 @@ def values_by_sample(comparison: Comparison, by_seed: list[list[Record]]) -> lis
     ]
 
 
-def spread_of(difference_SI: np.ndarray) -> Spread:
+def spread_of(difference_SI: np.ndarray) -> Deviations:
     """Of the samples' means over seeds, and of the seeds' means beyond what the samples explain."""
     seeds, samples = difference_SI.shape
     sample = float(difference_SI.mean(axis=0).std(ddof=1)) if samples > 1 else float("inf")
     seed = float(difference_SI.mean(axis=1).std(ddof=1)) if seeds > 1 else float("inf")
-    return Spread(sample, seed)
+    return Deviations(sample, seed)
 
 
 def planned(scale: Scale, experiment: Experiment) -> list[tuple[Comparison, float]]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from instructx_core.study.power import LEVEL, POWER, Spread, detectable, samples_needed
+from instructx_core.study.power import LEVEL, POWER, Deviations, detectable, samples_needed
 
 
 def test_a_difference_of_that_size_is_found_four_times_in_five() -> None:
     """Samples and seeds drawn with these deviations; a z-test at the level, of a thousand studies."""
-    spread, samples, seeds = Spread(0.5, 0.05), 200, 3
+    spread, samples, seeds = Deviations(0.5, 0.05), 200, 3
     true = detectable(spread, samples, seeds)
     rng = np.random.default_rng(0)
     means = true + rng.normal(0, spread.sample / samples**0.5, 1000) + rng.normal(0, spread.seed / seeds**0.5, 1000)
@@ -20,7 +20,7 @@ def test_a_difference_of_that_size_is_found_four_times_in_five() -> None:
 
 
 def test_more_samples_seeds_and_comparisons() -> None:
-    spread = Spread(0.5, 0.05)
+    spread = Deviations(0.5, 0.05)
     usual = detectable(spread, 200, 3)
     assert detectable(spread, 400, 3) < usual < detectable(spread, 200, 2)
     assert usual < detectable(spread, 200, 3, comparisons=4)
@@ -28,8 +28,8 @@ def test_more_samples_seeds_and_comparisons() -> None:
 
 
 def test_samples_needed_is_its_inverse() -> None:
-    spread = Spread(0.5, 0.02)
+    spread = Deviations(0.5, 0.02)
     need = samples_needed(spread, 0.1, 3)
     assert need is not None
     assert detectable(spread, need, 3) <= 0.1 < detectable(spread, need - 2, 3)
-    assert samples_needed(Spread(0.5, 0.2), 0.1, 3) is None
+    assert samples_needed(Deviations(0.5, 0.2), 0.1, 3) is None
