@@ -1,7 +1,7 @@
 """Work over the machines of a Ray cluster: rows go to workers that each prepare once, results come as they are made.
 
-Beside the plain loops: editing/cluster.py (lists of edits), evaluation/cluster.py, synthesis/cluster.py. Rows and
-results are JSON, as names of files need not be text that Arrow takes. Files lie where all machines see them.
+Beside the plain loops: a cluster.py in editing/ (lists of edits), evaluation/editors/, evaluation/judge/, synthesis/.
+Rows and results are JSON, as names of files need not be text that Arrow takes. Files lie where all machines see them.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def announce_plan(recipe: EditRecipe, source: EditSource, device: torch.device, 
     config, world = recipe.model_config(preset(recipe.preset)), int(os.environ.get("WORLD_SIZE", "1"))
     cost = stage_cost(recipe, config, stage_samples(recipe, source), args.recompute)
     card, memory = this_card(device)
-    spread = Spread(world, args.shard, args.recompute, args.micro, args.offload)
+    spread = Spread(world, args.shard, args.recompute, args.micro, args.offload, args.optimizer_bits == 8)
     text, plan = run_report(cost, config, spread, card)
     logger.info("%s", text)
     check_memory(cost, plan, world, memory)

@@ -41,6 +41,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="start from the model in this package instead of the runs that the recipe requires",
     )
+    _add_stage_arguments(parser)
+    parser.add_argument("--source-embedder", choices=["tied", "own"], help="how the source enters the DiT")
+    parser.add_argument(
+        "--recipes", choices=["cpu", "gpu"], default="cpu", help="tiny: gpu has larger batches and fewer steps"
+    )
+    parser.add_argument("--rehearse", action="store_true", help="a few steps on a few samples: does all of it run?")
+    parser.add_argument("--repeat", action="store_true", help="do the last steps of a finished run again: same bits?")
+    parser.add_argument("--tensorboard", action="store_true", help="also write event files for TensorBoard")
+    parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: a GPU where there is one")
+    parser.add_argument("--workers", type=int, default=1, help="processes that draw samples (default: 1)")
+    parser.add_argument("--to", type=Path, help="tiny, export, card: folder to write")
+    parser.add_argument("--last", metavar="RECIPE", default="tiny_stage3", help="export, card: the newest run")
+    parser.add_argument("--evaluation", type=Path, help="card: JSON of an evaluation; without, it has none")
+    parser.add_argument("--hardware", default="unstated hardware", help="card: what the runs ran on, in words")
+
+
+def _add_stage_arguments(parser: argparse.ArgumentParser) -> None:
+    """Of the paper's stages alone."""
     group = parser.add_argument_group("stage1, stage2, stage3")
     group.add_argument(
         "--base",
@@ -61,22 +80,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--offload", action="store_true", help="with --shard: rows wait in the memory of the host")
     group.add_argument("--recompute", action="store_true", help="activations are computed twice instead of being kept")
+    group.add_argument(
+        "--optimizer-bits", type=int, choices=[8], help="moments of AdamW in 8 bits (torchao) instead of fp32"
+    )
     group.add_argument("--plan", action="store_true", help="say what the run needs, from its samples, and stop")
     group.add_argument("--micro", type=int, help="samples of one forward pass on one card (default: the recipe's)")
-    parser.add_argument("--source-embedder", choices=["tied", "own"], help="how the source enters the DiT")
-    parser.add_argument(
-        "--recipes", choices=["cpu", "gpu"], default="cpu", help="tiny: gpu has larger batches and fewer steps"
-    )
-    parser.add_argument("--rehearse", action="store_true", help="a few steps on a few samples: does all of it run?")
-    parser.add_argument("--repeat", action="store_true", help="do the last steps of a finished run again: same bits?")
-    parser.add_argument("--tensorboard", action="store_true", help="also write event files for TensorBoard")
-    parser.add_argument("--threads", type=int, help="CPU threads")
-    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: a GPU where there is one")
-    parser.add_argument("--workers", type=int, default=1, help="processes that draw samples (default: 1)")
-    parser.add_argument("--to", type=Path, help="tiny, export, card: folder to write")
-    parser.add_argument("--last", metavar="RECIPE", default="tiny_stage3", help="export, card: the newest run")
-    parser.add_argument("--evaluation", type=Path, help="card: JSON of an evaluation; without, it has none")
-    parser.add_argument("--hardware", default="unstated hardware", help="card: what the runs ran on, in words")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -135,7 +143,7 @@ def _engine(args: argparse.Namespace) -> Engine:
     """Raises InputError for options that don't go together."""
     from ..training.engine import Engine
 
-    return Engine(sharded=args.shard, offload=args.offload, recompute=args.recompute)
+    return Engine(args.shard, args.offload, args.recompute, low_moments=args.optimizer_bits == 8)
 
 
 def _base(args: argparse.Namespace) -> BaseFiles | None:

@@ -20,6 +20,7 @@ from .training import SampleCost, StageWeights, count_weights, sample_cost
 
 UTILISATION = 0.4  # of the card's peak: assumed, not measured
 MASTER, MOMENTS, LOW = 4, 8, 2  # bytes a parameter: fp32; AdamW's two moments in fp32; bf16
+LOW_MOMENTS = 2 * (1 + 4 / 256)  # in 8 bits, with a scale in fp32 for each 256
 PASSING = ("activations", "gathered")  # parts of a plan that come and go within a step
 
 
@@ -106,11 +107,13 @@ class Spread:
     recompute: bool = True
     micro: int | None = None
     offload: bool = False
+    low_moments: bool = False
 
     @property
     def flags(self) -> str:
         words = ["--shard"] * self.shard + ["--recompute"] * self.recompute
-        return " ".join(words + [f"--micro {self.micro}"] * (self.micro is not None) + ["--offload"] * self.offload)
+        words += [f"--micro {self.micro}"] * (self.micro is not None) + ["--offload"] * self.offload
+        return " ".join(words + ["--optimizer-bits 8"] * self.low_moments)
 
 
 def plan_spread(cost: StageCost, name: str, spread: Spread) -> TrainingPlan:
@@ -121,11 +124,12 @@ def plan_spread(cost: StageCost, name: str, spread: Spread) -> TrainingPlan:
         min(micro[name], max(1, batch // spread.world)) * cost.samples[name].activations
         for name, _, batch in cost.mixture()
     )
+    moments = LOW_MOMENTS if spread.low_moments else MOMENTS
     shards = {
         "weights, trained (fp32)": MASTER * weights.trained / ranks,
         "weights, frozen (bf16)": LOW * weights.frozen / ranks,
         "gradients (fp32)": MASTER * weights.trained / ranks,
-        "AdamW (fp32)": MOMENTS * weights.trained / ranks,
+        f"AdamW ({'8 bits' if spread.low_moments else 'fp32'})": moments * weights.trained / ranks,
     }
     if recipe.ema_decay:
         shards["average (fp32)"] = MASTER * weights.trained / ranks

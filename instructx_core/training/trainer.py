@@ -25,7 +25,7 @@ from .filling import whole_tensor, write_gathered
 from .job import GlobalBatch, TrainingJob
 from .machine import Watch, peak_memory
 from .metrics import Metrics
-from .optimizers import build_optimizers, learning_rate, set_learning_rate
+from .optimizers import build_optimizers, learning_rate, round_moments, set_learning_rate, step_optimizers
 from .progress import RunProgress
 from .recipes.base import Recipe
 
@@ -58,7 +58,7 @@ class Trainer:
         self.parameters = list(self.trainable.values())
         self.device = self.parameters[0].device.type
         self.names = {parameter: name for name, parameter in self.trainable.items()}
-        self.optimizers = build_optimizers(recipe, self.parameters)
+        self.optimizers = build_optimizers(recipe, self.parameters, engine.low_moments)
         self.average = Average(self.trainable, recipe.ema_decay)
         self.metrics = Metrics(folder / "metrics.jsonl", enabled=not self.rank, tensorboard=watch.tensorboard)
         self.progress = RunProgress(recipe.num_steps, watch)
@@ -81,6 +81,7 @@ class Trainer:
             self.average.load(state.ema)
             for optimizer in self.optimizers:
                 checkpoint.restore_optimizer(optimizer, self.names, state.optimizer)
+        round_moments(self.optimizers)
         self.metrics.truncate(self.step)
 
     def save(self) -> None:
@@ -96,6 +97,7 @@ class Trainer:
         (sharded_checkpoint.save_sharded if sharded else checkpoint.save_state)(
             self.folder, state, self.recipe.as_json()
         )
+        round_moments(self.optimizers)
 
     def export(self) -> Path:
         """Writes final.safetensors: the trained tensors (averaged where EMA is on) and the recipe.
@@ -134,9 +136,7 @@ class Trainer:
         norm = whole_tensor(nn.utils.clip_grad_norm_(self.parameters, recipe.clip_norm))
         if not torch.isfinite(total) or not torch.isfinite(norm):
             raise FloatingPointError(f"step {step}: loss {total.item()}, gradient norm {norm.item()}: not finite")
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        step_optimizers(self.optimizers, self.device)
         self.step += 1
         self.average.update(self.step)
         row = {"loss": total.item(), "norm": norm.item(), "lr": rate, "bucket": batch.bucket.label}

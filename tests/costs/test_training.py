@@ -14,7 +14,7 @@ from instructx_core.config import paper_14b
 from instructx_core.costs.cards import card_of
 from instructx_core.costs.count import cost_of_training, fake_tensors
 from instructx_core.costs.floor import GIB, RESERVE
-from instructx_core.costs.plan import StageCost, next_smaller, training_plans
+from instructx_core.costs.plan import Spread, StageCost, next_smaller, plan_spread, training_plans
 from instructx_core.costs.training import SampleCost, _denoiser_cost, _extrapolated, _with_layers, count_weights
 from instructx_core.geometry import ClipSize
 from instructx_core.training.recipes.edit import EditRecipe
@@ -87,6 +87,9 @@ def test_plans_by_hand() -> None:
     assert sum(host.values()) == pytest.approx(state + 4 * weights.tensor / 8)
     assert sharded.host == {"a tensor while it is read": 4 * weights.tensor / 8} and weights.tensor == 151_936 * 2048
     assert sharded.state == pytest.approx(state + 2 * weights.vae)
+    low = plan_spread(cost, "", Spread(8, shard=True, low_moments=True))
+    assert sharded.peak - low.peak == pytest.approx((8 - 2 - 8 / 256) * weights.trained / 8)
+    assert low.flags == "--shard --recompute --optimizer-bits 8"
     assert next_smaller(cost, 8, sharded.peak) == f"use --shard --recompute, which needs {sharded.peak / GIB:.1f}"
     assert next_smaller(cost, 8, 0).startswith("no plan fits: start more processes")
     peaks = [plan.peak for plan in training_plans(cost, 8)]

@@ -72,8 +72,9 @@ def test_three_processes_write_the_same_bytes(given: Path, alone: Path, tmp_path
     )
 
 
-def test_ray_writes_the_same_bytes(given: Path, alone: Path, tmp_path: Path) -> None:
+def test_ray_writes_the_same_bytes(given: Path, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray.data", reason="needs the extra scale")
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # else workers starve beside other tests
     assert main(cached(given, tmp_path, "--runner", "ray", "--workers", "2")) == 0
     assert files(tmp_path) == files(alone)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}

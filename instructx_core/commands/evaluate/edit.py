@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ...evaluation.cluster import edit_on_ray
+    from ...evaluation.editors.cluster import edit_on_ray
     from ...evaluation.editors.folder import left_over, take_folder
     from ...evaluation.editors.run import edit_items
     from ...evaluation.items import check_items, first_of_each

@@ -62,9 +62,9 @@ def refuse_pace_on_ray(args: argparse.Namespace) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from ...evaluation.benchmarks.truth import TruthJudge
-    from ...evaluation.cluster import judge_on_ray
     from ...evaluation.items import first_of_each
     from ...evaluation.judge.budget import estimate
+    from ...evaluation.judge.cluster import judge_on_ray
     from ...evaluation.judge.run import judge_outputs
     from ...evaluation.run_folder import RunFolder
     from ...evaluation.table import score_table

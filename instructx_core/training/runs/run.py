@@ -25,6 +25,7 @@ from ..recipes.edit import EditRecipe
 from ..recipes.mllm import MllmRecipe
 from ..recipes.text_to_video import TextToVideoRecipe
 from ..recipes.vae import VaeRecipe
+from ..recipes.variant import VariantRecipe
 from ..trainer import Trainer
 
 JOBS: dict[type[Recipe], type[TrainingJob]] = {
@@ -32,6 +33,7 @@ JOBS: dict[type[Recipe], type[TrainingJob]] = {
     MllmRecipe: MllmJob,
     TextToVideoRecipe: TextToVideoJob,
     EditRecipe: EditJob,
+    VariantRecipe: EditJob,
 }
 
 
