@@ -74,7 +74,7 @@ def _embedded(
         except InputError as error:
             if file not in outputs:
                 raise
-            media.append({"number": number, "kind": "none", "why": str(error)})
+            media.append({"number": number, "kind": "none", "why": str(error).removeprefix(f"{file}: ")})
             yield Embedded("none", "text/plain", b"", (0, 0))
             continue
         media.append({"number": number, "kind": each.kind, "size": list(each.size), "seconds": each.seconds})
