@@ -46,6 +46,8 @@ def draw_intervals(axes: Axes, finding: Finding, what: str) -> None:
             axes.plot([estimate.low, estimate.high], [place, place], color="tab:blue")
         axes.plot(estimate.mean, place, "o", color="tab:blue" if name == "InstructX" else "tab:orange")
     axes.set_yticks(range(len(rows)), [name for name, _ in rows], fontsize=8)
+    axes.tick_params(axis="x", labelsize=7)
+    axes.locator_params(axis="x", nbins=5)
     axes.invert_yaxis()
     axes.margins(y=0.2)
     axes.grid(alpha=0.3)

@@ -72,7 +72,7 @@ def judged_finding(experiment: Experiment, measured: Measured, sources: tuple[di
     """All comparisons of an experiment whose runs are there."""
     count = sum(each.expects != "open" for each in experiment.comparisons)
     differences = tuple(compared(each, measured, max(1, count)) for each in experiment.comparisons)
-    said = [each.outcome for each in differences if each.comparison.expects != "open"]
+    said: list[Outcome] = [each.outcome for each in differences if each.comparison.expects != "open"]
     return Finding(experiment, differences, _values(experiment, measured), joint_verdict(said), (), sources)
 
 

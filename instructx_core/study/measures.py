@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from ..sampling.guidance import velocity
 from ..training.jobs.edit import EditJob
 from ..training.jobs.flow import VALIDATION_SIGMAS, Velocity, fixed_noise
 from ..training.objective import noisy_latent, velocity_target
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKLWan
 
 Record = dict[str, Any]  # id, modality, task, what is measured, what groups need
 CHUNK = {"image": 60, "video": 12}
@@ -52,29 +55,31 @@ def _is_zero_shot(record: Record) -> bool:
 
 
 @torch.no_grad()
-def measure(job: EditJob, cache: Cache, images: int, clips: int, steps_judged: bool = True) -> list[Record]:
-    """Records of that many test images and clips without references. steps_judged: edits are made, not losses alone."""
+def measure(job: EditJob, cache: Cache, images: int, clips: int) -> list[Record]:
+    """Records of that many test images and clips without references."""
+    vae = job.model.decoder()
+    assert vae is not None  # of a whole model
     wanted = {kind: count for kind, count in ((("image", False), images), (("video", False), clips)) if count}
     records: list[Record] = []
     for selection in select_samples(job.source, "test", wanted):
-        pool = cache.edits(selection, job.vae, job.encoder)
+        pool = cache.edits(selection, vae, job.encoder)
         for start in range(0, len(pool), CHUNK[selection.bucket.modality]):
             rows = np.arange(start, min(len(pool), start + CHUNK[selection.bucket.modality]))
-            records += _measure_rows(job, pool, selection.bucket, rows, steps_judged)
+            records += _measure_rows(job, vae, pool, selection.bucket, rows)
     return records
 
 
-def _measure_rows(job: EditJob, pool: Pool, bucket: Bucket, rows: np.ndarray, judged: bool) -> list[Record]:
+def _measure_rows(job: EditJob, vae: AutoencoderKLWan, pool: Pool, bucket: Bucket, rows: np.ndarray) -> list[Record]:
     batch = job.batch(pool, bucket, rows, [pool.text(int(row))[0] for row in rows])
     conditions = job.conditions(batch)
     losses_N = sample_losses(batch.target, partial(velocity, job.denoiser, conditions))
-    edited = job.edit(batch, conditions) if judged else None
+    edited = job.edit(batch, conditions, vae)
     found = []
     for place, row in enumerate(rows):
         number = int(pool.numbers[row])
         sample = job.source.edit("test", number, bucket)
         record = about(sample, bucket, number) | {"loss": float(losses_N[place])}
-        if edited is not None and sample.judge is not None:
+        if sample.judge is not None:
             record |= {"success": bool(sample.judge(edited[place]))}
             if bucket.modality == "video":
                 record |= {"flicker": error_jumps(edited[place], sample.target_FHWC)}

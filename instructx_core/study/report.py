@@ -39,6 +39,10 @@ settings and the seeds of every run.
 same `--output`). `--scale shapes` starts from what is there today: VAE and MLLM of the shipped model and a DiT that
 the command first trains on captions of the world `shapes`, because the shipped DiT has learnt edits from
 InstructX's own context. `--scale rehearsal` is that in a few steps.
+
+Everything at the scale `shapes`, start apart, is estimated at 13.9 CPU hours, by the CPU time of a few steps of each
+design (one thread, two shared cores, November 2026); at the scale `tiny` it has not been timed, because its start is
+not there yet.
 """
 RULE = f"""
 ## How a verdict is reached
