@@ -101,10 +101,10 @@ def _cache(args: argparse.Namespace) -> int:
     from ..config import preset
     from ..data.sources import open_data
     from ..formats.layouts.files import find_base
-    from ..training.caching import fill_cache
     from ..training.machine import find_machine
     from ..training.recipes.edit import EditRecipe
     from ..training.recipes.registry import find_recipe
+    from ..training.runs.caching import fill_cache
     from .model import parse_parts
 
     recipe = find_recipe(args.recipe) if args.recipe else None

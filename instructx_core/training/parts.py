@@ -1,6 +1,6 @@
 """The modules of one model, with the weights of the runs before: what an edit stage trains and what is exported.
 
-Between start.py, which reads those weights, and jobs/edit.py and export.py.
+Between start.py, which reads those weights, and jobs/edit.py and runs/export.py.
 """
 
 from __future__ import annotations

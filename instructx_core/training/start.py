@@ -1,6 +1,6 @@
 """What a run starts from: the final weights of the recipes before it, or the shipped model.
 
-Between run.py, which leaves `final.safetensors` behind, and the jobs, which copy it into the modules they train.
+Between runs/run.py, which leaves `final.safetensors` behind, and the jobs, which copy it into the modules they train.
 """
 
 from __future__ import annotations

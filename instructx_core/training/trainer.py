@@ -28,7 +28,7 @@ from .recipes.base import Recipe
 logger = logging.getLogger("instructx")
 
 FINAL = "final.safetensors"
-# A checkpoint lies that many steps before the end, from which repeat.py does them again; half of a shorter run.
+# A checkpoint lies that many steps before the end, from which runs/repeat.py does them again; half of a shorter run.
 REPEATED = 200
 
 

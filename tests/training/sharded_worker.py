@@ -34,7 +34,7 @@ from instructx_core.training.filling import whole_tensor
 from instructx_core.training.machine import Machine
 from instructx_core.training.recipes.edit import EditRecipe
 from instructx_core.training.recipes.registry import RECIPES
-from instructx_core.training.run import build_job
+from instructx_core.training.runs.run import build_job
 from instructx_core.training.trainer import Trainer
 
 STEPS, SAVED = 20, 10
