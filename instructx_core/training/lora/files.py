@@ -1,8 +1,8 @@
 """Trained branches -> the files that others load: LoRA of the DiT in ComfyUI's names, LoRA of the MLLM in an adapter.
 
-One file for ComfyUI's LoRA loader, for `--lora` and for diffusers: `diffusion_model.blocks.0.self_attn.q.lora_A.weight`,
-`.lora_B.weight` and `.alpha`. The MLLM's part goes where it is read from everywhere: into an adapter, with that of the
-model beside it, as one LoRA of the rank of both.
+One file for ComfyUI's LoRA loader, for `--lora` and for diffusers: of each layer, `diffusion_model.blocks.0.ffn.0` say,
+it holds lora_A, lora_B and alpha. The MLLM's part goes where it is read from everywhere: into an adapter, with that of
+the model beside it, as one LoRA of the rank of both.
 """
 
 from __future__ import annotations
