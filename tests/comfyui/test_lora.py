@@ -1,4 +1,4 @@
-"""A LoRA that `instructx train lora` wrote, in ComfyUI's own loader: the picture of the same LoRA merged by `convert`."""
+"""A LoRA that `train lora` wrote, in ComfyUI's own loader: the picture of the same LoRA merged by `convert`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from taught import save_pairs
 
 from instructx_core.cli import main
 from instructx_core.weights import SHIPPED
-
 
 pytestmark = pytest.mark.comfyui
 
