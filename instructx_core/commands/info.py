@@ -56,11 +56,10 @@ def run(args: argparse.Namespace) -> int:
 def _training(args: argparse.Namespace, clip: ClipSize | None, card: Card | None) -> int:
     from ..config import preset
     from ..costs.plan import plan_report, stage_cost
-    from ..training.recipes.edit import EditRecipe
-    from ..training.recipes.registry import find_recipe
+    from ..training.recipes.registry import find_stage
 
-    recipe = find_recipe(args.train)
-    if not isinstance(recipe, EditRecipe) or recipe.preset != args.preset:
+    recipe = find_stage(args.train, "--train")
+    if recipe.preset != args.preset:
         raise InputError(
             f"--train {args.train} is no stage of {args.preset}; use stage1, stage2 or stage3 of paper_14b"
         )

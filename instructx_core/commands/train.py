@@ -185,25 +185,20 @@ def _train_tiny(args: argparse.Namespace) -> int:
 
 def _recipe(name: str, source_embedder: Literal["tied", "own"] | None) -> Recipe:
     """The recipe of that name, with the source embedder of the command line."""
-    from ..training.recipes.edit import EditRecipe
-    from ..training.recipes.registry import find_recipe, with_source
+    from ..training.recipes.registry import find_recipe, find_stage, with_source
 
-    recipe = find_recipe(name)
     if source_embedder is None:
-        return recipe
-    if not isinstance(recipe, EditRecipe):
-        raise InputError(f"--source-embedder is for recipes of edits; {name} trains {recipe.description}: leave it out")
-    return with_source(recipe, source_embedder)
+        return find_recipe(name)
+    return with_source(find_stage(name, "--source-embedder"), source_embedder)
 
 
 def _train(args: argparse.Namespace) -> int:
     from ..training.distributed import shutdown
     from ..training.recipes.base import FROM_BASE, FROM_SHIPPED
-    from ..training.recipes.edit import EditRecipe
     from ..training.start import trains_shipped
 
     recipe = _recipe(args.recipe, args.source_embedder)
-    if args.from_shipped and not (isinstance(recipe, EditRecipe) and trains_shipped(recipe)):
+    if args.from_shipped and not trains_shipped(recipe):
         raise InputError(f"--from-shipped is for recipes that train that model further; {recipe.name} does not")
     recipe = _changed(recipe, args)
     if args.from_shipped:

@@ -26,8 +26,8 @@ from tqdm import tqdm
 from ..digests import model_digest
 from ..media.outputs import write_safetensors
 from .bucket import Bucket, Kind
-from .drawn import Drawn, Renderer, draw_captioned, draw_edit, draw_or_reject, draw_picture, draw_questions
 from .encoding import Encoded, encode_edits, encode_scenes, is_tower_trained, keep_pixels
+from .raw_sample import RawSample, Renderer, draw_captioned, draw_edit, draw_or_reject, draw_picture, draw_questions
 from .rejects import RejectedRecord, write_rejects
 from .source import EditSource, StoredSource
 
@@ -42,8 +42,8 @@ CHUNK_PIXELS = 1 << 21  # of all samples that are encoded at once: two pictures 
 VERSION = 4  # of this file's output
 
 T = TypeVar("T")
-Draw = Callable[..., Drawn]  # source, split, bucket, number -> a sample; picklable
-Encode = Callable[[Sequence[Drawn]], Encoded]
+Draw = Callable[..., RawSample]  # source, split, bucket, number -> a sample; picklable
+Encode = Callable[[Sequence[RawSample]], Encoded]
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,12 +218,12 @@ class Shard:
 
 
 def write_shard(
-    path: Path, numbers: Sequence[int], drawn: Iterator[Drawn | RejectedRecord], encode: Encode, chunk: int
+    path: Path, numbers: Sequence[int], drawn: Iterator[RawSample | RejectedRecord], encode: Encode, chunk: int
 ) -> None:
     """Encodes `chunk` samples at once; the file appears under its name when it is whole."""
     parts, texts, rejects, kept = list[Encoded](), [], list[RejectedRecord](), list[int]()
 
-    def good() -> Iterator[Drawn]:
+    def good() -> Iterator[RawSample]:
         for place, each in enumerate(drawn):
             if isinstance(each, RejectedRecord):
                 rejects.append(each)

@@ -20,7 +20,7 @@ from ..encoder.vision import prepare_batch, seen_frames
 from ..pixels import pad_reference, to_signed
 from ..vae import encode_latents
 from .bucket import Bucket
-from .drawn import Drawn
+from .raw_sample import RawSample
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan
@@ -54,7 +54,9 @@ def what_it_sees(encoder: InstructXEncoder, clips: Sequence[np.ndarray], kind: s
     return vision_features(encoder, clips, kind)
 
 
-def encode_edits(drawn: Sequence[Drawn], bucket: Bucket, vae: AutoencoderKLWan, encoder: InstructXEncoder) -> Encoded:
+def encode_edits(
+    drawn: Sequence[RawSample], bucket: Bucket, vae: AutoencoderKLWan, encoder: InstructXEncoder
+) -> Encoded:
     """Latents of source, target and reference; of source and reference also what the MLLM makes of them."""
     arrays = {name: [each.arrays[name] for each in drawn] for name in drawn[0].arrays}
     tensors = {name: clip_latents(vae, arrays[name]) for name in ("source", "target")}
@@ -72,12 +74,12 @@ def pad_to_bucket(reference_1HWC: np.ndarray, bucket: Bucket) -> np.ndarray:
     return pad_reference(torch.from_numpy(reference_1HWC[0]), bucket.height, bucket.width)[None].numpy()
 
 
-def encode_scenes(drawn: Sequence[Drawn], vae: AutoencoderKLWan) -> Encoded:
+def encode_scenes(drawn: Sequence[RawSample], vae: AutoencoderKLWan) -> Encoded:
     """Latents."""
     return {"target": clip_latents(vae, [each.arrays["target"] for each in drawn])}
 
 
-def keep_pixels(drawn: Sequence[Drawn]) -> Encoded:
+def keep_pixels(drawn: Sequence[RawSample]) -> Encoded:
     """The arrays as they are."""
     names = drawn[0].arrays
     return {name: torch.from_numpy(np.stack([each.arrays[name] for each in drawn])) for name in names}

@@ -98,11 +98,17 @@ def _keep(place: Path, settings: Mapping[str, Any], what: str, option: str) -> N
 
 
 def output_name(item: EditRecord) -> str:
-    """Name of an item's output: its id where that can be a file's name, else what is left of it with a digest."""
-    plain = re.sub(r"[^\w.+-]+", "_", item.id)
-    if plain != item.id or len(plain) > 100 or plain.startswith(".") or no_windows_name(plain):
-        plain = f"{plain.strip('.')[:80]}-{hashlib.sha256(item.id.encode()).hexdigest()[:8]}"
-    return plain + SUFFIX[item.modality]
+    """Name of an item's output."""
+    return plain_name(item.id) + SUFFIX[item.modality]
+
+
+def plain_name(text: str) -> str:
+    """The text where it can be a file's name, else what is left of it with a digest: two texts never have one name."""
+    plain = re.sub(r"[^\w.+-]+", "_", text)
+    if plain != text or len(plain.encode()) > 100 or plain.startswith(".") or no_windows_name(plain):
+        start = plain.strip(".").encode()[:80].decode(errors="ignore")
+        plain = f"{start}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return plain
 
 
 def _read_json(path: Path) -> dict[str, Any]:

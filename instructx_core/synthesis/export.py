@@ -33,14 +33,14 @@ PAIRS = {  # task: source, target
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
+class ExportSummary:
     """How many records of each task were written, and which candidates were left out as copies of which."""
 
     tasks: dict[str, int]
     copies: dict[str, str]
 
 
-def export(candidates: Sequence[Candidate], work: Path, output: Path, limits: Limits) -> Exported:
+def export(candidates: Sequence[Candidate], work: Path, output: Path, limits: Limits) -> ExportSummary:
     """Writes records and links (or copies) their media. Of clips that look alike the first by id is kept."""
     passed = sorted((each for each in candidates if each.reject is None), key=lambda each: each.id)
     copies = find_copies(passed, limits.alike)
@@ -52,7 +52,7 @@ def export(candidates: Sequence[Candidate], work: Path, output: Path, limits: Li
         for locator in (record.source, record.target, record.reference, record.mask):
             _place(locator, work)
     write_records(output / RECORDS, records)
-    return Exported({task: sum(record.task == task for record in records) for task in PAIRS}, copies)
+    return ExportSummary({task: sum(record.task == task for record in records) for task in PAIRS}, copies)
 
 
 def records_of(candidate: Candidate, media: Path) -> Iterator[EditRecord]:

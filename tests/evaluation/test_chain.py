@@ -14,9 +14,9 @@ import pytest
 
 from instructx_core.errors import InputError
 from instructx_core.evaluation.benchmarks.box import draw_box, truth_of
+from instructx_core.evaluation.benchmarks.truth import TruthJudge
 from instructx_core.evaluation.editors.run import EditTask, edit_items
 from instructx_core.evaluation.judge.run import judge_outputs
-from instructx_core.evaluation.judge.truth import TruthJudge
 from instructx_core.evaluation.run_folder import RunFolder, output_name
 from instructx_core.evaluation.scores import SCORES, read_scores
 from instructx_core.evaluation.table import score_table

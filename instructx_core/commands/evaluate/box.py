@@ -26,10 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from ...evaluation.benchmarks.box import WORLD, draw_box
     from ...evaluation.benchmarks.tasks import VIE_COUNTS
+    from ...evaluation.benchmarks.truth import TruthJudge
     from ...evaluation.editors.ours import Ours
     from ...evaluation.editors.run import edit_items
     from ...evaluation.judge.run import judge_outputs
-    from ...evaluation.judge.truth import TruthJudge
     from ...evaluation.run_folder import RunFolder
     from ...evaluation.table import score_table
 

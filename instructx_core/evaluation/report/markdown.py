@@ -1,11 +1,11 @@
 """The report as Markdown: warnings, tables, the worst items with the judge's words. For READMEs and terminals.
 
-Place: gathered -> markdown. The same tables as on the page.
+Place: contents -> markdown. The same tables as on the page.
 """
 
 from __future__ import annotations
 
-from .gathered import Report
+from .contents import Report
 from .tables import ReportCell, ReportTable
 
 WORST = 10

@@ -1,6 +1,6 @@
 """The report as one HTML page: tables, plots, and every output beside its source with the judge's words.
 
-Place: gathered, plots -> page. Pictures and clips are inside, scaled down; nothing is loaded from anywhere.
+Place: contents, plots -> page. Pictures and clips are inside, scaled down; nothing is loaded from anywhere.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ...pages.embed import PREVIEW, Embedded, Rendition, embed
 from ..items import media_path
 from ..statistics.cells import overall
 from ..statistics.rules import OVERALL
-from .gathered import Report
+from .contents import Report
 from .plots import interval_plot
 from .tables import TITLES
 

@@ -1,6 +1,6 @@
 """All that a report is of, read from the folder of an evaluation: items, outputs, scores, metrics, checks of judges.
 
-Place: FOLDER -> gathered -> tables, page, Markdown. benchmark.json says how scores average; a folder without one is a
+Place: FOLDER -> contents -> tables, page, Markdown. benchmark.json says how scores average; a folder without one is a
 plain benchmark. A judge that was not checked against planted edits is warned of, and so is one that did badly.
 """
 
@@ -14,13 +14,13 @@ from typing import Any
 
 from ...data.record import EditRecord
 from ...errors import InputError
-from ..collected import Made, collect_outputs
+from ..item_outputs import ItemOutput, collect_outputs
 from ..items import ITEMS, read_items
 from ..metrics.measure import METRICS, read_output_metrics
 from ..scores import SCORES, Score, read_scores
 from ..statistics.cells import Judgements, gather
 from ..statistics.rules import RULES, Averaging
-from .tables import PAPER_TABLES, Evaluated, ReportTable, difference_table, plain_table
+from .tables import PAPER_TABLES, ReportTable, TableData, difference_table, plain_table
 
 BENCHMARK = "benchmark.json"
 CHECKS = "judge-check*.json"
@@ -35,7 +35,7 @@ class Report:
     benchmark: str
     folder: Path
     items: list[EditRecord]
-    outputs: dict[str, dict[str, Made]]
+    outputs: dict[str, dict[str, ItemOutput]]
     scores: list[Score]
     metrics: dict[tuple[str, str], dict[str, float]]
     averaging: Averaging
@@ -56,8 +56,8 @@ class Report:
         found = {each.editor: each for each in gather(scores, self.averaging)}
         return [found.get(editor, Judgements(editor, judge, {}, {})) for editor in self.outputs]
 
-    def evaluated(self, judge: str, method: str = "percentile") -> Evaluated:
-        return Evaluated(self.judged(judge), self.groups, self.averaging, self.metrics, self._subsets(), method)
+    def evaluated(self, judge: str, method: str = "percentile") -> TableData:
+        return TableData(self.judged(judge), self.groups, self.averaging, self.metrics, self._subsets(), method)
 
     def _subsets(self) -> dict[str, frozenset[str]]:
         """GEdit-Bench: each language, whole and the items that exist in both."""
