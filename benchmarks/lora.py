@@ -36,14 +36,14 @@ from instructx_core.weights import load_pipeline
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = 400  # instructions of the kinds that the model knows, of its training split
 SHOWN = 8  # held-out pairs on the sheet
-OPTIONS = ("--rate", "2e-3", "--batch", "8", "--every", "100", "--patience", "6", "--threads", "1", "--device", "cpu")
+OPTIONS = ("--rate", "3e-3", "--batch", "8", "--every", "100", "--patience", "6", "--threads", "1", "--device", "cpu")
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, required=True, help="folder of pairs, runs and what was found so far")
     parser.add_argument("--pairs", type=int, nargs="+", default=[10, 20, 40, 80])
-    parser.add_argument("--steps", type=int, default=1000, help="at most")
+    parser.add_argument("--steps", type=int, default=1200, help="at most")
     parser.add_argument("--new", type=int, default=40, help="held-out pairs of the new edit")
     parser.add_argument("--images", type=int, default=330, help="of the known kinds, a multiple of 11")
     parser.add_argument("--clips", type=int, default=44, help="of the known kinds, a multiple of 11")

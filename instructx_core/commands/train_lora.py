@@ -12,7 +12,7 @@ from ..media.outputs import check_folder, check_writable
 
 if TYPE_CHECKING:
     from ..training.machine import Machine
-    from ..training.runs.lora import Lesson
+    from ..training.runs.lora import Lesson, Prepared
 
 RECIPE = "lora"
 
@@ -34,13 +34,14 @@ def add_lora_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--mllm-lora", type=int, default=0, metavar="RANK", help="LoRA of the MLLM too, written as an adapter file"
     )
-    group.add_argument("--rate", type=float, help="learning rate (default: 1e-4; 2e-3 for the shipped model)")
+    group.add_argument("--rate", type=float, help="learning rate (default: 1e-4; 3e-3 for the shipped model)")
     group.add_argument("--batch", type=int, help="pairs of one step (default: 4 pictures or 1 clip)")
     group.add_argument("--validation", type=float, default=0.2, help="share of the pairs held out (default: 0.2)")
     group.add_argument("--every", type=int, default=100, help="steps between validations and sheets (default: 100)")
     group.add_argument(
         "--patience", type=int, default=6, help="validations without a better one, then it ends (default: 6)"
     )
+    group.add_argument("--plan", action="store_true", help="look at the pairs, say what memory they take, and end")
     group.add_argument(
         "--keep", type=Path, metavar="FILE", help="instructions, one a line, that shall do what they did before"
     )
@@ -56,6 +57,10 @@ def run_lora(args: argparse.Namespace, machine: Machine) -> int:
     if lesson.to is not None:
         check_writable(lesson.to)
     prepared = prepare(lesson, machine.device)
+    if args.plan or machine.device.type == "cuda":
+        print(_plan(prepared))
+    if args.plan:
+        return 0
     try:
         written = train_lora(prepared, lesson, args.output, machine, args.stop_at)
     finally:
@@ -63,6 +68,18 @@ def run_lora(args: argparse.Namespace, machine: Machine) -> int:
     if written:
         logging.getLogger("instructx").info("try it: instructx edit --lora %s --input ...", written)
     return 0
+
+
+def _plan(prepared: Prepared) -> str:
+    """For the largest kind of sample there is."""
+    from ..costs.lora import plan_of_run
+    from ..geometry import ClipSize
+
+    recipe, model = prepared.recipe, prepared.model
+    largest = max(prepared.source.buckets("train"), key=lambda bucket: bucket.pixels)
+    batch = recipe.micro_image_batch if largest.modality == "image" else recipe.micro_video_batch
+    clip = ClipSize(largest.width, largest.height, largest.frames)
+    return f"{model.numbers}; {plan_of_run(model.config, recipe.rank, clip, batch, model.dit_bytes)}"
 
 
 def _lesson(args: argparse.Namespace) -> Lesson:

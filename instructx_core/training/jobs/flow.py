@@ -70,11 +70,15 @@ def validation_loss(clean_BCTHW: Tensor, velocity: Velocity) -> float:
 
 
 def sample_latents(
-    model: InstructXTransformer3DModel, conditions: Conditions, target_BCTHW: Tensor, config: InstructXConfig
+    model: InstructXTransformer3DModel,
+    conditions: Conditions,
+    target_BCTHW: Tensor,
+    config: InstructXConfig,
+    steps: int = SAMPLE_STEPS,
 ) -> Tensor:
     """A batch of clean latents of the target's shape from fixed noise, without guidance."""
     scheduler = build_scheduler(config)
-    levels = start(scheduler, SAMPLE_STEPS, target_BCTHW.device)
+    levels = start(scheduler, steps, target_BCTHW.device)
     return denoise(model, scheduler, fixed_noise(target_BCTHW, 1), conditions, levels)
 
 

@@ -1,8 +1,8 @@
 """An artist's own edit: LoRA beside a frozen model, taught by pairs and held to what the model says otherwise.
 
 Encoder and VAE encode everything once and leave the card; the DiT comes then (lora/base.py). A row of a batch is either
-a pair under its instruction, with the loss of a stage, or its source under another instruction, whose velocity shall be
-that of the model without LoRA. Validation: both on held-out pairs.
+a pair under its instruction, with the loss of a stage, or its source under another instruction: there the velocity is
+held to that of the model without LoRA, on the way to what that model makes of it. Validation: both on held-out pairs.
 Legend: B batch, C channels, T latent frames, F frames, H W latent cells or pixels, L tokens, D width.
 """
 
@@ -23,7 +23,6 @@ from ...data.bucket import Bucket
 from ...data.cache import Pool
 from ...data.records import Records
 from ...data.source import StoredSource
-from ...digests import model_digest
 from ...encoder.model import InstructXEncoder
 from ...random_streams import random_stream
 from ...sampling.guidance import Conditions, velocity
@@ -32,14 +31,14 @@ from ..edit_pools import plan_pools
 from ..job import GlobalBatch
 from ..lora.base import TaughtModel
 from ..lora.branches import DIT_LINEARS, add_branches, branches_off
-from ..lora.contexts import ContextTable, RowTexts, build_contexts, row_texts
+from ..lora.contexts import ContextTable, KeptEdits, RowTexts, TableKey, build_contexts, build_kept, row_texts
 from ..machine import CPU, Machine
 from ..objective import loss_weight, noisy_latent, velocity_loss, velocity_target
 from ..pictures import save_grid
 from ..recipes.lora import LoraRecipe
 from .drawing import draw_batch
 from .encoded import encode_context, take_batch
-from .flow import decoded_frames, draw_levels, sample_latents, validation_loss
+from .flow import SAMPLE_STEPS, decoded_frames, draw_levels, sample_latents, validation_loss
 
 logger = logging.getLogger("instructx")
 
@@ -68,10 +67,9 @@ class LoraJob:
             added = add_branches(language, LORA_TARGETS, recipe.mllm_rank, scale, recipe.seed)
             self.trainable |= {f"encoder.mllm.language_model.{name}": each for name, each in added.items()}
         else:
-            mark = model_digest(self.config.to_json(), encoder)
             for bucket, pool in (*self.pools.items(), *self.validation.items()):
-                said, encode = self.said[id(pool)], partial(self._encoded, pool, bucket)
-                self.tables[id(pool)] = build_contexts(cache.folder, mark, pool, bucket, said, encode)
+                encode = partial(self._encoded, pool, bucket)
+                self.tables[id(pool)] = build_contexts(self._key(cache.folder, bucket, pool), encode)
             self.encoder = None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -81,6 +79,16 @@ class LoraJob:
         added = add_branches(self.denoiser, DIT_LINEARS, recipe.rank, recipe.alpha, recipe.seed)
         self.trainable |= {f"denoiser.{name}": each for name, each in added.items()}
         self._before: dict[Bucket, np.ndarray] = {}
+        self.kept: dict[int, KeptEdits] = {}
+        if recipe.keep_share:
+            for bucket, pool in self.pools.items():  # B is zero: the model is what it was
+                at_once = recipe.micro_image_batch if bucket.modality == "image" else recipe.micro_video_batch
+                key, edit = self._key(cache.folder, bucket, pool), partial(self._latents, pool, bucket)
+                self.kept[id(pool)] = build_kept(key, edit, at_once)
+
+    def _key(self, folder: Path, bucket: Bucket, pool: Pool) -> TableKey:
+        mark = f"{self.recipe.base} {self.recipe.precision} {self.config.to_json()}"
+        return TableKey(folder, mark, bucket, pool, self.said[id(pool)])
 
     def _texts(self, pool: Pool) -> RowTexts:
         return row_texts(pool, self.recipe.keep, self.recipe.keep_each, self.recipe.seed)
@@ -127,9 +135,9 @@ class LoraJob:
         choices = self.said[id(pool)].choose(rows, draws, kept)
         kept_B = torch.from_numpy(kept).to(self.device)
         conditions = self.conditions(pool, bucket, rows, choices)
-        assert conditions.source is not None
-        target = pool.take("target", rows).to(self.device)
-        clean = torch.where(kept_B.view(-1, 1, 1, 1, 1), conditions.source, target)
+        clean = pool.take("target", rows).to(self.device)
+        if kept.any():
+            clean[kept_B] = self.kept[id(pool)].take(rows[kept], choices[kept]).to(self.device)
         sigma_B, noise = draw_levels(recipe, step, batch.size, positions, clean)
         noisy = noisy_latent(clean, noise, sigma_B)
         wanted = velocity_target(clean, noise)
@@ -168,12 +176,17 @@ class LoraJob:
             before = self._velocity(self.conditions(pool, bucket, rows, choices), noisy, sigma_B * 1000)
         return float((now - before).pow(2).mean())
 
+    def _latents(self, pool: Pool, bucket: Bucket, rows: np.ndarray, choices: np.ndarray) -> Tensor:
+        """Edited, in the model's own number of steps and at most eight."""
+        like = pool.take("target", rows).to(self.device)
+        steps = min(SAMPLE_STEPS, self.config.sampling.num_steps)
+        with self._autocast():
+            conditions = self.conditions(pool, bucket, rows, choices)
+            return sample_latents(self.denoiser, conditions, like, self.config, steps)
+
     def _edited(self, pool: Pool, bucket: Bucket, rows: np.ndarray) -> np.ndarray:
         """Edited frames (N,F,H,W,3) uint8, under the first instruction of each."""
-        like = pool.take("target", rows).to(self.device)
-        with self._autocast():
-            conditions = self.conditions(pool, bucket, rows, np.zeros_like(rows))
-            latents = sample_latents(self.denoiser, conditions, like, self.config)
+        latents = self._latents(pool, bucket, rows, np.zeros_like(rows))
         self.vae.to(self.device)
         frames = decoded_frames(self.vae, self.config.vae, latents.to(self.vae.dtype))
         self.vae.to(CPU)

@@ -47,4 +47,4 @@ class LoraRecipe(EditRecipe):
     mllm_rank: int = 0  # LoRA of the language model too; 0: none, and the contexts are encoded once
     keep: tuple[str, ...] = KEPT
     keep_share: float = 0.5  # of a batch
-    keep_each: int = 4  # instructions of `keep` for each picture
+    keep_each: int = 6  # instructions of `keep` for each picture
