@@ -37,6 +37,9 @@ def add_lora_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--rate", type=float, help="learning rate (default: 1e-4; 3e-3 for the shipped model)")
     group.add_argument("--batch", type=int, help="pairs of one step (default: 4 pictures or 1 clip)")
     group.add_argument("--validation", type=float, default=0.2, help="share of the pairs held out (default: 0.2)")
+    group.add_argument(
+        "--mirror", action="store_true", help="every pair is there mirrored too: for edits that know no left and right"
+    )
     group.add_argument("--every", type=int, default=100, help="steps between validations and sheets (default: 100)")
     group.add_argument(
         "--patience", type=int, default=6, help="validations without a better one, then it ends (default: 6)"
@@ -119,6 +122,7 @@ def _lesson(args: argparse.Namespace) -> Lesson:
         parts=parse_parts(args.part),
         instructions=tuple(args.instruction),
         validation=args.validation,
+        mirror=args.mirror,
         name=args.name,
         to=args.to,
         changes=changes,

@@ -69,7 +69,7 @@ def _set(values: Mapping[str, Any], folder: Path) -> MixtureSet:
         raise InputError(f"set {place}: no such file or folder; paths are relative to the mixture")
     name = values.get("name") or (place.parent.name if place.name == "records.jsonl" else place.stem)
     lists = {each: tuple(values[each]) for each in ("tasks", "but", "instructions") if each in values}
-    rest = {each: values[each] for each in ("format", "weight", "keep", "best", "columns") if each in values}
+    rest = {each: values[each] for each in ("format", "weight", "keep", "best", "columns", "mirror") if each in values}
     return MixtureSet(place, name, **lists, **rest)
 
 

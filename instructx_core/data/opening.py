@@ -95,6 +95,11 @@ def said(record: EditRecord, instructions: tuple[str, ...]) -> EditRecord:
     return dataclasses.replace(record, instruction=first, meta={**record.meta, "wordings": others})
 
 
+def mirrored(record: EditRecord) -> EditRecord:
+    """The same pair seen in a mirror; of the same source, so never on the other side of the validation split."""
+    return dataclasses.replace(record, id=f"{record.id} mirrored", meta={**record.meta, "mirrored": True})
+
+
 def read_set(chosen: MixtureSet) -> RecordSet:
     """The records that its filters keep. Raises InputError as open_mixture."""
     records, rejects, seen = list[EditRecord](), list[RejectedRecord](), set[str]()
@@ -109,6 +114,7 @@ def read_set(chosen: MixtureSet) -> RecordSet:
     if not records and not rejects:
         raise InputError(f"{chosen.path}: holds no record; check the path")
     kept = filtered(records, chosen)
+    kept += [mirrored(record) for record in kept] if chosen.mirror else []
     if len(kept) < len(records):
         share = 100 * len(kept) / len(records)
         logger.info("%s: keeps %d of %d records (%.2f %%)", chosen.name, len(kept), len(records), share)

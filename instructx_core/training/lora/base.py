@@ -23,7 +23,7 @@ from ...encoder.tokenizer import load_tokenizer
 from ...errors import InputError
 from ...formats.layouts.adapter import load_adapter
 from ...formats.layouts.checkpoints import open_dit
-from ...formats.layouts.files import CheckpointFiles, PartPaths, find_files
+from ...formats.layouts.files import CheckpointFiles, find_files
 from ...formats.layouts.folders import SHIPPED
 from ...formats.layouts.weight_file import OpenFiles
 from ...formats.loading import load_denoiser, load_encoder, load_vae
@@ -62,8 +62,9 @@ class TaughtModel:
         return dit.requires_grad_(False)
 
 
-def open_taught(model: Path | None, parts: PartPaths) -> TaughtModel:
-    """model: a folder of models, a Kiwi-Edit folder or file; None: the shipped one. Reads heads and the adapter.
+def open_taught(model: Path | None, parts: dict[str, Path]) -> TaughtModel:
+    """model: a folder of models, a Kiwi-Edit folder or file; None: the shipped one. parts: what lies elsewhere, by name.
+    Reads heads and the adapter.
 
     Raises InputError for files that are missing or do not fit, and for a DiT that is a LoRA beside another one.
     """

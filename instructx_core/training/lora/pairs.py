@@ -20,15 +20,21 @@ LENGTHS = (5, 9, 17, 33, 49, 81, 121)  # frames of clips
 VALIDATION = 0.2  # share of the pairs
 
 
-def open_pairs(folder: Path, config: InstructXConfig, instructions: tuple[str, ...], validation: float) -> Records:
+def open_pairs(
+    folder: Path, config: InstructXConfig, instructions: tuple[str, ...], validation: float, mirror: bool
+) -> Records:
     """In the sizes and lengths that the model edits. instructions: of all pairs, in several wordings; (): their own.
+    mirror: each is there mirrored as well.
 
     Raises InputError for a pair that cannot be used, with the reason, and where none is left to validate on.
     """
     if not 0 < validation < 1:
         raise InputError(f"validation is {validation:g}; give the share of pairs to hold out, as 0.2")
     mixture = find_mixture("", str(folder))
-    sets = tuple(dataclasses.replace(each, instructions=instructions or each.instructions) for each in mixture.sets)
+    sets = tuple(
+        dataclasses.replace(each, instructions=instructions or each.instructions, mirror=mirror)
+        for each in mixture.sets
+    )
     mixture = dataclasses.replace(mixture, sets=sets, sizing=sizing_of(config), validation=validation, max_rejects=0.0)
     source = open_mixture(mixture)
     bad = take_inventory(source, decode=True).rejects

@@ -40,6 +40,7 @@ class Lesson:
     parts: dict[str, Path] = field(default_factory=dict)
     instructions: tuple[str, ...] = ()
     validation: float = VALIDATION
+    mirror: bool = False
     name: str = "lora"
     to: Path | None = None  # None: NAME.safetensors in the run's folder
     changes: dict[str, Any] = field(default_factory=dict)
@@ -60,7 +61,7 @@ class Prepared:
 def prepare(lesson: Lesson, device: torch.device) -> Prepared:
     """Raises InputError for a model or pairs that cannot be used, and for fewer pairs than a batch."""
     model = open_taught(lesson.model, lesson.parts)
-    source = open_pairs(lesson.pairs, model.config, lesson.instructions, lesson.validation)
+    source = open_pairs(lesson.pairs, model.config, lesson.instructions, lesson.validation, lesson.mirror)
     recipe = lora_recipe(model, source, lesson, device)
     return Prepared(model, source, recipe)
 
