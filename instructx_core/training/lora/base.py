@@ -63,8 +63,8 @@ class TaughtModel:
 
 
 def open_taught(model: Path | None, parts: dict[str, Path]) -> TaughtModel:
-    """model: a folder of models, a Kiwi-Edit folder or file; None: the shipped one. parts: what lies elsewhere, by name.
-    Reads heads and the adapter.
+    """model: a folder of models, a Kiwi-Edit folder or file, None: the shipped. parts: what lies elsewhere, by name.
+    Heads and the adapter are read.
 
     Raises InputError for files that are missing or do not fit, and for a DiT that is a LoRA beside another one.
     """
