@@ -34,7 +34,7 @@ from .source import EditSource, StoredSource
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan
 
-    from ..encoder.model import InstructXEncoder
+    from ..encoder.context_encoder import ContextEncoder
 
 SHARD = {"image": 500, "video": 50}  # samples a file
 CHUNK = {"image": 50, "video": 4}  # encoded at once, at most
@@ -117,10 +117,11 @@ class Cache:
     source: EditSource
     renderer: Renderer = field(default_factory=Renderer)
 
-    def edits(self, selection: Selection, vae: AutoencoderKLWan, encoder: InstructXEncoder) -> Pool:
-        """Encoded edit pairs, from the disk or made now."""
-        encode = partial(encode_edits, bucket=selection.bucket, vae=vae, encoder=encoder)
-        return self._pool("edit", selection, draw_edit, encode, pool_mark(vae, encoder))
+    def edits(self, selection: Selection, vae: AutoencoderKLWan, encoder: ContextEncoder) -> Pool:
+        """Encoded edit pairs, from the disk or made now; latents alone for an encoder that looks at no pictures."""
+        viewer = encoder if encoder.sees_pictures else None
+        encode = partial(encode_edits, bucket=selection.bucket, vae=vae, encoder=viewer)
+        return self._pool("edit", selection, draw_edit, encode, pool_mark(vae, viewer))
 
     def scenes(self, selection: Selection, vae: AutoencoderKLWan) -> Pool:
         """Encoded scenes with their captions."""
@@ -161,7 +162,7 @@ def chunk_size(bucket: Bucket) -> int:
     return max(1, min(CHUNK[bucket.modality], CHUNK_PIXELS // bucket.pixels))
 
 
-def pool_mark(vae: AutoencoderKLWan, encoder: InstructXEncoder | None = None) -> str:
+def pool_mark(vae: AutoencoderKLWan, encoder: ContextEncoder | None = None) -> str:
     """Of everything that a pool is computed with. The VAE's decoder is not: it may be trained further."""
     modules, settings = [vae.encoder, vae.quant_conv], ""
     if encoder is not None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..config import EMBEDDERS, InstructXConfig
 from ..denoiser import build_denoiser
-from ..encoder.model import build_encoder
+from ..encoder.designs import build_encoder
 from ..encoder.tokenizer import load_tokenizer
 from ..errors import InputError, some
 from ..formats.layouts.checkpoints import open_dit

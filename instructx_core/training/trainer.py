@@ -124,10 +124,11 @@ class Trainer:
         set_learning_rate(self.optimizers, rate)
         total = torch.zeros((), device=self.device)
         for positions in distributed.shard(batch.size, self.rank, self.world, batch.micro):
-            with torch.autocast(self.device, torch.bfloat16, enabled=recipe.precision == "bf16"), self.attention():
-                loss = self.job.loss(step, batch, positions)
-            loss = loss * (len(positions) / batch.size)
-            (loss * self.world if self.engine.sharded else loss).backward()  # FSDP takes the mean over processes
+            with self.attention():  # around the backward pass too, which may compute blocks again
+                with torch.autocast(self.device, torch.bfloat16, enabled=recipe.precision == "bf16"):
+                    loss = self.job.loss(step, batch, positions)
+                loss = loss * (len(positions) / batch.size)
+                (loss * self.world if self.engine.sharded else loss).backward()  # FSDP takes the mean over processes
             total += loss.detach().float()
         if not self.engine.sharded:
             distributed.sum_gradients(self.parameters, self.world)

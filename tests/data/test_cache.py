@@ -18,7 +18,7 @@ from instructx_core.data.readers.jsonl import write_records
 from instructx_core.data.record import EditRecord, Locator
 from instructx_core.data.shapes import ShapesWorld
 from instructx_core.data.world import World
-from instructx_core.encoder.model import build_encoder
+from instructx_core.encoder.designs import build_encoder
 from instructx_core.vae import build_vae
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))

@@ -19,6 +19,7 @@ from ...media.outputs import atomic_path
 from ...pages.assemble import write_page
 from ...pages.embed import Embedded, Rendition, embed
 from ..benchmarks.tasks import VIE_COUNTS
+from ..objects import read_object
 from .proposals import PROPOSALS, ClipProposals, read_proposals
 from .propose import relative
 
@@ -102,11 +103,8 @@ def _embedded(files: Sequence[Path], rendition: Rendition, media: list[dict[str,
 
 def read_decisions(path: Path) -> dict[str, Decision]:
     """proposal -> decision. Raises InputError for a file that the page did not save."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); give the file that the page saved") from None
-    if not isinstance(values, dict) or values.get("kind") != KIND or not isinstance(values.get("decisions"), dict):
+    values = read_object(path, "give the file that the page saved")
+    if values.get("kind") != KIND or not isinstance(values.get("decisions"), dict):
         raise InputError(f"{path}: holds no decisions; give the file that the page of instructx bench curate saved")
     found = {}
     for name, each in values["decisions"].items():

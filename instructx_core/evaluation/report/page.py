@@ -51,6 +51,7 @@ def write_report_page(path: Path, report: Report, title: str, rendition: Renditi
         "warnings": report.warnings(),
         "scale": list(report.averaging.scale),
         "judges": [_judge(report, judge) for judge in report.judges],
+        "tables": [dataclasses.asdict(table) for table in report.other_tables()],
         "checks": report.checks,
         "editors": list(report.outputs),
         "items": items,

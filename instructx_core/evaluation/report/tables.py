@@ -20,6 +20,14 @@ from .published import PublishedTable, published
 PAPER = "InstructX (paper)"
 TITLES = {"instruction": "Instruct follow", "preservation": "Preservation", "quality": "Quality"}
 TITLES |= {"similarity": "Similarity", OVERALL: "Avg."}
+METRIC_TITLES = {
+    "outside_psnr": "PSNR outside (dB)",
+    "outside_ssim": "SSIM outside",
+    "outside_lpips": "LPIPS outside",
+    "flicker": "Flicker outside",
+    "reference_similarity": "Reference similarity",
+    "smoothness_proxy": "Smoothness (proxy)",
+}
 METRIC_COLUMNS = {"smoothness": "Smoothness", "aesthetics": "Aesthetics"}
 COUNTS = ("n", "Without a score")
 Metrics = Mapping[tuple[str, str], Mapping[str, float]]  # (item, editor) -> metric -> value
@@ -195,6 +203,27 @@ def plain_table(of: TableData, title: str) -> ReportTable:
         rows += ranked(block, range(2, 2 + len(names)))
     columns = ("Task", "Model", *(TITLES.get(name, name) for name in names), *COUNTS)
     return ReportTable(title, columns, tuple(rows))
+
+
+def metric_table(metrics: Metrics, groups: Mapping[str, str], editors: Sequence[str]) -> ReportTable | None:
+    """A row a group and editor, then over all groups: the mean of each metric over the items that have it."""
+    names = list(dict.fromkeys(name for values in metrics.values() for name in values))
+    names = sorted(names, key=lambda name: list(METRIC_TITLES).index(name) if name in METRIC_TITLES else len(names))
+    if not names:
+        return None
+    rows = list[ReportRow]()
+    for group in [*dict.fromkeys(groups.values()), None]:
+        for editor in editors:
+            of = [metrics.get((item, editor), {}) for item, other in groups.items() if group in (None, other)]
+            cells = [_mean_of([values[name] for values in of if name in values]) for name in names]
+            rows.append(ReportRow((ReportCell(group or "all"), ReportCell(editor), *cells)))
+    columns = ("Task", "Model", *(METRIC_TITLES.get(name, name) for name in names))
+    note = "Outside: where the edit's mask says that nothing may change, against the source. n: items that have it."
+    return ReportTable("Metrics without a judge", columns, tuple(rows), (note,))
+
+
+def _mean_of(values: Sequence[float]) -> ReportCell:
+    return ReportCell(f"{fmean(values):.3f}", f"n {len(values)}", value=fmean(values)) if values else ReportCell("-")
 
 
 def difference_table(of: TableData) -> ReportTable | None:

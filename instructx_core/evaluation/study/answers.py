@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError
-from .plan import StudyPlan, read_object
+from ..objects import read_object
+from .plan import StudyPlan
 from .questions import HIGHEST, LOWEST, questions
 
 KIND = "instructx study answers"

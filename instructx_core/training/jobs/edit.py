@@ -77,7 +77,7 @@ class EditJob:
 
     def batch(self, pool: Pool, bucket: Bucket, indices: np.ndarray, texts: list[str]) -> EncodedBatch:
         """Rows of a pool with what is said of them."""
-        return take_batch(pool, bucket, indices, texts, self.recipe.source_latents, self.device)
+        return take_batch(pool, bucket, indices, texts, self.encoder, self.recipe.source_latents)
 
     def conditions(self, batch: EncodedBatch) -> Conditions:
         """What the DiT is given: the instruction is encoded, with the features of what the MLLM sees."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,8 +19,6 @@ from ...config import InstructXConfig
 from ...data.bucket import Bucket
 from ...data.cache import Pool
 from ...data.encoding import is_tower_trained
-from ...encoder.inputs import inputs_of_pictures
-from ...encoder.model import InstructXEncoder
 from ...encoder.pictures import pictures_of_grids
 from ...encoder.vision import patch_batch
 
@@ -28,7 +27,7 @@ from ...encoder.vision import patch_batch
 class EncodedBatch:
     """Rows of a pool. Latents (B,C,T,H,W); vision features (B,S,D), or frames (B,F,H,W,3) where the tower is trained.
 
-    None where the stage doesn't use them.
+    None where the stage or its encoder doesn't use them.
     """
 
     bucket: Bucket
@@ -36,17 +35,19 @@ class EncodedBatch:
     target: Tensor
     source: Tensor | None
     reference: Tensor | None
-    vision: Tensor
+    vision: Tensor | None
     reference_vision: Tensor | None
 
 
 def take_batch(
-    pool: Pool, bucket: Bucket, indices: np.ndarray, texts: list[str], latents: bool, device: torch.device
+    pool: Pool, bucket: Bucket, indices: np.ndarray, texts: list[str], encoder: Any, latents: bool
 ) -> EncodedBatch:
     """Rows of a pool with what is said of them. latents: of source and reference as well."""
 
+    sees = encoder.sees_pictures
+
     def take(name: str) -> Tensor:
-        return pool.take(name, indices).to(device)
+        return pool.take(name, indices).to(encoder.device)
 
     return EncodedBatch(
         bucket=bucket,
@@ -54,21 +55,19 @@ def take_batch(
         target=take("target"),
         source=take("source") if latents else None,
         reference=take("reference") if latents and bucket.reference else None,
-        vision=take("vision"),
-        reference_vision=take("reference_vision") if bucket.reference else None,
+        vision=take("vision") if sees else None,
+        reference_vision=take("reference_vision") if sees and bucket.reference else None,
     )
 
 
-def encode_context(
-    encoder: InstructXEncoder, tokenizer: Tokenizer, config: InstructXConfig, batch: EncodedBatch
-) -> Tensor:
+def encode_context(encoder: Any, tokenizer: Tokenizer, config: InstructXConfig, batch: EncodedBatch) -> Tensor:
     """(B, L, D): the instructions, with the features of what the MLLM sees."""
     bucket = batch.bucket
     source_grid = encoder.grid_of(bucket.frames, bucket.height, bucket.width, bucket.modality)
     reference_grid = encoder.grid_of(1, *bucket.reference_shape, "reference")
     references = (reference_grid,) if bucket.reference else ()
     pictures = pictures_of_grids(config, bucket.frames, source_grid, references, config.sampling.fps)
-    inputs = inputs_of_pictures(tokenizer, config, batch.texts, pictures, allow_empty=True)
+    inputs = encoder.prepare_texts(tokenizer, batch.texts, pictures)
     if not is_tower_trained(config):
         return encoder(inputs.to(encoder.device), batch.vision, batch.reference_vision)
     inputs = dataclasses.replace(

@@ -101,7 +101,7 @@ class LoraJob:
     def _encoded(self, pool: Pool, bucket: Bucket, rows: np.ndarray, texts: list[str]) -> Tensor:
         assert self.encoder is not None
         with self._autocast():
-            batch = take_batch(pool, bucket, rows, texts, False, self.device)
+            batch = take_batch(pool, bucket, rows, texts, self.encoder, False)
             return encode_context(self.encoder, self.tokenizer, self.config, batch)
 
     def conditions(self, pool: Pool, bucket: Bucket, rows: np.ndarray, choices: np.ndarray) -> Conditions:
