@@ -25,6 +25,7 @@ ROOMS = {
     "instruction": {"errors"},
     "pixels": {"errors"},
     # beside the model
+    "cluster": {"errors"},
     "digests": {"errors"},
     "kernels": set(),
     "media": {"errors"},
@@ -94,6 +95,7 @@ ROOMS = {
     # what uses the pipeline; windows, which a node uses too, are below the edit that is made of them
     "editing/windows": {"errors", "fields", "geometry", "media", "sampling"},
     "editing": {
+        "cluster",
         "config",
         "digests",
         "editing/windows",
@@ -109,6 +111,7 @@ ROOMS = {
         "version",
     },
     "evaluation": {
+        "cluster",
         "data",
         "digests",
         "editing",
@@ -137,7 +140,7 @@ ROOMS = {
         "vae",
         "world",
     },
-    "synthesis": {"data", "errors", "media", "pages", "world"},
+    "synthesis": {"cluster", "data", "errors", "media", "pages", "world"},
     "training/recipes": {"config", "errors"},
     # the parts of a run and its loop; jobs are made of the parts, runs of jobs and the loop
     "training": {
@@ -162,6 +165,7 @@ ROOMS = {
         "denoiser",
         "encoder",
         "errors",
+        "geometry",
         "pixels",
         "random_streams",
         "sampling",
@@ -181,6 +185,22 @@ ROOMS = {
         "training/jobs",
         "training/recipes",
         "weights",
+    },
+    "study": {
+        "config",
+        "costs",
+        "data",
+        "encoder",
+        "errors",
+        "evaluation",
+        "formats/layouts",
+        "geometry",
+        "sampling",
+        "training",
+        "training/jobs",
+        "training/recipes",
+        "training/runs",
+        "version",
     },
     "commands": {
         "config",
@@ -203,6 +223,7 @@ ROOMS = {
         "sampling",
         "shapes",
         "speed",
+        "study",
         "synthesis",
         "training",
         "training/recipes",

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..config import InstructXConfig
 from ..denoiser import InstructXTransformer3DModel, build_denoiser
-from ..encoder.model import build_encoder
+from ..encoder.designs import build_encoder
 from ..geometry import ClipSize, dit_tokens, latent_frames, latent_size
 from ..vae import build_vae
 from .cards import Card

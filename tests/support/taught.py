@@ -11,7 +11,7 @@ from PIL import Image
 from transformers import PreTrainedTokenizerFast
 
 from instructx_core.denoiser import build_denoiser
-from instructx_core.encoder.model import build_encoder
+from instructx_core.encoder.designs import build_encoder
 from instructx_core.encoder.tokenizer import load_tokenizer
 from instructx_core.pipeline import InstructXPipeline
 from instructx_core.sampling.schedule import build_scheduler

@@ -114,7 +114,7 @@ def train_lora(prepared: Prepared, lesson: Lesson, output: Path, machine: Machin
     job = LoraJob(recipe, prepared.model, prepared.source, output, machine)
     count = sum(each.numel() for each in job.trainable.values())
     logger.info("%s pairs; %s trained numbers", pair_counts(prepared.source), f"{count:,}")
-    trainer = Trainer(recipe, job, folder, machine.engine)
+    trainer = Trainer(recipe, job, folder, machine.engine, machine.watch)
     final = trainer.run(stop_at)
     if final is None or trainer.rank:
         return None

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from instructx_core.config import LORA_TARGETS
 from instructx_core.denoiser import build_denoiser
-from instructx_core.encoder.model import build_encoder
+from instructx_core.encoder.designs import build_encoder
 from instructx_core.errors import InputError
 from instructx_core.formats.layouts.lora import apply_lora
 from instructx_core.formats.layouts.mllm_lora import lora_layers
