@@ -44,7 +44,6 @@ def add_lora_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--patience", type=int, default=6, help="validations without a better one, then it ends (default: 6)"
     )
-    group.add_argument("--plan", action="store_true", help="look at the pairs, say what memory they take, and end")
     group.add_argument(
         "--keep", type=Path, metavar="FILE", help="instructions, one a line, that shall do what they did before"
     )

@@ -1,7 +1,7 @@
-"""`instructx train lora`: a folder of pairs and a model -> a LoRA file. What is wrong is said before anything is computed.
+"""`instructx train lora`: a folder of pairs and a model -> a LoRA file. What is wrong is said before it computes.
 
-Folder layout: <output>/<name>/{step-*/, metrics.jsonl, loss.png, sample-*.png, best.safetensors, final.safetensors}, the
-cache of latents and contexts in <output>/pools; the files for others where `to` says.
+Folder layout: <output>/<name>/{step-*/, metrics.jsonl, loss.png, sample-*.png, best.safetensors, final.safetensors};
+the cache of latents and contexts in <output>/pools; the files for others where `to` says.
 """
 
 from __future__ import annotations
