@@ -32,6 +32,7 @@ SMALLEST = {
     "pipeline": "--frames 1 --size 32 --steps 1 --rounds 1",
     "rates": "--tasks color --fps 24 --steps 1",
     "synthesis": "--films 1 --sets static",
+    "synthesis_load": "--clips 2",
     "steps": "--images 1 --batch-size 1 --steps 1",
 }
 

@@ -52,9 +52,18 @@ CHECKS: dict[str, tuple[LimitCheck, ...]] = {
         LimitCheck("drift", "drift", "most", "the plate does not lie where the clip does"),
         LimitCheck("misfit", "misfit", "most", "something else moves beside the subject"),
     ),
+    "swap": (
+        LimitCheck("visible", "visible", "least", "the swap is hardly visible"),
+        LimitCheck("outside", "outside", "least", "it changed outside of the swap"),
+        LimitCheck("redrawn", "redrawn", "least", "the ground was drawn differently"),
+        LimitCheck("start", "start", "most", "it does not begin with the edited frame"),
+        LimitCheck("astray", "astray", "most", "it does not move as the film does"),
+        LimitCheck("flicker", "flicker", "most", "the swapped region flickers"),
+    ),
     "check": (
         LimitCheck("outside", "outside", "least", "it changed outside of the edit"),
         LimitCheck("visible", "visible", "least", "the edit is hardly visible"),
+        LimitCheck("found", "found", "most", "the subject is still found"),
         LimitCheck("remainder", "remainder", "most", "something of the subject is left"),
         LimitCheck("flicker", "flicker", "most", "the filled region flickers"),
         LimitCheck("seam", "seam", "most", "the border of the filled region shows"),

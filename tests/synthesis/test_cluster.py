@@ -13,8 +13,8 @@ from instructx_core.media.files import write_video
 from instructx_core.synthesis.candidate import STATE, load
 from instructx_core.synthesis.cluster import stage_groups
 from instructx_core.synthesis.drawn import FPS, draw_film
-from instructx_core.synthesis.limits import Limits
 from instructx_core.synthesis.pipeline import stages_of
+from instructx_core.synthesis.setup import Setup
 
 PATIENCE = 240.0  # seconds
 
@@ -82,4 +82,4 @@ def test_a_killed_run_goes_on(films, plain, tmp_path):
 
 
 def test_stages_without_a_gpu_are_one_group():
-    assert stage_groups(Limits()) == [(len(stages_of(Limits())), 0.0)]
+    assert stage_groups(Setup()) == [(len(stages_of(Setup())), 0.0)]

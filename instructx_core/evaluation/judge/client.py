@@ -133,7 +133,7 @@ class ModelJudge:
         answers, reasons, asked = list[dict[str, float]](), list[str](), list[dict[str, Any]]()
         status = "ok"
         for question in questions:
-            status, scores, reason, attempts = self._ask(question)
+            status, scores, reason, attempts = self.ask(question)
             asked.append({**question.note(), "attempts": attempts})
             reasons.append(reason)
             if status != "ok":
@@ -147,7 +147,7 @@ class ModelJudge:
         said = "\n".join(reason for reason in reasons if reason)
         return Score(*base, self.protocol.combine(answers), "ok", said, identity, case.sample), transcript
 
-    def _ask(self, question: JudgeQuestion) -> tuple[str, dict[str, float], str, list[dict[str, Any]]]:
+    def ask(self, question: JudgeQuestion) -> tuple[str, dict[str, float], str, list[dict[str, Any]]]:
         """Until a reply can be read: status, scores, reason, and every reply word for word."""
         attempts: list[dict[str, Any]] = []
         reason = ""

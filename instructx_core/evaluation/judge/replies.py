@@ -34,6 +34,14 @@ def json_scores(text: str, keys: Mapping[str, str], low: float, high: float) -> 
     raise Unreadable(f"no JSON object with {', '.join(keys)}")
 
 
+def json_object(text: str, keys: Sequence[str]) -> dict[str, Any]:
+    """The first JSON object of a reply that has these keys, as they are; raises Unreadable where there is none."""
+    for values in _objects(text):
+        if all(values.get(key) for key in keys):
+            return values
+    raise Unreadable(f"no JSON object with {', '.join(keys)}")
+
+
 def list_scores(text: str, names: Sequence[str], low: float, high: float) -> tuple[dict[str, float], str]:
     """VIEScore's {"score": [a, b], "reasoning": ".."}: as many numbers as names."""
     for values in _objects(text):

@@ -26,6 +26,7 @@ PIECE = 0.2  # of the subject's area, from which on a second piece counts
 class ChooseSubject:
     finder: Finder
     limits: Limits
+    gpus: float = 0.0
     name: str = "subject"
 
     @property
