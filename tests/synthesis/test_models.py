@@ -121,25 +121,25 @@ def test_sam_2_follows_a_box_through_all_frames(clip, tmp_path):
         window_size_per_stage=[4, 2, 4, 2],
         global_attention_blocks=[3],
     )
+    width = 128  # twice that of the memory, as of the real one
     vision = Sam2VisionConfig(
         backbone_config=backbone,
         backbone_channel_list=[64, 32, 16, 8],
         backbone_feature_sizes=[[32, 32], [16, 16], [8, 8]],
-        fpn_hidden_size=32,
+        fpn_hidden_size=width,
     )
     config = Sam2VideoConfig(
         vision_config=vision,
-        prompt_encoder_config={"hidden_size": 32, "image_size": side, "mask_input_channels": 4},
-        mask_decoder_config={"hidden_size": 32, "mlp_dim": 32, "num_attention_heads": 1, "iou_head_hidden_dim": 16},
+        prompt_encoder_config={"hidden_size": width, "image_size": side, "mask_input_channels": 4},
+        mask_decoder_config={"hidden_size": width, "mlp_dim": 32, "num_attention_heads": 1, "iou_head_hidden_dim": 16},
         image_size=side,
-        memory_attention_hidden_size=32,
+        memory_attention_hidden_size=width,
         memory_attention_num_layers=1,
         memory_attention_feed_forward_hidden_size=32,
         memory_attention_rope_feat_sizes=[8, 8],
-        memory_encoder_hidden_size=32,
-        memory_encoder_output_channels=16,
-        mask_downsampler_embed_dim=32,
-        memory_fuser_embed_dim=32,
+        memory_encoder_hidden_size=width,
+        mask_downsampler_embed_dim=width,
+        memory_fuser_embed_dim=width,
         memory_fuser_intermediate_dim=32,
     )
     Sam2VideoModel(config).save_pretrained(tmp_path)

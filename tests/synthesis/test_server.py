@@ -52,5 +52,5 @@ def test_an_answer_that_cannot_be_read_is_the_clips_and_a_server_that_is_gone_th
     with serve("I cannot say.") as server, pytest.raises(InputError, match="no answer that can be read") as said:
         ServerWriter(server.url, "mllm").things(FRAMES)
     assert not isinstance(said.value, Unplayable)
-    with pytest.raises(Unplayable):
-        ServerWriter("http://127.0.0.1:9/v1", "nobody").things(FRAMES)
+    with serve((401, {"error": {"message": "no such key"}})) as server, pytest.raises(Unplayable, match="no such key"):
+        ServerWriter(server.url, "mllm").things(FRAMES)

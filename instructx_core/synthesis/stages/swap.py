@@ -18,7 +18,7 @@ from ..clip import CHANGED, MASK, SWAPPED, read_clip, read_mask, write_clip
 from ..limits import Limits
 from ..masks import grown
 from ..roles import Animator, FrameEditor, Inpainter, PoseReader, Poses, SwapWords, Writer, without_article
-from .check import flicker, psnr_outside
+from .check import psnr_outside
 
 DRIVEN, INPAINTED = "driven", "in-painted"
 SAME = 99.0  # dB, where nothing was drawn
@@ -74,7 +74,7 @@ class Swap:
         ground = psnr_outside(frames_FHWC, swapped_FHWC, grown(read_mask(folder, CHANGED), 9))
         measures |= {
             "visible": float(np.abs(frames_FHWC[mask_FHW].astype(np.int16) - swapped_FHWC[mask_FHW]).mean()),
-            "flicker": flicker(swapped_FHWC, grown(mask_FHW)),
+            "flicker": restless(swapped_FHWC, frames_FHWC, mask_FHW),
             **({"outside": SAME, "redrawn": ground} if route == DRIVEN else {"outside": ground}),
         }
         reject = find_reject(self.name, measures, self.limits)
@@ -107,6 +107,20 @@ class Swap:
             "start": float(np.abs(driven_FHWC[0].astype(np.int16) - first_HWC).mean()),
             "astray": apart(poses, cast.poses.read(driven_FHWC, mask_FHW), mask_FHW),
         }
+
+
+def restless(swapped_FHWC: np.ndarray, frames_FHWC: np.ndarray, mask_FHW: np.ndarray) -> float:
+    """How much more the new thing changes from frame to frame than the film's does, where both frames show it."""
+    more = list[float]()
+    for number in range(1, len(mask_FHW)):
+        both_HW = mask_FHW[number] & mask_FHW[number - 1]
+        if both_HW.any():
+            new, old = (
+                np.abs(frames[number][both_HW].astype(np.int16) - frames[number - 1][both_HW]).mean()
+                for frames in (swapped_FHWC, frames_FHWC)
+            )
+            more.append(float(new - old))
+    return max(0.0, float(np.mean(more))) if more else 0.0
 
 
 def apart(first: Poses, second: Poses, mask_FHW: np.ndarray) -> float:
