@@ -3,9 +3,9 @@
     python benchmarks/synthesised_pairs.py [--clips 400] [--steps 2000] [--batch 8] [--items 60] [--disturb 0.15]
                                            [--work FOLDER] [--json OUT.json] [--write docs/synthesis.md]
 
-Clips of the shipped model's world become pairs by the back end `self`. The shipped model's weights are disturbed, and it
-is trained twice from there with one recipe: on those pairs, and on the true pairs of the same clips (what the renderer
-draws without the thing). Both are judged on clips that neither has seen, by the world's own measure.
+Clips of the shipped model's world become pairs by the back end `self`. The shipped model's weights are disturbed, and
+it is trained twice from there with one recipe: on those pairs, and on the true pairs of the same clips (what the
+renderer draws without the thing). Both are judged on clips that neither has seen, by the world's own measure.
 """
 
 from __future__ import annotations
@@ -162,9 +162,8 @@ def main() -> None:
         before, after = (", ".join(f"{points[task + end]:.0f}" for task in TASKS) for end in (" before", ""))
         lines.append(f"| {name} pairs of {args.clips} clips | {before} | {after} |")
     lost = max(found["true"][task] - found["synthesised"][task] for task in TASKS)
-    lines.append(
-        f"\n{args.steps} steps of {args.batch}, {args.items} clips a kind. Lost: {lost:.0f} points; goal {GOAL:.0f}."
-    )
+    said = f"{args.steps} steps of {args.batch}, {args.items} clips a kind"
+    lines.append(f"\n{said}. Lost: {lost:.0f} points; goal {GOAL:.0f}.")
     results.report(args, {"points": found, "lost": lost, "steps": args.steps}, "\n".join(lines), "synthesised pairs")
 
 

@@ -77,13 +77,12 @@ class Animator(Player):
     """The film with its subject in blue and all of it a little lighter, as of the edited first frame."""
 
     name = "animator 1"
-    masks = None
 
     def animate(self, first_HWC, driving_FHWC, poses, prompt):
         driven_FHWC = np.clip(driving_FHWC.astype(np.int16) + 6, 0, 255).astype(np.uint8)
         for driven, points in zip(driven_FHWC, poses.points_FK3, strict=True):
             across, (top, bottom) = int(points[0, 0]), points[[0, -1], 1].astype(int)
-            driven[top:bottom, max(0, across - 8) : across + 8] = BLUE
+            driven[max(0, top - 4) : bottom + 4, max(0, across - 14) : across + 14] = BLUE
         return driven_FHWC
 
 
@@ -142,8 +141,10 @@ def test_a_thing_is_in_painted_from_the_other_to_the_films_own(made, tmp_path):
     assert candidate.fact("swap", "outside") > 34
     record = records["swap"]
     assert record.instruction.startswith("Replace the blue box with a")
-    source_FHWC, target_FHWC = (read_media(each.path).frames_FHWC for each in (record.source, record.target))
-    mask_FHW = read_media(record.mask.path).frames_FHWC[..., 1] > 127
+    source_FHWC, target_FHWC = (
+        read_media(tmp_path / "set" / each.path).frames_FHWC for each in (record.source, record.target)
+    )
+    mask_FHW = read_media(tmp_path / "set" / record.mask.path).frames_FHWC[..., 1] > 127
     assert np.abs(np.median(source_FHWC[mask_FHW], axis=0) - BLUE).max() < 12
     film_FHWC = read_media(tmp_path / "films" / "film.mp4").frames_FHWC[: len(target_FHWC)]
     assert np.abs(target_FHWC.astype(int) - film_FHWC).mean() < 3, "the target is the film"
