@@ -18,7 +18,7 @@ from ..media.outputs import atomic_path
 from .candidate import Candidate
 from .clip import CHANGED
 from .licences import film_licence, licences_of
-from .pairs import PAIRS, WITH_REFERENCE, texts_of
+from .pairs import PAIRS, WITH_REFERENCE, said_of
 from .setup import Setup
 from .stages.fingerprint import distance
 from .stages.reference import REFERENCE
@@ -52,7 +52,7 @@ def export(candidates: Sequence[Candidate], work: Path, output: Path, setup: Set
 def records_of(candidate: Candidate, media: Path, setup: Setup) -> Iterator[EditRecord]:
     """Every pair of a candidate, with where it comes from and what was measured."""
     licence = film_licence(candidate.film, dict(setup.film_licences))
-    for task, text in texts_of(candidate).items():
+    for task, text in said_of(candidate).items():
         source, target = PAIRS[task]
         yield EditRecord(
             id=f"{candidate.id}-{task}",

@@ -12,7 +12,7 @@ import numpy as np
 
 from .camera import CameraPath
 from .masks import grown, overlap
-from .places import agree, named_place, place_of
+from .places import agree, named_place, where_in_picture
 from .roles import Grounder, Sighting, Subject, Tracker
 
 SAME = 0.5  # intersection over union of two masks from which on they are of one thing
@@ -45,7 +45,7 @@ class GroundedFinder:
 
 def _is_where_it_says(sighting: Sighting, size: tuple[int, ...]) -> bool:
     named, (left, top, right, bottom) = named_place(sighting.phrase), sighting.box
-    return not named or agree(named, place_of((left + right) / 2 / size[1], (top + bottom) / 2 / size[0]))
+    return not named or agree(named, where_in_picture((left + right) / 2 / size[1], (top + bottom) / 2 / size[0]))
 
 
 def _sureness(sighting: Sighting) -> tuple[float, str]:

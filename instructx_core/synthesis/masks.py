@@ -30,7 +30,7 @@ def overlap(first: np.ndarray, second: np.ndarray) -> float:
     return float((first & second).sum() / max(1, (first | second).sum()))
 
 
-def box_of(mask_HW: np.ndarray) -> tuple[int, int, int, int]:
+def box_around(mask_HW: np.ndarray) -> tuple[int, int, int, int]:
     """Left, top, right, bottom of a mask that is not empty, the last two not in it."""
     down, across = np.nonzero(mask_HW)
     return int(across.min()), int(down.min()), int(across.max()) + 1, int(down.max()) + 1

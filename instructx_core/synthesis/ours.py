@@ -22,7 +22,7 @@ from ..editing.settings import Sampling
 from ..editing.windows import FADE, SMOOTH, Window, edit_windows, plan_windows
 from .camera import CameraPath
 from .fill import pasted
-from .masks import box_of
+from .masks import box_around
 from .roles import Erased, Sighting
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ class OwnEditor:
             words = list(instructions[some])
             seeds = [torch.Generator("cpu").manual_seed(self.seed) for _ in words]
             pictures = [torch.from_numpy(frame[None].copy()) for frame in frames_FHWC[some]]
-            result = pipe(pictures, words, generator=seeds)
-            parts.append(np.clip(np.rint(np.asarray(result.frames)[:, 0] * 255.0), 0, 255).astype(np.uint8))
+            (frames,) = pipe(pictures, words, generator=seeds, return_dict=False)
+            parts.append(np.clip(np.rint(np.asarray(frames)[:, 0] * 255.0), 0, 255).astype(np.uint8))
         return np.concatenate(parts)
 
 
@@ -111,7 +111,7 @@ class OwnGrounder:
             change_HW = np.abs(without_HWC.astype(np.int16) - frame_HWC).mean(axis=-1)
             score = float((change_HW > GONE)[mask_HW].mean()) if mask_HW.any() else 0.0
             if score >= SURE:
-                found.append(Sighting(phrase, number, box_of(mask_HW), score))
+                found.append(Sighting(phrase, number, box_around(mask_HW), score))
         return found
 
 

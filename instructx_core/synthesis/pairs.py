@@ -23,7 +23,7 @@ PAIRS = {  # task: source, target
 WITH_REFERENCE = ("reference_add", "reference_swap")
 
 
-def texts_of(candidate: Candidate) -> Mapping[str, str]:
+def said_of(candidate: Candidate) -> Mapping[str, str]:
     """The instruction of every pair: those that a judge has left, where there was one."""
     facts = candidate.facts
     return (facts.get("back-check") or facts["instruct"])["texts"]

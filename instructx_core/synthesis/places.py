@@ -1,6 +1,6 @@
 """Where in a picture something is, in words, and whether words say so.
 
-Place: grounded.py, stages/describe.py and instruct.py.
+Place: grounded.py, stages/describe.py and stages/instruct.py.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ ROWS, COLUMNS, MIDDLE = ("top", "", "bottom"), ("left", "", "right"), "middle"
 PLACES = tuple(" ".join(filter(None, (row, column))) or MIDDLE for row in ROWS for column in COLUMNS)
 
 
-def place_of(across: float, down: float) -> str:
+def where_in_picture(across: float, down: float) -> str:
     """Of a point, as shares of the sides: "top left", "right", "middle"."""
     row, column = ROWS[min(2, int(3 * down))], COLUMNS[min(2, int(3 * across))]
     return " ".join(filter(None, (row, column))) or MIDDLE

@@ -34,7 +34,7 @@ def json_scores(text: str, keys: Mapping[str, str], low: float, high: float) -> 
     raise Unreadable(f"no JSON object with {', '.join(keys)}")
 
 
-def json_object(text: str, keys: Sequence[str]) -> dict[str, Any]:
+def json_with(text: str, keys: Sequence[str]) -> dict[str, Any]:
     """The first JSON object of a reply that has these keys, as they are; raises Unreadable where there is none."""
     for values in _objects(text):
         if all(values.get(key) for key in keys):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..camera import CameraPath
-from ..masks import box_of
+from ..masks import box_around
 from ..roles import Sighting
 from .finder import MotionFinder
 
@@ -27,7 +27,7 @@ class MotionGrounder:
         found = list[Sighting]()
         for subject in MotionFinder().find(frames_FHWC, path):
             number = int(subject.mask_FHW.sum(axis=(1, 2)).argmax())
-            found.append(Sighting("", number, box_of(subject.mask_FHW[number]), 1.0))
+            found.append(Sighting("", number, box_around(subject.mask_FHW[number]), 1.0))
         return found
 
 

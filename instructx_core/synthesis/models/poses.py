@@ -1,6 +1,6 @@
 """Poses of a person: ViTPose (transformers), or DW-pose as ONNX (rtmlib). The subject's mask says where the person is.
 
-Place: a clip, its mask -> poses -> animate.py.
+Place: a clip, its mask -> poses -> diffusion.py.
 Shapes: frames_FHWC uint8; mask_FHW bool; points_FK3 x, y in pixels and how sure, of COCO's 17 points.
 """
 
@@ -14,16 +14,30 @@ import cv2
 import numpy as np
 import torch
 
-from ..masks import box_of
+from ..masks import box_around
 from ..roles import Poses, Unplayable
 from .reading import read_part, weights_name
 
 POINTS = 17
 SEEN = 0.3  # how sure a point must be to be drawn
 LIMBS = (
-    (15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (7, 9), (6, 8), (8, 10),
-    (0, 1), (0, 2), (1, 3), (2, 4),
-)  # fmt: skip
+    (15, 13),
+    (13, 11),
+    (16, 14),
+    (14, 12),
+    (11, 12),
+    (5, 11),
+    (6, 12),
+    (5, 6),
+    (5, 7),
+    (7, 9),
+    (6, 8),
+    (8, 10),
+    (0, 1),
+    (0, 2),
+    (1, 3),
+    (2, 4),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +57,7 @@ class VitPoses:
         for number, (frame, mask) in enumerate(zip(frames_FHWC, mask_FHW, strict=True)):
             if not mask.any():
                 continue
-            left, top, right, bottom = box_of(mask)
+            left, top, right, bottom = box_around(mask)
             boxes = np.array([[left, top, right - left, bottom - top]], dtype=np.float32)
             inputs = processor(images=[frame], boxes=[boxes], return_tensors="pt").to(model.device)
             ((found,),) = processor.post_process_pose_estimation(model(**inputs), boxes=[boxes])
@@ -68,7 +82,7 @@ class RtmPoses:
         points_FK3 = np.zeros((len(frames_FHWC), POINTS, 3), np.float32)
         for number, (frame, mask) in enumerate(zip(frames_FHWC, mask_FHW, strict=True)):
             if mask.any():
-                points, scores = model(np.ascontiguousarray(frame[..., ::-1]), bboxes=[list(box_of(mask))])
+                points, scores = model(np.ascontiguousarray(frame[..., ::-1]), bboxes=[list(box_around(mask))])
                 points_FK3[number, :, :2] = points[0][:POINTS]
                 points_FK3[number, :, 2] = scores[0][:POINTS]
         return Poses(points_FK3)

@@ -19,7 +19,7 @@ from ...errors import InputError
 from ...evaluation.judge.client import ClientSettings, ModelJudge
 from ...evaluation.judge.pictures import Viewing, png, uniform
 from ...evaluation.judge.question import JudgeQuestion
-from ...evaluation.judge.replies import json_object
+from ...evaluation.judge.replies import json_with
 from ...evaluation.judge.run import JudgeCase
 from ...evaluation.judge.vie import Vie
 from ..roles import SwapWords, Unplayable, without_article
@@ -73,7 +73,7 @@ class ServerWriter:
         answer = dict[str, Any]()
 
         def read(text: str) -> tuple[dict[str, float], str]:
-            answer.update(json_object(text, keys))
+            answer.update(json_with(text, keys))
             return {}, ""
 
         question = JudgeQuestion(words, None, [words, *pictures], read)

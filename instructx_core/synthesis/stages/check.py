@@ -18,7 +18,7 @@ from ..candidate import Candidate, Reject
 from ..checks import find_reject, limits_of
 from ..clip import CHANGED, ERASED, MASK, read_clip, read_mask
 from ..limits import Limits
-from ..masks import box_of, grown, overlap
+from ..masks import box_around, grown, overlap
 from ..roles import Box, Finder, Grounder
 from .camera import read_path
 
@@ -70,7 +70,7 @@ class CheckErased:
         scores = [0.0]
         for sighting in self.grounder.ground(erased_FHWC, [phrase], read_path(folder)):
             mask_HW = mask_FHW[sighting.frame]
-            if mask_HW.any() and overlap(_filled(sighting.box, mask_HW), _filled(box_of(mask_HW), mask_HW)) > SAME:
+            if mask_HW.any() and overlap(_filled(sighting.box, mask_HW), _filled(box_around(mask_HW), mask_HW)) > SAME:
                 scores.append(sighting.score)
         return max(scores)
 

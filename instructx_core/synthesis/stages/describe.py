@@ -14,7 +14,7 @@ import numpy as np
 from ..candidate import Candidate, Reject
 from ..clip import MASK, read_clip, read_mask
 from ..colours import colour_name
-from ..places import place_of
+from ..places import where_in_picture
 
 FAR = 0.25  # of the picture's side that a thing must cross to be said to move across it
 
@@ -34,7 +34,7 @@ class Describe:
             self.name,
             colour=colour_name(np.concatenate(pixels)),
             motion=_motion(center_F2[0], center_F2[-1]),
-            place=place_of(*center_F2.mean(axis=0).tolist()),
+            place=where_in_picture(*center_F2.mean(axis=0).tolist()),
             first=int(shown[0]),
             last=int(shown[-1]),
         )
