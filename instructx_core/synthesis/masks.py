@@ -30,6 +30,12 @@ def overlap(first: np.ndarray, second: np.ndarray) -> float:
     return float((first & second).sum() / max(1, (first | second).sum()))
 
 
+def main_piece(mask_HW: np.ndarray) -> np.ndarray:
+    """The largest connected piece of a mask that is not empty: a box of all would reach to stray pixels."""
+    count, labels_HW, stats, _ = cv2.connectedComponentsWithStats(mask_HW.astype(np.uint8), connectivity=8)
+    return labels_HW == 1 + int(stats[1:count, cv2.CC_STAT_AREA].argmax())
+
+
 def box_around(mask_HW: np.ndarray) -> tuple[int, int, int, int]:
     """Left, top, right, bottom of a mask that is not empty, the last two not in it."""
     down, across = np.nonzero(mask_HW)

@@ -20,7 +20,7 @@ from instructx_core.synthesis.clip import CLIP
 from instructx_core.synthesis.drawn import FPS, draw_film
 from instructx_core.synthesis.export import export
 from instructx_core.synthesis.films import find_films
-from instructx_core.synthesis.masks import box_around
+from instructx_core.synthesis.masks import box_around, main_piece
 from instructx_core.synthesis.models.poses import POINTS
 from instructx_core.synthesis.pairs import PAIRS
 from instructx_core.synthesis.roles import Poses, Unplayable
@@ -67,7 +67,7 @@ class PoseReader(Player):
         points = np.zeros((len(mask_FHW), POINTS, 3), np.float32)
         for number, mask in enumerate(mask_FHW):
             if mask.any():
-                left, top, right, bottom = box_around(mask)
+                left, top, right, bottom = box_around(main_piece(mask))
                 points[number, :, 0], points[number, :, 2] = (left + right) / 2, 0.9
                 points[number, :, 1] = np.linspace(top, bottom, POINTS)
         return Poses(points)

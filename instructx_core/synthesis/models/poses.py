@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import torch
 
-from ..masks import box_around
+from ..masks import box_around, main_piece
 from ..roles import Poses, Unplayable
 from .reading import read_part, weights_name
 
@@ -57,7 +57,7 @@ class VitPoses:
         for number, (frame, mask) in enumerate(zip(frames_FHWC, mask_FHW, strict=True)):
             if not mask.any():
                 continue
-            left, top, right, bottom = box_around(mask)
+            left, top, right, bottom = box_around(main_piece(mask))
             boxes = np.array([[left, top, right - left, bottom - top]], dtype=np.float32)
             inputs = processor(images=[frame], boxes=[boxes], return_tensors="pt").to(model.device)
             ((found,),) = processor.post_process_pose_estimation(model(**inputs), boxes=[boxes])
@@ -82,7 +82,9 @@ class RtmPoses:
         points_FK3 = np.zeros((len(frames_FHWC), POINTS, 3), np.float32)
         for number, (frame, mask) in enumerate(zip(frames_FHWC, mask_FHW, strict=True)):
             if mask.any():
-                points, scores = model(np.ascontiguousarray(frame[..., ::-1]), bboxes=[list(box_around(mask))])
+                points, scores = model(
+                    np.ascontiguousarray(frame[..., ::-1]), bboxes=[list(box_around(main_piece(mask)))]
+                )
                 points_FK3[number, :, :2] = points[0][:POINTS]
                 points_FK3[number, :, 2] = scores[0][:POINTS]
         return Poses(points_FK3)
