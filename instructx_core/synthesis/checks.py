@@ -46,6 +46,7 @@ CHECKS: dict[str, tuple[LimitCheck, ...]] = {
         LimitCheck("present", "present", "least", "the subject is not there for long enough"),
         LimitCheck("jump", "jump", "most", "the subject's area jumps"),
         LimitCheck("lone", "lone", "least", "the subject is not one piece"),
+        LimitCheck("stray", "stray", "most", "something else belongs to the subject"),
     ),
     "erase": (
         LimitCheck("hole", "hole", "most", "what lies behind is never seen"),

@@ -35,6 +35,7 @@ class Limits:
     jump: float = 2.0  # of the area from one frame to the next, as a factor
     lone: float = 0.9  # share of frames in which the subject is one piece
     stands: float = 0.5  # pixels a frame that a background may move and count as standing
+    stray: float = 0.05  # share of the subject's pixels outside of its main piece, mean over frames
     hole: float = 0.01  # share of the erased pixels that were never seen uncovered
     drift: float = 4.0  # levels, mean difference of plate and clip around the subject
     misfit: float = 0.012  # share of pixels around the subject in which they differ visibly
