@@ -68,8 +68,9 @@ class PoseReader(Player):
         for number, mask in enumerate(mask_FHW):
             if mask.any():
                 left, top, right, bottom = box_around(main_piece(mask))
-                points[number, :, 0], points[number, :, 2] = (left + right) / 2, 0.9
+                points[number, :, 0] = np.linspace(left, right, POINTS)
                 points[number, :, 1] = np.linspace(top, bottom, POINTS)
+                points[number, :, 2] = 0.9
         return Poses(points)
 
 
@@ -81,8 +82,8 @@ class Animator(Player):
     def animate(self, first_HWC, driving_FHWC, poses, prompt):
         driven_FHWC = np.clip(driving_FHWC.astype(np.int16) + 6, 0, 255).astype(np.uint8)
         for driven, points in zip(driven_FHWC, poses.points_FK3, strict=True):
-            across, (top, bottom) = int(points[0, 0]), points[[0, -1], 1].astype(int)
-            driven[max(0, top - 4) : bottom + 4, max(0, across - 14) : across + 14] = BLUE
+            (left, top), (right, bottom) = points[[0, -1], :2].astype(int)
+            driven[top:bottom, left:right] = BLUE
         return driven_FHWC
 
 
