@@ -20,6 +20,7 @@ VERBS = {
     "demo": (".commands.demo", "edit bundled images and clips with the shipped model; writes a sheet and clips"),
     "edit": (".commands.edit", "edit an image or a video by instruction"),
     "eval": (".commands.eval", "measure a model on the procedural benchmark"),
+    "bench": (".commands.bench", "a benchmark of your own clips: instructions by a model, chosen by people"),
     "data": (".commands.data", "edits in files: check, look at, export, encode ahead of a run"),
     "train": (".commands.train", "run or resume a training recipe"),
     "synthesize": (".commands.synthesize", "training pairs from films: cut, find, erase, check, describe"),

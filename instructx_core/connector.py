@@ -13,11 +13,13 @@ from torch import nn
 class Connector(nn.Sequential):
     """Linear - GELU(tanh) - Linear, (B, Q, in_dim) -> (B, Q, out_dim).
 
-    zero_init: last layer starts at zero, as Kiwi-Edit trains it; the paper does not say.
+    zero_init: last layer starts at zero, as Kiwi-Edit trains it; the paper does not say. layers: of Linear; the paper
+    has two.
     """
 
-    def __init__(self, in_dim: int, out_dim: int, zero_init: bool = False) -> None:
-        super().__init__(nn.Linear(in_dim, out_dim), nn.GELU(approximate="tanh"), nn.Linear(out_dim, out_dim))
+    def __init__(self, in_dim: int, out_dim: int, zero_init: bool = False, layers: int = 2) -> None:
+        more = [(nn.GELU(approximate="tanh"), nn.Linear(out_dim, out_dim)) for _ in range(layers - 1)]
+        super().__init__(nn.Linear(in_dim, out_dim), *(module for pair in more for module in pair))
         if zero_init:
-            for parameter in self[2].parameters():
+            for parameter in self[-1].parameters():
                 nn.init.zeros_(parameter)

@@ -31,7 +31,7 @@ from transformers import PreTrainedTokenizerBase
 from .config import InstructXConfig
 from .denoiser import InstructXTransformer3DModel
 from .encoder import instruction as instruction  # diffusers looks there, in what an earlier version saved
-from .encoder.model import InstructXEncoder
+from .encoder.context_encoder import ContextEncoder
 from .errors import InputError
 from .formats.layouts.lora import apply_lora
 from .formats.layouts.report import LoadReport
@@ -88,7 +88,7 @@ class InstructXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         self,
         vae: AutoencoderKLWan,
         transformer: InstructXTransformer3DModel,
-        encoder: InstructXEncoder,
+        encoder: ContextEncoder,
         tokenizer: PreTrainedTokenizerBase,
         scheduler: SchedulerMixin,
         instructx: Union[str, InstructXConfig, None] = None,  # noqa: UP007 - older diffusers reads only this spelling
@@ -276,9 +276,8 @@ class InstructXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
     @torch.no_grad()
     def encode_instruction(self, batch: EditBatch, fps: float, unconditional: bool = False) -> Contexts:
         """Contexts (B, L, D) of the instructions, and those without instruction (same pictures) when asked for."""
-        device, config = self._execution_device, self.instructx_config
-        encoder, tokenizer = self.encoder, self.tokenizer
-        make = partial(encode_instructions, encoder, tokenizer, config, batch, fps, device, unconditional)
+        device, encoder, tokenizer = self._execution_device, self.encoder, self.tokenizer
+        make = partial(encode_instructions, encoder, tokenizer, batch, fps, device, unconditional)
         if self.reuse is None:
             return make()
         pictures = [list(each) for each in batch.references]
@@ -298,7 +297,7 @@ class InstructXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         key = content_key("picture latents", *self._provenance(self.vae), *parts)
         return self.reuse.get(key, PictureLatents, make, device)
 
-    def _provenance(self, module: InstructXEncoder | AutoencoderKLWan) -> tuple[str, ...]:
+    def _provenance(self, module: ContextEncoder | AutoencoderKLWan) -> tuple[str, ...]:
         """What a kept result depends on beside its inputs."""
         device, config = self._execution_device, self.instructx_config
         return __version__, config.to_json(), weights_key(module), str(module.dtype), device.type

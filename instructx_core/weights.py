@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .config import EMBEDDERS, InstructXConfig, ReferencePosition
 from .denoiser import InstructXTransformer3DModel
-from .encoder.model import InstructXEncoder
+from .encoder.context_encoder import ContextEncoder
 from .encoder.tokenizer import backend
 from .errors import InputError
 from .formats.containers.writing import whole_folder, write_weights
@@ -23,6 +23,7 @@ from .formats.layouts.files import CheckpointFiles, PartPaths, find_files
 from .formats.layouts.folders import FOLDERS, SHIPPED, TOKENIZER_FILE
 from .formats.layouts.keymaps import dit_to_original, vae_to_original
 from .formats.layouts.qwen_names import mllm_to_original
+from .formats.layouts.text_encoder import text_encoder_state
 from .formats.layouts.weight_file import config_metadata
 from .formats.loading import LoadAs, lora_state, read_model
 from .pipeline import InstructXPipeline
@@ -42,13 +43,13 @@ class Saveable(Protocol):
 
     vae: AutoencoderKLWan
     transformer: InstructXTransformer3DModel
-    encoder: InstructXEncoder
+    encoder: ContextEncoder
     tokenizer: PreTrainedTokenizerBase
 
 
-def adapter_state(encoder: InstructXEncoder, transformer: InstructXTransformer3DModel) -> dict[str, Tensor]:
+def adapter_state(encoder: ContextEncoder, transformer: InstructXTransformer3DModel) -> dict[str, Tensor]:
     """Every tensor of the adapter file: what InstructX adds to Qwen2.5-VL and Wan."""
-    own = ("queries.", "connector.", "reference_connector.")
+    own = ("queries.", "connector.", "reference_connector.", "text_encoder.widen.")
     state = {name: value for name, value in encoder.state_dict().items() if name.startswith(own)}
     state |= {name: value for name, value in transformer.state_dict().items() if name.startswith(EMBEDDERS)}
     return state | lora_state(encoder)
@@ -75,11 +76,15 @@ def save_checkpoint(
     if any(".lora_" in key for key in transformer.state_dict()):
         raise InputError("the DiT has LoRA layers; call pipe.fuse_lora() and pipe.unload_lora_weights() before saving")
     dit = {key: value for key, value in transformer.state_dict().items() if not key.startswith(EMBEDDERS)}
-    mllm = {key: value for key, value in encoder.mllm.state_dict().items() if ".lora_" not in key}
+    if encoder.mllm is None:
+        words = text_encoder_state(encoder)
+    else:
+        mllm = {key: value for key, value in encoder.mllm.state_dict().items() if ".lora_" not in key}
+        words = {mllm_to_original(key): value for key, value in mllm.items()}
     parts = {
         "denoiser": {dit_to_original(key): value for key, value in dit.items()},
         "vae": {vae_to_original(key, config.vae): value for key, value in pipeline.vae.state_dict().items()},
-        "text_encoder": {mllm_to_original(key): value for key, value in mllm.items()},
+        "text_encoder": words,
         "adapter": adapter_state(encoder, transformer),
     }
     with whole_folder(folder, (*FOLDERS.values(), TOKENIZER_FILE)) as temporary:

@@ -38,7 +38,7 @@ from .parts.schema import (
     size_rule_input,
     vae_input,
 )
-from .parts.settings import PreparedEdit, SamplingSettings
+from .parts.settings import SamplerInputs, SamplingSettings
 from .parts.unfinished import Unfinished, edit_key, open_unfinished
 from .parts.window_run import Steps, WindowRun
 
@@ -192,7 +192,7 @@ def _steps(
         shown = Sight(clip=read_clip(frames_FHWC), references=pictures, modality="video", fps=fps)
         return connect(ask(encoder, instruction, shown, drop_instruction)[0])
 
-    def prepare(frames_FHWC: Tensor, positive: Any, negative: Any) -> PreparedEdit:
+    def prepare(frames_FHWC: Tensor, positive: Any, negative: Any) -> SamplerInputs:
         given = Given(model=model, vae=vae, source=frames_FHWC, references=pictures, rules=(resize, PAD))
         return prepare_edit(given, positive, negative).edit
 

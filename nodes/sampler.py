@@ -13,7 +13,7 @@ from comfy_api.latest import io
 from .parts.keys import SOURCE_NODE
 from .parts.sampling import sample_edit
 from .parts.schema import sampling_inputs, schema
-from .parts.settings import PreparedEdit, SamplingSettings
+from .parts.settings import SamplerInputs, SamplingSettings
 
 
 class InstructXSampler(io.ComfyNode):
@@ -65,5 +65,5 @@ class InstructXSampler(io.ComfyNode):
         denoise: float,
     ) -> io.NodeOutput:
         settings = SamplingSettings(seed, steps, cfg, shift, sampler_name, scheduler, denoise)
-        image, samples = sample_edit(PreparedEdit(model, positive, negative, latent), vae, settings)
+        image, samples = sample_edit(SamplerInputs(model, positive, negative, latent), vae, settings)
         return io.NodeOutput(image, {**latent, "samples": samples})

@@ -121,7 +121,7 @@ def recipes() -> dict[str, Any]:
 
 def run(recipe: Any, output: Path, stop_at: int | None = None) -> None:
     """Train under output/NAME; stop_at: a checkpoint, and no end."""
-    from instructx_core.training.run import build_job
+    from instructx_core.training.runs.run import build_job
     from instructx_core.training.trainer import Trainer
 
     Trainer(recipe, build_job(recipe, nano(), output), output / recipe.name).run(stop_at)

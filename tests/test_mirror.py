@@ -34,6 +34,7 @@ ACROSS = {
     "test_imports": "who imports whom",
     "test_locales": "locales/, web/",
     "test_mirror": "this file",
+    "test_one_way": "imports without circles",
     "test_parity_docs": "docs/parity.md",
     "test_parity_kiwi": "Kiwi-Edit's own numbers",
     "test_readme": "README.md",

@@ -17,7 +17,7 @@ from tiny import clip, own_config, pipeline, randomise, small_config
 from instructx_core import weights
 from instructx_core.config import kiwi_5b, paper_14b, tiny
 from instructx_core.denoiser import build_denoiser
-from instructx_core.encoder.model import build_encoder
+from instructx_core.encoder.designs import build_encoder
 from instructx_core.errors import InputError
 from instructx_core.formats import loading
 from instructx_core.formats.layouts import keymaps, qwen_names

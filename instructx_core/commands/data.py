@@ -101,15 +101,14 @@ def _cache(args: argparse.Namespace) -> int:
     from ..config import preset
     from ..data.sources import open_data
     from ..formats.layouts.files import find_base
-    from ..training.caching import fill_cache
     from ..training.machine import find_machine
-    from ..training.recipes.edit import EditRecipe
-    from ..training.recipes.registry import find_recipe
+    from ..training.recipes.registry import find_stage
+    from ..training.runs.caching import fill_cache
     from .model import parse_parts
 
-    recipe = find_recipe(args.recipe) if args.recipe else None
-    if not isinstance(recipe, EditRecipe):
-        raise InputError(f"--recipe is {args.recipe}; name the stage of edits that will be trained, e.g. stage2")
+    if args.recipe is None:
+        raise InputError("cache needs --recipe NAME, the stage of edits that will be trained, e.g. stage2")
+    recipe = find_stage(args.recipe, "--recipe")
     machine = find_machine(args.device, args.workers)
     if args.base is not None or args.part:
         machine = dataclasses.replace(machine, base=find_base(args.base, parse_parts(args.part)))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..editing.journal import Journal
     from ..editing.request import EditRequest
     from ..editing.windows import WindowResult
-    from ..evaluation.best_of import BestOf
+    from ..evaluation.judge.best_of import BestOf
     from ..pipeline import InstructXPipeline
 
 
@@ -144,7 +144,7 @@ def best_of(args: argparse.Namespace) -> BestOf | None:
         if args.judge is not None or args.judge_model is not None:
             raise InputError("--judge is for --best-of; give --best-of N, or leave it out")
         return None
-    from ..evaluation.best_of import BestOf
+    from ..evaluation.judge.best_of import BestOf
     from ..evaluation.judge.pictures import Viewing
     from ..evaluation.judge.vie import Vie
 

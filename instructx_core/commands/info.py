@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import re
 
-from ..config import PRESETS
+from ..config import DESIGNS, PRESETS, preset, with_design
 from ..costs.cards import Card, find_card
 from ..errors import InputError
 from ..geometry import ClipSize
@@ -21,6 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         default="kiwi_5b",
         help="which model (default: kiwi_5b, the one with public weights)",
+    )
+    parser.add_argument(
+        "--design",
+        choices=list(DESIGNS),
+        default="queries",
+        help="one of the study (docs/study.md)",
     )
     parser.add_argument("--clip", help="WIDTHxHEIGHTxFRAMES, e.g. 832x480x81 (default: the model's usual clip)")
     parser.add_argument("--gpu", help="card, e.g. 3060, 4060ti, 4090, h100: floor in seconds and memory plans for it")
@@ -49,18 +55,16 @@ def run(args: argparse.Namespace) -> int:
         return _training(args, clip, card)
     from ..costs.info import cost_report
 
-    print(cost_report(args.preset, clip, card, args.vram, args.steps))
+    print(cost_report(with_design(preset(args.preset), args.design), clip, card, args.vram, args.steps))
     return 0
 
 
 def _training(args: argparse.Namespace, clip: ClipSize | None, card: Card | None) -> int:
-    from ..config import preset
     from ..costs.plan import plan_report, stage_cost
-    from ..training.recipes.edit import EditRecipe
-    from ..training.recipes.registry import find_recipe
+    from ..training.recipes.registry import find_stage
 
-    recipe = find_recipe(args.train)
-    if not isinstance(recipe, EditRecipe) or recipe.preset != args.preset:
+    recipe = find_stage(args.train, "--train")
+    if recipe.preset != args.preset:
         raise InputError(
             f"--train {args.train} is no stage of {args.preset}; use stage1, stage2 or stage3 of paper_14b"
         )

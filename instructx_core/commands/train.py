@@ -156,10 +156,10 @@ def _changed(recipe: Recipe, args: argparse.Namespace) -> Recipe:
 
 def _train_tiny(args: argparse.Namespace) -> int:
     """The chain. Returns 1 when a signal stopped it."""
-    from ..training.chain import finish_chain, train_chain
     from ..training.distributed import shutdown
     from ..training.recipes.registry import find_recipe
     from ..training.recipes.tiny import TINY
+    from ..training.runs.chain import finish_chain, train_chain
 
     if args.stop_at or args.from_shipped or args.source_embedder or args.repeat:
         raise InputError("tiny trains all recipes; --stop-at, --from-shipped, --source-embedder, --repeat are of one")
@@ -177,25 +177,20 @@ def _train_tiny(args: argparse.Namespace) -> int:
 
 def _recipe(name: str, source_embedder: Literal["tied", "own"] | None) -> Recipe:
     """The recipe of that name, with the source embedder of the command line."""
-    from ..training.recipes.edit import EditRecipe
-    from ..training.recipes.registry import find_recipe, with_source
+    from ..training.recipes.registry import find_recipe, find_stage, with_source
 
-    recipe = find_recipe(name)
     if source_embedder is None:
-        return recipe
-    if not isinstance(recipe, EditRecipe):
-        raise InputError(f"--source-embedder is for recipes of edits; {name} trains {recipe.description}: leave it out")
-    return with_source(recipe, source_embedder)
+        return find_recipe(name)
+    return with_source(find_stage(name, "--source-embedder"), source_embedder)
 
 
 def _train(args: argparse.Namespace) -> int:
     from ..training.distributed import shutdown
     from ..training.recipes.base import FROM_BASE, FROM_SHIPPED
-    from ..training.recipes.edit import EditRecipe
     from ..training.start import trains_shipped
 
     recipe = _recipe(args.recipe, args.source_embedder)
-    if args.from_shipped and not (isinstance(recipe, EditRecipe) and trains_shipped(recipe)):
+    if args.from_shipped and not trains_shipped(recipe):
         raise InputError(f"--from-shipped is for recipes that train that model further; {recipe.name} does not")
     recipe = _changed(recipe, args)
     if args.from_shipped:
@@ -206,7 +201,7 @@ def _train(args: argparse.Namespace) -> int:
         )
 
     from ..media.outputs import check_folder
-    from ..training.run import train
+    from ..training.runs.run import train
 
     check_folder(args.output / recipe.name)
     log = logging.getLogger("instructx")
@@ -223,7 +218,7 @@ def _train(args: argparse.Namespace) -> int:
 
 def _repeat(recipe: Recipe, args: argparse.Namespace) -> int:
     """Returns 1 when other bits came out."""
-    from ..training.repeat import repeat
+    from ..training.runs.repeat import repeat
 
     steps, different = repeat(recipe, args.output, _machine(args))
     found = f"other bits in {len(different)} tensors, e.g. {different[0]}" if different else "the same bits"
@@ -237,10 +232,10 @@ def _finish(args: argparse.Namespace) -> None:
     if args.to is None:
         raise InputError(f"{args.recipe} needs --to FOLDER")
     if args.recipe == "export":
-        from ..training.export import export_run
+        from ..training.runs.export import export_run
 
         export_run(args.output, args.to, last)
     else:
-        from ..training.card import write_card
+        from ..training.runs.card import write_card
 
         write_card(args.output, args.evaluation, args.hardware, args.to, last.name)

@@ -4,6 +4,7 @@ reading.py turns JSON of a file, which may be damaged or hostile, into these; ol
 field was there. Standard library only: everything else stands on this room.
 """
 
+from .design import DESIGNS, Design, DesignConfig, MetaQueryConfig, QFormerConfig, TextEncoderConfig
 from .model import (
     EMBEDDERS,
     LORA_TARGETS,
@@ -20,21 +21,27 @@ from .model import (
     VaeConfig,
     VisionConfig,
 )
-from .presets import PRESETS, kiwi_5b, paper_14b, preset, tiny, with_parity
+from .presets import PRESETS, kiwi_5b, paper_14b, preset, tiny, with_design, with_parity
 
 __all__ = [
+    "DESIGNS",
     "EMBEDDERS",
     "LORA_TARGETS",
     "PRESETS",
     "SYSTEM_PROMPT",
     "DenoiserConfig",
+    "Design",
+    "DesignConfig",
     "InstructXConfig",
     "InstructionConfig",
     "LoraConfig",
+    "MetaQueryConfig",
     "MllmConfig",
+    "QFormerConfig",
     "ReferencePosition",
     "SamplingConfig",
     "SourceScale",
+    "TextEncoderConfig",
     "TimestepRounding",
     "VaeConfig",
     "VisionConfig",
@@ -42,5 +49,6 @@ __all__ = [
     "paper_14b",
     "preset",
     "tiny",
+    "with_design",
     "with_parity",
 ]

@@ -12,6 +12,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Literal
 
+from .design import DesignConfig
 from .older import add_usual_size
 from .reading import LARGEST, build
 
@@ -76,7 +77,10 @@ class MllmConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoraConfig:
-    """LoRA of the MLLM (paper 3.2). rank 256 on seven names over the whole MLLM = 594M = the paper's "0.6B"."""
+    """LoRA of the MLLM (paper 3.2). rank 256 on seven names over the whole MLLM = 594M = the paper's "0.6B".
+
+    rank 0: none, the MLLM stays as it is.
+    """
 
     rank: int = 256  # not in paper
     alpha: int = 256  # not in paper
@@ -205,6 +209,7 @@ class InstructXConfig:
     denoiser: DenoiserConfig = field(default_factory=DenoiserConfig)
     vae: VaeConfig = field(default_factory=VaeConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    design: DesignConfig = field(default_factory=DesignConfig)
     trained_on: str = ""  # the small world of a model that knows no other; an edit of anything else says so
 
     def __post_init__(self) -> None:
@@ -216,14 +221,38 @@ class InstructXConfig:
             self.vae.z_dim == self.denoiser.in_channels,
             f"VAE has {self.vae.z_dim} latent channels, the DiT takes {self.denoiser.in_channels}",
         )
+        rule, kind = self.instruction, self.design.kind
+        _require(
+            not self.design.shared_queries or rule.num_image_queries == rule.num_video_queries,
+            f"shared queries of {rule.num_image_queries} for images and {rule.num_video_queries} for clips",
+        )
+        _require(
+            kind != "t5" or self.denoiser.context == "text",
+            f"design {kind} gives text features; the context of its DiT is text, not {self.denoiser.context}",
+        )
 
     @property
     def size_multiple(self) -> int:
         """Pixels that H and W must be a multiple of: VAE stride x DiT patch (16 for Wan2.1, 32 for Wan2.2-5B)."""
         return self.vae.scale_factor_spatial * self.denoiser.patch_size[1]
 
+    def appended_queries(self, modality: str, has_reference: bool = False) -> int:
+        """Queries at the end of the MLLM's sequence: none in designs without."""
+        if self.design.kind in ("t5", "qformer"):
+            return 0
+        return self.instruction.query_count(modality, has_reference)
+
+    def context_length(self, modality: str) -> int:
+        """Rows of the context of an edit without references."""
+        fixed = {"t5": self.design.t5.length, "qformer": self.design.qformer.num_tokens}
+        return fixed.get(self.design.kind) or self.instruction.query_count(modality)
+
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+        """The design only where it is not the usual one: files from before it say the same."""
+        values = dataclasses.asdict(self)
+        if self.design == DesignConfig():
+            del values["design"]
+        return json.dumps(values, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> InstructXConfig:

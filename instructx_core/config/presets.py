@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+from .design import Design, DesignConfig, MetaQueryConfig, QFormerConfig, TextEncoderConfig
 from .model import (
     LORA_TARGETS,
     DenoiserConfig,
@@ -20,6 +21,8 @@ from .model import (
     VisionConfig,
 )
 from .usual_size import SHAPES, SHAPES_PIXELS, SHAPES_TRAINED_ON, WAN22_5B, WORLD_PIXELS, WORLD_TRAINED_ON
+
+TEXT_LENGTH = 48  # tokens of the tiny text encoder; Wan pads to 512
 
 
 def paper_14b() -> InstructXConfig:
@@ -150,6 +153,48 @@ def with_parity(config: InstructXConfig) -> InstructXConfig:
         instruction=dataclasses.replace(config.instruction, pixel_rounding="bfloat16"),
         denoiser=dataclasses.replace(config.denoiser, timestep_rounding="bfloat16"),
     )
+
+
+def with_design(config: InstructXConfig, kind: Design) -> InstructXConfig:
+    """`config` with another way to the context of its DiT (design.py): the paper's sizes beside Qwen2.5-VL-3B.
+
+    Beside a smaller MLLM each part is as much smaller, and UMT5 is the one that the tiny DiT learns captions with
+    (training/recipes/tiny.py). All but `queries` leave the MLLM as it is: no LoRA.
+    """
+    if kind == "queries":
+        return config
+    mllm, usual = config.mllm, MllmConfig()
+    sizes = DesignConfig(kind=kind)
+    if mllm != usual:
+        depth = mllm.num_layers / usual.num_layers
+        sizes = DesignConfig(
+            kind=kind,
+            t5=TextEncoderConfig(
+                vocab_size=mllm.vocab_size,
+                hidden_size=128,
+                head_size=32,
+                ffn_dim=256,
+                num_layers=2,
+                num_heads=4,
+                length=TEXT_LENGTH,
+                end_token="",
+            ),
+            qformer=QFormerConfig(
+                num_tokens=config.instruction.num_image_queries,
+                hidden_size=64,
+                intermediate_size=256,
+                num_layers=max(2, round(sizes.qformer.num_layers * depth)),
+                num_heads=2,
+            ),
+            metaquery=MetaQueryConfig(
+                num_layers=max(1, round(sizes.metaquery.num_layers * depth)),
+                num_heads=mllm.num_heads,
+                intermediate_size=4 * mllm.hidden_size,
+            ),
+        )
+    denoiser = dataclasses.replace(config.denoiser, context="text") if kind == "t5" else config.denoiser
+    lora = dataclasses.replace(config.lora, rank=0)
+    return dataclasses.replace(config, lora=lora, denoiser=denoiser, design=sizes)
 
 
 PRESETS: dict[str, Callable[[], InstructXConfig]] = {

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 LARGEST = 1 << 25  # any whole number; a picture's pixels are the largest
 DEEPEST = 1000  # layers, blocks
-WIDEST = 1 << 31  # elements of one matrix
+WIDEST = 1 << 32  # elements of one matrix
 Part = TypeVar("Part")
 _WIDTHS = ("vocab_size", "hidden_size", "intermediate_size", "dim", "ffn_dim", "text_dim")
 _DEPTHS = ("num_layers", "depth", "num_res_blocks")
@@ -50,7 +50,7 @@ def check_values(hints: dict[str, Any], values: dict[str, Any], where: str) -> N
 
 
 def check_sizes(part: Any, where: str) -> None:
-    """Raises ValueError when a matrix of this part would have more than 2**31 elements."""
+    """Raises ValueError when a matrix of this part would have more than 2**32 elements."""
     widths = sorted(getattr(part, name) for name in _WIDTHS if hasattr(part, name))
     if math.prod(widths[-2:]) > WIDEST:
         raise ValueError(f"{where}: a matrix of {widths[-2]} x {widths[-1]} is larger than any model's")

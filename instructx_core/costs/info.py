@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from ..config import InstructXConfig, preset
+from ..config import DESIGNS, InstructXConfig, preset
 from ..geometry import ClipSize
 from .cards import Card
 from .floor import USUAL_MEMORY, floor_lines, plan_lines
@@ -46,7 +46,10 @@ def cost_report(
     facts = edit_costs(config, clip.frames, clip.height, clip.width)
     steps = steps or facts["steps"]
     latent = "x".join(str(n) for n in facts["latent"]["shape"][1:])
-    lines = [f"{config.name} ({config.profile} profile), {clip}, {facts['steps']} steps", ""]
+    lines = [f"{config.name} ({config.profile} profile), {clip}, {facts['steps']} steps"]
+    lines += [
+        "" if config.design.kind == "queries" else f"design {config.design.kind}: {DESIGNS[config.design.kind]}\n"
+    ]
     parameters = {k: _short(v) for k, v in facts["parameters"].items() if v}
     lines += _table("parameters", parameters)
     lines += _table("tokens", {k: f"{v:,}" for k, v in facts["tokens"].items()})

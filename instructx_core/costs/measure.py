@@ -15,8 +15,9 @@ from torch import nn
 
 from ..config import InstructXConfig
 from ..denoiser import build_denoiser
+from ..encoder.designs import build_encoder
 from ..encoder.inputs import EncoderInputs
-from ..encoder.model import build_encoder
+from ..encoder.t5 import TextInputs
 from ..geometry import dit_tokens, latent_frames, latent_size, mllm_grid
 from ..vae import build_vae
 from .count import Cost, cost_of, fake_tensors
@@ -53,7 +54,7 @@ def empty_inputs(
 ) -> EncoderInputs:
     """Inputs of the right shapes; the values do not matter for counting."""
     vision = config.mllm.vision
-    queries = config.instruction.query_count(modality)
+    queries = config.appended_queries(modality)
     length = TEXT_TOKENS + vision_tokens + queries
     values = 3 * vision.temporal_patch_size * vision.patch_size**2
     return EncoderInputs(
@@ -73,6 +74,12 @@ def empty_inputs(
         temporal_step=1.0,
         padded=False,
     )
+
+
+def empty_texts(config: InstructXConfig) -> TextInputs:
+    """Inputs of the design that reads the instruction alone."""
+    shape = (1, config.design.t5.length)
+    return TextInputs(torch.empty(shape, dtype=torch.long), torch.empty(shape, dtype=torch.bool))
 
 
 def _vae_costs(vae: Any, latents: int, height: int, width: int) -> tuple[Cost, Cost]:
@@ -106,8 +113,9 @@ def _parameters(encoder: Any, denoiser: Any, vae: nn.Module, config: InstructXCo
     connectors = [m for m in (encoder.connector, encoder.reference_connector) if m is not None]
     return {
         "DiT": count(denoiser) - embedders,
-        "MLLM": count(encoder.mllm),
-        "MLLM LoRA": lora_parameters(encoder.mllm, config),
+        "MLLM": 0 if encoder.mllm is None else count(encoder.mllm),
+        "MLLM LoRA": 0 if encoder.mllm is None else lora_parameters(encoder.mllm, config),
+        "text encoder": 0 if encoder.text_encoder is None else count(encoder.text_encoder),
         "connector": sum(count(m) for m in connectors),
         "queries": sum(p.numel() for p in encoder.queries.values()),
         "own embedders": embedders,
@@ -126,13 +134,15 @@ def edit_costs(config: InstructXConfig, frames: int, height: int, width: int) ->
     tokens = dit_tokens(frames, height, width, config)
     grid = mllm_grid(frames, height, width, config, modality)
     vision_tokens = grid[0] * grid[1] * grid[2] // config.mllm.vision.spatial_merge_size**2
-    queries = config.instruction.query_count(modality)
+    context_tokens, appended = config.context_length(modality), config.appended_queries(modality)
     dit, dtype = config.denoiser, torch.bfloat16
     with fake_tensors(dtype):
         encoder, denoiser, vae = build_encoder(config), build_denoiser(config), build_vae(config.vae)
-        inputs = empty_inputs(config, grid, modality, vision_tokens).to(dtype=dtype)
+        encoder.requires_grad_(False)
+        sees = encoder.sees_pictures
+        inputs = empty_inputs(config, grid, modality, vision_tokens).to(dtype=dtype) if sees else empty_texts(config)
         noise = torch.empty(1, dit.in_channels, latents, h, w, dtype=dtype)
-        context = torch.empty(1, queries, dit.dim, dtype=dtype)
+        context = torch.empty(1, context_tokens, dit.context_dim, dtype=dtype)
         step = cost_of(lambda: denoiser(noise, torch.empty(1, dtype=torch.float32), context, noise))
         think = cost_of(lambda: encoder(inputs))
         encode, decode = _vae_costs(vae, latents, height, width)
@@ -140,6 +150,7 @@ def edit_costs(config: InstructXConfig, frames: int, height: int, width: int) ->
         tiles = (encode, decode) if tile == (height, width) else _vae_costs(vae, latents, *tile)
     branches = 1 if config.sampling.guidance_scale == 1.0 else 2
     parameters = _parameters(encoder, denoiser, vae, config)
+    parts = {"encoder": encoder, "DiT": denoiser, "DiT blocks": denoiser.blocks, "VAE": vae}
     inference = sum(n for name, n in parameters.items() if name != "MLLM LoRA")  # merged into the MLLM
     flops = {
         "DiT step": step.flops * branches,
@@ -154,9 +165,9 @@ def edit_costs(config: InstructXConfig, frames: int, height: int, width: int) ->
         "parameters": parameters,
         "tokens": {
             "DiT": tokens,
-            "context": queries,
-            "MLLM vision": vision_tokens,
-            "MLLM": TEXT_TOKENS + vision_tokens + queries,
+            "context": context_tokens,
+            "MLLM vision": sees * vision_tokens,
+            "MLLM": sees * (TEXT_TOKENS + vision_tokens + appended),
             "DiT per reference": tokens // latents,
         },
         "latent": {"shape": [1, dit.in_channels, latents, h, w], "bytes_fp32": 4 * noise.numel()},
@@ -166,12 +177,7 @@ def edit_costs(config: InstructXConfig, frames: int, height: int, width: int) ->
         "layers": dit.num_layers,
         "bytes": {
             "weights": {k: size * inference for k, size in BYTES.items()},
-            "parts": {
-                "encoder": 2 * count(encoder),
-                "DiT": 2 * count(denoiser),
-                "DiT blocks": 2 * count(denoiser.blocks),
-                "VAE": 2 * count(vae),
-            },
+            "parts": {name: 2 * count(part) for name, part in parts.items()},
             "work": _work(think, step, (encode, decode), tiles, 3 * frames * height * width),
         },
     }

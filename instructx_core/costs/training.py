@@ -15,12 +15,14 @@ from torch import Tensor, nn
 
 from ..config import EMBEDDERS, InstructXConfig
 from ..denoiser import build_denoiser
-from ..encoder.model import build_encoder
+from ..encoder.context_encoder import ContextEncoder
+from ..encoder.designs import build_encoder
+from ..encoder.text_encoder import TextEncoder
 from ..geometry import ClipSize, dit_tokens, latent_frames, latent_size, mllm_grid
 from ..training.recipes.edit import EditRecipe
 from ..vae import build_vae
-from .count import Cost, cost_of_training, fake_tensors
-from .measure import count, empty_inputs, lora_targets
+from .count import Cost, cost_of, cost_of_training, fake_tensors
+from .measure import count, empty_inputs, empty_texts, lora_targets
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,30 +51,39 @@ def count_weights(recipe: EditRecipe, config: InstructXConfig) -> StageWeights:
     """From the modules themselves, without values."""
     with torch.device("meta"):  # peft refuses fake tensors
         encoder, denoiser, vae = build_encoder(config), build_denoiser(config), build_vae(config.vae)
-        mllm = count(encoder.mllm)
+        reader = encoder.text_encoder if encoder.mllm is None else encoder.mllm  # frozen but for its LoRA
+        words = count(reader)
         encoder.add_lora(config.lora)
-        lora = count(encoder.mllm) - mllm
-        tower_lora = sum(p.numel() for n, p in encoder.mllm.visual.named_parameters() if ".lora_" in n)
-        layers = [*encoder.mllm.language_model.layers, *denoiser.blocks]
+        lora = count(reader) - words
+        visual = None if encoder.mllm is None else encoder.mllm.visual
+        tower = 0 if visual is None else count(visual)
+        tower_lora = 0 if visual is None else sum(p.numel() for n, p in visual.named_parameters() if ".lora_" in n)
         inner = count(denoiser.blocks)
         beside = sum(p.numel() for n, p in denoiser.named_parameters() if n.startswith(EMBEDDERS))
-        unused = count(denoiser.condition_embedder.text_embedder)
-        connector = count(encoder) - count(encoder.mllm) - sum(p.numel() for p in encoder.queries.values())
+        unused = count(denoiser.condition_embedder.text_embedder) if denoiser.config.context == "direct" else 0
+        connector = count(encoder) - count(reader) - sum(p.numel() for p in encoder.queries.values())
         queries = sum(p.numel() for name, p in encoder.queries.items() if f"queries.{name}" in recipe.train)
         dit = count(denoiser)
-        block = max(count(layer) for layer in layers)
-        tower = count(encoder.mllm.visual) - tower_lora
+        block = max(count(layer) for layer in [*_layers(encoder), *denoiser.blocks])
     whole = "denoiser" in recipe.train
     trained = queries + connector + lora + (dit - unused if whole else 0)
     head = dit - inner - unused
     return StageWeights(
         trained=trained,
-        frozen=mllm + (unused if whole else dit - (beside if EMBEDDERS[0] in recipe.train else 0)),
+        frozen=words + (unused if whole else dit - (beside if EMBEDDERS[0] in recipe.train else 0)),
         vae=count(vae),
         block=block,
         root_trained=queries + connector + tower_lora + (head if whole else 0),
-        root_frozen=tower + unused + (0 if whole else head),
+        root_frozen=tower - tower_lora + unused + (0 if whole else head),
     )
+
+
+def _layers(encoder: ContextEncoder) -> list[nn.Module]:
+    """What is gathered one at a time."""
+    if encoder.mllm is not None:
+        return list(encoder.mllm.language_model.layers)
+    assert isinstance(encoder.text_encoder, TextEncoder)
+    return list(encoder.text_encoder.model.encoder.block)
 
 
 def sample_cost(recipe: EditRecipe, config: InstructXConfig, clip: ClipSize, recompute: bool) -> SampleCost:
@@ -123,8 +134,7 @@ def _denoiser_cost(recipe: EditRecipe, config: InstructXConfig, clip: ClipSize, 
         if recompute:
             denoiser.enable_gradient_checkpointing()
         noise = torch.empty(1, config.denoiser.in_channels, frames, h, w)
-        queries = config.instruction.query_count(modality)
-        context = torch.empty(1, queries, config.denoiser.context_dim).requires_grad_(True)
+        context = torch.empty(1, config.context_length(modality), config.denoiser.context_dim).requires_grad_(True)
         source = noise if recipe.source_latents else None
         time = torch.empty(1, dtype=torch.float32)
 
@@ -141,13 +151,20 @@ def _encoder_cost(config: InstructXConfig, clip: ClipSize, recompute: bool) -> C
     tokens = grid[0] * grid[1] * grid[2] // config.mllm.vision.spatial_merge_size**2
     with fake_tensors(torch.bfloat16):
         encoder = build_encoder(config)
+        if encoder.mllm is None:
+            texts = empty_texts(config)
+            return cost_of(lambda: encoder(texts))
         encoder.mllm.requires_grad_(False)
         _add_lora(encoder.mllm, config)
         if recompute:
-            encoder.enable_gradient_checkpointing()
+            encoder.mllm.gradient_checkpointing_enable()
         encoder.train()
         inputs = empty_inputs(config, grid, modality, tokens).to(dtype=torch.bfloat16)
-        features = None if config.lora.scope == "mllm" else torch.empty(1, tokens, config.mllm.hidden_size)
+        features = (
+            None
+            if config.lora.rank and config.lora.scope == "mllm"
+            else torch.empty(1, tokens, config.mllm.hidden_size)
+        )
         return cost_of_training(lambda: encoder(inputs, features).float().pow(2).mean(), encoder)
 
 
@@ -165,7 +182,7 @@ class _LoraLinear(nn.Module):
 
 
 def _add_lora(mllm: nn.Module, config: InstructXConfig) -> None:
-    for name in lora_targets(mllm, config):
+    for name in lora_targets(mllm, config) if config.lora.rank else ():
         parent, _, child = name.rpartition(".")
         linear = mllm.get_submodule(name)
         assert isinstance(linear, nn.Linear)

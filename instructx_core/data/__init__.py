@@ -2,6 +2,6 @@
 
 bucket.py a bucket as a value; samples.py what a sample holds; source.py what a source must give; sources.py all sources
 by name. From files: record.py, readers/, mixture.py, opening.py, records.py, decoding.py. Drawn: world.py, shapes.py.
-drawn.py a sample as arrays, made by worker processes; encoding.py these -> latents and vision features; cache.py all of
-it on disk. The jobs of training/ know a source by its protocol alone.
+raw_sample.py a sample as arrays, made by worker processes; encoding.py these -> latents and vision features; cache.py
+all of it on disk. The jobs of training/ know a source by its protocol alone.
 """

@@ -26,15 +26,15 @@ from tqdm import tqdm
 from ..digests import model_digest
 from ..media.outputs import write_safetensors
 from .bucket import Bucket, Kind
-from .drawn import Drawn, Renderer, draw_captioned, draw_edit, draw_or_reject, draw_picture, draw_questions
 from .encoding import Encoded, encode_edits, encode_scenes, is_tower_trained, keep_pixels
+from .raw_sample import RawSample, Renderer, draw_captioned, draw_edit, draw_or_reject, draw_picture, draw_questions
 from .rejects import RejectedRecord, write_rejects
 from .source import EditSource, StoredSource
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan
 
-    from ..encoder.model import InstructXEncoder
+    from ..encoder.context_encoder import ContextEncoder
 
 SHARD = {"image": 500, "video": 50}  # samples a file
 CHUNK = {"image": 50, "video": 4}  # encoded at once, at most
@@ -42,8 +42,8 @@ CHUNK_PIXELS = 1 << 21  # of all samples that are encoded at once: two pictures 
 VERSION = 4  # of this file's output
 
 T = TypeVar("T")
-Draw = Callable[..., Drawn]  # source, split, bucket, number -> a sample; picklable
-Encode = Callable[[Sequence[Drawn]], Encoded]
+Draw = Callable[..., RawSample]  # source, split, bucket, number -> a sample; picklable
+Encode = Callable[[Sequence[RawSample]], Encoded]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +117,11 @@ class Cache:
     source: EditSource
     renderer: Renderer = field(default_factory=Renderer)
 
-    def edits(self, selection: Selection, vae: AutoencoderKLWan, encoder: InstructXEncoder) -> Pool:
-        """Encoded edit pairs, from the disk or made now."""
-        encode = partial(encode_edits, bucket=selection.bucket, vae=vae, encoder=encoder)
-        return self._pool("edit", selection, draw_edit, encode, pool_mark(vae, encoder))
+    def edits(self, selection: Selection, vae: AutoencoderKLWan, encoder: ContextEncoder) -> Pool:
+        """Encoded edit pairs, from the disk or made now; latents alone for an encoder that looks at no pictures."""
+        viewer = encoder if encoder.sees_pictures else None
+        encode = partial(encode_edits, bucket=selection.bucket, vae=vae, encoder=viewer)
+        return self._pool("edit", selection, draw_edit, encode, pool_mark(vae, viewer))
 
     def scenes(self, selection: Selection, vae: AutoencoderKLWan) -> Pool:
         """Encoded scenes with their captions."""
@@ -161,7 +162,7 @@ def chunk_size(bucket: Bucket) -> int:
     return max(1, min(CHUNK[bucket.modality], CHUNK_PIXELS // bucket.pixels))
 
 
-def pool_mark(vae: AutoencoderKLWan, encoder: InstructXEncoder | None = None) -> str:
+def pool_mark(vae: AutoencoderKLWan, encoder: ContextEncoder | None = None) -> str:
     """Of everything that a pool is computed with. The VAE's decoder is not: it may be trained further."""
     modules, settings = [vae.encoder, vae.quant_conv], ""
     if encoder is not None:
@@ -218,12 +219,12 @@ class Shard:
 
 
 def write_shard(
-    path: Path, numbers: Sequence[int], drawn: Iterator[Drawn | RejectedRecord], encode: Encode, chunk: int
+    path: Path, numbers: Sequence[int], drawn: Iterator[RawSample | RejectedRecord], encode: Encode, chunk: int
 ) -> None:
     """Encodes `chunk` samples at once; the file appears under its name when it is whole."""
     parts, texts, rejects, kept = list[Encoded](), [], list[RejectedRecord](), list[int]()
 
-    def good() -> Iterator[Drawn]:
+    def good() -> Iterator[RawSample]:
         for place, each in enumerate(drawn):
             if isinstance(each, RejectedRecord):
                 rejects.append(each)

@@ -1,7 +1,7 @@
 """A record and its bucket -> pixels: pictures and clips as the editor reads them, fitted to the bucket.
 
-Between records.py and drawn.py. Source and target are shown at the same moments: frame numbers are chosen once, for the
-rate of the source, and used for both. What a file turns out not to be is an error of its record.
+Between records.py and raw_sample.py. Source and target are shown at the same moments: frame numbers are chosen once,
+for the rate of the source, and used for both. What a file turns out not to be is an error of its record.
 Legend: F frames, H W pixels, C 3 (RGB).
 """
 

@@ -20,12 +20,12 @@ from ..encoder.vision import prepare_batch, seen_frames
 from ..pixels import pad_reference, to_signed
 from ..vae import encode_latents
 from .bucket import Bucket
-from .drawn import Drawn
+from .raw_sample import RawSample
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan
 
-    from ..encoder.model import InstructXEncoder
+    from ..encoder.context_encoder import ContextEncoder
 
 Encoded = dict[str, Tensor]  # fp16 or uint8, with N in front
 
@@ -36,7 +36,7 @@ def clip_latents(vae: AutoencoderKLWan, clips: Sequence[np.ndarray]) -> Tensor:
     return encode_latents(vae, to_signed(clips_BFHWC)).half().cpu()
 
 
-def vision_features(encoder: InstructXEncoder, clips: Sequence[np.ndarray], kind: str) -> Tensor:
+def vision_features(encoder: ContextEncoder, clips: Sequence[np.ndarray], kind: str) -> Tensor:
     """(N,S,D) fp16; kind: what prepare_batch takes, "image", "video" or "reference"."""
     patches_BSP, grid = prepare_batch(torch.from_numpy(np.stack(clips)), encoder.instructx, kind)
     return encoder.encode_vision(patches_BSP.to(encoder.device), grid).half().cpu()
@@ -44,24 +44,28 @@ def vision_features(encoder: InstructXEncoder, clips: Sequence[np.ndarray], kind
 
 def is_tower_trained(config: InstructXConfig) -> bool:
     """Whether LoRA layers sit in the vision tower: its features change in training, so frames are kept instead."""
-    return config.lora.scope == "mllm"
+    return config.lora.scope == "mllm" and config.lora.rank > 0
 
 
-def what_it_sees(encoder: InstructXEncoder, clips: Sequence[np.ndarray], kind: str) -> Tensor:
+def what_it_sees(encoder: ContextEncoder, clips: Sequence[np.ndarray], kind: str) -> Tensor:
     """The tower's features; or, where that is trained, the frames that go into it (N,F,H,W,3) uint8."""
     if is_tower_trained(encoder.instructx):
         return seen_frames(torch.from_numpy(np.stack(clips)), encoder.instructx, kind)
     return vision_features(encoder, clips, kind)
 
 
-def encode_edits(drawn: Sequence[Drawn], bucket: Bucket, vae: AutoencoderKLWan, encoder: InstructXEncoder) -> Encoded:
+def encode_edits(
+    drawn: Sequence[RawSample], bucket: Bucket, vae: AutoencoderKLWan, encoder: ContextEncoder | None
+) -> Encoded:
     """Latents of source, target and reference; of source and reference also what the MLLM makes of them."""
     arrays = {name: [each.arrays[name] for each in drawn] for name in drawn[0].arrays}
     tensors = {name: clip_latents(vae, arrays[name]) for name in ("source", "target")}
-    tensors["vision"] = what_it_sees(encoder, arrays["source"], bucket.modality)
     if bucket.reference:
         tensors["reference"] = clip_latents(vae, [pad_to_bucket(clip, bucket) for clip in arrays["reference"]])
-        tensors["reference_vision"] = what_it_sees(encoder, arrays["reference"], "reference")
+    if encoder is not None:
+        tensors["vision"] = what_it_sees(encoder, arrays["source"], bucket.modality)
+        if bucket.reference:
+            tensors["reference_vision"] = what_it_sees(encoder, arrays["reference"], "reference")
     return tensors
 
 
@@ -72,12 +76,12 @@ def pad_to_bucket(reference_1HWC: np.ndarray, bucket: Bucket) -> np.ndarray:
     return pad_reference(torch.from_numpy(reference_1HWC[0]), bucket.height, bucket.width)[None].numpy()
 
 
-def encode_scenes(drawn: Sequence[Drawn], vae: AutoencoderKLWan) -> Encoded:
+def encode_scenes(drawn: Sequence[RawSample], vae: AutoencoderKLWan) -> Encoded:
     """Latents."""
     return {"target": clip_latents(vae, [each.arrays["target"] for each in drawn])}
 
 
-def keep_pixels(drawn: Sequence[Drawn]) -> Encoded:
+def keep_pixels(drawn: Sequence[RawSample]) -> Encoded:
     """The arrays as they are."""
     names = drawn[0].arrays
     return {name: torch.from_numpy(np.stack([each.arrays[name] for each in drawn])) for name in names}

@@ -22,6 +22,15 @@ from .qwen import build_mllm, restore_rotary
 from .vision import vision_forward
 
 
+def query_sets(config: InstructXConfig) -> dict[str, int]:
+    """Learnable queries by the name of their set; those of clips are the images' where a model shares them."""
+    modalities = ("image",) if config.design.shared_queries else ("image", "video")
+    sets = {name: config.appended_queries(name) for name in modalities}
+    if any(sets.values()):
+        sets["reference"] = config.instruction.num_reference_queries
+    return {name: count for name, count in sets.items() if count}
+
+
 class EncoderForward:
     """Mixin of an nn.Module: its parts and its forward. Query vectors start as normal noise of std 0.02 (not in paper).
 
@@ -38,14 +47,16 @@ class EncoderForward:
         rule, width = config.instruction, config.mllm.hidden_size
         self.instructx = config
         self.mllm = build_mllm(config.mllm)
-        counts = {"image": rule.num_image_queries, "video": rule.num_video_queries}
-        counts["reference"] = rule.num_reference_queries
         self.queries = nn.ParameterDict(
-            {name: nn.Parameter(torch.randn(count, width) * 0.02) for name, count in counts.items() if count}
+            {name: nn.Parameter(torch.randn(count, width) * 0.02) for name, count in query_sets(config).items()}
         )
         context = config.denoiser.context_dim
-        self.connector = Connector(width, context)
+        self.connector = self.make_connector(config)
         self.reference_connector = Connector(width, context) if rule.reference_in_context else None
+
+    def make_connector(self, config: InstructXConfig) -> nn.Module:
+        """What makes the context; other designs have another one."""
+        return Connector(config.mllm.hidden_size, config.denoiser.context_dim, layers=config.design.mlp_layers)
 
     def encode_vision(self, patches_BSP: Tensor, *grids: Grid) -> Tensor:
         """Vision tokens (B, S/4, D) of one grid, or of several grids one after the other (references)."""
@@ -59,7 +70,7 @@ class EncoderForward:
     def _embed(self, inputs: EncoderInputs, vision_BSD: Tensor, reference_BSD: Tensor | None) -> Tensor:
         """Token embeddings with vision tokens and queries in their places."""
         text_BLD = self.mllm.language_model.get_input_embeddings()(inputs.input_ids_BL)
-        query_QD = self.queries[inputs.query_set]
+        query_QD = self.queries[inputs.query_set] if inputs.query_count else text_BLD.new_empty(0, text_BLD.shape[2])
         if query_QD.shape[0] != inputs.query_count:
             raise InputError(
                 f"inputs hold {inputs.query_count} {inputs.query_set} queries, the encoder {query_QD.shape[0]}: "

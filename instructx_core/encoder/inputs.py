@@ -97,7 +97,7 @@ def inputs_of_pictures(
     rule, has_reference = config.instruction, bool(pictures.reference_grids)
     _check_trained(config, pictures)
     suffix = rule.reference_suffix if has_reference else ""
-    query_count = rule.query_count(pictures.modality, has_reference)
+    query_count = config.appended_queries(pictures.modality, has_reference)
     texts = [encode_instruction(tokenizer, text, suffix, allow_empty) for text in instructions]
     prompt = build_prompt(tokenizer, config, texts, pictures, query_count, text_length=text_length)
     return EncoderInputs(
@@ -112,11 +112,17 @@ def inputs_of_pictures(
         reference_starts=prompt.reference_starts,
         query_start=prompt.query_start,
         query_count=query_count,
-        query_set="reference" if has_reference and rule.num_reference_queries else pictures.modality,
+        query_set=_query_set(config, pictures.modality, has_reference),
         modality=pictures.modality,
         temporal_step=pictures.temporal_step,
         padded=prompt.padded,
     )
+
+
+def _query_set(config: InstructXConfig, modality: str, has_reference: bool) -> str:
+    if has_reference and config.instruction.num_reference_queries:
+        return "reference"
+    return "image" if config.design.shared_queries else modality
 
 
 def drop_instruction(tokenizer: Any, config: InstructXConfig, inputs: EncoderInputs) -> EncoderInputs:

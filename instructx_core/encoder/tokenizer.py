@@ -15,6 +15,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from ..config import InstructXConfig
 from ..errors import InputError
 
 SPECIAL_TOKENS = (
@@ -25,6 +26,8 @@ SPECIAL_TOKENS = (
     *("<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|fim_pad|>", "<|repo_name|>", "<|file_sep|>"),
     *("<tool_response>", "</tool_response>", "<think>", "</think>"),
 )
+
+QUERY_TOKEN = "<|object_ref_start|>"  # where the queries stand
 
 # Word splitting of Qwen2's tokenizer.
 _SPLIT = (
@@ -70,10 +73,10 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     return _add_special(tokenizer, SPECIAL_TOKENS)
 
 
-def load_tokenizer(path: str | Path) -> Tokenizer:
+def load_tokenizer(path: str | Path, of_mllm: bool = True) -> Tokenizer:
     """Reads a tokenizer.json, or a folder that holds one, or a folder with Qwen2.5's vocab.json and merges.txt.
 
-    Raises InputError when it is missing or not Qwen's kind.
+    Raises InputError when it is missing or, of an MLLM, not Qwen's kind.
     """
     file = Path(path)
     if file.is_dir():
@@ -88,8 +91,15 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         tokenizer = Tokenizer.from_file(str(file))
     except Exception as error:  # noqa: BLE001 - the Rust side raises nothing narrower
         raise InputError(f"{file} is not a tokenizer.json: {error}") from None
-    token_id(tokenizer, "<|object_ref_start|>")
+    if of_mllm:
+        token_id(tokenizer, QUERY_TOKEN)
     return tokenizer
+
+
+def check_special_tokens(tokenizer: Any, config: InstructXConfig) -> None:
+    """Raises InputError where a model with an MLLM has no tokenizer of Qwen's kind."""
+    if config.design.kind != "t5":
+        token_id(tokenizer, QUERY_TOKEN)
 
 
 def backend(tokenizer: Any) -> Tokenizer:

@@ -24,6 +24,7 @@ from ..errors import InputError
 from ..media.names import no_windows_name
 from ..media.outputs import atomic_path, make_folder
 from .items import ITEMS, read_items, write_items
+from .objects import read_object
 from .outputs import OUTPUTS
 
 BENCHMARK, EDITOR = "benchmark.json", "editor.json"
@@ -55,7 +56,7 @@ class RunFolder:
         place = self.path / BENCHMARK
         if not place.is_file():
             raise InputError(f"{self.path}: no {BENCHMARK}; make the items first: instructx eval items")
-        values = _read_json(place)
+        values = read_object(place, "remove it")
         if not isinstance(values.get("name"), str):
             raise InputError(f"{place}: names no benchmark; make the items again")
         return values
@@ -90,7 +91,7 @@ class RunFolder:
 def _keep(place: Path, settings: Mapping[str, Any], what: str, option: str) -> None:
     """Writes the settings beside what is made with them. Raises InputError where others are there: two models under
     one name would be averaged."""
-    if place.exists() and (old := _read_json(place)) != json.loads(json.dumps(dict(settings))):
+    if place.exists() and (old := read_object(place, "remove it")) != json.loads(json.dumps(dict(settings))):
         keys = sorted(key for key in {*old, *settings} if old.get(key) != settings.get(key))
         other = ", ".join(keys) or "kind"
         raise InputError(f"{place}: there are {what} of another {other}; give this one another {option}")
@@ -98,21 +99,17 @@ def _keep(place: Path, settings: Mapping[str, Any], what: str, option: str) -> N
 
 
 def output_name(item: EditRecord) -> str:
-    """Name of an item's output: its id where that can be a file's name, else what is left of it with a digest."""
-    plain = re.sub(r"[^\w.+-]+", "_", item.id)
-    if plain != item.id or len(plain) > 100 or plain.startswith(".") or no_windows_name(plain):
-        plain = f"{plain.strip('.')[:80]}-{hashlib.sha256(item.id.encode()).hexdigest()[:8]}"
-    return plain + SUFFIX[item.modality]
+    """Name of an item's output."""
+    return plain_name(item.id) + SUFFIX[item.modality]
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); remove it") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: is no JSON object; remove it")
-    return values
+def plain_name(text: str) -> str:
+    """The text where it can be a file's name, else what is left of it with a digest: two texts never have one name."""
+    plain = re.sub(r"[^\w.+-]+", "_", text)
+    if plain != text or len(plain.encode()) > 100 or plain.startswith(".") or no_windows_name(plain):
+        start = plain.strip(".").encode()[:80].decode(errors="ignore")
+        plain = f"{start}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return plain
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from ..config import InstructXConfig, ReferencePosition
 from ..denoiser import InstructXTransformer3DModel, build_denoiser
-from ..encoder.model import InstructXEncoder, build_encoder
-from ..encoder.tokenizer import load_tokenizer
+from ..encoder.context_encoder import ContextEncoder
+from ..encoder.designs import build_encoder
+from ..encoder.tokenizer import check_special_tokens, load_tokenizer
 from ..vae import build_vae
 from .containers.strict import check_tensor_names
 from .layouts.adapter import read_adapter
@@ -30,6 +31,7 @@ from .layouts.lora import apply_lora
 from .layouts.modules import empty_parameters
 from .layouts.qwen_names import mllm_to_original
 from .layouts.report import LoadReport
+from .layouts.text_encoder import read_text_encoder
 from .layouts.vae import read_vae
 from .layouts.weight_file import OpenFiles, Paths, WeightFile, open_weights
 
@@ -53,7 +55,7 @@ class LoadedModel:
     config: InstructXConfig
     vae: AutoencoderKLWan
     transformer: InstructXTransformer3DModel
-    encoder: InstructXEncoder
+    encoder: ContextEncoder
     tokenizer: Tokenizer
     reports: tuple[LoadReport, ...]
 
@@ -68,7 +70,7 @@ def read_model(
     """The modules of the model that weights.load_pipeline describes, with the errors it names."""
     with OpenFiles() as opened:
         files = source if isinstance(source, CheckpointFiles) else files_of(source, name, parts, opened)
-        tokenizer = load_tokenizer(files.tokenizer)  # before the long reads, so that it is missed early
+        tokenizer = load_tokenizer(files.tokenizer, of_mllm=False)  # before the long reads, so that it is missed early
         dit = open_dit(opened, files.denoiser)
         vae_file, qwen = opened.open(files.vae), opened.open(files.text_encoder)
         model = open_model(
@@ -76,6 +78,7 @@ def read_model(
         )
         adapter = read_adapter(model, position)
         config, reports = adapter.config, [adapter.report.log()]
+        check_special_tokens(tokenizer, config)
         transformer, report = _denoiser(dit, config, adapter.tensors, wanted)
         reports.append(report)
         lora = model.layout.lora(opened, files.adapter)
@@ -131,7 +134,7 @@ def load_encoder(
     dtype: torch.dtype = torch.bfloat16,
     device: str | torch.device = "cpu",
     merge_lora: bool = True,
-) -> InstructXEncoder:
+) -> ContextEncoder:
     """Encoder from a Qwen2.5-VL file and an adapter. merge_lora: fold LoRA into the weights, computed in fp32.
 
     merge_lora=False keeps LoRA layers, to train on. Raises InputError when tensors do not fit.
@@ -140,7 +143,7 @@ def load_encoder(
         return _encoder(file, config, adapter, LoadAs(dtype, device, merge_lora))[0]
 
 
-def lora_state(encoder: InstructXEncoder) -> dict[str, Tensor]:
+def lora_state(encoder: ContextEncoder) -> dict[str, Tensor]:
     """LoRA of the MLLM that is still separate, by name in an adapter file."""
     return {mllm_to_original(name.removeprefix("mllm.")): value for name, value in encoder.lora_state_dict().items()}
 
@@ -163,9 +166,12 @@ def _vae(file: WeightFile, config: InstructXConfig, wanted: LoadAs) -> tuple[Aut
 
 def _encoder(
     file: WeightFile, config: InstructXConfig, adapter: Mapping[str, Tensor], wanted: LoadAs
-) -> tuple[InstructXEncoder, LoadReport]:
+) -> tuple[ContextEncoder, LoadReport]:
     with empty_parameters():
         model = build_encoder(config)
+    if model.text_encoder is not None:
+        report = read_text_encoder(model, file, adapter, wanted.dtype, wanted.device)
+        return model.to(device=wanted.device).eval(), report.log()
     report = read_encoder(model, file, config, adapter, wanted.dtype, wanted.device, wanted.merge_lora)
     lora = {name: value for name, value in adapter.items() if ".lora_" in name}
     if lora and not wanted.merge_lora:

@@ -15,8 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ..config import InstructXConfig
-from ..encoder.inputs import drop_instruction, prepare_inputs
-from ..encoder.model import InstructXEncoder
+from ..encoder.context_encoder import ContextEncoder
 from ..latents import normalise_latents
 from ..pixels import pad_reference, to_signed, to_uint8
 from ..speed.memory import MemoryPlan
@@ -34,26 +33,25 @@ class Contexts:
 
 
 def encode_instructions(
-    encoder: InstructXEncoder,
+    encoder: ContextEncoder,
     tokenizer: PreTrainedTokenizerBase,
-    config: InstructXConfig,
     batch: EditBatch,
     fps: float,
     device: torch.device,
     unconditional: bool = False,
 ) -> Contexts:
-    """What the MLLM makes of sources, instructions and references. unconditional: also without instruction.
+    """What the encoder makes of sources, instructions and references. unconditional: also without instruction.
 
-    Instructions of unequal length are padded inside the sequence and masked there; every context has the length of the
-    queries, so the DiT needs no mask. fps: of the clips, in Hz.
+    Instructions of unequal length are padded inside the sequence and masked there; every context of a model has one
+    length, so the DiT needs no mask. fps: of the clips, in Hz.
     """
     pictures = [[picture.cpu() for picture in each] for each in batch.references] if batch.num_references else None
     clips = list(to_uint8(batch.clips_BFHWC).cpu())
-    inputs = prepare_inputs(tokenizer, config, list(batch.instructions), clips, pictures, fps)
+    inputs = encoder.prepare(tokenizer, list(batch.instructions), clips, pictures, fps)
     positive_BLD = encoder(inputs.to(device, encoder.dtype))
     if not unconditional:
         return Contexts(positive_BLD)
-    without = drop_instruction(tokenizer, config, inputs)
+    without = encoder.without_instruction(tokenizer, inputs)
     return Contexts(positive_BLD, encoder(without.to(device, encoder.dtype)))
 
 

@@ -28,14 +28,14 @@ BETWEEN = "."  # a candidate's id and the name of its file: ids hold no dot
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
+class ExportSummary:
     """How many records of each task were written, and which candidates were left out as copies of which."""
 
     tasks: dict[str, int]
     copies: dict[str, str]
 
 
-def export(candidates: Sequence[Candidate], work: Path, output: Path, setup: Setup) -> Exported:
+def export(candidates: Sequence[Candidate], work: Path, output: Path, setup: Setup) -> ExportSummary:
     """Writes records and links (or copies) their media. Of clips that look alike the first by id is kept."""
     passed = sorted((each for each in candidates if each.reject is None), key=lambda each: each.id)
     copies = find_copies(passed, setup.limits.alike)
@@ -46,7 +46,7 @@ def export(candidates: Sequence[Candidate], work: Path, output: Path, setup: Set
         for locator in (record.source, record.target, record.reference, record.mask):
             _place(locator, work)
     write_records(output / RECORDS, records)
-    return Exported({task: sum(record.task == task for record in records) for task in PAIRS}, copies)
+    return ExportSummary({task: sum(record.task == task for record in records) for task in PAIRS}, copies)
 
 
 def records_of(candidate: Candidate, media: Path, setup: Setup) -> Iterator[EditRecord]:

@@ -136,9 +136,9 @@ def check_players(casting: Casting) -> None:
 
             check_command(role, player.command)
         elif player.by == "server":
-            from ..evaluation.judge.client import ClientSettings, connect
+            from ..evaluation.judge.chat import ClientSettings, Pace, connect
 
-            connect(ClientSettings(url=player.url, model=player.model))
+            connect(ClientSettings(url=player.url, model=player.model), Pace(None))
     players_of(casting)
 
 

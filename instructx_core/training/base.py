@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..config import EMBEDDERS, InstructXConfig
 from ..denoiser import build_denoiser
-from ..encoder.model import build_encoder
+from ..encoder.designs import build_encoder
 from ..encoder.tokenizer import load_tokenizer
 from ..errors import InputError, some
 from ..formats.layouts.checkpoints import open_dit
@@ -34,8 +34,7 @@ from ..vae import build_vae, speed_up_single_frames
 from . import distributed, rng
 from .filling import Rows, fill_empty, final_rows, finite_rows, open_final_weights
 from .parts import Parts
-from .recipes.base import FROM_BASE
-from .recipes.edit import EditRecipe
+from .recipes.base import FROM_BASE, Recipe
 from .recipes.registry import command_of
 from .trainable import select
 
@@ -86,7 +85,7 @@ class Base:
     """A model whose VAE and vision tower are there; the rest is shapes until `complete`."""
 
     parts: Parts
-    recipe: EditRecipe
+    recipe: Recipe
     config: InstructXConfig
     files: BaseFiles
     output: Path
@@ -106,12 +105,10 @@ class Base:
                     rows |= final_rows(stack.enter_context(open_final_weights(path, command_of(required))), root)
             start_reference_embedder(rows, root)
             fill_empty(root, rows, device)
-        return select(self.recipe.train, self.parts.encoder, self.parts.denoiser)
+        return select(self.recipe.trained_groups(), self.parts.encoder, self.parts.denoiser)
 
 
-def open_base(
-    recipe: EditRecipe, config: InstructXConfig, output: Path, files: BaseFiles, device: torch.device
-) -> Base:
+def open_base(recipe: Recipe, config: InstructXConfig, output: Path, files: BaseFiles, device: torch.device) -> Base:
     """Builds the model without values, with its VAE and vision tower read, on `device`.
 
     Raises InputError when files do not fit the preset.
@@ -137,7 +134,7 @@ def open_base(
     with empty_parameters():
         encoder.add_lora(config.lora)
     parts = Parts(vae, encoder, denoiser, nn.ModuleDict({"vae": vae, "encoder": encoder, "denoiser": denoiser}))
-    trained = select(recipe.train, encoder, denoiser)
+    trained = select(recipe.trained_groups(), encoder, denoiser)
     for name, parameter in parts.root.named_parameters():
         if parameter.is_meta and not name.startswith("vae."):
             kept = name in trained or (name.startswith("denoiser.") and stays_fp32(denoiser, name))
@@ -147,7 +144,7 @@ def open_base(
     return Base(parts, recipe, config, files, output)
 
 
-def trained_on_base(recipe: EditRecipe, config: InstructXConfig, output: Path) -> Parts:
+def trained_on_base(recipe: Recipe, config: InstructXConfig, output: Path) -> Parts:
     """The model in bf16, on the CPU, with the weights of all runs that the recipe requires: what is exported."""
     cpu = torch.device("cpu")
     base = open_base(recipe, config, output, remember_base(output, None, config), cpu)

@@ -22,7 +22,7 @@ from .recipes.edit import EditRecipe
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan
 
-    from ..encoder.model import InstructXEncoder
+    from ..encoder.context_encoder import ContextEncoder
 
 logger = logging.getLogger("instructx")
 
@@ -47,7 +47,7 @@ class PoolPlan:
     train: list[Selection]
     validation: list[Selection]
 
-    def fill(self, cache: Cache, vae: AutoencoderKLWan, encoder: InstructXEncoder) -> EditPools:
+    def fill(self, cache: Cache, vae: AutoencoderKLWan, encoder: ContextEncoder) -> EditPools:
         """From the disk, or encoded now. Raises InputError where too many samples cannot be read."""
         train = {each.bucket: cache.edits(each, vae, encoder) for each in self.train}
         rows = chosen_rows(self.recipe, self.source, {bucket: pool.numbers for bucket, pool in train.items()})

@@ -1,6 +1,6 @@
 """TrainingJob: what the trainer asks of whatever is trained, and the global batch of a step.
 
-Between trainer.py, which knows the loop, and the files of jobs/, which know models, losses and data; run.py makes them.
+Between trainer.py, which knows the loop, and jobs/, whose files know models, losses and data; runs/run.py makes them.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from ..data.cache import Cache
-from ..data.drawn import Renderer
+from ..data.raw_sample import Renderer
 from ..data.source import EditSource
 from ..errors import InputError
 from ..formats.layouts.files import BaseFiles

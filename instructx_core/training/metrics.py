@@ -1,4 +1,4 @@
-"""metrics.jsonl of a run: a line for each step and each validation; what plots.py draws and card.py sums up."""
+"""metrics.jsonl of a run: a line for each step and each validation; what plots.py draws and runs/card.py sums up."""
 
 from __future__ import annotations
 

@@ -15,8 +15,7 @@ from ..config import InstructXConfig
 from .base import Base, open_base
 from .machine import Machine
 from .parts import Parts, load_parts
-from .recipes.base import FROM_BASE
-from .recipes.edit import EditRecipe
+from .recipes.base import FROM_BASE, Recipe
 from .sharding import recompute_activations, shard_modules
 from .trainable import select
 
@@ -37,13 +36,13 @@ class Whole:
     """On the device from the start."""
 
     parts: Parts
-    recipe: EditRecipe
+    recipe: Recipe
     recompute: bool
 
     def complete(self) -> dict[str, nn.Parameter]:
         if self.recompute:
             recompute_activations(self.parts)
-        return select(self.recipe.train, self.parts.encoder, self.parts.denoiser)
+        return select(self.recipe.trained_groups(), self.parts.encoder, self.parts.denoiser)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +66,7 @@ class SharedOut:
         return trained
 
 
-def open_stage_model(recipe: EditRecipe, config: InstructXConfig, output: Path, machine: Machine) -> StageModel:
+def open_stage_model(recipe: Recipe, config: InstructXConfig, output: Path, machine: Machine) -> StageModel:
     """Raises InputError when what it starts from is missing or of another model."""
     if FROM_BASE in recipe.requires:
         assert machine.base is not None

@@ -7,7 +7,6 @@ from torch import nn
 
 from .muon import Muon
 from .recipes.base import Recipe
-from .recipes.vae import VaeRecipe
 
 DECAY_SHARE = {"constant": 1e-9, "linear": 1.0, "cooldown": 0.25}  # of the steps, over which the rate falls to zero
 
@@ -26,8 +25,8 @@ def set_learning_rate(optimizers: list[torch.optim.Optimizer], rate: float) -> N
 
 
 def build_optimizers(recipe: Recipe, parameters: list[nn.Parameter]) -> list[torch.optim.Optimizer]:
-    """AdamW, norms and biases not decayed; of a VAE, Muon for convolutions at muon_scale times the rate."""
-    scale = recipe.muon_scale if isinstance(recipe, VaeRecipe) else 0.0
+    """AdamW, norms and biases not decayed; Muon for convolutions where the recipe says so."""
+    scale = recipe.convolution_scale()
     convolutions = [p for p in parameters if p.ndim >= 4 and min(len(p), p[0].numel()) > 1] if scale else []
     taken = {id(p) for p in convolutions}
     others = [p for p in parameters if id(p) not in taken]

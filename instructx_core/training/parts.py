@@ -1,6 +1,6 @@
 """The modules of one model, with the weights of the runs before: what an edit stage trains and what is exported.
 
-Between start.py, which reads those weights, and jobs/edit.py and export.py.
+Between start.py, which reads those weights, and jobs/edit.py and runs/export.py.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..config import InstructXConfig
 from ..denoiser import InstructXTransformer3DModel, build_denoiser
-from ..encoder.model import InstructXEncoder, build_encoder
+from ..encoder.context_encoder import ContextEncoder
+from ..encoder.designs import build_encoder
 from ..vae import build_vae, speed_up_single_frames
 from .start import final_weights, load_into
 
@@ -27,7 +28,7 @@ class Parts:
     """`root` names the tensors of all three."""
 
     vae: AutoencoderKLWan
-    encoder: InstructXEncoder
+    encoder: ContextEncoder
     denoiser: InstructXTransformer3DModel
     root: nn.ModuleDict
 
@@ -42,7 +43,7 @@ def load_parts(requires: tuple[str, ...], config: InstructXConfig, output: Path,
     root = nn.ModuleDict({"vae": vae, "encoder": encoder, "denoiser": denoiser})
     trained: set[str] = set()
     for required in requires:
-        tensors = {k: v for k, v in final_weights(output, required).items() if not k.startswith("text_encoder.")}
+        tensors = _of_design(encoder, final_weights(output, required))
         if any(".lora_" in name for name in tensors) and not any(".lora_" in name for name in trained):
             encoder.add_lora(config.lora)
         load_into(root, tensors)
@@ -53,6 +54,14 @@ def load_parts(requires: tuple[str, ...], config: InstructXConfig, output: Path,
     speed_up_single_frames(vae)
     vae.requires_grad_(False).eval()
     return Parts(vae, encoder, denoiser, root)
+
+
+def _of_design(encoder: ContextEncoder, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Without the MLLM where the encoder has none, and with the text encoder of the DiT's captions where it has one."""
+    found = tensors if encoder.mllm else {k: v for k, v in tensors.items() if not k.startswith("encoder.mllm.")}
+    texts = {name: value for name, value in found.items() if name.startswith("text_encoder.")}
+    found = {name: value for name, value in found.items() if name not in texts}
+    return found | ({f"encoder.{name}": value for name, value in texts.items()} if encoder.text_encoder else {})
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """What a run starts from: the final weights of the recipes before it, or the shipped model.
 
-Between run.py, which leaves `final.safetensors` behind, and the jobs, which copy it into the modules they train.
+Between runs/run.py, which leaves `final.safetensors` behind, and the jobs, which copy it into the modules they train.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ def started_from(output: Path, recipe_name: str) -> tuple[str, ...]:
 
 
 def trains_shipped(recipe: Recipe) -> bool:
-    """Whether the recipe's model is the one in this package: its parts have the same config."""
+    """Whether the recipe trains the whole model in this package: its parts have the same config."""
     from ..formats.layouts.files import find_files
     from ..formats.layouts.folders import SHIPPED
     from ..formats.layouts.weight_file import open_weights
 
     with open_weights(find_files(SHIPPED).adapter) as file:
         shipped = file.config
-    return shipped is not None and _parts(shipped) == _parts(preset(recipe.preset))
+    return bool(recipe.trained_groups()) and shipped is not None and _parts(shipped) == _parts(preset(recipe.preset))
 
 
 def _parts(config: InstructXConfig) -> tuple[Any, ...]:

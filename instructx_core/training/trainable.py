@@ -10,7 +10,7 @@ from torch import nn
 
 from ..config import EMBEDDERS
 from ..denoiser import InstructXTransformer3DModel
-from ..encoder.model import InstructXEncoder
+from ..encoder.context_encoder import ContextEncoder
 from ..errors import InputError
 
 
@@ -18,22 +18,27 @@ def _named(module: nn.Module | None, prefix: str) -> dict[str, nn.Parameter]:
     return {} if module is None else {f"{prefix}.{name}": p for name, p in module.named_parameters()}
 
 
-def groups(encoder: InstructXEncoder, denoiser: InstructXTransformer3DModel) -> dict[str, dict[str, nn.Parameter]]:
-    """All groups. Names are those of ModuleDict(encoder=..., denoiser=...)."""
+def groups(encoder: ContextEncoder, denoiser: InstructXTransformer3DModel) -> dict[str, dict[str, nn.Parameter]]:
+    """All groups. Names are those of ModuleDict(encoder=..., denoiser=...).
+
+    Wan's text embedding is a part of the DiT where text goes through it, and of no group elsewhere.
+    """
     found = {f"queries.{name}": {f"encoder.queries.{name}": p} for name, p in encoder.queries.items()}
+    found["text_encoder"] = _named(encoder.text_encoder, "encoder.text_encoder")
     found["lora"] = {n: p for n, p in _named(encoder.mllm, "encoder.mllm").items() if ".lora_" in n}
     found["connector"] = _named(encoder.connector, "encoder.connector") | _named(
         encoder.reference_connector, "encoder.reference_connector"
     )
     for name in EMBEDDERS:
         found[name] = _named(getattr(denoiser, name), f"denoiser.{name}")
-    apart = (*(f"denoiser.{name}." for name in EMBEDDERS), "denoiser.condition_embedder.text_embedder.")
+    unused = () if denoiser.config.context == "text" else ("denoiser.condition_embedder.text_embedder.",)
+    apart = (*(f"denoiser.{name}." for name in EMBEDDERS), *unused)
     found["denoiser"] = {n: p for n, p in _named(denoiser, "denoiser").items() if not n.startswith(apart)}
     return found
 
 
 def select(
-    names: tuple[str, ...], encoder: InstructXEncoder, denoiser: InstructXTransformer3DModel
+    names: tuple[str, ...], encoder: ContextEncoder, denoiser: InstructXTransformer3DModel
 ) -> dict[str, nn.Parameter]:
     """The tensors of these groups; freezes all others. Raises InputError for a group that doesn't exist."""
     found = groups(encoder, denoiser)
@@ -48,7 +53,7 @@ def select(
     return chosen
 
 
-def parameter_table(encoder: InstructXEncoder, denoiser: InstructXTransformer3DModel, names: tuple[str, ...]) -> str:
+def parameter_table(encoder: ContextEncoder, denoiser: InstructXTransformer3DModel, names: tuple[str, ...]) -> str:
     """One line a group: parameters, trained or frozen."""
     lines = []
     for name, tensors in groups(encoder, denoiser).items():

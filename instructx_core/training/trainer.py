@@ -10,10 +10,12 @@ import json
 import logging
 import signal
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from . import checkpoint, distributed, sharded_checkpoint
@@ -28,7 +30,7 @@ from .recipes.base import Recipe
 logger = logging.getLogger("instructx")
 
 FINAL = "final.safetensors"
-# A checkpoint lies that many steps before the end, from which repeat.py does them again; half of a shorter run.
+# A checkpoint lies that many steps before the end, from which runs/repeat.py does them again; half of a shorter run.
 REPEATED = 200
 
 
@@ -101,6 +103,10 @@ class Trainer:
 
     # --- one step ---
 
+    def attention(self) -> AbstractContextManager[None]:
+        """On a CPU matrix products: the backward pass of torch's flash attention there took a third of a small step."""
+        return sdpa_kernel(SDPBackend.MATH) if self.device == "cpu" else nullcontext()
+
     def train_step(self) -> dict[str, float | str]:
         """Returns what metrics.jsonl says of it. Raises FloatingPointError for a loss that is not finite."""
         recipe, step = self.recipe, self.step
@@ -109,10 +115,11 @@ class Trainer:
         set_learning_rate(self.optimizers, rate)
         total = torch.zeros((), device=self.device)
         for positions in distributed.shard(batch.size, self.rank, self.world, batch.micro):
-            with torch.autocast(self.device, torch.bfloat16, enabled=recipe.precision == "bf16"):
-                loss = self.job.loss(step, batch, positions)
-            loss = loss * (len(positions) / batch.size)
-            (loss * self.world if self.engine.sharded else loss).backward()  # FSDP takes the mean over processes
+            with self.attention():  # around the backward pass too, which may compute blocks again
+                with torch.autocast(self.device, torch.bfloat16, enabled=recipe.precision == "bf16"):
+                    loss = self.job.loss(step, batch, positions)
+                loss = loss * (len(positions) / batch.size)
+                (loss * self.world if self.engine.sharded else loss).backward()  # FSDP takes the mean over processes
             total += loss.detach().float()
         if not self.engine.sharded:
             distributed.sum_gradients(self.parameters, self.world)

@@ -21,9 +21,14 @@ from .render import render
 from .sampling import MAX_DRAWS
 from .scene import STYLES, TONE_LOOKS, Scene, frame_times, patterned
 from .splits import HELD_OUT_SHARE, LOOKS, canvas_for, generator
+from .stage import LUMA
 from .visible import render_visible
 
 LOOK_SHARE = 0.25  # of scene_sample
+# Of natural_sample. Photographs have two thirds of the scenes' chroma and up to twice their finest luma.
+GREY_SHARE = 0.25
+SHARPENED_SHARE = 0.5
+MOST_SHARPENING = 2.0
 
 
 def _with_look(rng: np.random.Generator, scene: Scene, place: int, look: str, modality: str) -> Scene:
@@ -74,8 +79,25 @@ def natural_sample(
 ) -> tuple[np.ndarray, str, Scene]:
     """A natural picture or clip without any thing, for pretraining: frames (F, H, W, 3) uint8, its caption, its scene.
 
-    Its edges, colours and spectrum are like a photograph's (photographic.py). Raises InputError as sample() does.
+    Its edges, colours and spectrum are like a photograph's (photographic.py), as a camera develops it: less or no
+    saturation, a sharpened luma. The caption tells the scene before that. Raises InputError as sample() does.
     """
     rng = generator("natural", split, index, modality)
     scene = draw_natural(rng, Setting(modality, canvas_for(split, index, modality, size)))
-    return render(scene, frame_times(modality)), caption(scene), scene
+    frames_FHWC = render(scene, frame_times(modality))
+    saturation = 0.0 if rng.random() < GREY_SHARE else float(rng.uniform(0.3, 1.0))
+    sharpening = float(rng.uniform(0.0, MOST_SHARPENING)) if rng.random() < SHARPENED_SHARE else 0.0
+    return develop(frames_FHWC, saturation, sharpening), caption(scene), scene
+
+
+def develop(frames_FHWC: np.ndarray, saturation: float, sharpening: float) -> np.ndarray:
+    """`saturation` times the chroma of frames, plus `sharpening` times what a (1 2 1)/4 blur takes from their luma."""
+    pixels = frames_FHWC.astype(np.float32)
+    luma = (pixels @ LUMA)[..., None]
+    blurred = luma
+    for axis in (1, 2):
+        padded = np.pad(blurred, [(int(i == axis), int(i == axis)) for i in range(4)], mode="edge")
+        before, after = (np.take(padded, range(start, start + luma.shape[axis]), axis) for start in (0, 2))
+        blurred = (before + 2.0 * blurred + after) / 4.0
+    developed = luma + saturation * (pixels - luma) + sharpening * (luma - blurred)
+    return np.clip(developed + 0.5, 0, 255).astype(np.uint8)

@@ -42,7 +42,16 @@ class DitAdapter:
 
 
 def adapter_of_file(stored: Adapter) -> DitAdapter:
-    """The part for the DiT of an adapter that was read. Raises InputError when an own embedder is missing."""
+    """The part for the DiT of an adapter that was read.
+
+    Raises InputError when an own embedder is missing, and for a design that is only for the study.
+    """
+    name, kind = stored.config.name, stored.config.design.kind
+    if kind != "queries":
+        raise InputError(
+            f"the adapter {name} is of the design {kind}, which the paper only compares with its own and no node runs; "
+            "use an adapter of InstructX, or edit with it by the command `instructx edit --model FOLDER`"
+        )
     embedders = {}
     for name in EMBEDDERS:
         parts = {part: stored.tensors.get(f"{name}.{part}") for part in ("weight", "bias")}

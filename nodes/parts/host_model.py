@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from .settings import PreparedEdit, SamplingSettings
+    from .settings import SamplerInputs, SamplingSettings
 
 # The choices of the host's Load Diffusion Model: dtype of torch (None: the file's), whether fp8 products are used.
 WEIGHT_DTYPES = {
@@ -139,7 +139,7 @@ def host_noise(model: Any, latent: dict[str, Any], seed: int) -> tuple[Tensor, T
 
 
 def run_sampler(
-    edit: PreparedEdit,
+    edit: SamplerInputs,
     noise: Tensor,
     start: Tensor,
     sigmas: Tensor,

@@ -19,7 +19,7 @@ from .graph_checks import check_model
 from .host_model import constant, noise_shaped
 from .keys import CONNECTOR_NODE, FPS, KEY, NO_NEGATIVE, PLACEMENT, REFERENCE_COUNT, REFERENCES, SOURCE
 from .model_patch import patch_model
-from .settings import PreparedEdit
+from .settings import SamplerInputs
 from .source import encode, fit, latent_of, read_source
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Given:
 class Preparation:
     """The edit, and what it was made of. apart: the source is pictures, not a clip. fps: Hz. sound: of a VIDEO."""
 
-    edit: PreparedEdit
+    edit: SamplerInputs
     fitted: FittedSource
     apart: bool
     adapter: DitAdapter
@@ -70,7 +70,7 @@ def prepare_edit(given: Given, positive: Any, negative: Any = None) -> Preparati
     entries = {PLACEMENT: fitted.placement}
     if references_BCRHW is not None:
         entries[REFERENCES] = references_BCRHW
-    edit = PreparedEdit(
+    edit = SamplerInputs(
         patched,
         attach(positive, extras, entries),
         attach(positive if negative is None else negative, extras | stand_in, entries),

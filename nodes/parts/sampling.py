@@ -21,11 +21,11 @@ from .host_model import host_noise, interruptible, run_sampler, scheduled_sigmas
 from .keys import PLACEMENT, SOURCE_NODE
 from .model_patch import is_patched
 from .schema import PIPELINE_SCHEDULE
-from .settings import PreparedEdit, SamplingSettings
+from .settings import SamplerInputs, SamplingSettings
 
 
 def sample_edit(
-    edit: PreparedEdit, vae: Any, settings: SamplingSettings, callback: Callable[..., None] | None = None
+    edit: SamplerInputs, vae: Any, settings: SamplingSettings, callback: Callable[..., None] | None = None
 ) -> tuple[Tensor, Tensor]:
     """(IMAGE without padding, sampled latent). callback: the host's, instead of its own progress and preview.
 

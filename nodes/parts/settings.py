@@ -23,7 +23,7 @@ class SamplingSettings:
 
 
 @dataclass(frozen=True)
-class PreparedEdit:
+class SamplerInputs:
     """The first four outputs of Source and Reference: they belong together."""
 
     model: Any

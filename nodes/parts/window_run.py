@@ -24,7 +24,7 @@ from .host import progress_bar
 from .host_model import window_callback
 from .media import from_image, to_image
 from .sampling import sample_edit
-from .settings import PreparedEdit, SamplingSettings
+from .settings import SamplerInputs, SamplingSettings
 from .unfinished import Unfinished
 
 if TYPE_CHECKING:
@@ -40,11 +40,11 @@ PREVIEW = 512  # pixels, longest side of the preview of a finished window
 class Steps:
     """What the pack's nodes do, and a window goes through.
 
-    conditioning(frames, drop_instruction) -> CONDITIONING. prepare(frames, positive, negative) -> PreparedEdit.
+    conditioning(frames, drop_instruction) -> CONDITIONING. prepare(frames, positive, negative) -> SamplerInputs.
     """
 
     conditioning: Callable[[Tensor, bool], Any]
-    prepare: Callable[[Tensor, Any, Any], PreparedEdit]
+    prepare: Callable[[Tensor, Any, Any], SamplerInputs]
 
 
 @dataclass(frozen=True, eq=False)

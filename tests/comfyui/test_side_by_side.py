@@ -1,4 +1,4 @@
-"""Two ComfyUI processes on one installation, as the README's recipe for several GPUs starts them."""
+"""Two ComfyUI processes on one installation, as workflows/api/README.md starts them for several GPUs."""
 
 from __future__ import annotations
 

@@ -125,7 +125,16 @@ def test_eval_box(random_checkpoint: Path, tmp_path: Path, capsys: pytest.Captur
         text = capsys.readouterr().out
         assert "Style / Tone Change" in text and "9 items in" in text and "0 failed" in text
         assert "report.html: 9 items of 1 editors" in text
-    assert "Kling" not in (tmp_path / "box" / "report.md").read_text(), "drawn clips beside the paper's rows"
+    report = (tmp_path / "box" / "report.md").read_text()
+    assert "Kling" not in report, "drawn clips beside the paper's rows"
+    assert "### Metrics without a judge" in report and "PSNR outside" in report
+    measured = {
+        line["id"]: line for line in map(json.loads, (tmp_path / "box" / "metrics.jsonl").read_text().splitlines())
+    }
+    for task in ("add", "remove", "swap", "color", "hybrid", "reference_swap", "reference_add"):
+        assert 0 < measured[f"{task}-00"]["metrics"]["outside_ssim"] < 1
+    assert measured["style-00"]["not_measured"]["outside_psnr"] == "nothing lies outside of the edit"
+    assert len(measured) == 9
     lines = [json.loads(line) for line in (tmp_path / "box" / "scores.jsonl").read_text().splitlines()]
     assert len(lines) == 9 and {line["status"] for line in lines} == {"ok"}
 

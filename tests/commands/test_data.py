@@ -64,8 +64,8 @@ def test_the_sheet_shows_what_training_sees(set_of: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("recipe", "words"),
     [
-        ([], "--recipe is None; name the stage"),
-        (["--recipe", "tiny_vae"], "--recipe is tiny_vae; name the stage"),
+        ([], "cache needs --recipe NAME, the stage"),
+        (["--recipe", "tiny_vae"], "--recipe is for recipes of edits; tiny_vae trains"),
         (["--recipe", "stage2"], "no base weights; give --base"),
     ],
 )

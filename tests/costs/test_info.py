@@ -65,7 +65,7 @@ def test_other_presets():
     kiwi = edit_costs(kiwi_5b(), 1, 64, 64)
     assert kiwi["parameters"]["MLLM LoRA"] == 29_491_200 and kiwi["parameters"]["own embedders"] == 2 * 592_896
     assert kiwi["clip"]["modality"] == "image" and kiwi["tokens"]["context"] == 256
-    from instructx_core.encoder.model import build_encoder
+    from instructx_core.encoder.designs import build_encoder
 
     config = tiny()
     encoder = build_encoder(config)

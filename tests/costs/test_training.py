@@ -94,6 +94,11 @@ def test_info_says_what_a_stage_costs(capsys: pytest.CaptureFixture[str]) -> Non
     assert "stage1 of paper_14b on 8 cards" in said and "assumed, not measured" in said
     assert "H100, 80 GiB: sharded" in said or "H100, 80 GiB: replicated" in said
     assert "video" not in said, "stage 1 sees images alone"
-    for arguments in (["tiny", "--train", "stage1"], ["paper_14b", "--train", "stage1", "--gpus", "0"]):
+    refused = {
+        "use stage1, stage2 or stage3": ["tiny", "--train", "stage1"],
+        "use at least 1": ["paper_14b", "--train", "stage1", "--gpus", "0"],
+        "--train is for recipes of edits; tiny_vae trains": ["tiny2", "--train", "tiny_vae"],
+    }
+    for words, arguments in refused.items():
         assert main(["info", *arguments]) == 2
-        assert "use " in capsys.readouterr().err
+        assert words in capsys.readouterr().err

@@ -11,14 +11,14 @@ import torch
 
 from instructx_core.data.bucket import Bucket
 from instructx_core.data.cache import SHARD, Cache, Selection, chunk_size, own_first, pool_mark, select_samples
-from instructx_core.data.drawn import Renderer
 from instructx_core.data.encoding import pad_to_bucket
 from instructx_core.data.opening import open_path
+from instructx_core.data.raw_sample import Renderer
 from instructx_core.data.readers.jsonl import write_records
 from instructx_core.data.record import EditRecord, Locator
 from instructx_core.data.shapes import ShapesWorld
 from instructx_core.data.world import World
-from instructx_core.encoder.model import build_encoder
+from instructx_core.encoder.designs import build_encoder
 from instructx_core.vae import build_vae
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from instructx_core.config import InstructXConfig, LoraConfig, paper_14b, tiny
 from instructx_core.connector import Connector
+from instructx_core.encoder.designs import build_encoder
 from instructx_core.encoder.inputs import EncoderInputs, drop_instruction, inputs_of_pictures, prepare_inputs
-from instructx_core.encoder.model import InstructXEncoder, build_encoder
+from instructx_core.encoder.model import InstructXEncoder
 from instructx_core.encoder.pictures import patched_pictures, pictures_of_grids
 from instructx_core.encoder.tokenizer import token_id, train_tokenizer
 from instructx_core.encoder.vision import patchify, prepare_pictures, vision_forward

@@ -14,13 +14,14 @@ import pytest
 
 from instructx_core.errors import InputError
 from instructx_core.evaluation.benchmarks.box import draw_box, truth_of
+from instructx_core.evaluation.benchmarks.truth import TruthJudge
 from instructx_core.evaluation.editors.run import EditTask, edit_items
+from instructx_core.evaluation.items import media_path
 from instructx_core.evaluation.judge.run import judge_outputs
-from instructx_core.evaluation.judge.truth import TruthJudge
 from instructx_core.evaluation.run_folder import RunFolder, output_name
 from instructx_core.evaluation.scores import SCORES, read_scores
 from instructx_core.evaluation.table import score_table
-from instructx_core.media.files import write_video
+from instructx_core.media.files import read_media, write_video
 
 COUNTS = {"add": 2, "tone": 1, "reference_swap": 1}
 
@@ -70,6 +71,14 @@ def test_the_chain(run: RunFolder) -> None:
     assert sorted(map(str, read_scores(run.path / SCORES))) == sorted(map(str, scores))
     table = score_table(items, scores)
     assert "right, judged by truth" in table and "Ref Base Swap" in table and "without a score" not in table
+
+
+def test_masks_are_the_truths(run: RunFolder) -> None:
+    for item in run.items():
+        mask = media_path(item, "mask", run.path)
+        assert mask is not None
+        mask_FHW = read_media(mask).frames_FHWC[..., 0]
+        assert (mask_FHW == np.where(truth_of(item).outside_FHW, 0, 255)).all(), item.id
 
 
 def test_each_link_goes_on_where_it_was(run: RunFolder) -> None:
@@ -131,10 +140,10 @@ def test_names_that_no_folder_has(run: RunFolder, name: str) -> None:
 
 def test_names_of_outputs(run: RunFolder) -> None:
     item = run.items()[0]
-    ids = ("a/b", "a_b", "a:b", "con", ".a", "x" * 300, "图")
+    ids = ("a/b", "a_b", "a:b", "con", ".a", "x" * 300, "图", "图" * 90, "图" * 91)
     names = [output_name(dataclasses.replace(item, id=id)) for id in ids]
     assert names[1] == "a_b.mp4" and len(set(names)) == len(names)
-    assert all("/" not in name and ":" not in name and len(name) < 120 and name[0] != "." for name in names)
+    assert all("/" not in name and ":" not in name and len(name.encode()) < 120 and name[0] != "." for name in names)
 
 
 def test_items_of_other_worlds_have_no_truth(run: RunFolder) -> None:

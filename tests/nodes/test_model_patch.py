@@ -226,6 +226,14 @@ def test_adapter_without_its_embedder(pack: Callable[[str], ModuleType], case: A
         adapters.adapter_of_file(stored)
 
 
+def test_designs_of_the_study_are_refused_by_name(pack: Callable[[str], ModuleType], case: Any) -> None:
+    adapters, config = pack("nodes.parts.dit_adapter"), pack("instructx_core.config")
+    for kind in set(config.DESIGNS) - {"queries"}:
+        stored = SimpleNamespace(config=config.with_design(case.config, kind), tensors={})
+        with pytest.raises(ValueError, match=f"is of the design {kind}, which the paper only compares with its own"):
+            adapters.adapter_of_file(stored)
+
+
 def test_our_conditioning_looks_for_the_patch(patching: ModuleType, guard: ModuleType, case: Any) -> None:
     """As the host does it before sampling: every hook of the conditioning is shown to the model."""
     from comfy import hooks, sampler_helpers

@@ -7,8 +7,8 @@ import torch
 from instructx_core.config import paper_14b
 from instructx_core.costs.count import fake_tensors
 from instructx_core.denoiser import build_denoiser
+from instructx_core.encoder.designs import build_encoder
 from instructx_core.encoder.inputs import EncoderInputs
-from instructx_core.encoder.model import build_encoder
 from instructx_core.geometry import dit_tokens, latent_frames, latent_size, mllm_grid
 from instructx_core.vae import build_vae, decode_latents, encode_latents
 

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from instructx_core.config import SYSTEM_PROMPT, InstructXConfig, VaeConfig, kiwi_5b, tiny
-from instructx_core.encoder.model import InstructXEncoder, build_encoder
+from instructx_core.encoder.designs import build_encoder
+from instructx_core.encoder.model import InstructXEncoder
 from instructx_core.encoder.tokenizer import train_tokenizer
 
 FOLDER = Path(__file__).resolve().parents[1] / "golden"

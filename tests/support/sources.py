@@ -19,7 +19,9 @@ WINGS = (
     "formats/telling",
     "formats/forms",
     "nodes/parts",
+    "training/jobs",
     "training/recipes",
+    "training/runs",
 )
 
 

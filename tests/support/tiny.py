@@ -70,7 +70,7 @@ def own_memory(module: torch.nn.Module) -> torch.nn.Module:
 def pipeline(config: InstructXConfig | None = None, seed: int = 0) -> Any:
     """A complete random pipeline on the CPU, fp32."""
     from instructx_core.denoiser import build_denoiser
-    from instructx_core.encoder.model import build_encoder
+    from instructx_core.encoder.designs import build_encoder
     from instructx_core.pipeline import InstructXPipeline
     from instructx_core.sampling.schedule import build_scheduler
     from instructx_core.vae import build_vae

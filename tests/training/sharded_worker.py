@@ -25,7 +25,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from small_paper import short_stages, small_paper
 from small_source import SmallSource
 
-from instructx_core.cli import main
 from instructx_core.config import PRESETS
 from instructx_core.data.sources import SOURCES
 from instructx_core.training import distributed
@@ -33,8 +32,7 @@ from instructx_core.training.engine import Engine
 from instructx_core.training.filling import whole_tensor
 from instructx_core.training.machine import Machine
 from instructx_core.training.recipes.edit import EditRecipe
-from instructx_core.training.recipes.registry import RECIPES
-from instructx_core.training.run import build_job
+from instructx_core.training.runs.run import build_job
 from instructx_core.training.trainer import Trainer
 
 STEPS, SAVED = 20, 10
@@ -44,8 +42,6 @@ PATIENCE = 60.0  # seconds in which the others end when a process has failed
 def shrink() -> None:
     PRESETS["paper_14b"] = small_paper
     SOURCES["small"] = lambda rest: SmallSource(8, ((32, 48), (48, 32)))
-    for name, made in short_stages(num_steps=2).items():
-        RECIPES[name] = lambda made=made: made
 
 
 def mixed() -> EditRecipe:
@@ -92,10 +88,6 @@ def dump(output: str, run: str, sharded: bool, file: str) -> None:
             tensors |= {f"{resumed.names[parameter]}|{key}": whole_tensor(value) for key, value in state.items()}
     if not distributed.rank():
         save_file({name: value.contiguous().clone() for name, value in tensors.items()}, file)
-
-
-def command(*arguments: str) -> None:
-    assert main(list(arguments)) == 0, arguments
 
 
 # --- launches ---

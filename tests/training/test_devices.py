@@ -25,7 +25,7 @@ from instructx_core.training.recipes.base import Recipe
 from instructx_core.training.recipes.mllm import MllmRecipe
 from instructx_core.training.recipes.text_to_video import TextToVideoRecipe
 from instructx_core.training.recipes.vae import Crops, VaeRecipe
-from instructx_core.training.run import build_job
+from instructx_core.training.runs.run import build_job
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from nano import FAST, POOLS, nano_stage2, small_vae

@@ -21,7 +21,7 @@ from instructx_core.training.recipes.registry import RECIPES, find_recipe, with_
 from instructx_core.training.recipes.text_to_video import TextToVideoRecipe
 from instructx_core.training.recipes.tiny import TINY
 from instructx_core.training.recipes.vae import VaeRecipe
-from instructx_core.training.run import JOBS, train
+from instructx_core.training.runs.run import JOBS, train
 from instructx_core.training.start import final_weights, run_recipe, trains_shipped
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))

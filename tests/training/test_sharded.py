@@ -18,7 +18,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from instructx_core.cli import main
 from instructx_core.errors import InputError
 from instructx_core.formats.layouts.files import find_base
 from instructx_core.training import sharded_checkpoint
@@ -29,7 +28,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from small_paper import short_stages, small_paper, write_base
 
 WORKER = Path(__file__).parent / "sharded_worker.py"
-STAGES = ("stage1", "stage2", "stage3")
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +37,12 @@ def worker(load_helper: Callable[[str, str], ModuleType]) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def output(worker: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """one: this process alone. two, whole: two processes, sharded and not. killed: two that died saving, then went on.
-    stages: the commands of the three stages, sharded over two."""
+    """one: this process alone. two, whole: two processes, sharded and not. killed: two that died saving and went on."""
     folder = tmp_path_factory.mktemp("sharded")
     write_base(folder / "base")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(worker.PRESETS, "paper_14b", small_paper)
         patch.setitem(worker.SOURCES, "small", worker.SOURCES.get("small"))
-        for name in STAGES:
-            patch.setitem(worker.RECIPES, name, worker.RECIPES[name])
         worker.shrink()
         remember_base(folder, find_base(folder / "base", {}), small_paper())
         threads = torch.get_num_threads()
@@ -55,7 +50,6 @@ def output(worker: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path
         worker.train(str(folder), "one", True)
         torch.set_num_threads(threads)
     place = str(folder)
-    stages = [["command", "train", name, "--output", place, "--shard", "--device", "cpu"] for name in STAGES]
     launches = [
         {"world": 2, "tasks": [["die_saving", place, "killed"]]},
         {
@@ -69,8 +63,6 @@ def output(worker: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path
                 ["dump", place, "one", True, str(folder / "one-on-two.safetensors")],
             ],
         },
-        # A command ends its process group, so each has processes of its own, as under torchrun.
-        *({"world": 2, "tasks": [stage]} for stage in stages),
         {"world": 4, "tasks": [["dump", place, "two", True, str(folder / "two-on-four.safetensors")]]},
         {"world": 1, "tasks": [["dump", place, "two", True, str(folder / "two-on-one.safetensors")]]},
         {"world": 1, "tasks": [["dump", place, "one", True, str(folder / "one-on-one.safetensors")]]},
@@ -81,7 +73,7 @@ def output(worker: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path
     assert done.returncode == 0, done.stderr
     codes = json.loads(done.stdout.splitlines()[-1])
     assert -signal.SIGKILL in codes[0] and 0 not in codes[0], done.stderr
-    assert codes[1:] == [[0, 0]] * 4 + [[0] * 4, [0], [0]], done.stderr
+    assert codes[1:] == [[0, 0], [0] * 4, [0], [0]], done.stderr
     return folder
 
 
@@ -126,17 +118,6 @@ def test_any_number_of_processes_reads_the_same_bits(moved: tuple[str, str], out
     first, second = (output / f"{name}.safetensors" for name in moved)
     assert same(first, second)
     assert {name.split("|")[0] for name in load_file(first)} > {"model", "ema"}
-
-
-def test_the_stages_by_their_commands(output: Path, tmp_path: Path) -> None:
-    """Sharded over two processes, and what comes out is a checkpoint folder that says what it is."""
-    with pytest.MonkeyPatch.context() as patch:
-        from instructx_core.config import PRESETS
-
-        patch.setitem(PRESETS, "paper_14b", small_paper)
-        command = ["train", "export", "--output", str(output), "--last", "stage3", "--to", str(tmp_path / "model")]
-        assert main(command) == 0
-    assert main(["inspect", str(tmp_path / "model")]) == 0
 
 
 def test_a_checkpoint_without_one_of_its_files_is_refused(output: Path, tmp_path: Path) -> None:

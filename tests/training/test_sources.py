@@ -16,7 +16,7 @@ from instructx_core.training.recipes.edit import EditRecipe
 from instructx_core.training.recipes.mllm import MllmRecipe
 from instructx_core.training.recipes.text_to_video import TextToVideoRecipe
 from instructx_core.training.recipes.vae import Crops, VaeRecipe
-from instructx_core.training.run import JOBS, build_job
+from instructx_core.training.runs.run import JOBS, build_job
 from instructx_core.training.trainer import Trainer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
@@ -41,7 +41,7 @@ def test_one_file_alone_knows_the_jobs() -> None:
     jobs = "instructx_core.training.jobs"
     outside = [source for source in FILES.values() if not source.module.startswith(jobs)]
     known = {source.name for source in outside if any(i.module.startswith(jobs) for i in source.imports)}
-    assert known == {"instructx_core/training/run.py"}
+    assert known == {"instructx_core/training/runs/run.py"}
 
 
 @pytest.mark.parametrize("kind", [kind for kind in JOBS if kind is not EditRecipe])

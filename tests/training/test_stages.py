@@ -13,7 +13,7 @@ import torch
 from instructx_core.config import paper_14b, tiny
 from instructx_core.data.shapes import ShapesWorld
 from instructx_core.denoiser import build_denoiser
-from instructx_core.encoder.model import build_encoder
+from instructx_core.encoder.designs import build_encoder
 from instructx_core.errors import InputError
 from instructx_core.training.jobs.edit import EditJob
 from instructx_core.training.recipes.paper import stage1, stage2, stage3

@@ -15,7 +15,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from nano import nano, nano_stage2
 
-from instructx_core.training.run import build_job
+from instructx_core.training.runs.run import build_job
 from instructx_core.training.trainer import Trainer
 
 

@@ -26,10 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from ...evaluation.benchmarks.box import WORLD, draw_box
     from ...evaluation.benchmarks.tasks import VIE_COUNTS
+    from ...evaluation.benchmarks.truth import TruthJudge
     from ...evaluation.editors.ours import Ours
     from ...evaluation.editors.run import edit_items
+    from ...evaluation.item_outputs import collect_outputs
     from ...evaluation.judge.run import judge_outputs
-    from ...evaluation.judge.truth import TruthJudge
+    from ...evaluation.metrics.measure import Weights, measure_all
     from ...evaluation.run_folder import RunFolder
     from ...evaluation.table import score_table
 
@@ -42,6 +44,9 @@ def run(args: argparse.Namespace) -> int:
     outputs = edit_items(folder, editor, items, args.seed, ProgressLine("edited"))
     scores = judge_outputs(folder, TruthJudge(), [editor.name], items, progress=ProgressLine("judged"))
     failed = sum(output.error is not None for output in outputs)
+    measured, progress = collect_outputs(folder.path, [editor.name]), ProgressLine("measured")
+    for number, _ in enumerate(measure_all(items, folder.path, measured, Weights()), 1):
+        progress(number, len(items))
     print(score_table(items, scores))
     seconds = time.perf_counter() - started
     print(f"\n{len(items)} items in {seconds:.0f} s, {failed} failed; everything is in {folder.path}")

@@ -50,10 +50,10 @@ def add_judge_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from ...evaluation.benchmarks.truth import TruthJudge
     from ...evaluation.items import first_of_each
     from ...evaluation.judge.budget import estimate
     from ...evaluation.judge.run import judge_outputs
-    from ...evaluation.judge.truth import TruthJudge
     from ...evaluation.run_folder import RunFolder
     from ...evaluation.table import score_table
 
@@ -89,7 +89,8 @@ def model_judge(args: argparse.Namespace, benchmark: str) -> ModelJudge:
 
 def asked_by(args: argparse.Namespace, protocol: JudgeProtocol, viewing: Viewing) -> ModelJudge:
     """The options of a judge as one, with the questions and the usual view of a benchmark."""
-    from ...evaluation.judge.client import ClientSettings, ModelJudge
+    from ...evaluation.judge.chat import ClientSettings
+    from ...evaluation.judge.client import ModelJudge
 
     names = ("temperature", "concurrency", "rpm", "max_requests", "max_tokens", "structured", "key")
     settings = ClientSettings(

@@ -24,9 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from ...evaluation.benchmarks.truth import TruthJudge
     from ...evaluation.items import read_items
     from ...evaluation.judge.run import judge_outputs
-    from ...evaluation.judge.truth import TruthJudge
     from ...evaluation.judge_check.cases import drawn_edits, plant_edits, real_edits, source_and_plant
     from ...evaluation.judge_check.check import check_judge
     from ...evaluation.run_folder import RunFolder

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ...evaluation.collected import collect_outputs
+    from ...evaluation.item_outputs import collect_outputs
     from ...evaluation.items import ITEMS, read_items
     from ...evaluation.lines import LineFile
     from ...evaluation.metrics.lpips import load_lpips

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ...evaluation.report.gathered import read_report
+    from ...evaluation.report.contents import read_report
     from ...evaluation.report.markdown import markdown_report
     from ...evaluation.report.page import write_report_page
     from ...media.outputs import atomic_path

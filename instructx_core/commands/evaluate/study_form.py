@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ...evaluation.collected import made_files
+    from ...evaluation.item_outputs import made_files
     from ...evaluation.items import ITEMS, read_items
     from ...evaluation.study.form import write_form
     from ...evaluation.study.plan import make_plan, write_key

@@ -1,7 +1,8 @@
 """The box: VIE-Bench's kinds of edit, drawn by the procedural world, with the exact truth; nothing to download.
 
 world -> items -> editor -> outputs -> judge of the truth. 140 clips of 17 frames in the counts of Table 4. Sources and
-truths are written as files, as of any benchmark; the judge draws the truth again, without a codec's loss.
+truths are written as files, as of any benchmark, and a mask, without a codec's loss, of all that the edit may change;
+the judge draws the truth again.
 Shapes: frames_FHWC uint8.
 """
 
@@ -10,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ... import shapes
 from ...data.record import EditRecord, Locator
@@ -32,6 +35,8 @@ def _item(media: Path, task: str, number: int) -> EditRecord:
     sample, name = shapes.sample("test", number, "video", task), f"{task}-{number:02}"
     write_video(media / f"{name}.mp4", sample.source_FHWC, FPS)
     write_video(media / f"{name}-truth.mp4", sample.target_FHWC, FPS)
+    edited_FHW = ~sample.outside_FHW
+    write_video(media / f"{name}-mask.mp4", np.repeat(edited_FHW[..., None], 3, -1) * np.uint8(255), FPS, crf=0)
     reference = None
     if sample.reference_HWC is not None:
         write_image(media / f"{name}-reference.png", sample.reference_HWC)
@@ -43,6 +48,7 @@ def _item(media: Path, task: str, number: int) -> EditRecord:
         instruction=sample.instruction,
         source=Locator(f"media/{name}.mp4"),
         target=Locator(f"media/{name}-truth.mp4"),
+        mask=Locator(f"media/{name}-mask.mp4"),
         reference=reference,
         meta={**WORLD, "number": number, "group": VIE_ROWS[task]},
     )

@@ -6,6 +6,7 @@ MODEL/fullset/GROUP/LANGUAGE/KEY.png with the source beside it as KEY_SRCIMG.png
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -33,8 +34,10 @@ JPEG = b"\xff\xd8"
 
 
 def read_gedit(download: Download) -> list[EditRecord]:
-    """Raises InputError for an unknown group or language, for a row without its picture, and where groups are missing
-    or a key is there in one language only."""
+    """Raises InputError for an unknown group or language, for a row without its picture, and where groups are missing.
+
+    An item of one language alone is taken: what the release holds by language is not published with its code.
+    """
     folder = make_folder(download.folder / "media")
     items = check_ids([_item(folder, row) for row in columns(download.place)])
     missing = [group for group in GROUPS if group not in {item.task for item in items}]
@@ -64,12 +67,13 @@ def _item(folder: Path, row: TableRow) -> EditRecord:
 
 
 def _unpack(folder: Path, key: str, row: TableRow) -> str:
-    """Writes `input_image`, which the authors' scripts show the judge; its name. Both languages share it."""
+    """Writes `input_image`, which the authors' scripts show the judge; its name. One picture is one file."""
     cell = row.values.get("input_image")
     data = cell.get("bytes") if isinstance(cell, Mapping) else cell
     if not isinstance(data, bytes) or not data:
         raise InputError(f"{row.where}: input_image holds no picture; download the files that hold the bytes")
-    name = key + (".jpg" if data.startswith(JPEG) else ".png")
+    ending = ".jpg" if data.startswith(JPEG) else ".png"
+    name = f"{key}-{hashlib.sha256(data).hexdigest()[:8]}{ending}"
     place = folder / name
     if not (place.is_file() and place.read_bytes() == data):
         with atomic_path(place) as temporary:

@@ -16,7 +16,7 @@ from ...errors import InputError
 from ..items import media_path
 from .checkout import file_below, json_texts, text_constants, wanted
 from .pictures import ShownPicture, Viewing
-from .question import JudgeQuestion
+from .question import ModelQuestion, Scored
 from .replies import line_scores
 from .run import JudgeCase
 
@@ -65,10 +65,10 @@ class ByLines:
     def shown(self, case: JudgeCase, viewing: Viewing) -> list[ShownPicture]:
         raise NotImplementedError
 
-    def questions(self, case: JudgeCase, viewing: Viewing) -> list[JudgeQuestion]:
+    def questions(self, case: JudgeCase, viewing: Viewing) -> list[ModelQuestion[Scored]]:
         words, asked = self.prompt_of(case)
         read = partial(line_scores, names=self.names[case.item.task], low=1, high=5)
-        return [JudgeQuestion(words, None, [asked, *self.shown(case, viewing)], read)]
+        return [ModelQuestion(words, None, [asked, *self.shown(case, viewing)], read)]
 
     def combine(self, answers: Sequence[Mapping[str, float]]) -> dict[str, float]:
         return dict(answers[0])
@@ -110,11 +110,11 @@ class RefVIE(ByLines):
         path = file_below(prompts, "eval_refvie_gemini.py", "showlab/Kiwi-Edit")
         super().__init__(wanted(path, REFVIE, text_constants(path)))
 
-    def questions(self, case: JudgeCase, viewing: Viewing) -> list[JudgeQuestion]:
+    def questions(self, case: JudgeCase, viewing: Viewing) -> list[ModelQuestion[Scored]]:
         (question,) = super().questions(case, viewing)
         system, *parts = question.parts
         assert isinstance(system, str), "the prompt comes first"
-        return [JudgeQuestion(question.prompt, system, parts, question.read)]
+        return [ModelQuestion(question.prompt, system, parts, question.read)]
 
     def shown(self, case: JudgeCase, viewing: Viewing) -> list[ShownPicture]:
         source, reference = (media_path(case.item, name, case.folder) for name in ("source", "reference"))

@@ -1,99 +1,18 @@
-"""A judge behind an address that speaks OpenAI's chat completions: OpenAI, Gemini's endpoint, vLLM, SGLang.
+"""A judge behind an address: an MLLM that is asked a benchmark's questions about each output.
 
-Place: protocol -> questions -> client -> replies -> scores. The one place of the library that opens a network
-connection, and only to the address that the user gave. A reply that cannot be read is asked for again, up to `tries`
-times; then the score is "unparsed". The openai client itself repeats what failed on the way (429, 5xx, time-outs).
+Place: protocol -> questions -> chat -> scores. What was sent and every reply go into the transcript.
 """
 
 from __future__ import annotations
 
-import os
-import threading
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ...errors import InputError
 from ..scores import Score
+from .chat import ChatClient, ClientSettings
 from .pictures import Unshowable, Viewing
-from .question import JudgeProtocol, JudgeQuestion
-from .replies import Unreadable
+from .question import JudgeProtocol
 from .run import JudgeCase
-
-if TYPE_CHECKING:
-    from openai import OpenAI
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientSettings:
-    """Whom to ask and how. url: the base address, ending in /v1. key: name of the environment variable that holds it.
-
-    name: of the judge in scores, default the model's. rpm: requests a minute at most. tries: askings for a reply that
-    can be read. retries: of a request that failed. max_requests: of this run; the budget. structured: ask the server
-    to hold to the schema of the reply; auto: where it can.
-    """
-
-    url: str
-    model: str
-    name: str | None = None
-    key: str = "OPENAI_API_KEY"
-    temperature: float = 0.0
-    concurrency: int = 4
-    rpm: float | None = None
-    tries: int = 3
-    retries: int = 5
-    timeout: float = 120.0
-    max_requests: int | None = None
-    max_tokens: int | None = None
-    structured: str = "auto"
-
-    def __post_init__(self) -> None:
-        if not self.url.startswith(("http://", "https://")):
-            raise InputError(f"--judge {self.url!r} is no address; give one like http://localhost:8000/v1")
-        if self.structured not in ("auto", "off"):
-            raise InputError(f"structured is {self.structured!r}; use auto or off")
-        for name, least in (("concurrency", 1), ("tries", 1), ("retries", 0)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} is {getattr(self, name)}; use at least {least}")
-        for name in ("rpm", "timeout", "max_requests", "max_tokens"):
-            if (value := getattr(self, name)) is not None and value <= 0:
-                raise InputError(f"{name} is {value}; it must be positive")
-
-    def note(self) -> dict[str, Any]:
-        """What decides the scores; not how fast they are asked for."""
-        names = ("model", "temperature", "max_tokens", "structured")
-        return {name: getattr(self, name) for name in names}
-
-
-class Pace:
-    """At most `rpm` calls a minute, evenly, from any thread."""
-
-    def __init__(self, rpm: float | None) -> None:
-        self.gap, self.next, self.lock = 0.0 if rpm is None else 60.0 / rpm, 0.0, threading.Lock()
-
-    def wait(self) -> None:
-        with self.lock:
-            now = time.monotonic()
-            start, self.next = max(now, self.next), max(now, self.next) + self.gap
-        if start > now:
-            time.sleep(start - now)
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What came back. refused: the judge's or the server's reason; cut: at the limit of tokens."""
-
-    text: str
-    model: str
-    finish: str
-    refused: str | None
-    retries: int
-    seconds: float
-
-    @property
-    def cut(self) -> bool:
-        return self.finish == "length"
 
 
 class ModelJudge:
@@ -101,9 +20,7 @@ class ModelJudge:
 
     def __init__(self, settings: ClientSettings, protocol: JudgeProtocol, viewing: Viewing) -> None:
         self.settings_of_client, self.protocol, self.viewing = settings, protocol, viewing
-        self.pace, self.lock, self.requests = Pace(settings.rpm), threading.Lock(), 0
-        self.structured = settings.structured == "auto"
-        self._client: OpenAI | None = None
+        self.chat = ChatClient(settings, "the judge")
 
     @property
     def name(self) -> str:
@@ -133,122 +50,17 @@ class ModelJudge:
         answers, reasons, asked = list[dict[str, float]](), list[str](), list[dict[str, Any]]()
         status = "ok"
         for question in questions:
-            status, scores, reason, attempts = self.ask(question)
-            asked.append({**question.note(), "attempts": attempts})
-            reasons.append(reason)
-            if status != "ok":
+            said = self.chat.ask(question)
+            asked.append({**question.note(), "attempts": said.attempts})
+            if said.answer is None:
+                status, reasons = said.status, [said.reason]
                 break
-            answers.append(scores)
+            answers.append(said.answer[0])
+            reasons.append(said.answer[1])
         names = ("item", "editor", "judge")
         transcript = {"id": identity, **dict(zip(names, base, strict=True)), "sample": case.sample}
-        transcript |= {"settings": {**self.settings, "structured": self.structured}, "questions": asked}
+        transcript |= {"settings": {**self.settings, "structured": self.chat.structured}, "questions": asked}
         if status != "ok":
-            return Score(*base, {}, status, reasons[-1], identity, case.sample), transcript
-        said = "\n".join(reason for reason in reasons if reason)
-        return Score(*base, self.protocol.combine(answers), "ok", said, identity, case.sample), transcript
-
-    def ask(self, question: JudgeQuestion) -> tuple[str, dict[str, float], str, list[dict[str, Any]]]:
-        """Until a reply can be read: status, scores, reason, and every reply word for word."""
-        attempts: list[dict[str, Any]] = []
-        reason = ""
-        for _ in range(self.settings_of_client.tries):
-            reply = self._request(question)
-            said = {"reply": reply.text, "model": reply.model, "finish": reply.finish}
-            attempts.append({**said, "retries": reply.retries, "seconds": round(reply.seconds, 3)})
-            if reply.refused is not None:
-                attempts[-1]["refused"] = reply.refused
-                return "refused", {}, reply.refused, attempts
-            try:
-                if reply.cut:
-                    raise Unreadable(f"the reply was cut at {self.settings_of_client.max_tokens or 'the'} tokens")
-                scores, reason = question.read(reply.text)
-                return "ok", scores, reason, attempts
-            except Unreadable as error:
-                reason = str(error)
-                attempts[-1]["unreadable"] = reason
-        return "unparsed", {}, reason, attempts
-
-    def _request(self, question: JudgeQuestion) -> Reply:
-        """One reply. Raises InputError for an address, key or model that will not do, and for a spent budget."""
-        import openai
-
-        with self.lock:
-            budget = self.settings_of_client.max_requests
-            if budget is not None and self.requests >= budget:
-                raise InputError(f"the budget of {budget} requests is spent; run again to go on from here")
-            self.requests += 1
-        self.pace.wait()
-        start, structured = time.monotonic(), self.structured and question.schema is not None
-        try:
-            return self._send(question, structured, start)
-        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-            if structured and not _filtered(error):
-                self.structured = False  # a server that knows no schemas, or not this one: as text from here on
-                return self._request(question)
-            return Reply("", "", "error", f"the server refused the request: {_words(error)}", 0, _since(start))
-        except openai.APIStatusError as error:
-            if error.status_code == 413:
-                return Reply("", "", "error", f"too large for the server: {_words(error)}", 0, _since(start))
-            raise InputError(self._cannot(f"answers {error.status_code}: {_words(error)}")) from None
-        except openai.APIConnectionError as error:
-            raise InputError(self._cannot(f"does not answer ({error.__cause__ or error})")) from None
-        except openai.APIError as error:  # a body that is no reply
-            raise InputError(self._cannot(f"answers what is no chat completion ({error.message})")) from None
-
-    def _send(self, question: JudgeQuestion, structured: bool, start: float) -> Reply:
-        settings, extra = self.settings_of_client, dict[str, Any]()
-        if structured:
-            schema = {"name": "scores", "strict": True, "schema": question.schema}
-            extra["response_format"] = {"type": "json_schema", "json_schema": schema}
-        if settings.max_tokens is not None:
-            extra["max_tokens"] = settings.max_tokens
-        raw = self.client.chat.completions.with_raw_response.create(
-            model=settings.model, messages=question.messages(), temperature=settings.temperature, **extra
-        )
-        try:
-            answer: Any = raw.parse()
-        except ValueError:  # no JSON, under its name
-            answer = None
-        choices = getattr(answer, "choices", None)
-        if not choices:
-            raise InputError(self._cannot("answers what is no chat completion"))
-        message, finish = choices[0].message, choices[0].finish_reason or ""
-        refused = getattr(message, "refusal", None)
-        if finish == "content_filter":
-            refused = refused or "the server's content filter"
-        return Reply(message.content or "", answer.model or "", finish, refused, raw.retries_taken, _since(start))
-
-    def _cannot(self, what: str) -> str:
-        return f"the judge at {self.settings_of_client.url} {what}; what is judged is kept, run again to go on"
-
-    @property
-    def client(self) -> OpenAI:
-        with self.lock:
-            if self._client is None:
-                self._client = connect(self.settings_of_client)
-            return self._client
-
-
-def connect(settings: ClientSettings) -> OpenAI:
-    """The client. A server of one's own needs no key. Raises InputError without the openai package."""
-    try:
-        from openai import OpenAI
-    except ImportError:
-        raise InputError("a judge needs the openai package; pip install instructx[eval]") from None
-    key = os.environ.get(settings.key) or "none"
-    return OpenAI(base_url=settings.url, api_key=key, timeout=settings.timeout, max_retries=settings.retries)
-
-
-def _filtered(error: Any) -> bool:
-    return getattr(error, "code", None) == "content_filter"
-
-
-def _words(error: Any) -> str:
-    """The server's own sentence, in one line."""
-    body = getattr(error, "body", None)
-    message = body.get("message") if isinstance(body, dict) else None
-    return " ".join(str(message or error.message).split())[:300]
-
-
-def _since(start: float) -> float:
-    return time.monotonic() - start
+            return Score(*base, {}, status, reasons[0], identity, case.sample), transcript
+        why = "\n".join(reason for reason in reasons if reason)
+        return Score(*base, self.protocol.combine(answers), "ok", why, identity, case.sample), transcript

@@ -13,7 +13,7 @@ from pathlib import Path
 from ..items import media_path
 from .checkout import file_below, text_constants, wanted
 from .pictures import Viewing
-from .question import JudgeQuestion
+from .question import ModelQuestion, Scored
 from .replies import list_scores
 from .run import JudgeCase
 
@@ -37,7 +37,7 @@ class GEdit:
         self.semantics = "\n".join([words["context"], words["rule"], words["semantics"]])
         self.quality = "\n".join([words["context"], words["quality"]])
 
-    def questions(self, case: JudgeCase, viewing: Viewing) -> list[JudgeQuestion]:
+    def questions(self, case: JudgeCase, viewing: Viewing) -> list[ModelQuestion[Scored]]:
         source = media_path(case.item, "source", case.folder)
         assert source is not None, "every record has a source"
         before = viewing.picture(source, "")
@@ -46,8 +46,8 @@ class GEdit:
         editing = partial(list_scores, names=("editing", "overediting"), low=0, high=10)
         looks = partial(list_scores, names=("naturalness", "artifacts"), low=0, high=10)
         return [
-            JudgeQuestion(self.semantics, None, [asked, before, after], editing),
-            JudgeQuestion(self.quality, None, [self.quality, after], looks),
+            ModelQuestion(self.semantics, None, [asked, before, after], editing),
+            ModelQuestion(self.quality, None, [self.quality, after], looks),
         ]
 
     def combine(self, answers: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -7,17 +7,25 @@ transcript; the bytes do not. Shapes: frame_HWC uint8.
 from __future__ import annotations
 
 import base64
+import contextlib
+import dataclasses
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from PIL import Image
 
 from ...errors import InputError
-from ...media.base import Media
-from ...media.files import read_media
+from ...media.files import open_media
+from ...media.images import OpenImage
+from ...media.stream import clip_frames
+
+if TYPE_CHECKING:
+    from ...media.animation import OpenAnimation
+    from ...media.stream import OpenClip
 
 VideoForm = Literal["frames", "native"]
 # Of the estimate of a dry run only: OpenAI counts 85 for a picture and 170 for each tile of 512x512.
@@ -74,33 +82,42 @@ class Viewing:
 
     def clip(self, path: Path, label: str) -> list[ShownPicture]:
         """Frames "label frame i/n", or the file. A picture is a clip of one frame. Raises Unshowable."""
-        media = read(path)
-        if self.video == "native" and media.is_video:
-            if path.suffix.lower() not in (".mp4", ".mov", ".mkv", ".webm"):
-                raise InputError(f"{path}: is no clip that a server takes as a file; use --video frames")
-            return [ShownPicture(label, path.read_bytes(), "video/mp4", media.frames_FHWC.shape[1:3])]
-        chosen = uniform(len(media.frames_FHWC), self.frames)
-        return [
-            png(media.frames_FHWC[index], f"{label} frame {number}/{len(chosen)}", self.side)
-            for number, index in enumerate(chosen, 1)
-        ]
+        with _opened(path) as media:
+            if isinstance(media, OpenImage):
+                frames = [media.read().frames_FHWC[0]]
+            else:
+                scan = media.scan()
+                if self.video == "native":
+                    return [_file(path, label, scan.size)]
+                picked = [scan.picked[number] for number in uniform(scan.frames, self.frames)]
+                frames = list(clip_frames(dataclasses.replace(scan, picked=picked)))  # the others never lie in memory
+        return [png(each_HWC, f"{label} frame {n}/{len(frames)}", self.side) for n, each_HWC in enumerate(frames, 1)]
 
     def picture(self, path: Path, label: str, like: tuple[int, int] | None = None) -> ShownPicture:
         """One picture. like: the (H, W) that it is resized to first, as a protocol may ask. Raises Unshowable."""
-        media = read(path)
-        if media.is_video:
-            raise Unshowable(path, InputError(f"{path}: is a clip; this benchmark is of pictures"))
-        frame_HWC = media.frames_FHWC[0]
+        with _opened(path) as media:
+            if not isinstance(media, OpenImage):
+                raise InputError(f"{path}: is a clip; this benchmark is of pictures")
+            frame_HWC = media.read().frames_FHWC[0]
         if like is not None and frame_HWC.shape[:2] != like:
             frame_HWC = np.asarray(Image.fromarray(frame_HWC).resize((like[1], like[0])))  # bicubic, Pillow's own
         return png(frame_HWC, label, self.side)
 
 
-def read(path: Path) -> Media:
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[OpenImage | OpenAnimation | OpenClip]:
+    """Raises Unshowable for whatever cannot be read of it during the block."""
     try:
-        return read_media(path)
+        with open_media(path) as media:
+            yield media
     except InputError as error:
         raise Unshowable(path, error) from None
+
+
+def _file(path: Path, label: str, size: tuple[int, int]) -> ShownPicture:
+    if path.suffix.lower() not in (".mp4", ".mov", ".mkv", ".webm"):
+        raise InputError(f"{path}: is no clip that a server takes as a file; use --video frames")
+    return ShownPicture(label, path.read_bytes(), "video/mp4", size)
 
 
 def uniform(count: int, wanted: int) -> list[int]:

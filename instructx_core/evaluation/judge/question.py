@@ -1,6 +1,6 @@
-"""What is asked of a judge about one output: text, pictures, and how its reply is read. What a protocol is.
+"""What is asked of a model in one request: text, pictures, and how its reply is read. What a judge's protocol is.
 
-Place: pictures, protocols -> question -> client -> scores.
+Place: pictures, protocols -> question -> chat -> scores.
 """
 
 from __future__ import annotations
@@ -8,26 +8,30 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from .pictures import ShownPicture, Viewing
 from .run import JudgeCase
 
 CHARACTERS_A_TOKEN = 4  # of the estimate of a dry run only
+Answer = TypeVar("Answer")
+Scored = tuple[dict[str, float], str]  # by dimension, and the judge's reason
 
 
 @dataclass(frozen=True, slots=True)
-class JudgeQuestion:
-    """One request. read: a reply -> scores by dimension and the judge's reason; raises Unreadable.
+class ModelQuestion(Generic[Answer]):
+    """One request. read: a reply -> the answer, of a judge its scores; raises Unreadable.
 
-    prompt: the fixed words, whose hash goes into the transcript. schema: of the reply, for servers that hold to one.
+    prompt: the fixed words, whose hash goes into the transcript. schema: of the reply, for servers that hold to one;
+    name: what it is called there.
     """
 
     prompt: str
     system: str | None
     parts: Sequence[str | ShownPicture]
-    read: Callable[[str], tuple[dict[str, float], str]]
+    read: Callable[[str], Answer]
     schema: Mapping[str, Any] | None = field(default=None)
+    name: str = "scores"
 
     def messages(self) -> list[dict[str, Any]]:
         """As chat messages; a labelled picture comes after its label."""
@@ -67,7 +71,7 @@ class JudgeProtocol(Protocol):
     @property
     def name(self) -> str: ...
 
-    def questions(self, case: JudgeCase, viewing: Viewing) -> list[JudgeQuestion]:
+    def questions(self, case: JudgeCase, viewing: Viewing) -> list[ModelQuestion[Scored]]:
         """Raises Unshowable (pictures.py) for a file that is no picture, InputError for an item of another kind."""
         ...
 

@@ -25,7 +25,7 @@ def json_scores(text: str, keys: Mapping[str, str], low: float, high: float) -> 
     The object may stand in prose or a code fence, and is mended where it is broken (json-repair) but has its end. Keys
     are taken as written in any case, with _ for spaces, with "(1-10)".
     """
-    for values in _objects(text):
+    for values in json_objects(text):
         named = {_key(name): value for name, value in values.items()}
         if all(key in named for key in keys):
             scores = {dimension: number(named[key], low, high, key) for key, dimension in keys.items()}
@@ -34,17 +34,9 @@ def json_scores(text: str, keys: Mapping[str, str], low: float, high: float) -> 
     raise Unreadable(f"no JSON object with {', '.join(keys)}")
 
 
-def json_with(text: str, keys: Sequence[str]) -> dict[str, Any]:
-    """The first JSON object of a reply that has these keys, as they are; raises Unreadable where there is none."""
-    for values in _objects(text):
-        if all(values.get(key) for key in keys):
-            return values
-    raise Unreadable(f"no JSON object with {', '.join(keys)}")
-
-
 def list_scores(text: str, names: Sequence[str], low: float, high: float) -> tuple[dict[str, float], str]:
     """VIEScore's {"score": [a, b], "reasoning": ".."}: as many numbers as names."""
-    for values in _objects(text):
+    for values in json_objects(text):
         scores = values.get("score")
         if isinstance(scores, list) and len(scores) == len(names):
             found = {name: number(score, low, high, name) for name, score in zip(names, scores, strict=True)}
@@ -88,7 +80,7 @@ def _key(name: object) -> str:
     return " ".join(re.sub(r"\([^)]*\)", " ", str(name)).replace("_", " ").replace("-", " ").lower().split())
 
 
-def _objects(text: str) -> Iterator[dict[str, Any]]:
+def json_objects(text: str) -> Iterator[dict[str, Any]]:
     """Every JSON object of a text, as it is; then what json-repair makes of the part that looks like one."""
     decoder, position = json.JSONDecoder(), text.find("{")
     while position != -1:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +17,7 @@ from ..lines import LineFile
 from ..outputs import OUTPUTS, Output, read_outputs
 from ..run_folder import RunFolder
 from ..scores import Key, Score, ScoreFile
+from ..threads import as_they_come
 
 TRANSCRIPTS = "transcripts.jsonl"
 OnScore = Callable[[int, int], None]
@@ -114,7 +114,7 @@ def judge_outputs(
     transcripts.start()
     file.add(score for score in found if score.status == "missing")
     total = len(found) + len(todo)
-    for score, transcript in _judged(judge, todo):
+    for score, transcript in as_they_come(judge.judge, todo, judge.concurrency):
         if transcript is not None:
             transcripts.add([transcript])
         file.add([score])
@@ -122,26 +122,3 @@ def judge_outputs(
         if progress is not None:
             progress(len(found), total)
     return found
-
-
-def _judged(judge: Judge, cases: Sequence[JudgeCase]) -> Iterator[tuple[Score, Mapping[str, Any] | None]]:
-    """Results as they come; the first error ends it, once what is under way has come in."""
-    if judge.concurrency == 1:
-        yield from map(judge.judge, cases)
-        return
-    waiting, error = iter(cases), None
-    with ThreadPoolExecutor(judge.concurrency) as pool:
-        running: set[Future[tuple[Score, Mapping[str, Any] | None]]] = set()
-        while True:
-            while error is None and len(running) < judge.concurrency and (case := next(waiting, None)) is not None:
-                running.add(pool.submit(judge.judge, case))
-            if not running:
-                break
-            finished, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in finished:
-                if future.exception() is not None:
-                    error = error or future.exception()
-                else:
-                    yield future.result()
-    if error is not None:
-        raise error

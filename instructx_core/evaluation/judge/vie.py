@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..items import media_path
 from .pictures import ShownPicture, Viewing
-from .question import JudgeQuestion
+from .question import ModelQuestion, Scored
 from .replies import json_scores
 from .run import JudgeCase
 
@@ -36,7 +36,7 @@ def prompt(with_reference: bool) -> str:
 class Vie:
     name = "vie"
 
-    def questions(self, case: JudgeCase, viewing: Viewing) -> list[JudgeQuestion]:
+    def questions(self, case: JudgeCase, viewing: Viewing) -> list[ModelQuestion[Scored]]:
         reference = media_path(case.item, "reference", case.folder)
         source = media_path(case.item, "source", case.folder)
         assert source is not None, "every record has a source"
@@ -48,7 +48,7 @@ class Vie:
         words = prompt(reference is not None)
         keys = {key: name for key, name in KEYS.items() if name != "similarity" or reference is not None}
         read = partial(json_scores, keys=keys, low=1, high=10)
-        return [JudgeQuestion(words, words, parts, read, schema(list(keys)))]
+        return [ModelQuestion(words, words, parts, read, schema(list(keys)))]
 
     def combine(self, answers: Sequence[Mapping[str, float]]) -> dict[str, float]:
         return dict(answers[0])

@@ -19,7 +19,7 @@ import numpy as np
 from ...data.record import EditRecord
 from ...errors import InputError
 from ...media.files import read_image, read_media
-from ..collected import Made
+from ..item_outputs import ItemOutput
 from ..items import media_path
 from ..lines import LineFile, check_names, read_lines
 from .preservation import Distance, outside_distance, outside_psnr, outside_ssim
@@ -120,7 +120,7 @@ def measure_output(
 def measure_all(
     items: Sequence[EditRecord],
     folder: Path,
-    outputs: Mapping[str, Mapping[str, Made]],
+    outputs: Mapping[str, Mapping[str, ItemOutput]],
     weights: Weights,
     again: bool = False,
 ) -> Iterator[OutputMetrics]:

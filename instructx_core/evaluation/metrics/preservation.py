@@ -13,6 +13,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ...errors import InputError
+
 WINDOW = 7  # of SSIM
 ROUNDING = 1.0 / 12.0  # mean squared error of rounding to whole levels: no output is told to be nearer than that
 PSNR_MOST = 10.0 * math.log10(255.0**2 / ROUNDING)  # 58.92 dB
@@ -34,9 +36,11 @@ def outside_psnr(source_FHWC: np.ndarray, output_FHWC: np.ndarray, mask_FHW: np.
 
 def outside_ssim(source_FHWC: np.ndarray, output_FHWC: np.ndarray, mask_FHW: np.ndarray) -> float | None:
     """Mean over the outside pixels whose window is outside as well; None where there are none."""
-    from scipy.ndimage import minimum_filter
-    from skimage.metrics import structural_similarity
-
+    try:
+        from scipy.ndimage import minimum_filter
+        from skimage.metrics import structural_similarity
+    except ImportError as error:
+        raise InputError(f"SSIM needs {error.name}; pip install 'instructx[eval]'") from None
     outside_FHW = outside_of(mask_FHW, len(source_FHWC))
     if min(source_FHWC.shape[1:3]) < WINDOW:
         return None

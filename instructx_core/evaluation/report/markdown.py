@@ -1,11 +1,11 @@
 """The report as Markdown: warnings, tables, the worst items with the judge's words. For READMEs and terminals.
 
-Place: gathered -> markdown. The same tables as on the page.
+Place: contents -> markdown. The same tables as on the page.
 """
 
 from __future__ import annotations
 
-from .gathered import Report
+from .contents import Report
 from .tables import ReportCell, ReportTable
 
 WORST = 10
@@ -33,8 +33,7 @@ def markdown_report(report: Report, title: str) -> str:
         parts.append(f"## Judged by {judge}")
         parts += [markdown_table(table) for table in report.tables(judge)]
         parts.append(_worst(report, judge))
-    if any(report.metrics.values()):
-        parts.append(_metrics(report))
+    parts += map(markdown_table, report.other_tables())
     text = "Intervals are 95 % bootstrap ones over items. Best and second best of several editors are marked."
     if any(row.is_published for judge in report.judges for table in report.tables(judge) for row in table.rows):
         text += " Rows in italics are the paper's, by its judge, and stand outside of that."
@@ -52,16 +51,4 @@ def _worst(report: Report, judge: str) -> str:
     for value, editor, item in sorted(scored)[:WORST]:
         reason = " ".join(reasons.get((item, editor), "").split())
         lines.append(f'- {value:.2f} {editor}, {item}: "{instructions[item]}"{f" - {reason}" if reason else ""}')
-    return "\n".join(lines)
-
-
-def _metrics(report: Report) -> str:
-    names = list(dict.fromkeys(name for of in report.metrics.values() for name in of))
-    lines = ["## Metrics without a judge", "", f"| Model | {' | '.join(names)} |", f"| --- |{' --- |' * len(names)}"]
-    for editor in report.outputs:
-        cells = []
-        for name in names:
-            values = [of[name] for (_, who), of in report.metrics.items() if who == editor and name in of]
-            cells.append(f"{sum(values) / len(values):.4f} (n {len(values)})" if values else "-")
-        lines.append(f"| {editor} | {' | '.join(cells)} |")
     return "\n".join(lines)

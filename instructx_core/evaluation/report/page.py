@@ -1,6 +1,6 @@
 """The report as one HTML page: tables, plots, and every output beside its source with the judge's words.
 
-Place: gathered, plots -> page. Pictures and clips are inside, scaled down; nothing is loaded from anywhere.
+Place: contents, plots -> page. Pictures and clips are inside, scaled down; nothing is loaded from anywhere.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ...pages.embed import PREVIEW, Embedded, Rendition, embed
 from ..items import media_path
 from ..statistics.cells import overall
 from ..statistics.rules import OVERALL
-from .gathered import Report
+from .contents import Report
 from .plots import interval_plot
 from .tables import TITLES
 
@@ -51,6 +51,7 @@ def write_report_page(path: Path, report: Report, title: str, rendition: Renditi
         "warnings": report.warnings(),
         "scale": list(report.averaging.scale),
         "judges": [_judge(report, judge) for judge in report.judges],
+        "tables": [dataclasses.asdict(table) for table in report.other_tables()],
         "checks": report.checks,
         "editors": list(report.outputs),
         "items": items,

@@ -50,7 +50,7 @@ function figure(svg) {
 
 function numbers() {
   const judge = DATA.judges[view.judge];
-  if (!judge) return [element("p", {}, "No scores yet.")];
+  if (!judge) return [element("p", {}, "No scores yet."), ...DATA.tables.map(table)];
   return [
     element("p.soft", {}, `Judged by ${judge.name}. In brackets: 95 % bootstrap intervals over items. Best (bold) and ` +
       "second best (underlined) of several editors are marked." + (judge.tables.some((of) => of.rows.some((row) =>
@@ -58,19 +58,7 @@ function numbers() {
     ...judge.tables.map(table),
     element("h2", {}, "Means and intervals"),
     element("div.plots", {}, ...judge.plots.map(figure)),
-    metricTable(), ...checked(judge.name)].filter(Boolean);
-}
-
-function metricTable() {
-  const names = [...new Set(DATA.entries.flatMap((entry) => Object.keys(entry.metrics)))];
-  if (!names.length) return null;
-  const rows = DATA.editors.map((editor) => ({ cells: [{ text: editor, rank: 0 }, ...names.map((name) => {
-    const values = DATA.entries.filter((e) => e.editor === editor && name in e.metrics).map((e) => e.metrics[name]);
-    if (!values.length) return { text: "-", rank: 0 };
-    const mean = values.reduce((a, b) => a + b, 0) / values.length;
-    return { text: mean.toFixed(4), interval: `n ${values.length}`, rank: 0 };
-  })] }));
-  return table({ title: "Metrics without a judge", columns: ["Model", ...names], rows, notes: [] });
+    ...DATA.tables.map(table), ...checked(judge.name)].filter(Boolean);
 }
 
 function checked(name) {

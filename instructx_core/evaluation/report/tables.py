@@ -20,6 +20,14 @@ from .published import PublishedTable, published
 PAPER = "InstructX (paper)"
 TITLES = {"instruction": "Instruct follow", "preservation": "Preservation", "quality": "Quality"}
 TITLES |= {"similarity": "Similarity", OVERALL: "Avg."}
+METRIC_TITLES = {
+    "outside_psnr": "PSNR outside (dB)",
+    "outside_ssim": "SSIM outside",
+    "outside_lpips": "LPIPS outside",
+    "flicker": "Flicker outside",
+    "reference_similarity": "Reference similarity",
+    "smoothness_proxy": "Smoothness (proxy)",
+}
 METRIC_COLUMNS = {"smoothness": "Smoothness", "aesthetics": "Aesthetics"}
 COUNTS = ("n", "Without a score")
 Metrics = Mapping[tuple[str, str], Mapping[str, float]]  # (item, editor) -> metric -> value
@@ -50,7 +58,7 @@ class ReportTable:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluated:
+class TableData:
     """What tables are of: judgements of one judge, the group of every item, how the benchmark averages, metrics.
 
     subsets: of the items, by name, each with rows of its own: languages and the intersection of GEdit-Bench.
@@ -112,7 +120,7 @@ def _published_cell(value: str | bool | float | None, digits: int) -> ReportCell
     return ReportCell("-") if value is None else ReportCell(f"{value:.{digits}f}", value=float(value))
 
 
-def vie_table(of: Evaluated) -> ReportTable:
+def vie_table(of: TableData) -> ReportTable:
     """Table 3: a block a task, dimensions, Avg., VBench's two columns."""
     table, rows = published("vie"), list[ReportRow]()
     by_editor = [
@@ -133,14 +141,14 @@ def vie_table(of: Evaluated) -> ReportTable:
     return ReportTable(table.title, (*table.columns, *COUNTS), tuple(rows))
 
 
-def _metric(of: Evaluated, editor: str, group: str, name: str) -> ReportCell:
+def _metric(of: TableData, editor: str, group: str, name: str) -> ReportCell:
     items = [item for item, other in of.groups.items() if other == group]
     values = [of.metrics.get((item, editor), {}).get(name) for item in items]
     held = [value for value in values if value is not None]
     return ReportCell("-") if not held else ReportCell(f"{fmean(held):.3f}", value=fmean(held))
 
 
-def gedit_table(of: Evaluated) -> ReportTable:
+def gedit_table(of: TableData) -> ReportTable:
     """Table 1. Groups weigh the same."""
     table, rows = published("gedit"), list[ReportRow]()
     for name, items in (of.subsets or {"": frozenset(of.groups)}).items():
@@ -156,7 +164,7 @@ def gedit_table(of: Evaluated) -> ReportTable:
     return ReportTable(table.title, (*table.columns, *COUNTS), tuple(rows))
 
 
-def imgedit_table(of: Evaluated) -> ReportTable:
+def imgedit_table(of: TableData) -> ReportTable:
     """Table 2: a column a type, Overall the mean of eight."""
     table, rows = published("imgedit"), list[ReportRow]()
     for judged in of.judged:
@@ -172,7 +180,7 @@ def imgedit_table(of: Evaluated) -> ReportTable:
     return ReportTable(table.title, (*table.columns, *COUNTS), tuple(ranked(rows, range(2, 11))))
 
 
-def plain_table(of: Evaluated, title: str) -> ReportTable:
+def plain_table(of: TableData, title: str) -> ReportTable:
     """Any other benchmark: a row a group and editor, its dimensions and their average; then over all groups."""
     names = list(dict.fromkeys(name for judged in of.judged for each in judged.items.values() for name in each))
     names = [*(name for name in names if name != OVERALL), OVERALL]
@@ -197,7 +205,28 @@ def plain_table(of: Evaluated, title: str) -> ReportTable:
     return ReportTable(title, columns, tuple(rows))
 
 
-def difference_table(of: Evaluated) -> ReportTable | None:
+def metric_table(metrics: Metrics, groups: Mapping[str, str], editors: Sequence[str]) -> ReportTable | None:
+    """A row a group and editor, then over all groups: the mean of each metric over the items that have it."""
+    names = list(dict.fromkeys(name for values in metrics.values() for name in values))
+    names = sorted(names, key=lambda name: list(METRIC_TITLES).index(name) if name in METRIC_TITLES else len(names))
+    if not names:
+        return None
+    rows = list[ReportRow]()
+    for group in [*dict.fromkeys(groups.values()), None]:
+        for editor in editors:
+            of = [metrics.get((item, editor), {}) for item, other in groups.items() if group in (None, other)]
+            cells = [_mean_of([values[name] for values in of if name in values]) for name in names]
+            rows.append(ReportRow((ReportCell(group or "all"), ReportCell(editor), *cells)))
+    columns = ("Task", "Model", *(METRIC_TITLES.get(name, name) for name in names))
+    note = "Outside: where the edit's mask says that nothing may change, against the source. n: items that have it."
+    return ReportTable("Metrics without a judge", columns, tuple(rows), (note,))
+
+
+def _mean_of(values: Sequence[float]) -> ReportCell:
+    return ReportCell(f"{fmean(values):.3f}", f"n {len(values)}", value=fmean(values)) if values else ReportCell("-")
+
+
+def difference_table(of: TableData) -> ReportTable | None:
     """Every pair of editors on the items of both; None for a single editor."""
     scores = {judged.editor: {item: each[OVERALL] for item, each in judged.items.items()} for judged in of.judged}
     scores = {editor: values for editor, values in scores.items() if values}

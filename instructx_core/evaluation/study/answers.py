@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError
-from .plan import StudyPlan, read_object
+from ..objects import read_object
+from .plan import StudyPlan
 from .questions import HIGHEST, LOWEST, questions
 
 KIND = "instructx study answers"
@@ -32,7 +33,7 @@ class Answers:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Unblinded:
+class StudyScores:
     """All answers, unblinded."""
 
     raters: tuple[str, ...]
@@ -74,7 +75,7 @@ def _object(path: Path, value: object) -> dict[str, Any]:
     return value
 
 
-def unblind(plan: StudyPlan, answers: Sequence[Answers]) -> Unblinded:
+def unblind(plan: StudyPlan, answers: Sequence[Answers]) -> StudyScores:
     """Raises InputError without a rating, and for two files of one rater."""
     paths: dict[str, Path] = {}
     for each in answers:
@@ -91,4 +92,4 @@ def unblind(plan: StudyPlan, answers: Sequence[Answers]) -> Unblinded:
                     score[rater, items.index(item), editor, QUESTIONS.index(question)] = value
     if not np.isfinite(score).any():
         raise InputError("no rating in any of the files; ask the raters to fill in the form")
-    return Unblinded(tuple(paths), items, editors, score)
+    return StudyScores(tuple(paths), items, editors, score)

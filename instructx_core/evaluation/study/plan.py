@@ -13,13 +13,13 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ...data.record import EditRecord
 from ...errors import InputError
 from ...media.outputs import atomic_path
+from ..objects import read_object
 
 KIND = "instructx study key"
 
@@ -77,19 +77,6 @@ def write_key(path: Path, plan: StudyPlan) -> None:
     values = {"kind": KIND, "study": plan.study, "tasks": plan.tasks, "left_out": plan.left_out, "codes": plan.codes}
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises InputError for what is none."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    except ValueError as error:
-        raise InputError(f"{path}: is no JSON ({error}); give the file as it was written") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: is no JSON object; give the file as it was written")
-    return values
 
 
 def read_key(path: Path) -> StudyPlan:

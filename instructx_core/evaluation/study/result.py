@@ -17,7 +17,7 @@ import numpy as np
 from ..statistics.agreement import alpha, crossed_interval
 from ..statistics.intervals import Estimate
 from ..statistics.paired import Difference, differences
-from .answers import QUESTIONS, Answers, Unblinded, unblind
+from .answers import QUESTIONS, Answers, StudyScores, unblind
 from .plan import StudyPlan
 from .questions import questions
 
@@ -109,7 +109,7 @@ def study_result(plan: StudyPlan, answers: Sequence[Answers]) -> StudyResult:
 NOTHING = Estimate(-np.inf, None, None, 0)
 
 
-def _differences(all_of: Unblinded) -> dict[str, list[Difference]]:
+def _differences(all_of: StudyScores) -> dict[str, list[Difference]]:
     """Of each question and of the average, on items that both editors of a pair have ratings of."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # an item that nobody rated has no mean: NaN, left out below

@@ -30,4 +30,5 @@ def query_counts(shapes: Shapes, pattern: str) -> dict[str, int]:
 def connector_widths(shapes: Shapes, pattern: str) -> tuple[int, int]:
     """(width of the MLLM, width of the DiT); zeros where the file does not tell."""
     at = {match[1]: shape for key, shape in shapes.items() if len(shape) == 2 and (match := re.fullmatch(pattern, key))}
-    return at.get("0", (0, 0))[1], at.get("2", (0, 0))[0]
+    last = max(at, key=int, default="")
+    return at.get("0", (0, 0))[1], at.get(last, (0, 0))[0]

@@ -35,7 +35,9 @@ def _partners(adapter: Identity, found: list[Identity]) -> dict[str, Identity | 
         channels = channels or (dit.values["in_channels"] if dit else None)
     if channels and "vae" not in brings:
         parts[f"a Wan VAE of {channels} channels in {FOLDERS['vae']}"] = _first(found, "wan-vae", channels=channels)
-    if "text_encoder" not in brings:
+    if values.get("design") == "t5":
+        parts[f"UMT5 in {FOLDERS['text_encoder']}"] = _first(found, "t5")
+    elif "text_encoder" not in brings:
         encoder = _first(found, "qwen2.5-vl", hidden_size=values["hidden_size"])
         parts[f"Qwen2.5-VL with its vision tower in {FOLDERS['text_encoder']}"] = encoder
     return parts

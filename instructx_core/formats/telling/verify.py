@@ -73,7 +73,7 @@ def verify(root: str | Path, full: bool = False) -> Verification:
     if not checks:
         places = ", ".join(MODEL_FOLDERS)
         raise InputError(f"no weight file in {root}; give a folder with {places} or a Kiwi-Edit folder")
-    found = [c.identity for c in checks if c.state == "ok" and c.identity is not None]
+    found = [c.identity for c in checks if c.state != "bad" and c.identity is not None]
     sets, incomplete = combine(found)
     return Verification(tuple(checks), tuple(sets), tuple(incomplete))
 

@@ -16,10 +16,11 @@ import numpy as np
 
 from ...data.record import EditRecord, Locator
 from ...errors import InputError
-from ...evaluation.judge.client import ClientSettings, ModelJudge
+from ...evaluation.judge.chat import ChatClient, ClientSettings
+from ...evaluation.judge.client import ModelJudge
 from ...evaluation.judge.pictures import Viewing, png, uniform
-from ...evaluation.judge.question import JudgeQuestion
-from ...evaluation.judge.replies import json_with
+from ...evaluation.judge.question import ModelQuestion
+from ...evaluation.judge.replies import Unreadable, json_objects
 from ...evaluation.judge.run import JudgeCase
 from ...evaluation.judge.vie import Vie
 from ..roles import SwapWords, Unplayable, without_article
@@ -70,20 +71,21 @@ class ServerWriter:
 
     def _ask(self, words: str, pictures: Sequence[Any], *keys: str) -> dict[str, Any]:
         """Raises Unplayable where the server cannot be used, InputError where no answer has these keys."""
-        answer = dict[str, Any]()
 
-        def read(text: str) -> tuple[dict[str, float], str]:
-            answer.update(json_with(text, keys))
-            return {}, ""
+        def read(text: str) -> dict[str, Any]:
+            for values in json_objects(text):
+                if all(values.get(key) for key in keys):
+                    return values
+            raise Unreadable(f"no JSON object with {', '.join(keys)}")
 
-        question = JudgeQuestion(words, None, [words, *pictures], read)
+        question = ModelQuestion(words, None, [words, *pictures], read)
         try:
-            status, _, reason, _ = _judge(self.url, self.model).ask(question)
+            said = _chat(self.url, self.model).ask(question)
         except InputError as error:
             raise Unplayable(str(error)) from None
-        if status != "ok":
-            raise InputError(f"{self.model} at {self.url}: no answer that can be read ({reason})")
-        return answer
+        if said.answer is None:
+            raise InputError(f"{self.model} at {self.url}: no answer that can be read ({said.reason})")
+        return said.answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,11 @@ class ServerJudge:
         if score.status != "ok":
             raise InputError(f"{self.model} at {self.url}: {score.status}: {score.reason}")
         return dict(score.dimensions)
+
+
+@lru_cache(maxsize=2)
+def _chat(url: str, model: str) -> ChatClient:
+    return ChatClient(ClientSettings(url=url, model=model), "the writer")
 
 
 @lru_cache(maxsize=2)

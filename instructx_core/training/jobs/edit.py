@@ -25,7 +25,6 @@ from ...data.cache import Pool
 from ...data.encoding import is_tower_trained
 from ...data.samples import EditSample
 from ...data.source import EditSource, StoredSource
-from ...encoder.inputs import inputs_of_pictures
 from ...encoder.pictures import pictures_of_grids
 from ...encoder.vision import patch_batch
 from ...random_streams import random_stream
@@ -53,7 +52,7 @@ SHOWN = 9
 class EncodedBatch:
     """Rows of a pool. Latents (B,C,T,H,W); vision features (B,S,D), or frames (B,F,H,W,3) where the tower is trained.
 
-    None where the stage doesn't use them.
+    None where the stage or its encoder doesn't use them.
     """
 
     bucket: Bucket
@@ -61,7 +60,7 @@ class EncodedBatch:
     target: Tensor
     source: Tensor | None
     reference: Tensor | None
-    vision: Tensor
+    vision: Tensor | None
     reference_vision: Tensor | None
 
 
@@ -97,7 +96,7 @@ class EditJob:
 
     def batch(self, pool: Pool, bucket: Bucket, indices: np.ndarray, texts: list[str]) -> EncodedBatch:
         """Rows of a pool with what is said of them."""
-        latents = self.recipe.source_latents
+        latents, sees = self.recipe.source_latents, self.encoder.sees_pictures
 
         def take(name: str) -> Tensor:
             return pool.take(name, indices).to(self.device)
@@ -108,8 +107,8 @@ class EditJob:
             target=take("target"),
             source=take("source") if latents else None,
             reference=take("reference") if latents and bucket.reference else None,
-            vision=take("vision"),
-            reference_vision=take("reference_vision") if bucket.reference else None,
+            vision=take("vision") if sees else None,
+            reference_vision=take("reference_vision") if sees and bucket.reference else None,
         )
 
     def conditions(self, batch: EncodedBatch) -> Conditions:
@@ -120,7 +119,7 @@ class EditJob:
         references = (reference_grid,) if bucket.reference else ()
         fps = self.config.sampling.fps
         pictures = pictures_of_grids(self.config, bucket.frames, source_grid, references, fps)
-        inputs = inputs_of_pictures(self.tokenizer, self.config, batch.texts, pictures, allow_empty=True)
+        inputs = self.encoder.prepare_texts(self.tokenizer, batch.texts, pictures)
         if is_tower_trained(self.config):
             inputs = dataclasses.replace(
                 inputs,

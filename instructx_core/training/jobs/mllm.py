@@ -21,7 +21,7 @@ from ...config import InstructXConfig
 from ...data.bucket import Bucket
 from ...data.cache import Pool, select_samples
 from ...data.source import PretrainingSource
-from ...encoder.model import build_encoder
+from ...encoder.designs import build_encoder
 from ...encoder.vision import prepare_batch
 from ...errors import InputError
 from .. import rng

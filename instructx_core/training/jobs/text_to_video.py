@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...config import InstructXConfig
+from ...config import InstructXConfig, with_design
 from ...data.bucket import Bucket
 from ...data.cache import Cache, Pool, Selection, select_samples
 from ...data.source import PretrainingSource
 from ...denoiser import build_denoiser
+from ...encoder.text_encoder import TextEncoder, tokenize
 from ...errors import InputError
 from ...sampling.guidance import Conditions, velocity
 from ...vae import build_vae, speed_up_single_frames
@@ -29,7 +30,6 @@ from ..machine import Machine
 from ..pictures import save_grid
 from ..recipes.text_to_video import TextToVideoRecipe
 from ..start import final_weights, load_into
-from ..text_encoder import TextEncoder, tokenize
 from ..tokenizer import run_tokenizer
 from .drawing import draw_batch
 from .flow import decoded_frames, flow_loss, sample_latents, validation_loss
@@ -53,7 +53,8 @@ class TextToVideoJob:
         torch.manual_seed(recipe.seed)
         self.vae = build_vae(config.vae)
         self.denoiser = build_denoiser(config)
-        self.text_encoder = TextEncoder(config.mllm.vocab_size, config.denoiser.text_dim)
+        self.text = with_design(config, "t5").design.t5
+        self.text_encoder = TextEncoder(self.text, config.denoiser.text_dim)
         self.root = nn.ModuleDict({"vae": self.vae, "denoiser": self.denoiser, "text_encoder": self.text_encoder})
         for required in recipe.requires:
             load_into(self.root, final_weights(output, required))
@@ -79,7 +80,7 @@ class TextToVideoJob:
         return draw_batch(self.recipe, step, tuple(self.pools))
 
     def _conditions(self, texts: list[str]) -> Conditions:
-        ids_BL, mask_BL = tokenize(self.tokenizer, texts)
+        ids_BL, mask_BL = tokenize(self.tokenizer, texts, self.text)
         return Conditions(self.text_encoder(ids_BL.to(self.device), mask_BL.to(self.device)), text=True)
 
     def _clean(self, pool: Pool, rows: np.ndarray) -> Tensor:

@@ -54,6 +54,18 @@ class Recipe:
         """The model that it trains: the preset's, with the recipe's own choices."""
         return config
 
+    def trained_groups(self) -> tuple[str, ...]:
+        """Groups of tensors of a whole model that train (trainable.py); (): one part of it trains alone."""
+        return ()
+
+    def takes_source(self) -> bool:
+        """Whether its DiT is given the source."""
+        return False
+
+    def convolution_scale(self) -> float:
+        """Muon trains convolutions at this multiple of the learning rate; 0: AdamW trains them as the rest."""
+        return 0.0
+
     def as_json(self) -> dict[str, Any]:
         """JSON-ready dict; lists instead of tuples so that it compares equal after a round trip."""
         fields = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}

@@ -38,3 +38,9 @@ class EditRecipe(FlowRecipe):
             return config
         denoiser = dataclasses.replace(config.denoiser, source_embedder=self.source_embedder)
         return dataclasses.replace(config, denoiser=denoiser)
+
+    def trained_groups(self) -> tuple[str, ...]:
+        return self.train
+
+    def takes_source(self) -> bool:
+        return self.source_latents

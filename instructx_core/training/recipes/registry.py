@@ -43,21 +43,28 @@ def find_recipe(name: str) -> Recipe:
     return RECIPES[name]()
 
 
+def find_stage(name: str, option: str) -> EditRecipe:
+    """For an option that is about edits alone. Raises InputError for another kind of recipe."""
+    recipe = find_recipe(name)
+    if not isinstance(recipe, EditRecipe):
+        stages = ", ".join(each for each, make in RECIPES.items() if isinstance(make(), EditRecipe))
+        raise InputError(f"{option} is for recipes of edits; {name} trains {recipe.description}. Those are {stages}")
+    return recipe
+
+
 def with_source(recipe: EditRecipe, embedder: Literal["tied", "own"]) -> EditRecipe:
     """The same run with this way for the source into the DiT, in a folder of its own.
 
     Where it is not the preset's way, the stages before that train on sources must have gone it too.
     """
     other = preset(recipe.preset).denoiser.source_embedder != embedder
-    requires = tuple(f"{name}_{embedder}" if other and takes_source(name) else name for name in recipe.requires)
+    requires = tuple(f"{name}_{embedder}" if other and _takes_source(name) else name for name in recipe.requires)
     name = f"{recipe.name}_{embedder}"
     return dataclasses.replace(recipe, source_embedder=embedder, name=name, requires=requires)
 
 
-def takes_source(name: str) -> bool:
-    """Whether that recipe is a stage whose DiT is given the source."""
-    recipe = RECIPES[name]() if name in RECIPES else None
-    return isinstance(recipe, EditRecipe) and recipe.source_latents
+def _takes_source(name: str) -> bool:
+    return name in RECIPES and RECIPES[name]().takes_source()
 
 
 def command_of(name: str) -> str:

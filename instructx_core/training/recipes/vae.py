@@ -28,3 +28,6 @@ class VaeRecipe(Recipe):
     image_pool: int = 0
     video_pool: int = 0
     crops: tuple[Crops, ...] = ()  # in this order; what is left of the steps sees whole frames in the recipe's batches
+
+    def convolution_scale(self) -> float:
+        return self.muon_scale

@@ -16,7 +16,8 @@ from judge_server import JudgeServer, completion, scores, serve
 
 from instructx_core.data.record import EditRecord, Locator
 from instructx_core.errors import InputError
-from instructx_core.evaluation.judge.client import ClientSettings, ModelJudge
+from instructx_core.evaluation.judge.chat import ClientSettings
+from instructx_core.evaluation.judge.client import ModelJudge
 from instructx_core.evaluation.judge.pictures import Viewing
 from instructx_core.evaluation.judge.run import TRANSCRIPTS, JudgeCase, judge_outputs
 from instructx_core.evaluation.judge.vie import Vie
@@ -257,6 +258,15 @@ def test_requests_a_minute(run: RunFolder) -> None:
         start = time.monotonic()
         judge_outputs(run, judge_of(server, concurrency=6, rpm=1200), ["ours"], run.items())
         assert time.monotonic() - start >= 5 * 60 / 1200
+
+
+def test_repeated_requests_count_among_those_of_a_minute(media: Path) -> None:
+    slow = (429, {"error": {"message": "slow down"}})
+    with serve(slow, slow, slow, scores()) as server:
+        start = time.monotonic()
+        score, _ = asked(server, media, rpm=120)
+        assert time.monotonic() - start >= 3 * 60 / 120
+    assert score.status == "ok" and len(server.seen) == 4
 
 
 @pytest.mark.parametrize(

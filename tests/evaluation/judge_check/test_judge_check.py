@@ -17,7 +17,7 @@ from instructx_core.evaluation.judge.run import JudgeCase, judge_outputs
 from instructx_core.evaluation.judge_check.cases import plant_edits, real_edits, source_and_plant
 from instructx_core.evaluation.judge_check.check import JudgeCheck, check_judge
 from instructx_core.evaluation.judge_check.planted import CHAINS, WRONG_REFERENCE, Pair, planted_edits
-from instructx_core.evaluation.report.gathered import LEAST_ACCURACY
+from instructx_core.evaluation.report.contents import LEAST_ACCURACY
 from instructx_core.evaluation.run_folder import RunFolder
 from instructx_core.evaluation.scores import Score
 from instructx_core.media.files import write_image, write_video

@@ -13,7 +13,7 @@ from PIL import Image
 from instructx_core.cli import main
 from instructx_core.data.record import EditRecord, Locator
 from instructx_core.errors import InputError
-from instructx_core.evaluation.collected import collect_outputs
+from instructx_core.evaluation.item_outputs import collect_outputs
 from instructx_core.evaluation.items import read_items, write_items
 from instructx_core.evaluation.metrics.measure import METRICS, Weights, measure_all, read_output_metrics
 from instructx_core.evaluation.metrics.vbench import vbench_scores

@@ -13,7 +13,7 @@ import pytest
 from instructx_core.data.record import EditRecord
 from instructx_core.evaluation.items import read_items, write_items
 from instructx_core.evaluation.metrics.measure import METRICS
-from instructx_core.evaluation.report.gathered import read_report
+from instructx_core.evaluation.report.contents import read_report
 from instructx_core.evaluation.report.page import write_report_page
 from instructx_core.evaluation.scores import Score, ScoreFile
 

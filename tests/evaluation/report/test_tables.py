@@ -12,17 +12,17 @@ from instructx_core.cli import main
 from instructx_core.data.record import EditRecord
 from instructx_core.errors import InputError
 from instructx_core.evaluation.items import read_items, write_items
-from instructx_core.evaluation.report.gathered import read_report
+from instructx_core.evaluation.report.contents import read_report
 from instructx_core.evaluation.report.markdown import markdown_report, markdown_table
 from instructx_core.evaluation.report.published import published
-from instructx_core.evaluation.report.tables import Evaluated, ReportTable, gedit_table, imgedit_table, vie_table
+from instructx_core.evaluation.report.tables import ReportTable, TableData, gedit_table, imgedit_table, vie_table
 from instructx_core.evaluation.scores import Score, ScoreFile
 from instructx_core.evaluation.statistics.cells import gather
 from instructx_core.evaluation.statistics.rules import GEDIT, IMGEDIT, VIE, Averaging
 
 
-def evaluated(scores: list[Score], groups: dict[str, str], averaging: Averaging, **options: object) -> Evaluated:
-    return Evaluated(gather(scores, averaging), groups, averaging, **options)
+def evaluated(scores: list[Score], groups: dict[str, str], averaging: Averaging, **options: object) -> TableData:
+    return TableData(gather(scores, averaging), groups, averaging, **options)
 
 
 def row_of(table: ReportTable, *names: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from instructx_core.evaluation.collected import made_files
+from instructx_core.evaluation.item_outputs import made_files
 from instructx_core.evaluation.items import read_items
 from instructx_core.evaluation.study.answers import read_answers
 from instructx_core.evaluation.study.form import write_form

@@ -24,7 +24,7 @@ from small import save
 from tiny import clip
 
 from instructx_core.config import DenoiserConfig, LoraConfig, MllmConfig, SamplingConfig, VaeConfig, kiwi_5b
-from instructx_core.encoder.model import build_encoder
+from instructx_core.encoder.designs import build_encoder
 from instructx_core.errors import InputError
 from instructx_core.formats.layouts import kiwi_config, kiwi_names
 from instructx_core.formats.layouts.adapter import load_adapter

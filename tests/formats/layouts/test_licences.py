@@ -76,7 +76,7 @@ def test_vae(log: Any, tmp_path: Path, width: int, named: set[str]) -> None:
 
 @pytest.mark.parametrize(("width", "named"), [(2048, {"Qwen"}), (128, set())])
 def test_qwen(log: Any, tmp_path: Path, width: int, named: set[str]) -> None:
-    from instructx_core.encoder.model import build_encoder
+    from instructx_core.encoder.designs import build_encoder
 
     settings = qwen_config(width)
     with torch.device("meta"):

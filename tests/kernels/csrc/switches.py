@@ -1,6 +1,5 @@
-"""More planted bugs, all in one build: each is an expression that a number switches on, so that many cost little time.
-
-`old` is a complete expression of the file; `nth` counts its occurrences from 0. The check must notice `new`.
+"""Planted bugs, all in one build: each is an expression or a statement that a number switches on, so that many cost
+little. `old` is complete and of the file; `nth` counts its occurrences from 0. The check must notice `new`.
 """
 
 from __future__ import annotations
@@ -9,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import edges
+from checks import far_strides, fences, statistics
 from emulator import CSRC
-from mutants import EXACT, INT8, LOOP, PROLOGUE, Check, prologue
+from mutants import EXACT, INT8, LOOP, PROLOGUE, Check, bias, exact, int8_d64, int8_kernel, largest, prologue
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Switch:
     new: str
     check: Check
     nth: int = 0
+    statement: bool = False
 
 
 def narrow(name: str, file: str, old: str, check: Check, nth: int = 0) -> Switch:
@@ -28,7 +29,81 @@ def narrow(name: str, file: str, old: str, check: Check, nth: int = 0) -> Switch
     return Switch(f"{name} in 32 bits", file, old, f"(int)({old})", check, nth)
 
 
+def statement(name: str, file: str, old: str, new: str, check: Check, nth: int = 0) -> Switch:
+    return Switch(name, file, old, new, check, nth, statement=True)
+
+
+BEFORE_V = "block_barrier();  // for all threads, and nobody reads V[i-1] any more\n"
+BEFORE_K = "block_barrier();  // for all threads, and nobody reads K[i] any more\n"
+WAIT_K = "copy_wait<0>();   // K[i] has arrived for this thread,\n"
+WAIT_V = "copy_wait<0>();   // V[i] has arrived for this thread,\n"
+LOAD_V = "        load_values<Policy>(v_tile, args, at);\n        copy_commit();\n"
+VALUES = "(v, tile + swizzle<Policy::V_ROW>(step * 16 + (lane & 15), pair * 2 + (lane >> 4)));"
+V_HEAD = "(at.second ? args.v2 : args.v) + b * view.sb + h * view.sh"
+LSE = "(state.base[r] + (log2_exact(sum) + Policy::OFFSET))"
+SHIFT = "load<float>(args.lse_shift2 + at)"
+
 SWITCHES = [
+    # order of copies and barriers
+    statement("barrier before V's copy dropped", LOOP, BEFORE_V, "", exact),
+    statement("barrier before K's copy dropped", LOOP, BEFORE_K, "", exact),
+    statement("wait for K lets one group fly", LOOP, WAIT_K, "copy_wait<1>();", exact),
+    statement("wait for V lets one group fly", LOOP, WAIT_V, "copy_wait<1>();", exact),
+    statement("V's copy before the barrier", LOOP, BEFORE_V + LOAD_V, LOAD_V + BEFORE_V, exact),
+    statement("half a block skips a barrier", LOOP, BEFORE_K, "if (thread_index() < 128) block_barrier();", exact),
+    statement("barrier of the norm dropped", PROLOGUE, "block_barrier();", "", prologue),
+    statement("sums read before they are complete", PROLOGUE, "block_barrier();", "", statistics, 1),
+    # tiles and fragments
+    Switch("tail keeps one key too many", LOOP, "n * 8 + 2 * t + (i & 1) >= keys", "n * 8 + 2 * t + (i & 1) > keys",
+           exact),
+    Switch("tail never masked", LOOP, "at.limit - at.first < TILE_K", "false", exact),
+    Switch("swizzle over 4 rows", LOOP, "row & 7", "row & 3", exact),
+    Switch("swizzle of 64-byte rows", LOOP, "(row >> 1) & 3", "row & 3", int8_d64),
+    statement("K fragment halves swapped", LOOP, "Policy::multiply_qk(s[n], q[step], k[0], k[1]);",
+              "Policy::multiply_qk(s[n], q[step], k[1], k[0]);", exact),
+    Switch("Q rows of the wrong lanes", LOOP, "warp * 16 + (lane & 15)", "warp * 16 + (lane >> 1)", exact),
+    statement("V not transposed", LOOP, f"load_matrix_trans{VALUES}", f"load_matrix{VALUES}", exact),
+    Switch("probabilities in the wrong quarter", LOOP, "s[2 * step + (i >> 1)]", "s[2 * step + (i & 1)]", exact),
+    Switch("store past the last row", LOOP, "row >= args.sq", "row > args.sq", fences),
+    Switch("32-bit row offset", LOOP, "(inside ? first + row : 0) * stride", "(inside ? first + row : 0) * (int)stride",
+           far_strides),
+    Switch("second segment reads the first", LOOP, "(at.second ? args.k2 : args.k)", "args.k", exact),
+    Switch("second segment starts late", LOOP, "(index - tiles) * TILE_K", "(index - tiles + 1) * TILE_K", exact),
+    Switch("heads ignored", LOOP, V_HEAD, "(at.second ? args.v2 : args.v) + b * view.sb", exact),
+    # softmax and output
+    statement("row maximum over two of four lanes", LOOP, "top = maximum(top, shuffle_xor(top, 2));", "", exact),
+    statement("sum over two of four lanes", LOOP, "sum += shuffle_xor(sum, 2);", "", exact),
+    Switch("sum never rescaled", LOOP, "multiply_add(state.sum[r], state.rescale[r], sum)", "state.sum[r] + sum",
+           exact),
+    Switch("LSE in base 2", LOOP, f"{LSE} * LN_2", LSE, exact),
+    statement("output never rescaled", EXACT, "o[n][i] *= state.rescale[i >> 1];", "o[n][i] *= 1.0f;", exact),
+    Switch("bias of the second segment not shifted", EXACT, "(at.second ? args.skv * 4ll : 0)", "0", bias),
+    statement("bias of the wrong column", EXACT, "s[n][2 + j] += extra;", "s[n][3 - j] += extra;", bias),
+    Switch("exponent of q not lowered", EXACT, "shift < 0 || shift > 136", "true", largest),
+    # int8
+    Switch("second segment's shift in the wrong base", INT8, "difference * LOG2_E", "difference", int8_kernel),
+    Switch("first shift left on the second segment", INT8, f"{SHIFT} - lse_shift(args, at)", SHIFT, int8_kernel),
+    Switch("second shift without the row's factor", INT8, "difference * LOG2_E / factor[r]", "difference * LOG2_E",
+           int8_kernel),
+    Switch("K scale of the neighbour", INT8, "scale[i & 1]", "scale[i >> 1]", int8_kernel),
+    Switch("Q scale of the other row", INT8, "load<float>(args.q_scale + at)",
+           "load<float>(args.q_scale + at - at % 2)", int8_kernel),
+    Switch("K scales of the first head", INT8, "((i64)block_z() * args.heads + block_y()) * at.limit", "0",
+           int8_kernel),
+    Switch("V exponent off by one", INT8, "(exponent == 0 ? 1u : exponent) << 23", "(exponent + 1u) << 23",
+           int8_kernel),
+    Switch("fp16 sum not rescaled", INT8, "multiply_add(out[2 * r], state.rescale[r], x)", "out[2 * r] + x",
+           int8_kernel),
+    # prologue
+    Switch("norm over one head", PROLOGUE, "total.plain / width + eps", "total.plain / 128 + eps", prologue),
+    Switch("RoPE turns the other way", PROLOGUE, "even * angles.cos[i / 2] - odd * angles.sin[i / 2]",
+           "even * angles.cos[i / 2] + odd * angles.sin[i / 2]", prologue),
+    Switch("Hadamard stage left out", PROLOGUE, "mask < 32", "mask < 16", prologue),
+    Switch("sign of the wrong channel", PROLOGUE, "sign_word(lane * N / 32) >> (lane * N % 32)",
+           "sign_word(lane * N / 32) >> (lane % 32)", prologue),
+    Switch("K not shifted", PROLOGUE, "shift[i] * SIXTEENTH", "0.0f", prologue),
+    Switch("scale to 128", PROLOGUE, "127.0f / top", "128.0f / top", prologue),
+    Switch("last token of a run not sampled", PROLOGUE, "token < last", "token < last - 1", prologue, 1),
     # addresses
     narrow("output row", LOOP, "row * args.so.ss", edges.exact_far),
     narrow("output sample", LOOP, "b * args.so.sb", edges.exact_far),
@@ -98,7 +173,10 @@ SWITCHES = [
 
 
 def write(folder: Path) -> None:
-    """All sources with every switch in them: `old` becomes (emu_mutant() == N ? new : old), N from 1 on."""
+    """All sources with every switch in them: `old` becomes (emu_mutant() == N ? new : old), N from 1 on.
+
+    A statement becomes if (emu_mutant() == N) { new } else { old }.
+    """
     for path in CSRC.iterdir():
         text = path.read_text(encoding="utf-8")
         spans: dict[tuple[int, int], list[int]] = {}
@@ -116,7 +194,11 @@ def rendered(text: str, start: int, end: int, spans: dict[tuple[int, int], list[
     for first, last in sorted(outer):
         chain = rendered(text, first, last, spans)
         for number in spans[first, last]:
-            chain = f"(emu_mutant() == {number} ? ({SWITCHES[number - 1].new}) : ({chain}))"
+            switch = SWITCHES[number - 1]
+            if switch.statement:
+                chain = f"if (emu_mutant() == {number}) {{ {switch.new} }} else {{ {chain} }}"
+            else:
+                chain = f"(emu_mutant() == {number} ? ({switch.new}) : ({chain}))"
         made += text[at:first] + chain
         at = last
     return made + text[at:end]

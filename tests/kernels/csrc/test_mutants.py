@@ -27,8 +27,6 @@ def plant(mutant: Mutant, folder: Path) -> tuple[str, ...]:
     text = target.read_text()
     assert text.count(mutant.old) == mutant.count, f"{mutant.name}: the source has changed, adapt the mutant"
     target.write_text(text.replace(mutant.old, mutant.new))
-    if not mutant.kernel:
-        return ("prologue.cu",)
     source = "attention_int8.cu" if "int8" in mutant.kernel else "attention.cu"
     lines = (folder / source).read_text().splitlines(keepends=True)
     unused = re.compile(rf"KERNEL\((?!{mutant.kernel},)")

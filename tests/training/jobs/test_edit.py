@@ -14,10 +14,10 @@ from instructx_core.data.bucket import Bucket
 from instructx_core.data.shapes import ShapesWorld
 from instructx_core.data.sources import open_data
 from instructx_core.errors import InputError
-from instructx_core.training.caching import fill_cache
 from instructx_core.training.edit_pools import plan_pools, pool_rows
 from instructx_core.training.jobs.edit import EditJob
 from instructx_core.training.machine import Machine
+from instructx_core.training.runs.caching import fill_cache
 from instructx_core.weights import SHIPPED
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "support"))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from instructx_core.data.drawn import weigh
+from instructx_core.data.raw_sample import weigh
 from instructx_core.errors import InputError
 from instructx_core.latents import latent_stats
 from instructx_core.training.jobs.vae import VaeJob

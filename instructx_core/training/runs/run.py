@@ -8,24 +8,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..config import InstructXConfig, preset
-from ..data.source import EditSource
-from ..data.sources import SOURCES, open_data
-from ..errors import InputError
-from . import distributed
-from .engine import check_batches
-from .job import TrainingJob
-from .jobs.edit import EditJob
-from .jobs.mllm import MllmJob
-from .jobs.text_to_video import TextToVideoJob
-from .jobs.vae import VaeJob
-from .machine import Machine
-from .recipes.base import Recipe
-from .recipes.edit import EditRecipe
-from .recipes.mllm import MllmRecipe
-from .recipes.text_to_video import TextToVideoRecipe
-from .recipes.vae import VaeRecipe
-from .trainer import Trainer
+from ...config import InstructXConfig, preset
+from ...data.source import EditSource
+from ...data.sources import SOURCES, open_data
+from ...errors import InputError
+from .. import distributed
+from ..engine import check_batches
+from ..job import TrainingJob
+from ..jobs.edit import EditJob
+from ..jobs.mllm import MllmJob
+from ..jobs.text_to_video import TextToVideoJob
+from ..jobs.vae import VaeJob
+from ..machine import Machine
+from ..recipes.base import Recipe
+from ..recipes.edit import EditRecipe
+from ..recipes.mllm import MllmRecipe
+from ..recipes.text_to_video import TextToVideoRecipe
+from ..recipes.vae import VaeRecipe
+from ..trainer import Trainer
 
 JOBS: dict[type[Recipe], type[TrainingJob]] = {
     VaeRecipe: VaeJob,

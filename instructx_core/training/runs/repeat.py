@@ -13,14 +13,14 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from ..config import preset
-from ..errors import InputError
-from . import distributed
-from .checkpoint import step_folders
-from .machine import Machine
-from .recipes.base import Recipe
+from ...config import preset
+from ...errors import InputError
+from .. import distributed
+from ..checkpoint import step_folders
+from ..machine import Machine
+from ..recipes.base import Recipe
 from .run import build_job
-from .trainer import FINAL, Trainer
+from ..trainer import FINAL, Trainer
 
 
 def repeat(recipe: Recipe, output: Path, machine: Machine) -> tuple[int, list[str]]:

@@ -27,9 +27,9 @@ from ... import shapes
 from ...errors import InputError
 from ...media.files import read_media
 from ...shapes.success import OUTSIDE_LIMIT, masked_error, pixel_error, region_limit
-from ..benchmarks.box import truth_of
+from ..judge.run import JudgeCase
 from ..scores import Score
-from .run import JudgeCase
+from .box import truth_of
 
 FLICKER_LIMIT = 0.02
 FAR = 3.0  # times the limit, where nothing else says how far is far

@@ -8,18 +8,17 @@ from pathlib import Path
 
 import torch
 
-from ..config import preset
-from ..encoder.tokenizer import load_tokenizer
-from ..pipeline import InstructXPipeline
-from ..sampling.schedule import build_scheduler
-from ..weights import save_checkpoint
-from .base import trained_on_base
-from .parts import load_parts
-from .recipes.base import FROM_BASE, Recipe
-from .recipes.edit import EditRecipe
+from ...config import preset
+from ...encoder.tokenizer import load_tokenizer
+from ...pipeline import InstructXPipeline
+from ...sampling.schedule import build_scheduler
+from ...weights import save_checkpoint
+from ..base import trained_on_base
+from ..parts import load_parts
+from ..recipes.base import FROM_BASE, Recipe
 from .run import recipe_source
-from .start import run_recipe, started_from
-from .tokenizer import run_tokenizer
+from ..start import run_recipe, started_from
+from ..tokenizer import run_tokenizer
 
 logger = logging.getLogger("instructx")
 
@@ -30,7 +29,7 @@ def trained_pipeline(output: Path, last: Recipe) -> InstructXPipeline:
 
     config = last.model_config(preset(last.preset))
     requires = (*started_from(output, last.name), last.name)
-    if isinstance(last, EditRecipe) and FROM_BASE in requires:
+    if FROM_BASE in requires:
         parts = trained_on_base(dataclasses.replace(last, requires=requires), config, output)
         tokenizer = load_tokenizer(output / "tokenizer.json")
     else:

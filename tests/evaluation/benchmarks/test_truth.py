@@ -8,7 +8,7 @@ import pytest
 from instructx_core import shapes
 from instructx_core.errors import InputError
 from instructx_core.evaluation.benchmarks.tasks import VIE_COUNTS
-from instructx_core.evaluation.judge.truth import band, truth_scores
+from instructx_core.evaluation.benchmarks.truth import band, truth_scores
 
 SAMPLES = {task: shapes.sample("test", 0, "video", task) for task in VIE_COUNTS}
 

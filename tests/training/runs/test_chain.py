@@ -21,7 +21,7 @@ from instructx_core.training.recipes.sized import CHANGES, for_gpu, rehearsal
 from instructx_core.training.recipes.tiny import HOURS, TINY
 from instructx_core.weights import SHIPPED, load_pipeline
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
 from nano import small_vae
 from small_source import SmallSource
 

@@ -17,21 +17,21 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from ..data.record import EditRecord, Locator
-from ..editing.edit import edit
-from ..editing.look import Look
-from ..editing.progress import SILENT, Progress
-from ..editing.report import EditReport
-from ..editing.request import EditRequest
-from ..errors import InputError
-from ..fields import check_seed
-from ..media.names import output_place
-from ..media.outputs import claim_output
-from .judge.run import Judge, JudgeCase
-from .scores import Score
+from ...data.record import EditRecord, Locator
+from ...editing.edit import edit
+from ...editing.look import Look
+from ...editing.progress import SILENT, Progress
+from ...editing.report import EditReport
+from ...editing.request import EditRequest
+from ...errors import InputError
+from ...fields import check_seed
+from ...media.names import output_place
+from ...media.outputs import claim_output
+from ..scores import Score
+from .run import Judge, JudgeCase
 
 if TYPE_CHECKING:
-    from ..pipeline import InstructXPipeline
+    from ...pipeline import InstructXPipeline
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ..config import InstructXConfig, preset
-from ..errors import InputError
-from ..weights import SHIPPED
-from .plots import plot_metrics
-from .recipes.base import FROM_SHIPPED
-from .recipes.edit import EditRecipe
-from .start import run_recipe, started_from
+from ...config import InstructXConfig, preset
+from ...errors import InputError
+from ...weights import SHIPPED
+from ..plots import plot_metrics
+from ..recipes.base import FROM_SHIPPED
+from ..recipes.edit import EditRecipe
+from ..start import run_recipe, started_from
 
 logger = logging.getLogger("instructx")
 

@@ -1,12 +1,11 @@
 """All that a report is of, read from the folder of an evaluation: items, outputs, scores, metrics, checks of judges.
 
-Place: FOLDER -> gathered -> tables, page, Markdown. benchmark.json says how scores average; a folder without one is a
+Place: FOLDER -> contents -> tables, page, Markdown. benchmark.json says how scores average; a folder without one is a
 plain benchmark. A judge that was not checked against planted edits is warned of, and so is one that did badly.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,17 +13,21 @@ from typing import Any
 
 from ...data.record import EditRecord
 from ...errors import InputError
-from ..collected import Made, collect_outputs
+from ..item_outputs import ItemOutput, collect_outputs
 from ..items import ITEMS, read_items
 from ..metrics.measure import METRICS, read_output_metrics
+from ..objects import read_object
 from ..scores import SCORES, Score, read_scores
 from ..statistics.cells import Judgements, gather
 from ..statistics.rules import RULES, Averaging
-from .tables import PAPER_TABLES, Evaluated, ReportTable, difference_table, plain_table
+from .studies import study_table
+from .tables import PAPER_TABLES, ReportTable, TableData, difference_table, metric_table, plain_table
 
 BENCHMARK = "benchmark.json"
 CHECKS = "judge-check*.json"
+STUDIES = "study-result*.json"
 LEAST_ACCURACY = 0.8  # of ordered pairs of planted edits, below which a judge's dimension is warned of
+REWRITE = "write it again or remove it"
 TRUTH = "truth"  # the judge of the drawn world, which is its own definition
 
 
@@ -35,11 +38,12 @@ class Report:
     benchmark: str
     folder: Path
     items: list[EditRecord]
-    outputs: dict[str, dict[str, Made]]
+    outputs: dict[str, dict[str, ItemOutput]]
     scores: list[Score]
     metrics: dict[tuple[str, str], dict[str, float]]
     averaging: Averaging
     checks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    studies: list[dict[str, Any]] = field(default_factory=list)  # what study-result wrote
     strange: int = 0  # items that have scores and are no items of the evaluation, as of an earlier, larger one
 
     @property
@@ -56,8 +60,8 @@ class Report:
         found = {each.editor: each for each in gather(scores, self.averaging)}
         return [found.get(editor, Judgements(editor, judge, {}, {})) for editor in self.outputs]
 
-    def evaluated(self, judge: str, method: str = "percentile") -> Evaluated:
-        return Evaluated(self.judged(judge), self.groups, self.averaging, self.metrics, self._subsets(), method)
+    def evaluated(self, judge: str, method: str = "percentile") -> TableData:
+        return TableData(self.judged(judge), self.groups, self.averaging, self.metrics, self._subsets(), method)
 
     def _subsets(self) -> dict[str, frozenset[str]]:
         """GEdit-Bench: each language, whole and the items that exist in both."""
@@ -75,6 +79,11 @@ class Report:
         found = [by_kind] if make is None else [make(of), by_kind]
         between = difference_table(of)
         return found if between is None else [*found, between]
+
+    def other_tables(self) -> list[ReportTable]:
+        """What no judge has to do with: metrics, and user studies."""
+        metrics = metric_table(self.metrics, self.groups, list(self.outputs))
+        return [*([] if metrics is None else [metrics]), *map(study_table, self.studies)]
 
     def warnings(self) -> list[str]:
         """What a reader must know before the numbers."""
@@ -113,28 +122,27 @@ def read_report(folder: Path, editors: Sequence[str] = ()) -> Report:
     measured = read_output_metrics(folder / METRICS) if (folder / METRICS).exists() else {}
     metrics = {key: dict(line.metrics) for key, line in measured.items()}
     averaging = RULES.get(benchmark, Averaging(benchmark or "plain", scale=(0.0, 10.0)))
-    return Report(benchmark, folder, items, outputs, scores, metrics, averaging, _checks(folder), len(strange))
+    checks, studies = _checks(folder), _studies(folder)
+    return Report(benchmark, folder, items, outputs, scores, metrics, averaging, checks, studies, len(strange))
 
 
 def _benchmark(path: Path) -> str:
-    return str(_object_of(path).get("name", "")) if path.exists() else ""
+    return str(read_object(path, REWRITE).get("name", "")) if path.exists() else ""
 
 
 def _checks(folder: Path) -> dict[str, dict[str, Any]]:
     found = {}
     for path in sorted(folder.glob(CHECKS)):
-        values = _object_of(path)
+        values = read_object(path, REWRITE)
         if not isinstance(values.get("judge"), str) or not isinstance(values.get("dimensions"), dict):
             raise InputError(f"{path}: is no result of judge-check; run it again or remove the file")
         found[values["judge"]] = values
     return found
 
 
-def _object_of(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({error}); write it again or remove it") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: is no JSON object; write it again or remove it")
-    return values
+def _studies(folder: Path) -> list[dict[str, Any]]:
+    found = [(path, read_object(path, REWRITE)) for path in sorted(folder.glob(STUDIES))]
+    for path, values in found:
+        if not isinstance(values.get("means"), dict) or not isinstance(values.get("agreement"), dict):
+            raise InputError(f"{path}: is no result of study-result --json; {REWRITE}")
+    return [values for _, values in found]

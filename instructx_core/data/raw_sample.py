@@ -27,7 +27,7 @@ WHOLE_QUESTIONS, DETAIL_QUESTIONS = 4, 2  # questions about the whole that a sam
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Drawn:
+class RawSample:
     """Arrays by name, with the frames in front of each, and texts to choose from: an instruction or a caption alone, a
     question with its answer."""
 
@@ -35,19 +35,19 @@ class Drawn:
     texts: tuple[tuple[str, ...], ...] = ()
 
 
-def draw_edit(source: EditPart, split: str, bucket: Bucket, number: int) -> Drawn:
+def draw_edit(source: EditPart, split: str, bucket: Bucket, number: int) -> RawSample:
     """source and target (F,H,W,C), reference (1,H,W,C) where the bucket has one; instructions."""
     sample = source.edit(split, number, bucket)
     arrays = {"source": sample.source_FHWC, "target": sample.target_FHWC}
     if bucket.reference:
         assert sample.reference_HWC is not None
         arrays["reference"] = sample.reference_HWC[None]
-    return Drawn(arrays, tuple((text,) for text in (sample.instruction, *sample.wordings)))
+    return RawSample(arrays, tuple((text,) for text in (sample.instruction, *sample.wordings)))
 
 
 def draw_or_reject(
-    draw: Callable[..., Drawn], part: EditPart, split: str, bucket: Bucket, number: int
-) -> Drawn | RejectedRecord:
+    draw: Callable[..., RawSample], part: EditPart, split: str, bucket: Bucket, number: int
+) -> RawSample | RejectedRecord:
     """Of samples that lie in files: a bad one is told, and the others are drawn all the same."""
     try:
         return draw(part, split, bucket, number)
@@ -55,20 +55,20 @@ def draw_or_reject(
         return RejectedRecord(str(number), str(error), f"{split} {bucket}")
 
 
-def draw_captioned(source: PretrainingSource, split: str, bucket: Bucket, number: int) -> Drawn:
+def draw_captioned(source: PretrainingSource, split: str, bucket: Bucket, number: int) -> RawSample:
     """target (F,H,W,C); the caption."""
     sample = source.scene(split, number, bucket)
-    return Drawn({"target": sample.frames_FHWC}, ((sample.caption,),))
+    return RawSample({"target": sample.frames_FHWC}, ((sample.caption,),))
 
 
-def draw_picture(source: PretrainingSource, split: str, bucket: Bucket, number: int) -> Drawn:
+def draw_picture(source: PretrainingSource, split: str, bucket: Bucket, number: int) -> RawSample:
     """pixels (F,H,W,C) and weight (F,H,W) fp16."""
     sample = source.picture(split, number, bucket)
     weight_FHW = weigh(sample.regions, sample.frames_FHWC.shape[:3])
-    return Drawn({"pixels": sample.frames_FHWC, "weight": weight_FHW.astype(np.float16)})
+    return RawSample({"pixels": sample.frames_FHWC, "weight": weight_FHW.astype(np.float16)})
 
 
-def draw_questions(source: PretrainingSource, split: str, bucket: Bucket, number: int) -> Drawn:
+def draw_questions(source: PretrainingSource, split: str, bucket: Bucket, number: int) -> RawSample:
     """frames (F,H,W,C); questions with their answers: of every other number about an edit's instruction."""
     rng = random_stream(number, bucket.height, bucket.width)
     if number % 2:
@@ -82,7 +82,7 @@ def draw_questions(source: PretrainingSource, split: str, bucket: Bucket, number
         whole, *others = ask(rng)
         chosen = rng.permutation(len(others))[:DETAIL_QUESTIONS]
         pairs += [whole, *(others[int(each)] for each in chosen)]
-    return Drawn({"frames": frames_FHWC}, tuple(pairs))
+    return RawSample({"frames": frames_FHWC}, tuple(pairs))
 
 
 def weigh(regions: Regions, shape: tuple[int, ...]) -> np.ndarray:

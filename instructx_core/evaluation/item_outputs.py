@@ -1,6 +1,6 @@
 """Outputs of all editors of an evaluation, by editor and item: what studies, metrics and reports compare.
 
-Place: FOLDER/EDITOR/outputs.jsonl -> collected -> study, metrics, report.
+Place: FOLDER/EDITOR/outputs.jsonl -> item_outputs -> study, metrics, report.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from .outputs import OUTPUTS, Output, read_outputs
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class ItemOutput:
     """What became of an item. path: None where nothing was made."""
 
     output: Output
     path: Path | None
 
 
-def collect_outputs(folder: Path, editors: Sequence[str] = ()) -> dict[str, dict[str, Made]]:
+def collect_outputs(folder: Path, editors: Sequence[str] = ()) -> dict[str, dict[str, ItemOutput]]:
     """editor -> item -> what was made, of those editors or of all.
 
     Raises InputError as read_outputs, for a file that a line names and that is not there, for an editor that has two
     lines of one item in different places, for an editor without outputs, and where there are none at all.
     """
-    found: dict[str, dict[str, Made]] = {}
+    found: dict[str, dict[str, ItemOutput]] = {}
     for file in sorted(folder.glob(f"*/{OUTPUTS}")):
         for (item, editor), output in read_outputs(file).items():
             path = output.path(file.parent)
@@ -35,7 +35,7 @@ def collect_outputs(folder: Path, editors: Sequence[str] = ()) -> dict[str, dict
                 raise InputError(f"{file}: the output of item {item}, {path}, is not there; edit it again")
             if item in found.get(editor, {}):
                 raise InputError(f"{file}: {editor} has an output of item {item} in another folder as well; keep one")
-            found.setdefault(editor, {})[item] = Made(output, path)
+            found.setdefault(editor, {})[item] = ItemOutput(output, path)
     if not found:
         raise InputError(f"{folder}: no EDITOR/{OUTPUTS} in it; edit the items first")
     unknown = [editor for editor in editors if editor not in found]

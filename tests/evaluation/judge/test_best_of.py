@@ -15,8 +15,9 @@ from instructx_core.editing.edit import edit
 from instructx_core.editing.look import look_at
 from instructx_core.editing.request import EditRequest
 from instructx_core.errors import InputError
-from instructx_core.evaluation.best_of import BestOf
-from instructx_core.evaluation.judge.client import ClientSettings, ModelJudge
+from instructx_core.evaluation.judge.best_of import BestOf
+from instructx_core.evaluation.judge.chat import ClientSettings
+from instructx_core.evaluation.judge.client import ModelJudge
 from instructx_core.evaluation.judge.pictures import Viewing
 from instructx_core.evaluation.judge.vie import Vie
 from instructx_core.media.files import read_image, write_image

@@ -9,15 +9,15 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from ..config import InstructXConfig
-from ..data.bucket import Bucket
-from ..data.source import EditSource
-from .base import remember_base
-from .edit_pools import plan_pools
-from .machine import Machine
-from .model import open_stage_model
-from .recipes.base import FROM_BASE
-from .recipes.edit import EditRecipe
+from ...config import InstructXConfig
+from ...data.bucket import Bucket
+from ...data.source import EditSource
+from ..base import remember_base
+from ..edit_pools import plan_pools
+from ..machine import Machine
+from ..model import open_stage_model
+from ..recipes.base import FROM_BASE
+from ..recipes.edit import EditRecipe
 
 
 def fill_cache(

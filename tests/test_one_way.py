@@ -1,0 +1,68 @@
+"""Imports go one way, between files, folders and rooms: nothing is entered, left and entered again.
+
+Which rooms a room may import is in test_imports.py.
+"""
+
+from __future__ import annotations
+
+from sources import MODULES, SOURCES, Source, room_of
+
+# Folders that are parts of the folder they lie in: each imports files of the other. Every other one, a new one too,
+# lies above or below its neighbours.
+PARTS = {
+    "instructx_core/commands/evaluate",
+    "instructx_core/data/readers",
+    "instructx_core/media/sound",
+    "instructx_core/synthesis/classic",
+    "instructx_core/synthesis/stages",
+    "instructx_core/world/language",
+}
+
+
+def circles(asks: dict[str, set[str]]) -> list[str]:
+    """What is left when all is taken away, again and again, that asks for nothing that is still there."""
+    left = dict(asks)
+    while free := [name for name, others in left.items() if not others & left.keys()]:
+        for name in free:
+            del left[name]
+    return sorted(left)
+
+
+def place_of(source: Source, parts: set[str]) -> str:
+    """The folder of a file, of a part the one around it; a file of the core beside its folders stands for itself."""
+    folder = source.name.rpartition("/")[0]
+    while folder in parts:
+        folder = folder.rpartition("/")[0]
+    return source.name if folder == "instructx_core" else folder
+
+
+def asked_folders(parts: set[str]) -> dict[str, set[str]]:
+    asks: dict[str, set[str]] = {}
+    for source in SOURCES.values():
+        place = place_of(source, parts)
+        found = {place_of(MODULES[each.module], parts) for each in source.imports if each.module in MODULES}
+        asks.setdefault(place, set()).update(found - {place})
+    return asks
+
+
+def test_folders_go_one_way() -> None:
+    assert circles(asked_folders(PARTS)) == []
+    for part in PARTS:
+        assert part in circles(asked_folders(PARTS - {part})), f"{part} goes one way: take it out of PARTS"
+
+
+def test_rooms_go_one_way() -> None:
+    asks: dict[str, set[str]] = {}
+    for source in SOURCES.values():
+        found = {room_of(each.module) for each in source.imports if each.module in MODULES}
+        asks.setdefault(source.room, set()).update(found - {source.room})
+    assert circles(asks) == []
+
+
+def test_no_files_import_each_other() -> None:
+    """Imports of files go one way too, those inside of functions included: what two files share lies below both."""
+    asks: dict[str, set[str]] = {}
+    for module, source in MODULES.items():
+        found = {imported.module for imported in source.imports if not imported.typing}
+        asks[module] = {other for other in found if other in MODULES and not module.startswith(f"{other}.")} - {module}
+    assert circles(asks) == []
