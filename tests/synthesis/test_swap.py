@@ -84,6 +84,7 @@ class Animator(Player):
         for driven, points in zip(driven_FHWC, poses.points_FK3, strict=True):
             (left, top), (right, bottom) = points[[0, -1], :2].astype(int)
             driven[top:bottom, left:right] = BLUE
+        driven_FHWC[0] = first_HWC  # a driven clip begins with the picture that it was given
         return driven_FHWC
 
 
