@@ -23,6 +23,7 @@ VERBS = {
     "bench": (".commands.bench", "a benchmark of your own clips: instructions by a model, chosen by people"),
     "data": (".commands.data", "edits in files: check, look at, export, encode ahead of a run"),
     "train": (".commands.train", "run or resume a training recipe"),
+    "study": (".commands.study", "the paper's design study and ablations: list, run, report"),
     "synthesize": (".commands.synthesize", "training pairs from films: cut, find, erase, check, describe"),
     "inspect": (".commands.inspect", "what a weight file or folder is, what it needs and what takes it"),
     "convert": (".commands.convert", "a weight file into another form of the same weights"),

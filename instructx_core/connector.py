@@ -18,8 +18,10 @@ class Connector(nn.Sequential):
     """
 
     def __init__(self, in_dim: int, out_dim: int, zero_init: bool = False, layers: int = 2) -> None:
-        more = [(nn.GELU(approximate="tanh"), nn.Linear(out_dim, out_dim)) for _ in range(layers - 1)]
-        super().__init__(nn.Linear(in_dim, out_dim), *(module for pair in more for module in pair))
+        modules: list[nn.Module] = [nn.Linear(in_dim, out_dim)]  # in this order: a seed gives the same weights
+        for _ in range(layers - 1):
+            modules += [nn.GELU(approximate="tanh"), nn.Linear(out_dim, out_dim)]
+        super().__init__(*modules)
         if zero_init:
             for parameter in self[-1].parameters():
                 nn.init.zeros_(parameter)

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io, ui
 
+from .parts.media import checked_image
 from .parts.schema import schema
 
 UI_KEY = "instructx_compare"  # read by web/js/compare.js
@@ -86,7 +87,13 @@ def save_pictures(images: Any, node: type) -> Side:
 
 
 def pair(before: Any, after: Any, batch: str) -> bool:
-    """True when the pair is shown in the player, False on the slider. Raises ValueError when the two do not match."""
+    """True when the pair is shown in the player, False on the slider.
+
+    Raises ValueError for what is no picture, and when the two do not match.
+    """
+    for name, side in (("before", before), ("after", after)):
+        if not is_video(side):
+            checked_image(side, name)
     moving = plays(before, batch), plays(after, batch)
     if moving[0] != moving[1]:
         names = [VIDEO if side else "picture" for side in moving]

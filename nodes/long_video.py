@@ -23,7 +23,7 @@ from .parts.fitting import PAD
 from .parts.host import output_folder
 from .parts.host_model import interruption
 from .parts.media import read_clip, read_references
-from .parts.notes import Note, note, notes_ui
+from .parts.notes import SAYS_AGAIN, Note, note, notes_ui
 from .parts.prepare import Given, prepare_edit
 from .parts.queries import Sight, ask, connect
 from .parts.schema import (
@@ -60,6 +60,7 @@ class InstructXLongVideo(io.ComfyNode):
             "Edits a video of any length in windows that continue each other. Takes the place of Query Embeddings, "
             "Connector, Source and Reference, and Sampler.",
             search_aliases=["long clip", "sliding window", "video edit"],
+            **SAYS_AGAIN,
             inputs=[*_wires(), *sampling_inputs(63), *_windows(), *reference_inputs(), fallback_instruction_input()],
             outputs=[io.Video.Output("VIDEO", display_name="video", tooltip="The edit: length, speed and sound kept.")],
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
-from .parts.notes import Note, note, notes_ui
+from .parts.notes import SAYS_AGAIN, Note, note, notes_ui
 from .parts.schema import (
     QueriesWire,
     asked_for,
@@ -42,6 +42,7 @@ class InstructXQueryEmbeddings(io.ComfyNode):
             "Query Embeddings",
             "Lets the encoder look at the source and read the instruction.",
             search_aliases=["prompt", "instruction", "encode", "edit text"],
+            **SAYS_AGAIN,
             inputs=[
                 encoder_input(),
                 instruction_input(),
@@ -92,7 +93,7 @@ class InstructXQueryEmbeddings(io.ComfyNode):
         instruction_if_empty: str | None = None,
         **references: Tensor | None,
     ) -> io.NodeOutput:
-        from .parts.media import read_clip, read_references
+        from .parts.media import clipped_notes, read_clip, read_references
         from .parts.queries import Sight, ask
 
         asked = asked_for(instruction, instruction_if_empty)
@@ -100,6 +101,7 @@ class InstructXQueryEmbeddings(io.ComfyNode):
         shown = Sight(clip=clip, references=pictures, modality=modality, fps=fps)
         queries, prepared = ask(encoder, asked, shown, drop_instruction)
         notes = [encoder_note(prepared, clip, len(pictures)), *remarks(clip, modality, encoder)]
+        notes += [*clip.notes, *clipped_notes(references)]
         if asked != instruction:
             notes.insert(0, note("asks", instruction=asked))
         return io.NodeOutput(queries, ui=notes_ui(notes))

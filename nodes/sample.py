@@ -12,7 +12,7 @@ import torch
 from comfy_api.latest import io, ui
 
 from .parts.media import to_image
-from .parts.notes import note, notes_ui
+from .parts.notes import SAYS_AGAIN, note, notes_ui
 from .parts.schema import schema
 
 ANY = "any"
@@ -45,6 +45,7 @@ class InstructXSample(io.ComfyNode):
             "Draws a test picture or clip with an instruction and the right answer, so that a graph runs with no "
             "files. Replace it with Load Image or Load Video for your own.",
             search_aliases=["test image", "example input", "demo"],
+            **SAYS_AGAIN,
             inputs=[
                 io.Combo.Input(
                     "kind",

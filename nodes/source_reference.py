@@ -14,8 +14,8 @@ from torch import Tensor
 
 from .parts.fitting import LENGTH_RULES, PAD, cut_back
 from .parts.keys import CONNECTOR_NODE
-from .parts.media import read_references
-from .parts.notes import Note, note, notes_ui
+from .parts.media import clipped_notes, read_references
+from .parts.notes import SAYS_AGAIN, Note, note, notes_ui
 from .parts.prepare import Given, prepare_edit
 from .parts.schema import make, mask_input, reference_inputs, schema, size_rule_input, source_input, vae_input
 
@@ -34,6 +34,7 @@ class InstructXSourceReference(io.ComfyNode):
             "Gives the model the picture or clip to edit, and references. Use model, positive, negative and latent for "
             "sampling: they belong together.",
             search_aliases=["edit", "apply source", "reference image", "video edit"],
+            **SAYS_AGAIN,
             inputs=[
                 io.Model.Input(
                     "model", tooltip="The Wan DiT of the checkpoint, from any loader; LoRA before or behind."
@@ -94,7 +95,13 @@ class InstructXSourceReference(io.ComfyNode):
             cut_back(frames_FHWC[:, None] if made.apart else frames_FHWC[None], placement),
             made.fps,
             made.sound,
-            ui=notes_ui([*made.fitted.notes, token_note(made.source_BCTHW, made.references_BCRHW, made.adapter)]),
+            ui=notes_ui(
+                [
+                    *made.fitted.notes,
+                    *clipped_notes({"mask": mask}),
+                    token_note(made.source_BCTHW, made.references_BCRHW, made.adapter),
+                ]
+            ),
         )
 
 

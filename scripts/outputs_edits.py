@@ -235,7 +235,9 @@ def record_jobs(record: Record, folder: Path) -> None:
 
 
 def record_eval(record: Record, folder: Path) -> None:
-    """The benchmark and the demo. The model's fingerprint is left out: it is made of names of tensors."""
+    """The benchmark and the demo. The model's fingerprint, which is made of names of tensors, is left out; sheets hold
+    it in their title, and differ with it.
+    """
     preload()
 
     def bench(name: str, *options: str) -> None:

@@ -31,6 +31,7 @@ SMALLEST = {
     "media": "--seconds 1 --size 32x32 --rounds 1",
     "pipeline": "--frames 1 --size 32 --steps 1 --rounds 1",
     "rates": "--tasks color --fps 24 --steps 1",
+    "sharded_step": "--layers 2 --size 32x32 --steps 1",
     "synthesis": "--films 1 --sets static",
     "synthesis_load": "--clips 2",
     "synthesised_pairs": "--clips 3 --steps 2 --batch 1 --items 1",

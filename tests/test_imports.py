@@ -25,6 +25,7 @@ ROOMS = {
     "instruction": {"errors"},
     "pixels": {"errors"},
     # beside the model
+    "cluster": {"errors"},
     "digests": {"errors"},
     "kernels": set(),
     "media": {"errors"},
@@ -94,6 +95,7 @@ ROOMS = {
     # what uses the pipeline; windows, which a node uses too, are below the edit that is made of them
     "editing/windows": {"errors", "fields", "geometry", "media", "sampling"},
     "editing": {
+        "cluster",
         "config",
         "digests",
         "editing/windows",
@@ -109,6 +111,7 @@ ROOMS = {
         "version",
     },
     "evaluation": {
+        "cluster",
         "data",
         "digests",
         "editing",
@@ -138,6 +141,7 @@ ROOMS = {
         "world",
     },
     "synthesis": {
+        "cluster",
         "costs",
         "data",
         "digests",
@@ -173,6 +177,7 @@ ROOMS = {
         "denoiser",
         "encoder",
         "errors",
+        "geometry",
         "pixels",
         "random_streams",
         "sampling",
@@ -192,6 +197,22 @@ ROOMS = {
         "training/jobs",
         "training/recipes",
         "weights",
+    },
+    "study": {
+        "config",
+        "costs",
+        "data",
+        "encoder",
+        "errors",
+        "evaluation",
+        "formats/layouts",
+        "geometry",
+        "sampling",
+        "training",
+        "training/jobs",
+        "training/recipes",
+        "training/runs",
+        "version",
     },
     "commands": {
         "config",
@@ -214,6 +235,7 @@ ROOMS = {
         "sampling",
         "shapes",
         "speed",
+        "study",
         "synthesis",
         "training",
         "training/recipes",

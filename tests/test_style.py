@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from sources import CORE, ROOT, SOURCES, Source
 
-LINES, MEDIAN_LINES, FUNCTION_LINES, NODE_LINES, ARGUMENTS = 400, 150, 60, 80, 8
+LINES, MEDIAN_LINES, DOCSTRING_LINES, FUNCTION_LINES, NODE_LINES, ARGUMENTS = 400, 150, 8, 60, 80, 8
 
 # Whose arguments are another's choice: diffusers' conventions, or a schema of torch.library, which knows no dataclass.
 DICTATED = {
@@ -73,7 +73,10 @@ def test_file_is_readable() -> None:
         source = Source(name)
         assert source.text.isascii(), f"{name}: code is ASCII only"
         if source.text.strip():
-            assert ast.get_docstring(source.tree), f"{name} opens with a docstring"
+            docstring = ast.get_docstring(source.tree)
+            assert docstring, f"{name} opens with a docstring"
+            prose = [line for line in docstring.splitlines() if line and not line.startswith("    ")]  # less tables
+            assert len(prose) <= DOCSTRING_LINES, f"{name}: its docstring has {len(prose)} lines"
         for node in functions(source):
             length = (node.end_lineno or node.lineno) - node.lineno + 1
             assert length <= FUNCTION_LINES, f"{name}:{node.lineno}: {node.name} has {length} lines, at most 60"

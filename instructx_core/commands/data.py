@@ -43,7 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--base", type=Path, metavar="FOLDER", help="as of `instructx train`")
     group.add_argument("--part", action="append", default=[], metavar="NAME=FILE", help="as of `instructx train`")
     group.add_argument("--device", choices=["cpu", "cuda"], help="default: a GPU where there is one")
-    group.add_argument("--workers", type=int, default=1, help="processes that decode (default: 1)")
+    group.add_argument("--workers", type=int, default=1, help="processes that decode; ray: workers (default: 1)")
+    group.add_argument(
+        "--runner", choices=["loop", "ray"], default="loop", help="ray: workers of a Ray cluster, each with a GPU"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -110,9 +113,10 @@ def _cache(args: argparse.Namespace) -> int:
         raise InputError("cache needs --recipe NAME, the stage of edits that will be trained, e.g. stage2")
     recipe = find_stage(args.recipe, "--recipe")
     machine = find_machine(args.device, args.workers)
+    on_ray = args.workers if args.runner == "ray" else 0
     if args.base is not None or args.part:
         machine = dataclasses.replace(machine, base=find_base(args.base, parse_parts(args.part)))
-    made = fill_cache(recipe, preset(recipe.preset), open_data(args.path), args.output, machine)
+    made = fill_cache(recipe, preset(recipe.preset), open_data(args.path), args.output, machine, on_ray)
     for split, buckets in made.items():
         for bucket, count in buckets.items():
             print(f"{split:<6}{bucket!s:<58}{count:>9}")

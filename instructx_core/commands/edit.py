@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..fields import NO_RESULT
-from .evaluate.judge import add_judge_arguments, asked_by
+from .evaluate.judge import add_judge_arguments, asked_by, refuse_pace_on_ray
 from .model import ModelOptions, ProgressLine, add_model_arguments, add_sampling_arguments, pipeline_of
 from .speed import speed_lines
 
@@ -150,8 +150,9 @@ def best_of(args: argparse.Namespace) -> BestOf | None:
 
     if args.judge is None or args.judge_model is None:
         raise InputError("--best-of needs a judge; give --judge URL and --judge-model NAME")
-    if args.split or args.runner != "loop":
-        raise InputError("--best-of with --split or --runner ray: one process edits and judges; leave one of them out")
+    if args.split:
+        raise InputError("--best-of with --split: one process edits and judges; leave one of them out")
+    refuse_pace_on_ray(args)
     return BestOf(args.best_of, asked_by(args, Vie(), Viewing()))
 
 
@@ -276,7 +277,16 @@ def _on_ray(args: argparse.Namespace, jobs: list[Job | BadLine], journal: Journa
 
     if place_of().world > 1:
         raise InputError("--runner ray under torchrun; start it once, Ray starts the workers")
-    return run_on_ray(jobs, journal, Model(partial(_key, args), partial(pipeline_of, args)), args.workers)
+    several = best_of(args)
+    key = partial(_key, args) if several is None else partial(_key_of_several, args)
+    model = Model(key, partial(pipeline_of, args), partial(best_of, args))
+    return run_on_ray(jobs, journal, model, args.workers)
+
+
+def _key_of_several(args: argparse.Namespace) -> str:
+    several = best_of(args)
+    assert several is not None
+    return several.key(_key(args))
 
 
 def _key(args: argparse.Namespace) -> str:

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _training(args: argparse.Namespace, clip: ClipSize | None, card: Card | None) -> int:
-    from ..costs.plan import plan_report, stage_cost
+    from ..costs.plan import StageSample, plan_report, stage_cost
     from ..training.recipes.registry import find_stage
 
     recipe = find_stage(args.train, "--train")
@@ -73,6 +73,8 @@ def _training(args: argparse.Namespace, clip: ClipSize | None, card: Card | None
     config = recipe.model_config(preset(recipe.preset))
     usual = config.sampling
     clip = clip or ClipSize(usual.width, usual.height, usual.frames)
-    cost = stage_cost(recipe, config, clip, ClipSize(clip.width, clip.height, 1))
+    wanted = {"image": ClipSize(clip.width, clip.height, 1)} if recipe.video_probability < 1 else {}
+    wanted |= {"video": clip} if recipe.video_probability > 0 else {}
+    cost = stage_cost(recipe, config, {name: (StageSample(size), StageSample(size)) for name, size in wanted.items()})
     print(plan_report(cost, config, args.gpus, card))
     return 0

@@ -186,6 +186,19 @@ def pick_device(name: str | None) -> torch.device:
     return device
 
 
+def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
+    """Of a link of an evaluation; check_runner reads them."""
+    text = "one after the other here (default), or over the machines of a Ray cluster (extra: scale)"
+    parser.add_argument("--runner", choices=["loop", "ray"], default="loop", help=text)
+    parser.add_argument("--workers", type=int, metavar="N", help="with --runner ray: processes (default: one a GPU)")
+
+
+def check_runner(args: argparse.Namespace) -> None:
+    """Raises InputError for workers without a runner that has them."""
+    if args.workers is not None and args.runner != "ray":
+        raise InputError("--workers without --runner ray; give both, or neither")
+
+
 class ProgressLine:
     """`label 3/12` on one terminal line of stderr; silent when stderr is no terminal."""
 

@@ -41,6 +41,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="start from the model in this package instead of the runs that the recipe requires",
     )
+    _add_stage_arguments(parser)
+    parser.add_argument("--source-embedder", choices=["tied", "own"], help="how the source enters the DiT")
+    parser.add_argument(
+        "--recipes", choices=["cpu", "gpu"], default="cpu", help="tiny: gpu has larger batches and fewer steps"
+    )
+    parser.add_argument("--rehearse", action="store_true", help="a few steps on a few samples: does all of it run?")
+    parser.add_argument("--repeat", action="store_true", help="do the last steps of a finished run again: same bits?")
+    parser.add_argument("--tensorboard", action="store_true", help="also write event files for TensorBoard")
+    parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: a GPU where there is one")
+    parser.add_argument("--workers", type=int, default=1, help="processes that draw samples (default: 1)")
+    parser.add_argument("--to", type=Path, help="tiny, export, card: folder to write")
+    parser.add_argument("--last", metavar="RECIPE", default="tiny_stage3", help="export, card: the newest run")
+    parser.add_argument("--evaluation", type=Path, help="card: JSON of an evaluation; without, it has none")
+    parser.add_argument("--hardware", default="unstated hardware", help="card: what the runs ran on, in words")
+
+
+def _add_stage_arguments(parser: argparse.ArgumentParser) -> None:
+    """Of the paper's stages alone."""
     group = parser.add_argument_group("stage1, stage2, stage3")
     group.add_argument(
         "--base",
@@ -61,20 +80,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--offload", action="store_true", help="with --shard: rows wait in the memory of the host")
     group.add_argument("--recompute", action="store_true", help="activations are computed twice instead of being kept")
-    group.add_argument("--micro", type=int, help="samples of one forward pass on one card (default: the recipe's)")
-    parser.add_argument("--source-embedder", choices=["tied", "own"], help="how the source enters the DiT")
-    parser.add_argument(
-        "--recipes", choices=["cpu", "gpu"], default="cpu", help="tiny: gpu has larger batches and fewer steps"
+    group.add_argument(
+        "--optimizer-bits", type=int, choices=[8], help="moments of AdamW in 8 bits (torchao) instead of fp32"
     )
-    parser.add_argument("--rehearse", action="store_true", help="a few steps on a few samples: does all of it run?")
-    parser.add_argument("--repeat", action="store_true", help="do the last steps of a finished run again: same bits?")
-    parser.add_argument("--threads", type=int, help="CPU threads")
-    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: a GPU where there is one")
-    parser.add_argument("--workers", type=int, default=1, help="processes that draw samples (default: 1)")
-    parser.add_argument("--to", type=Path, help="tiny, export, card: folder to write")
-    parser.add_argument("--last", metavar="RECIPE", default="tiny_stage3", help="export, card: the newest run")
-    parser.add_argument("--evaluation", type=Path, help="card: JSON of an evaluation; without, it has none")
-    parser.add_argument("--hardware", default="unstated hardware", help="card: what the runs ran on, in words")
+    group.add_argument("--plan", action="store_true", help="say what the run needs, from its samples, and stop")
+    group.add_argument("--micro", type=int, help="samples of one forward pass on one card (default: the recipe's)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -118,19 +128,22 @@ def _smaller(args: argparse.Namespace) -> str:
 def _machine(args: argparse.Namespace) -> Machine:
     import torch
 
-    from ..training.machine import find_machine
+    from ..training.machine import Watch, find_machine
+    from .stage_plan import this_card
 
     if args.threads:
         torch.set_num_threads(args.threads)
     machine = find_machine(args.device, args.workers)
-    return dataclasses.replace(machine, engine=_engine(args), base=_base(args))
+    card, _ = this_card(machine.device)
+    watch = Watch(card.bf16 * 1e12 if card else None, args.tensorboard)
+    return dataclasses.replace(machine, engine=_engine(args), base=_base(args), watch=watch)
 
 
 def _engine(args: argparse.Namespace) -> Engine:
     """Raises InputError for options that don't go together."""
     from ..training.engine import Engine
 
-    return Engine(sharded=args.shard, offload=args.offload, recompute=args.recompute)
+    return Engine(args.shard, args.offload, args.recompute, low_moments=args.optimizer_bits == 8)
 
 
 def _base(args: argparse.Namespace) -> BaseFiles | None:
@@ -187,7 +200,9 @@ def _recipe(name: str, source_embedder: Literal["tied", "own"] | None) -> Recipe
 def _train(args: argparse.Namespace) -> int:
     from ..training.distributed import shutdown
     from ..training.recipes.base import FROM_BASE, FROM_SHIPPED
+    from ..training.recipes.edit import EditRecipe
     from ..training.start import trains_shipped
+    from .stage_plan import announce_plan
 
     recipe = _recipe(args.recipe, args.source_embedder)
     if args.from_shipped and not trains_shipped(recipe):
@@ -195,20 +210,29 @@ def _train(args: argparse.Namespace) -> int:
     recipe = _changed(recipe, args)
     if args.from_shipped:
         recipe = dataclasses.replace(recipe, requires=(FROM_SHIPPED,))
-    if FROM_BASE not in recipe.requires and (args.base or args.part or args.shard):
+    if FROM_BASE not in recipe.requires and (args.base or args.part or args.shard or args.plan):
         raise InputError(
-            f"--base, --part and --shard are for the paper's stages; {recipe.name} starts from none: leave them out"
+            f"--base, --part, --shard and --plan are for the paper's stages; {recipe.name} starts from none: leave "
+            "them out"
         )
 
     from ..media.outputs import check_folder
-    from ..training.runs.run import train
+    from ..training.distributed import rank
+    from ..training.runs.run import recipe_source, train
 
     check_folder(args.output / recipe.name)
     log = logging.getLogger("instructx")
     try:
         if args.repeat:
             return _repeat(recipe, args)
-        final = train(recipe, args.output, args.stop_at, _machine(args))
+        machine, source = _machine(args), recipe_source(recipe)
+        on_card = machine.device.type == "cuda"
+        if isinstance(recipe, EditRecipe) and FROM_BASE in recipe.requires and (args.plan or on_card):
+            if not rank():
+                announce_plan(recipe, source, machine.device, args)
+            if args.plan:
+                return 0
+        final = train(recipe, args.output, args.stop_at, machine, source)
     finally:
         shutdown()
     if final:

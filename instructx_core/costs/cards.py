@@ -9,6 +9,7 @@ thefpsreview.com (GeForce); glennklockwood.com/garden (A100, H100, H200), mullet
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from ..errors import InputError
@@ -74,6 +75,23 @@ def _plain(name: str) -> str:
 
 
 CARDS = {_plain(card.name): card for card in _CARDS}
+
+
+def card_of(name: str, memory: float) -> Card | None:
+    """The card that a driver calls `name` ("NVIDIA H100 80GB HBM3"), with `memory` GiB; None for one whose figures the
+    table does not have: parts for laptops, for PCIe, and what is not in it at all."""
+    words = re.findall(r"[a-z0-9]+", name.lower())
+    if {"laptop", "pcie", "nvl", "max"} & set(words):
+        return None
+    found = [card for card in _CARDS if set(_model(card)) <= set(words)]
+    longest = max((len(_model(card)) for card in found), default=0)
+    same = [card for card in found if len(_model(card)) == longest]
+    return min(same, key=lambda card: abs(card.memory - memory), default=None)
+
+
+def _model(card: Card) -> list[str]:
+    """Its name without the memory."""
+    return [word for word in card.name.lower().split() if word != "rtx" and not word.endswith("gb")]
 
 
 def find_card(name: str) -> Card:

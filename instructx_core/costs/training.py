@@ -28,7 +28,7 @@ from .measure import count, empty_inputs, empty_texts, lora_targets
 @dataclass(frozen=True, slots=True)
 class StageWeights:
     """Numbers of parameters. frozen: of what is shared out; vae: on every card. block: the largest that is gathered
-    alone; root_*: of what is gathered for a whole pass."""
+    alone; root_*: of what is gathered for a whole pass; tensor: of the largest, which loading reads at once."""
 
     trained: int
     frozen: int
@@ -36,6 +36,7 @@ class StageWeights:
     block: int
     root_trained: int
     root_frozen: int
+    tensor: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ def count_weights(recipe: EditRecipe, config: InstructXConfig) -> StageWeights:
         queries = sum(p.numel() for name, p in encoder.queries.items() if f"queries.{name}" in recipe.train)
         dit = count(denoiser)
         block = max(count(layer) for layer in [*_layers(encoder), *denoiser.blocks])
+        tensor = max(p.numel() for module in (encoder, denoiser) for p in module.parameters())
     whole = "denoiser" in recipe.train
     trained = queries + connector + lora + (dit - unused if whole else 0)
     head = dit - inner - unused
@@ -75,6 +77,7 @@ def count_weights(recipe: EditRecipe, config: InstructXConfig) -> StageWeights:
         block=block,
         root_trained=queries + connector + tower_lora + (head if whole else 0),
         root_frozen=tower - tower_lora + unused + (0 if whole else head),
+        tensor=tensor,
     )
 
 
@@ -86,10 +89,13 @@ def _layers(encoder: ContextEncoder) -> list[nn.Module]:
     return list(encoder.text_encoder.model.encoder.block)
 
 
-def sample_cost(recipe: EditRecipe, config: InstructXConfig, clip: ClipSize, recompute: bool) -> SampleCost:
-    """Raises InputError for a size that the model cannot take."""
+def sample_cost(
+    recipe: EditRecipe, config: InstructXConfig, clip: ClipSize, recompute: bool, reference: bool = False
+) -> SampleCost:
+    """reference: one goes into the DiT too. Raises InputError for a size that the model cannot take."""
     tokens = dit_tokens(clip.frames, clip.height, clip.width, config)
-    dits = [_denoiser_cost(recipe, _with_layers(config, n), clip, recompute) for n in (2, 3)]
+    tokens += dit_tokens(1, clip.height, clip.width, config) if reference else 0
+    dits = [_denoiser_cost(recipe, _with_layers(config, n), clip, recompute, reference) for n in (2, 3)]
     dit = _extrapolated(dits[0], (dits[1], config.denoiser.num_layers - 2))
     full = len(config.mllm.vision.full_attention_blocks)
     shallow = [_with_layers(config, 1, *depths) for depths in ((2, 2, 0), (3, 2, 0), (2, 3, 0), (2, 2, 1))]
@@ -123,7 +129,9 @@ def _extrapolated(base: Cost, *more: tuple[Cost, int]) -> Cost:
     )
 
 
-def _denoiser_cost(recipe: EditRecipe, config: InstructXConfig, clip: ClipSize, recompute: bool) -> Cost:
+def _denoiser_cost(
+    recipe: EditRecipe, config: InstructXConfig, clip: ClipSize, recompute: bool, reference: bool = False
+) -> Cost:
     modality = "image" if clip.frames == 1 else "video"
     frames, (h, w) = (
         latent_frames(clip.frames, config.vae.scale_factor_temporal),
@@ -136,10 +144,12 @@ def _denoiser_cost(recipe: EditRecipe, config: InstructXConfig, clip: ClipSize, 
         noise = torch.empty(1, config.denoiser.in_channels, frames, h, w)
         context = torch.empty(1, config.context_length(modality), config.denoiser.context_dim).requires_grad_(True)
         source = noise if recipe.source_latents else None
+        references = noise[:, :, :1] if reference else None
         time = torch.empty(1, dtype=torch.float32)
 
         def loss() -> Tensor:
-            return denoiser(noise, time, context, source=source, return_dict=False)[0].float().pow(2).mean()
+            predicted = denoiser(noise, time, context, source=source, references=references, return_dict=False)[0]
+            return predicted.float().pow(2).mean()
 
         return cost_of_training(loss, denoiser)
 

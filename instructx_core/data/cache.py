@@ -110,6 +110,26 @@ def select_all(source: EditSource, split: str, kinds: Sequence[Kind]) -> list[Se
 
 
 @dataclass(frozen=True, slots=True)
+class ShardTask:
+    """A shard of a pool: its file and how its samples are drawn. Small enough to be sent to another machine."""
+
+    path: Path
+    numbers: list[int]
+    bucket: Bucket
+    drawing: Callable[[int], RawSample | RejectedRecord]
+
+    def write(self, renderer: Renderer, encode: Encode) -> None:
+        """Does nothing where another process has made it meanwhile."""
+        if not self.path.is_file():
+            with torch.no_grad():
+                drawn = renderer.draw(self.drawing, self.numbers)
+                write_shard(self.path, self.numbers, drawn, encode, chunk_size(self.bucket))
+
+    def read(self) -> Shard:
+        return read_shard(self.path, self.numbers)
+
+
+@dataclass(frozen=True, slots=True)
 class Cache:
     """Where pools are kept, what they are drawn from, and who draws."""
 
@@ -119,9 +139,13 @@ class Cache:
 
     def edits(self, selection: Selection, vae: AutoencoderKLWan, encoder: ContextEncoder) -> Pool:
         """Encoded edit pairs, from the disk or made now; latents alone for an encoder that looks at no pictures."""
-        viewer = encoder if encoder.sees_pictures else None
-        encode = partial(encode_edits, bucket=selection.bucket, vae=vae, encoder=viewer)
-        return self._pool("edit", selection, draw_edit, encode, pool_mark(vae, viewer))
+        tasks = self.edit_tasks(selection, pool_mark(vae, encoder))
+        self.write(tasks, edit_encoder(vae, encoder))
+        return self.read(tasks)
+
+    def edit_tasks(self, selection: Selection, mark: str) -> list[ShardTask]:
+        """All shards of a pool of edits, on the disk or not, encoded by models of this pool_mark."""
+        return self._tasks("edit", selection, draw_edit, mark)
 
     def scenes(self, selection: Selection, vae: AutoencoderKLWan) -> Pool:
         """Encoded scenes with their captions."""
@@ -136,6 +160,11 @@ class Cache:
         return self._pool("picture", selection, draw_picture, keep_pixels, "pixels")
 
     def _pool(self, content: str, selection: Selection, draw: Draw, encode: Encode, mark: str) -> Pool:
+        tasks = self._tasks(content, selection, draw, mark)
+        self.write(tasks, lambda bucket: encode)
+        return self.read(tasks)
+
+    def _tasks(self, content: str, selection: Selection, draw: Draw, mark: str) -> list[ShardTask]:
         source, split, bucket = self.source, selection.split, selection.bucket
         numbers = range(selection.start, selection.start + selection.count)
         if isinstance(source, StoredSource):
@@ -143,18 +172,54 @@ class Cache:
         else:
             name, rows = f"{source.name}-{source.version}-{content}-{split}-{bucket}", SHARD[bucket.modality]
             parts = [numbers[first : first + rows] for first in range(0, len(numbers), rows)]
-            groups = [(f"{some.start:08d}", some) for some in parts]
-        folder = self.folder / f"{name}-v{VERSION}-{mark}"
-
-        def write(path: Path, some: Sequence[int]) -> None:
+            groups = [(f"{some.start:08d}", list(some)) for some in parts]
+        folder, tasks = self.folder / f"{name}-v{VERSION}-{mark}", list[ShardTask]()
+        for group, some in groups:
             if isinstance(source, StoredSource):
                 drawing = partial(draw_or_reject, draw, source.part(split, bucket, some), split, bucket)
             else:
                 drawing = partial(draw, source, split, bucket)
-            write_shard(path, some, self.renderer.draw(drawing, some), encode, chunk_size(bucket))
+            tasks.append(ShardTask(folder / f"{group}-{len(some)}.safetensors", some, bucket, drawing))
+        return tasks
 
-        refuse = source.refuse if isinstance(source, StoredSource) else None
-        return build_pool(folder, groups, write, refuse)
+    def write(self, tasks: Sequence[ShardTask], encoder_of: Callable[[Bucket], Encode]) -> None:
+        """Makes the shards that are missing, with a progress bar. encoder_of: what encodes samples of a bucket.
+
+        Of several processes each begins with its own. Raises InputError when too many samples cannot be read.
+        """
+        missing = [task for task in own_first(tasks) if not task.path.is_file()]
+        for folder in {task.path.parent for task in missing}:
+            folder.mkdir(parents=True, exist_ok=True)
+        for task in tqdm(missing, desc="encoding", unit="file", disable=not missing):
+            task.write(self.renderer, encoder_of(task.bucket))
+            self.refuse(task.read().rejects)
+
+    def read(self, tasks: Sequence[ShardTask]) -> Pool:
+        """Opens a pool whose shards are all there; rejects.jsonl in its folder lists what could not be read.
+
+        Raises InputError when that is too much.
+        """
+        shards = [task.read() for task in tasks]
+        rejects = [reject for shard in shards for reject in shard.rejects]
+        if rejects:
+            write_rejects(tasks[0].path.parent / "rejects.jsonl", rejects)
+            self.refuse(rejects)
+        shards = [shard for shard in shards if shard.numbers]
+        starts = np.cumsum([0, *(len(shard.numbers) for shard in shards)])[:-1]
+        rows = np.array([number for shard in shards for number in shard.numbers], dtype=np.int64)
+        texts = [each for shard in shards for each in shard.texts]
+        return Pool([shard.tensors for shard in shards], texts, rows, starts)
+
+    def refuse(self, rejects: Sequence[RejectedRecord]) -> None:
+        """Tells the source of files what turned out to be bad. Raises InputError when it is too much."""
+        if rejects and isinstance(self.source, StoredSource):
+            self.source.refuse(rejects)
+
+
+def edit_encoder(vae: AutoencoderKLWan, encoder: ContextEncoder) -> Callable[[Bucket], Encode]:
+    """What encodes edit pairs of a bucket."""
+    viewer = encoder if encoder.sees_pictures else None
+    return lambda bucket: partial(encode_edits, bucket=bucket, vae=vae, encoder=viewer)
 
 
 def chunk_size(bucket: Bucket) -> int:
@@ -165,47 +230,19 @@ def chunk_size(bucket: Bucket) -> int:
 def pool_mark(vae: AutoencoderKLWan, encoder: ContextEncoder | None = None) -> str:
     """Of everything that a pool is computed with. The VAE's decoder is not: it may be trained further."""
     modules, settings = [vae.encoder, vae.quant_conv], ""
-    if encoder is not None:
+    if encoder is not None and encoder.sees_pictures:
         modules.append(encoder.mllm.visual)
         settings = json.dumps(dataclasses.asdict(encoder.instructx.instruction))
         settings += "frames" if is_tower_trained(encoder.instructx) else ""
     return model_digest(settings, *modules)[:12]
 
 
-def build_pool(
-    folder: Path,
-    groups: Sequence[tuple[str, Sequence[int]]],
-    write: Callable[[Path, Sequence[int]], None],
-    refuse: Callable[[Sequence[RejectedRecord]], None] | None,
-) -> Pool:
-    """Opens the pool, building the shards that are missing (with a progress bar). groups: name and numbers of each.
-
-    refuse: takes what turned out to be bad, and may raise InputError; rejects.jsonl in the folder lists it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    wanted = [(folder / f"{name}-{len(numbers)}.safetensors", numbers) for name, numbers in groups]
-    missing = [(path, numbers) for path, numbers in wanted if not path.is_file()]
-    for path, numbers in tqdm(own_first(missing), desc=f"pool {folder.name}", disable=not missing):
-        if not path.is_file():  # another process may have made it meanwhile
-            with torch.no_grad():
-                write(path, numbers)
-            if refuse is not None:
-                refuse(read_shard(path, numbers).rejects)
-    shards = [read_shard(path, numbers) for path, numbers in wanted]
-    rejects = [reject for shard in shards for reject in shard.rejects]
-    if rejects and refuse is not None:
-        write_rejects(folder / "rejects.jsonl", rejects)
-        refuse(rejects)
-    shards = [shard for shard in shards if shard.numbers]
-    starts = np.cumsum([0, *(len(shard.numbers) for shard in shards)])[:-1]
-    rows = np.array([number for shard in shards for number in shard.numbers], dtype=np.int64)
-    return Pool([shard.tensors for shard in shards], [each for shard in shards for each in shard.texts], rows, starts)
-
-
-def own_first(missing: Sequence[T]) -> list[T]:
-    """What this process of several begins with, then what is the others', who may be gone."""
+def own_first(shared: Sequence[T]) -> list[T]:
+    """What this process of several begins with, then what is the others', who may be gone or slow: from its end, so
+    that two meet in the middle instead of doing the same."""
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    return [each for first in range(world) for each in missing[(rank + first) % world :: world]]
+    others = [each for first in range(1, world) for each in shared[(rank + first) % world :: world][::-1]]
+    return [*shared[rank::world], *others]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 import os
-import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..cluster import go_to, join_cluster, machines, place_workers
 from ..errors import InputError
 from .job_list import BadLine, Job
-from .jobs import Outcome, Stage, bad_line, in_any_order, record_outcome
+from .jobs import EditOne, Outcome, Stage, bad_line, in_any_order, record_outcome
 from .journal import Entry, Journal
 
 if TYPE_CHECKING:
@@ -30,10 +29,14 @@ TRIES = 3  # of a job whose worker is lost each time: it is the job then, not th
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What a worker runs, told so that it can be sent to it. key: identifies what load gives (jobs.model_key)."""
+    """What a worker runs, told so that it can be sent to it. key: identifies what load gives (jobs.model_key).
+
+    edit_one: gives what edits, as of Stage; called on the worker.
+    """
 
     key: Callable[[], str]
     load: Callable[[], InstructXPipeline]
+    edit_one: Callable[[], EditOne | None] = lambda: None
 
 
 class Tally:
@@ -66,14 +69,8 @@ class Worker:
         return {"result": json.dumps(parts)}
 
     def _stage(self) -> Stage:
-        try:
-            os.chdir(self.folder)  # relative paths mean what they mean where the list was started
-        except OSError as error:
-            raise InputError(
-                f"{self.folder}: {platform.node()} has no such folder ({error.strerror}); start the list from a "
-                "disk that all machines of the cluster see"
-            ) from None
-        return Stage(self.journal, self.model.key(), self.model.load, self._began)
+        go_to(self.folder)
+        return Stage(self.journal, self.model.key(), self.model.load, self._began, self.model.edit_one())
 
     def _began(self, output: Path) -> None:
         import ray
@@ -94,13 +91,11 @@ def run_on_ray(
     or that runs here, else starts one of this machine. Raises InputError without Ray, for more workers than there is
     place for, and as a worker that cannot load the model.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read at import; a cluster started here tells nobody
-    try:
-        import ray
-        from ray.data import ActorPoolStrategy, DataContext, from_items
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-    except ImportError:
-        raise InputError("--runner ray needs Ray Data; install it with: pip install 'instructx[scale]'") from None
+    join_cluster()
+    import ray
+    from ray.data import ActorPoolStrategy, from_items
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
     run = list[Job]()
     for job in in_any_order(jobs):
         if isinstance(job, BadLine):
@@ -109,11 +104,7 @@ def run_on_ray(
             run.append(job)
     if not run:
         return
-    if not ray.is_initialized():
-        ray.init(logging_level=logging.WARNING)
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
-    DataContext.get_current().enable_progress_bars = False
-    count, share = place_workers(_machines(), workers, len(run))
+    count, share = place_workers(machines(), workers, len(run))
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     tally = ray.remote(num_cpus=0)(Tally).options(scheduling_strategy=here).remote()
     results = from_items([{"line": job.line} for job in run], override_num_blocks=len(run)).map(
@@ -132,25 +123,3 @@ def _received(journal: Journal, result: dict[str, Any]) -> Outcome:
         raise InputError(result["error"])
     outcome = Outcome(**result["outcome"])
     return outcome if result["entry"] is None else record_outcome(journal, outcome, Entry(**result["entry"]))
-
-
-def _machines() -> list[dict[str, float]]:
-    """Resources of every machine of the cluster that is alive: {"CPU": 16.0, "GPU": 4.0, ...}."""
-    import ray
-
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
-
-
-def place_workers(machines: Sequence[dict[str, float]], asked: int | None, jobs: int) -> tuple[int, dict[str, float]]:
-    """How many workers, and what each takes of its machine, as Ray names it. Raises InputError for more than fit."""
-    cards = sum(int(machine.get("GPU", 0)) for machine in machines)
-    cores = [int(machine.get("CPU", 0)) for machine in machines if machine.get("CPU", 0) >= 1]
-    room, kind = (cards, "GPUs") if cards else (sum(cores), "CPU cores")
-    count = (cards or len(cores)) if asked is None else asked
-    if not 1 <= count <= room:
-        raise InputError(f"--workers {count}: the cluster has {room} {kind}; use between 1 and {room}")
-    count = min(count, jobs)
-    if cards:
-        return count, {"num_gpus": 1}
-    each = next(n for n in range(max(cores), 0, -1) if sum(machine // n for machine in cores) >= count)
-    return count, {"num_cpus": each}

@@ -15,24 +15,33 @@ from .outputs import OUTPUTS, Output, read_outputs
 
 @dataclass(frozen=True, slots=True)
 class ItemOutput:
-    """What became of an item. path: None where nothing was made."""
+    """What became of an item. path: None where nothing was made, or where it is not there any more."""
 
     output: Output
     path: Path | None
+
+    @property
+    def error(self) -> str | None:
+        """Why there is none."""
+        return f"its output {self.output.output} is not there any more" if self.is_lost else self.output.error
+
+    @property
+    def is_lost(self) -> bool:
+        return self.path is None and self.output.output is not None
 
 
 def collect_outputs(folder: Path, editors: Sequence[str] = ()) -> dict[str, dict[str, ItemOutput]]:
     """editor -> item -> what was made, of those editors or of all.
 
-    Raises InputError as read_outputs, for a file that a line names and that is not there, for an editor that has two
-    lines of one item in different places, for an editor without outputs, and where there are none at all.
+    Raises InputError as read_outputs, for an editor that has two lines of one item in different places, for an editor
+    without outputs, and where there are none at all.
     """
     found: dict[str, dict[str, ItemOutput]] = {}
     for file in sorted(folder.glob(f"*/{OUTPUTS}")):
         for (item, editor), output in read_outputs(file).items():
             path = output.path(file.parent)
             if path is not None and not path.is_file():
-                raise InputError(f"{file}: the output of item {item}, {path}, is not there; edit it again")
+                path = None
             if item in found.get(editor, {}):
                 raise InputError(f"{file}: {editor} has an output of item {item} in another folder as well; keep one")
             found.setdefault(editor, {})[item] = ItemOutput(output, path)

@@ -8,13 +8,12 @@ cluster may be killed, and the same command goes on without doing a finished sta
 from __future__ import annotations
 
 import json
-import logging
-import os
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from ..cluster import join_cluster
 from ..errors import InputError
 from .candidate import Candidate, load
 from .films import Film, cut
@@ -72,18 +71,12 @@ def candidates_on_ray(films: Sequence[Film], output: Path, setup: Setup, workers
     Connects to the cluster that RAY_ADDRESS names or that runs here, else starts one of this machine. Raises InputError
     without Ray.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read at import; a cluster started here tells nobody
-    try:
-        import ray
-        from ray.data import ActorPoolStrategy, DataContext, from_items
-    except ImportError:
-        raise InputError("--runner ray needs Ray Data; install it with: pip install 'instructx[scale]'") from None
+    join_cluster()
+    import ray
+    from ray.data import ActorPoolStrategy, from_items
+
     work = (output / WORK).absolute()
     work.mkdir(parents=True, exist_ok=True)
-    if not ray.is_initialized():
-        ray.init(logging_level=logging.WARNING)
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
-    DataContext.get_current().enable_progress_bars = False
     rows, look = [], ray.remote(film_spans)
     absolute = [Film(film.path.absolute(), film.id) for film in films]
     for film, found in zip(absolute, ray.get([look.remote(film, work, setup) for film in absolute]), strict=True):

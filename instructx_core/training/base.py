@@ -1,8 +1,9 @@
 """Public base weights -> the modules of a run at paper size (paper 3.3): Qwen2.5-VL, Wan DiT and VAE from their files.
 
 Two steps, because samples are encoded before the model is shared out: `open_base` builds everything without values and
-reads the VAE and the vision tower alone; `complete` gives the rest its rows, after sharding.py has split it over the
-processes. What is in no file starts as it does in the library: LoRA B at zero, queries as small noise.
+reads the VAE and the vision tower alone, or neither where nothing is left to encode; `complete` gives the rest its
+rows, after sharding.py has split it over the processes. What is in no file starts as it does in the library: LoRA B at
+zero, queries as small noise.
 """
 
 from __future__ import annotations
@@ -12,16 +13,18 @@ import zlib
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from ..config import EMBEDDERS, InstructXConfig
+from ..data.encoding import is_tower_trained
 from ..denoiser import build_denoiser
 from ..encoder.designs import build_encoder
 from ..encoder.tokenizer import load_tokenizer
 from ..errors import InputError, some
+from ..formats.containers.tensor_source import TensorSource
 from ..formats.layouts.checkpoints import open_dit
 from ..formats.layouts.dit import dit_names, fitting_shapes, stays_fp32
 from ..formats.layouts.encoder import mllm_places
@@ -38,6 +41,9 @@ from .recipes.base import FROM_BASE, Recipe
 from .recipes.registry import command_of
 from .trainable import select
 
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKLWan
+
 BASE_FILE = "base.json"
 
 
@@ -52,7 +58,8 @@ def remember_base(output: Path, given: BaseFiles | None, config: InstructXConfig
         noted = {name: Path(value) for name, value in json.loads(path.read_text()).items()}
         if given is None:
             given = BaseFiles(**noted)
-        sizes = [[_size(getattr(given, name)), _size(noted[name])] for name in ("denoiser", "vae", "text_encoder")]
+        parts = ("denoiser", "vae", "text_encoder")
+        sizes = [[size_of_weights(getattr(given, name)), size_of_weights(noted[name])] for name in parts]
         if any(size != other for size, other in sizes if other):
             raise InputError(f"the runs in {output} started from other files ({path}); use those or another --output")
     if given is None:
@@ -60,8 +67,9 @@ def remember_base(output: Path, given: BaseFiles | None, config: InstructXConfig
             "no base weights; give --base FOLDER with diffusion_models, vae and text_encoders, or --part NAME=FILE for "
             "each of denoiser, vae, text_encoder and tokenizer"
         )
+    gone = path.is_file() and not size_of_weights(given.vae)  # it is not missed where all samples are encoded
     with OpenFiles() as opened, empty_parameters():
-        _check_files(opened, build_denoiser(config), build_encoder(config), config, given)
+        _check_files(opened, build_denoiser(config), build_encoder(config), config, given, vae=not gone)
     if not distributed.rank():
         output.mkdir(parents=True, exist_ok=True)
         if not (output / "tokenizer.json").is_file():
@@ -74,7 +82,7 @@ def remember_base(output: Path, given: BaseFiles | None, config: InstructXConfig
     return given
 
 
-def _size(path: Path) -> int:
+def size_of_weights(path: Path) -> int:
     """Bytes of the weights there; 0 when they are not there any more."""
     files = path.glob("*.safetensors") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())
@@ -82,13 +90,21 @@ def _size(path: Path) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """A model whose VAE and vision tower are there; the rest is shapes until `complete`."""
+    """A model whose VAE and vision tower are there, or left out as nothing is to be encoded; the rest is shapes until
+    `complete`."""
 
     parts: Parts
     recipe: Recipe
     config: InstructXConfig
     files: BaseFiles
     output: Path
+
+    def decoder(self, device: torch.device) -> AutoencoderKLWan | None:
+        """The VAE, read now where it was left out; None where its file is gone."""
+        if self.parts.vae is not None or not size_of_weights(self.files.vae):
+            return self.parts.vae
+        with OpenFiles() as opened:
+            return _open_vae(opened, self.config, self.files, self.recipe, device)
 
     def complete(self, device: torch.device) -> dict[str, nn.Parameter]:
         """Reads what is missing, this process's rows of it, and gives the trained tensors.
@@ -108,46 +124,71 @@ class Base:
         return select(self.recipe.trained_groups(), self.parts.encoder, self.parts.denoiser)
 
 
-def open_base(recipe: Recipe, config: InstructXConfig, output: Path, files: BaseFiles, device: torch.device) -> Base:
-    """Builds the model without values, with its VAE and vision tower read, on `device`.
+def open_base(
+    recipe: Recipe, config: InstructXConfig, output: Path, files: BaseFiles, device: torch.device, encode: bool
+) -> Base:
+    """Builds the model without values, with what encodes samples read, on `device`.
 
+    encode: whether samples are to be encoded; else the VAE is left out, and the vision tower where it is frozen.
     Raises InputError when files do not fit the preset.
     """
-    frozen = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
+    frozen = _frozen_dtype(recipe)
     with empty_parameters():
-        vae, encoder, denoiser = build_vae(config.vae), build_encoder(config), build_denoiser(config)
+        encoder, denoiser = build_encoder(config), build_denoiser(config)
     with OpenFiles() as opened:
-        read_vae(vae, opened.open(files.vae), config, frozen, device)
-        _check_files(opened, denoiser, encoder, config, files)
-        qwen = opened.open(files.text_encoder).plain
-        places = mllm_places(qwen, encoder)
-        tower = encoder.mllm.visual.to(frozen)
-        fill_empty(
-            tower,
-            {
-                name: finite_rows(qwen, places[f"visual.{name}"], tuple(parameter.shape))
-                for name, parameter in tower.named_parameters()
-                if f"visual.{name}" in places
-            },
-            device,
-        )
+        vae = _open_vae(opened, config, files, recipe, device) if encode else None
+        _check_files(opened, denoiser, encoder, config, files, vae=encode)
+        if encode or is_tower_trained(config):
+            _read_tower(encoder.mllm.visual.to(frozen), opened.open(files.text_encoder).plain, encoder, device)
+        else:
+            encoder.mllm.register_module("visual", None)
     with empty_parameters():
         encoder.add_lora(config.lora)
-    parts = Parts(vae, encoder, denoiser, nn.ModuleDict({"vae": vae, "encoder": encoder, "denoiser": denoiser}))
+    modules: dict[str, nn.Module] = {"encoder": encoder, "denoiser": denoiser}
+    parts = Parts(vae, encoder, denoiser, nn.ModuleDict(modules if vae is None else {"vae": vae} | modules))
     trained = select(recipe.trained_groups(), encoder, denoiser)
     for name, parameter in parts.root.named_parameters():
         if parameter.is_meta and not name.startswith("vae."):
             kept = name in trained or (name.startswith("denoiser.") and stays_fp32(denoiser, name))
             parameter.data = parameter.data.to(torch.float32 if kept else frozen)
-    speed_up_single_frames(vae)
-    vae.requires_grad_(False).eval()
     return Base(parts, recipe, config, files, output)
+
+
+def _frozen_dtype(recipe: Recipe) -> torch.dtype:
+    """Of what is never trained."""
+    return torch.bfloat16 if recipe.precision == "bf16" else torch.float32
+
+
+def _open_vae(
+    opened: OpenFiles, config: InstructXConfig, files: BaseFiles, recipe: Recipe, device: torch.device
+) -> AutoencoderKLWan:
+    """Raises InputError for the file of another VAE, or none."""
+    if not size_of_weights(files.vae):
+        raise InputError(
+            f"{files.vae} is gone, and not all samples of {recipe.name} are encoded; put the VAE back, or encode them "
+            "with `instructx data cache` first"
+        )
+    with empty_parameters():
+        vae = build_vae(config.vae)
+    read_vae(vae, opened.open(files.vae), config, _frozen_dtype(recipe), device)
+    speed_up_single_frames(vae)
+    return vae.requires_grad_(False).eval()
+
+
+def _read_tower(tower: nn.Module, qwen: TensorSource, encoder: nn.Module, device: torch.device) -> None:
+    places = mllm_places(qwen, encoder)
+    rows = {
+        name: finite_rows(qwen, places[f"visual.{name}"], tuple(parameter.shape))
+        for name, parameter in tower.named_parameters()
+        if f"visual.{name}" in places
+    }
+    fill_empty(tower, rows, device)
 
 
 def trained_on_base(recipe: Recipe, config: InstructXConfig, output: Path) -> Parts:
     """The model in bf16, on the CPU, with the weights of all runs that the recipe requires: what is exported."""
     cpu = torch.device("cpu")
-    base = open_base(recipe, config, output, remember_base(output, None, config), cpu)
+    base = open_base(recipe, config, output, remember_base(output, None, config), cpu, encode=True)
     for parameter in base.parts.root.parameters():
         if parameter.is_meta:
             parameter.data = parameter.data.to(torch.bfloat16)
@@ -155,10 +196,13 @@ def trained_on_base(recipe: Recipe, config: InstructXConfig, output: Path) -> Pa
     return base.parts
 
 
-def _check_files(opened: OpenFiles, denoiser: Any, encoder: Any, config: InstructXConfig, files: BaseFiles) -> None:
-    """Raises InputError for files of another model, before any of them is read in full."""
+def _check_files(
+    opened: OpenFiles, denoiser: Any, encoder: Any, config: InstructXConfig, files: BaseFiles, vae: bool
+) -> None:
+    """Raises InputError for files of another model, before any of them is read in full. vae: whether it is needed."""
     fitting_shapes(denoiser, open_dit(opened, files.denoiser), config, _own(denoiser))
-    check_vae(opened.open(files.vae), config)
+    if vae:
+        check_vae(opened.open(files.vae), config)
     qwen = opened.open(files.text_encoder)
     check_encoder(qwen, config)
     places = mllm_places(qwen.plain, encoder)

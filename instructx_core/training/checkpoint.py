@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .filling import distributed_like, own_rows
+from .optimizers import plain_moments
 
 KEEP = 2  # newest checkpoints kept
 # In a recipe: don't change what a step does; micro-batches move sums within rounding.
@@ -127,7 +128,8 @@ def optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer], names: dict[n
     for optimizer in optimizers:
         for parameter, state in optimizer.state.items():
             for key, value in state.items():
-                tensors[f"{names[parameter]}|{key}"] = torch.as_tensor(value).clone()
+                plain = plain_moments(parameter, torch.as_tensor(value))
+                tensors[f"{names[parameter]}|{key}"] = plain.clone()
     return tensors
 
 

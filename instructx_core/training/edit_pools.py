@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..data.bucket import Bucket, Kind
-from ..data.cache import Cache, Pool, Selection, select_all, select_samples
+from ..data.cache import Cache, Pool, Selection, ShardTask, edit_encoder, pool_mark, select_all, select_samples
 from ..data.source import EditSource, StoredSource
 from ..errors import InputError
 from .recipes.edit import EditRecipe
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from ..encoder.context_encoder import ContextEncoder
 
 logger = logging.getLogger("instructx")
+
+StageShards = dict[Selection, list[ShardTask]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +50,31 @@ class PoolPlan:
     train: list[Selection]
     validation: list[Selection]
 
+    def shards(self, cache: Cache, mark: str) -> StageShards:
+        """Those that the stage reads, on the disk or not. mark: of the models that encode them (pool_mark)."""
+        return {each: cache.edit_tasks(each, mark) for each in (*self.train, *self.validation)}
+
     def fill(self, cache: Cache, vae: AutoencoderKLWan, encoder: ContextEncoder) -> EditPools:
         """From the disk, or encoded now. Raises InputError where too many samples cannot be read."""
-        train = {each.bucket: cache.edits(each, vae, encoder) for each in self.train}
+        shards = self.shards(cache, pool_mark(vae, encoder))
+        cache.write(list(chain(*shards.values())), edit_encoder(vae, encoder))
+        return self.read(cache, shards)
+
+    def read(self, cache: Cache, shards: StageShards) -> EditPools:
+        """Of shards that are all there. Raises InputError where too many samples could not be read."""
+        train = {each.bucket: cache.read(shards[each]) for each in self.train}
         rows = chosen_rows(self.recipe, self.source, {bucket: pool.numbers for bucket, pool in train.items()})
         shares = None
         if isinstance(self.source, StoredSource):
             drawn = {bucket: self.source.shares("train", bucket)[pool.numbers] for bucket, pool in train.items()}
             shares = {bucket: drawn[bucket][some] for bucket, some in rows.items()}
-        validation = {each.bucket: cache.edits(each, vae, encoder) for each in self.validation}
+        validation = {each.bucket: cache.read(shards[each]) for each in self.validation}
         return EditPools(train, rows, shares, validation)
 
 
 def plan_pools(recipe: EditRecipe, source: EditSource) -> PoolPlan:
     """Raises InputError when the source has no sample of the recipe's kinds, or files of fewer than a batch."""
-    selections = _selections(recipe, source)
+    selections = stage_selections(recipe, source)
     numbers = {each.bucket: range(each.start, each.start + each.count) for each in selections}
     chosen = chosen_rows(recipe, source, numbers)
     if isinstance(source, StoredSource):
@@ -83,7 +96,7 @@ def _check_batches(recipe: EditRecipe, rows: Mapping[Bucket, np.ndarray]) -> Non
             )
 
 
-def _selections(recipe: EditRecipe, source: EditSource) -> list[Selection]:
+def stage_selections(recipe: EditRecipe, source: EditSource) -> list[Selection]:
     """Of a source of files everything that a step may draw, of a world as many as the recipe's pools say."""
     counts = {kind: count for kind, count in _counts(recipe).items() if count}
     if not isinstance(source, StoredSource):

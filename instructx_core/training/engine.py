@@ -2,7 +2,7 @@
 
 Between the command line and machine.py. sharded: FSDP2 (sharding.py), each process holds its rows of weights, gradients
 and optimiser; otherwise every process holds everything. offload: these rows wait in the host's memory. recompute:
-activations are computed again in the backward pass instead of being kept.
+activations are computed again in the backward pass instead of being kept. low_moments: of AdamW, in 8 bits.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ class Engine:
     sharded: bool = False
     offload: bool = False
     recompute: bool = False
+    low_moments: bool = False
 
     def __post_init__(self) -> None:
         if self.offload and not self.sharded:

@@ -23,6 +23,7 @@ class GlobalBatch:
     bucket: Bucket
     size: int  # samples, over all processes and accumulation steps
     micro: int  # samples of one forward pass
+    tokens: int = 0  # that the DiT reads in the step; 0: of a job without one
 
 
 class TrainingJob(Protocol):

@@ -23,14 +23,25 @@ CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, slots=True)
+class Watch:
+    """What is shown of a run. peak: FLOP a second that the card can do at most; None: not known, and no share is said.
+    tensorboard: also as event files."""
+
+    peak: float | None = None
+    tensorboard: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Machine:
     """device: of the models. renderer: draws the samples, on CPUs. engine: how tensors are spread. base: public files
-    that a new model starts from; None: those that the runs before in the same folder started from."""
+    that a new model starts from; None: those that the runs before in the same folder started from. watch: what is
+    shown of a run."""
 
     device: torch.device = CPU
     renderer: Renderer = field(default_factory=Renderer)
     engine: Engine = field(default_factory=Engine)
     base: BaseFiles | None = None
+    watch: Watch = field(default_factory=Watch)
 
     @property
     def weights_device(self) -> torch.device:
@@ -56,3 +67,16 @@ def find_device(name: str | None) -> torch.device:
     if name == "cpu" or not has_gpu:
         return CPU
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def peak_memory(device: str) -> str:
+    """The most that this process has had, in words."""
+    gib = 1 << 30
+    text = f"peak memory of a process: {_host_peak() / gib:.1f} GiB of the host's"
+    return text + (f", {torch.cuda.max_memory_allocated() / gib:.1f} GiB of the card's" if device == "cuda" else "")
+
+
+def _host_peak() -> int:
+    import resource  # not on Windows, where no run is sharded
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10

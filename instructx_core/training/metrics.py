@@ -1,22 +1,65 @@
-"""metrics.jsonl of a run: a line for each step and each validation; what plots.py draws and runs/card.py sums up."""
+"""metrics.jsonl of a run: a line for each step and each validation; what plots.py draws and runs/card.py sums up.
+
+The same as event files for TensorBoard, where they are asked for (tensorboardX, extra `train`).
+"""
 
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from tensorboardX import SummaryWriter
 
 
 class Metrics:
-    """Appends to `path`; off on all ranks but the first."""
+    """Appends to `path`; off on all ranks but the first. tensorboard: event files in a folder beside it.
 
-    def __init__(self, path: Path, enabled: bool) -> None:
-        self.path, self.enabled = path, enabled
+    Raises InputError where that is asked for and tensorboardX is not installed.
+    """
+
+    def __init__(self, path: Path, enabled: bool, tensorboard: bool = False) -> None:
+        self.path, self.enabled, self.events = path, enabled, None
+        if tensorboard and enabled:
+            try:
+                from tensorboardX import SummaryWriter
+            except ImportError:
+                raise InputError(
+                    "--tensorboard needs tensorboardX; install it with: pip install 'instructx[train]'"
+                ) from None
+            self.events = partial(SummaryWriter, str(path.parent / "tensorboard"))
+        self._writer: SummaryWriter | None = None
 
     def write(self, row: dict[str, Any]) -> None:
-        if self.enabled:
-            with self.path.open("a") as file:
-                file.write(json.dumps(row) + "\n")
+        if not self.enabled:
+            return
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        if writer := self._open(row["step"]):
+            for name, value in scalars(row).items():
+                writer.add_scalar(name, value, row["step"])
+
+    def show(self, step: int, picture: Path) -> None:
+        """A sample sheet."""
+        if self.enabled and picture.is_file() and (writer := self._open(step)):
+            import numpy as np
+            from PIL import Image
+
+            writer.add_image("samples", np.asarray(Image.open(picture)), step, dataformats="HWC")
+
+    def _open(self, step: int) -> SummaryWriter | None:
+        """From the first row on: what an earlier start wrote of this step and later ones is not shown any more."""
+        if self._writer is None and self.events is not None:
+            self._writer = self.events(purge_step=step)
+        return self._writer
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
 
     def truncate(self, step: int) -> None:
         """Drops rows of later steps, which the checkpoint doesn't hold: they are about to be done again."""
@@ -27,3 +70,12 @@ class Metrics:
         partial = self.path.with_suffix(".partial")
         partial.write_text("".join(kept))
         partial.replace(self.path)
+
+
+def scalars(row: dict[str, Any]) -> dict[str, float]:
+    """Name in TensorBoard, which has no spaces -> value: losses under kinds of samples, validation apart."""
+    found = {"validation/" + name.replace(" ", "_"): value for name, value in row.get("validation", {}).items()}
+    if "loss" in row:
+        found[f"loss/{row['bucket']}"] = row["loss"]
+    numbers = {name: value for name, value in row.items() if name not in ("step", "loss", "bucket", "validation")}
+    return found | numbers

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from torch import nn
 
@@ -19,15 +19,22 @@ from .recipes.base import FROM_BASE, Recipe
 from .sharding import recompute_activations, shard_modules
 from .trainable import select
 
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKLWan
+
 
 class StageModel(Protocol):
-    """parts: its VAE and vision tower have their weights; the rest when `complete` was called."""
+    """parts: its VAE and vision tower have their weights, where needed; the rest when `complete` was called."""
 
     @property
     def parts(self) -> Parts: ...
 
     def complete(self) -> dict[str, nn.Parameter]:
         """The trained tensors; all others are frozen."""
+        ...
+
+    def decoder(self) -> AutoencoderKLWan | None:
+        """The VAE, to look at results; None where there is none."""
         ...
 
 
@@ -43,6 +50,9 @@ class Whole:
         if self.recompute:
             recompute_activations(self.parts)
         return select(self.recipe.trained_groups(), self.parts.encoder, self.parts.denoiser)
+
+    def decoder(self) -> AutoencoderKLWan | None:
+        return self.parts.vae
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +75,18 @@ class SharedOut:
             recompute_activations(parts)
         return trained
 
+    def decoder(self) -> AutoencoderKLWan | None:
+        return self.base.decoder(self.machine.device)
 
-def open_stage_model(recipe: Recipe, config: InstructXConfig, output: Path, machine: Machine) -> StageModel:
-    """Raises InputError when what it starts from is missing or of another model."""
+
+def open_stage_model(
+    recipe: Recipe, config: InstructXConfig, output: Path, machine: Machine, encode: bool = True
+) -> StageModel:
+    """encode: whether samples are to be encoded with it. Raises InputError when what it starts from is missing or of
+    another model."""
     if FROM_BASE in recipe.requires:
         assert machine.base is not None
-        return SharedOut(open_base(recipe, config, output, machine.base, machine.device), machine)
+        return SharedOut(open_base(recipe, config, output, machine.base, machine.device, encode), machine)
     parts = load_parts(recipe.requires, config, output, recipe.seed)
     parts.root.to(machine.device)
     return Whole(parts, recipe, machine.engine.recompute)

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """`root` names the tensors of all three."""
+    """`root` names the tensors of all three. vae: None where all samples were encoded before (base.py)."""
 
-    vae: AutoencoderKLWan
+    vae: AutoencoderKLWan | None
     encoder: ContextEncoder
     denoiser: InstructXTransformer3DModel
     root: nn.ModuleDict

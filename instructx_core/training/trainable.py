@@ -54,9 +54,9 @@ def select(
 
 
 def parameter_table(encoder: ContextEncoder, denoiser: InstructXTransformer3DModel, names: tuple[str, ...]) -> str:
-    """One line a group: parameters, trained or frozen."""
+    """One line a group that the model has: parameters, trained or frozen."""
     lines = []
     for name, tensors in groups(encoder, denoiser).items():
-        count = sum(p.numel() for p in tensors.values())
-        lines.append(f"{name:20} {count:>14,}  {'trained' if name in names else 'frozen'}")
+        if count := sum(p.numel() for p in tensors.values()):
+            lines.append(f"{name:20} {count:>14,}  {'trained' if name in names else 'frozen'}")
     return "\n".join(lines)

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
@@ -22,9 +22,11 @@ from . import checkpoint, distributed, sharded_checkpoint
 from .average import Average, copy_tensors
 from .engine import Engine
 from .filling import whole_tensor, write_gathered
-from .job import TrainingJob
+from .job import GlobalBatch, TrainingJob
+from .machine import Watch, peak_memory
 from .metrics import Metrics
-from .optimizers import build_optimizers, learning_rate, set_learning_rate
+from .optimizers import build_optimizers, learning_rate, round_moments, set_learning_rate, step_optimizers
+from .progress import RunProgress
 from .recipes.base import Recipe
 
 logger = logging.getLogger("instructx")
@@ -42,16 +44,24 @@ def repeated_from(num_steps: int) -> int:
 class Trainer:
     """Runs `recipe` with `job`; state lives in `folder`. `run()` starts or resumes."""
 
-    def __init__(self, recipe: Recipe, job: TrainingJob, folder: Path, engine: Engine = Engine()) -> None:  # noqa: B008
+    def __init__(
+        self,
+        recipe: Recipe,
+        job: TrainingJob,
+        folder: Path,
+        engine: Engine = Engine(),  # noqa: B008 - frozen
+        watch: Watch = Watch(),  # noqa: B008 - frozen
+    ) -> None:
         self.recipe, self.job, self.folder, self.engine = recipe, job, folder, engine
         self.rank, self.world = distributed.setup()
         self.trainable = job.trainable
         self.parameters = list(self.trainable.values())
         self.device = self.parameters[0].device.type
         self.names = {parameter: name for name, parameter in self.trainable.items()}
-        self.optimizers = build_optimizers(recipe, self.parameters)
+        self.optimizers = build_optimizers(recipe, self.parameters, engine.low_moments)
         self.average = Average(self.trainable, recipe.ema_decay)
-        self.metrics = Metrics(folder / "metrics.jsonl", enabled=not self.rank)
+        self.metrics = Metrics(folder / "metrics.jsonl", enabled=not self.rank, tensorboard=watch.tensorboard)
+        self.progress = RunProgress(recipe.num_steps, watch)
         self.step = 0
         self._stop = False
 
@@ -71,6 +81,7 @@ class Trainer:
             self.average.load(state.ema)
             for optimizer in self.optimizers:
                 checkpoint.restore_optimizer(optimizer, self.names, state.optimizer)
+        round_moments(self.optimizers)
         self.metrics.truncate(self.step)
 
     def save(self) -> None:
@@ -86,6 +97,7 @@ class Trainer:
         (sharded_checkpoint.save_sharded if sharded else checkpoint.save_state)(
             self.folder, state, self.recipe.as_json()
         )
+        round_moments(self.optimizers)
 
     def export(self) -> Path:
         """Writes final.safetensors: the trained tensors (averaged where EMA is on) and the recipe.
@@ -103,7 +115,7 @@ class Trainer:
 
     # --- one step ---
 
-    def attention(self) -> AbstractContextManager[None]:
+    def attention(self) -> AbstractContextManager[object]:
         """On a CPU matrix products: the backward pass of torch's flash attention there took a third of a small step."""
         return sdpa_kernel(SDPBackend.MATH) if self.device == "cpu" else nullcontext()
 
@@ -114,25 +126,30 @@ class Trainer:
         rate = learning_rate(recipe, step)
         set_learning_rate(self.optimizers, rate)
         total = torch.zeros((), device=self.device)
-        for positions in distributed.shard(batch.size, self.rank, self.world, batch.micro):
-            with self.attention():  # around the backward pass too, which may compute blocks again
-                with torch.autocast(self.device, torch.bfloat16, enabled=recipe.precision == "bf16"):
-                    loss = self.job.loss(step, batch, positions)
-                loss = loss * (len(positions) / batch.size)
-                (loss * self.world if self.engine.sharded else loss).backward()  # FSDP takes the mean over processes
-            total += loss.detach().float()
+        started = time.perf_counter()
+        with self.progress.counted(batch):
+            for positions in distributed.shard(batch.size, self.rank, self.world, batch.micro):
+                total += self._accumulate(step, batch, positions)
         if not self.engine.sharded:
             distributed.sum_gradients(self.parameters, self.world)
         total = distributed.sum_scalar(total, self.world)
         norm = whole_tensor(nn.utils.clip_grad_norm_(self.parameters, recipe.clip_norm))
         if not torch.isfinite(total) or not torch.isfinite(norm):
             raise FloatingPointError(f"step {step}: loss {total.item()}, gradient norm {norm.item()}: not finite")
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        step_optimizers(self.optimizers, self.device)
         self.step += 1
         self.average.update(self.step)
-        return {"loss": total.item(), "norm": norm.item(), "lr": rate, "bucket": batch.bucket.label}
+        row = {"loss": total.item(), "norm": norm.item(), "lr": rate, "bucket": batch.bucket.label}
+        return row | self.progress.note(self.step, batch, row["loss"], time.perf_counter() - started)
+
+    def _accumulate(self, step: int, batch: GlobalBatch, positions: range) -> Tensor:
+        """Adds the gradients of one forward pass; gives its share of the loss."""
+        with self.attention():  # around the backward pass too, which may compute blocks again
+            with torch.autocast(self.device, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+                loss = self.job.loss(step, batch, positions)
+            loss = loss * (len(positions) / batch.size)
+            (loss * self.world if self.engine.sharded else loss).backward()  # FSDP takes the mean over processes
+        return loss.detach().float()
 
     # --- the run ---
 
@@ -147,15 +164,17 @@ class Trainer:
             (self.folder / "recipe.json").write_text(json.dumps(self.recipe.as_json(), indent=1))
         last = min(stop_at or self.recipe.num_steps, self.recipe.num_steps)
         previous = {s: signal.signal(s, self._request_stop) for s in (signal.SIGINT, signal.SIGTERM)}
+        said = False
         bar = tqdm(total=self.recipe.num_steps, initial=self.step, desc=self.recipe.name, disable=bool(self.rank))
         try:
             while self.step < last and not self._stop:
-                started = time.perf_counter()
                 row = self.train_step()
-                seconds = round(time.perf_counter() - started, 4)
-                self.metrics.write({"step": self.step, **row, "seconds": seconds})
-                bar.set_postfix_str(f"loss {row['loss']:.4f}")
+                self.metrics.write({"step": self.step, **row})
+                bar.set_postfix_str(self.progress.line(row))
                 bar.update()
+                if not said and not self.rank:
+                    said = True
+                    logger.info("%s", peak_memory(self.device))
                 self._every_so_often()
             if self.step % self.recipe.save_every and not (self.folder / f"step-{self.step:07d}").exists():
                 self.save()
@@ -165,6 +184,7 @@ class Trainer:
             return path or (self.folder / FINAL if done else None)
         finally:
             bar.close()
+            self.metrics.close()
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
@@ -179,7 +199,9 @@ class Trainer:
             if validate:
                 self.metrics.write({"step": self.step, "validation": self.job.validate()})
             if sample:
-                self.job.picture(None if self.rank else self.folder / f"sample-{self.step:07d}.png")
+                sheet = self.folder / f"sample-{self.step:07d}.png"
+                self.job.picture(None if self.rank else sheet)
+                self.metrics.show(self.step, sheet)
         if self.rank:
             return
         from .plots import plot_metrics

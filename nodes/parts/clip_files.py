@@ -21,7 +21,7 @@ import torch
 from ...instructx_core.digests import file_digest, picture_digest
 from ...instructx_core.errors import InputError
 from .fitting import CROP, PAD, fit_source
-from .media import from_image
+from .media import clipped_notes, from_image
 
 if TYPE_CHECKING:
     from ...instructx_core.media.base import AudioSource
@@ -71,6 +71,8 @@ def open_clip(video: Any, multiple: int, resize: str) -> Source:
         )
     parts = video.get_components()
     frames_FHWC = from_image(parts.images, "source")
+    if parts.frame_rate <= 0:
+        raise InputError(f"source has {float(parts.frame_rate):g} frames per second; set fps of the node that makes it")
     return Source(
         frames=len(frames_FHWC),
         fps=Fraction(parts.frame_rate),
@@ -78,6 +80,7 @@ def open_clip(video: Any, multiple: int, resize: str) -> Source:
         sound=parts.audio,
         in_memory=True,
         digest=picture_digest(frames_FHWC.numpy()),
+        notes=tuple(each.text() for each in clipped_notes({"source": parts.images})),
     )
 
 

@@ -69,12 +69,13 @@ def fit_mask(mask_FHW: Tensor, placement: Placement) -> Tensor:
     A mask of another size is meant for the whole source: it is scaled to it first, as the host does. Padding repeats
     the edge and the last frame. One that has the grid's size already is left alone.
     """
+    mask_FHW = mask_FHW.float()  # some nodes make masks of bool, which the host's own scaling does not take
     _, height, width = placement.source
     if tuple(mask_FHW.shape[-2:]) == placement.grid[1:]:
         fitted_FHW = mask_FHW
     else:
         if tuple(mask_FHW.shape[-2:]) != (height, width):
-            scaled = interpolate(mask_FHW[:, None].float(), (height, width), mode="bilinear", align_corners=False)
+            scaled = interpolate(mask_FHW[:, None], (height, width), mode="bilinear", align_corners=False)
             mask_FHW = scaled[:, 0]
         rows, columns = (
             (torch.arange(size) + start).clamp(max=whole - 1)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def check_conditioning(dim: int, context: Tensor | None, source: Tensor | None, no_negative: bool) -> None:
     """Raises InputError unless the conditioning went through Connector and Source and Reference."""
     if no_negative:
-        raise InputError(f"cfg is above 1 but {SOURCE_NODE} has no negative; connect one or set cfg to 1")
+        raise InputError(f"cfg is not 1 but {SOURCE_NODE} has no negative; connect one or set cfg to 1")
     width = None if context is None else context.shape[-1]
     if width != dim:
         raise InputError(

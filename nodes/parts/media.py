@@ -7,7 +7,6 @@ Legend: F frames, H W pixels, 3 RGB.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +17,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, normalize
 
 from ...instructx_core.errors import InputError
-
-logger = logging.getLogger("instructx")
+from .notes import Note, note
 
 
 @dataclass(frozen=True)
@@ -28,16 +26,18 @@ class SourceClip:
 
     frames_FHWC: Tensor
     fps: float | None
+    notes: tuple[Note, ...] = ()
 
 
 def read_clip(source: Any) -> SourceClip:
     """IMAGE batch (F, H, W, 3) in [0, 1], or VIDEO. Raises InputError for anything else."""
     if isinstance(source, Tensor):
-        return SourceClip(from_image(source, "source"), None)
+        return SourceClip(from_image(source, "source"), None, clipped_notes({"source": source}))
     if not hasattr(source, "get_components"):
         raise InputError(f"source is a {type(source).__name__}; connect an IMAGE (one or a batch) or a VIDEO")
     components = source.get_components()
-    return SourceClip(from_image(components.images, "source"), float(components.frame_rate))
+    images = components.images
+    return SourceClip(from_image(images, "source"), float(components.frame_rate), clipped_notes({"source": images}))
 
 
 def are_unrelated(frames_FHWC: Tensor) -> bool:
@@ -69,19 +69,43 @@ def to_image(frames_FHWC: np.ndarray) -> Tensor:
     return torch.from_numpy(frames_FHWC).float() / 255.0
 
 
-def from_image(image_FHWC: Tensor, name: str) -> Tensor:
-    """A host's IMAGE -> uint8 frames; an alpha channel is dropped, as the host's own loader does.
+def checked_image(image: Tensor, name: str) -> Tensor:
+    """A host's IMAGE (F, H, W, 3), as it is; an alpha channel is dropped, as the host's own loader does.
 
-    Raises InputError for an empty batch or a shape that is no picture.
+    Raises InputError for what is no picture, and for values that no pixel can have.
     """
-    if image_FHWC.ndim != 4 or image_FHWC.shape[-1] not in (3, 4) or 0 in image_FHWC.shape:
-        raise InputError(f"{name} has shape {tuple(image_FHWC.shape)}; connect an IMAGE with at least one picture")
-    frames = []
-    outside = False
-    for frame_HWC in image_FHWC[..., :3]:  # one by one: a clip in float takes four times the memory
-        levels_HWC = (frame_HWC * 255.0).round()
-        outside = outside or bool(levels_HWC.min() < 0) or bool(levels_HWC.max() > 255)
-        frames.append(levels_HWC.clamp(0, 255).to("cpu", torch.uint8))
-    if outside:
-        logger.warning("InstructX: %s has values outside of [0, 1]; the encoder sees them clipped", name)
+    if image.ndim != 4 or 0 in image.shape:
+        raise InputError(f"{name} has shape {tuple(image.shape)}; connect an IMAGE with at least one picture")
+    if image.shape[-1] not in (3, 4) or not image.is_floating_point():
+        kind = str(image.dtype).removeprefix("torch.")
+        raise InputError(
+            f"{name} has {image.shape[-1]} channel(s) of {kind}; an IMAGE has 3 or 4 of floats from 0 to 1 (Convert "
+            "Mask to Image makes one of a mask)"
+        )
+    check_finite(image, name)
+    return image[..., :3]
+
+
+def check_finite(values: Tensor, name: str) -> None:
+    """Raises InputError for NaN and infinity: a black picture would come of them, or nothing edited."""
+    if not all(bool(torch.isfinite(part).all()) for part in values):  # one by one: a clip takes memory
+        raise InputError(
+            f"{name} has values that are no numbers (NaN or infinite), as an overflow in half precision makes them; "
+            "run what makes it in fp32"
+        )
+
+
+def clipped_notes(wires: Mapping[str, Tensor | None]) -> tuple[Note, ...]:
+    """A note for every IMAGE or MASK that goes out of 0 to 1 by half a level or more."""
+    given = {name: value for name, value in sorted(wires.items()) if value is not None and value.numel()}
+    low, high = -0.5 / 255, 1 + 0.5 / 255
+    outside = (name for name, value in given.items() if value.min() < low or value.max() > high)
+    return tuple(note("clipped", name=name) for name in outside)
+
+
+def from_image(image: Tensor, name: str) -> Tensor:
+    """A host's IMAGE -> uint8 frames, clipped to 256 levels. Raises InputError for what is no picture."""
+    frames = [  # one by one: a clip in float takes four times the memory
+        (frame_HWC * 255.0).round().clamp(0, 255).to("cpu", torch.uint8) for frame_HWC in checked_image(image, name)
+    ]
     return torch.stack(frames)

@@ -20,6 +20,9 @@ logger = logging.getLogger("instructx")
 LOCALES = Path(__file__).resolve().parents[2] / "locales"
 ENGLISH = "en"
 UI_KEY = "instructx_notes"  # read by web/js/notes.js
+# For the schema of a node with notes: the host shows them again where it kept the node's output and does not run it.
+# Hosts before 0.19 lack it: there the page keeps what it shows, and an opened or reloaded graph stays silent.
+SAYS_AGAIN = {"has_intermediate_output": True}
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from ...instructx_core.sampling.sigmas import flow_sigmas, shift_sigmas
 from .fitting import Placement, cut_back, fit_mask
 from .host_model import host_noise, interruptible, run_sampler, scheduled_sigmas, with_shift
 from .keys import PLACEMENT, SOURCE_NODE
+from .media import check_finite
 from .model_patch import is_patched
 from .schema import PIPELINE_SCHEDULE
 from .settings import SamplerInputs, SamplingSettings
@@ -85,7 +86,8 @@ def pipeline_sigmas(steps: int, shift: float, denoise: float) -> Tensor:
 
 
 def decode(vae: Any, latent_BCTHW: Tensor, placement: Placement | None) -> Tensor:
-    """Latents -> IMAGE batch (B * frames, H, W, 3) in [0, 1], without padding."""
+    """Latents -> IMAGE batch (B * frames, H, W, 3) in [0, 1], without padding. Raises InputError for NaN."""
     with interruptible(vae):
         frames = vae.decode(latent_BCTHW)
+    check_finite(frames, "the edit")
     return cut_back(frames if frames.ndim == 5 else frames[:, None], placement)

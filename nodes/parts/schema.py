@@ -94,9 +94,10 @@ def fallback_instruction_input() -> Any:
     )
 
 
-def asked_for(instruction: str, if_empty: str | None) -> str:
-    """The instruction of an edit: what is in the box, else what is on the wire."""
-    return instruction if instruction.strip() or not if_empty else if_empty
+def asked_for(instruction: str | None, if_empty: str | None) -> str:
+    """The instruction of an edit: what is in the box, else what is on the wire; None is what nodes without one give."""
+    given = instruction or ""
+    return given if given.strip() or not if_empty else if_empty
 
 
 def size_rule_input() -> Any:

@@ -17,6 +17,7 @@ from ...instructx_core.errors import InputError
 from .fitting import FittedSource, Placement, fit_mask, fit_reference, fit_source
 from .host_model import interruptible
 from .keys import PICTURES
+from .media import check_finite, checked_image
 from .sampling import on_latent
 
 if TYPE_CHECKING:
@@ -35,27 +36,26 @@ class OnWire:
 def read_source(source: Any) -> OnWire:
     """IMAGE batch or VIDEO. Raises InputError for others."""
     if isinstance(source, Tensor):
-        return OnWire(_checked(source))
+        return OnWire(checked_image(source, "source"))
     if not hasattr(source, "get_components"):
         raise InputError(f"source is a {type(source).__name__}; connect an IMAGE (one or a batch) or a VIDEO")
     parts = source.get_components()
-    return OnWire(_checked(parts.images), float(parts.frame_rate), parts.audio)
-
-
-def _checked(frames: Tensor) -> Tensor:
-    """(F, H, W, 3). Raises InputError for what is no picture."""
-    if frames.ndim != 4 or frames.shape[-1] not in (3, 4) or 0 in frames.shape:
-        raise InputError(f"source has shape {tuple(frames.shape)}; connect an IMAGE with at least one picture")
-    return frames[..., :3]
+    return OnWire(checked_image(parts.images, "source"), float(parts.frame_rate), parts.audio)
 
 
 def latent_of(source_BCTHW: Tensor, mask: Tensor | None, placement: Placement) -> dict[str, Tensor]:
-    """The LATENT, with a MASK (H, W) or (F, H, W) as its noise mask. Raises InputError for a mask of another shape."""
+    """The LATENT, with a MASK (H, W) or (F, H, W) as its noise mask, clipped to 0 to 1.
+
+    Raises InputError for a mask of another shape, and for NaN.
+    """
     if mask is None:
         return {"samples": source_BCTHW}
     if mask.ndim not in (2, 3) or 0 in mask.shape:
-        raise InputError(f"mask has shape {tuple(mask.shape)}; connect a MASK with at least one picture")
-    mask_FHW = fit_mask(mask.reshape(-1, *mask.shape[-2:]), placement)
+        raise InputError(
+            f"mask has shape {tuple(mask.shape)}; connect a MASK: (pictures, height, width), with at least one picture"
+        )
+    check_finite(mask, "mask")
+    mask_FHW = fit_mask(mask.reshape(-1, *mask.shape[-2:]), placement).clamp(0, 1)
     return {"samples": source_BCTHW, "noise_mask": on_latent(mask_FHW, source_BCTHW)}
 
 

@@ -26,6 +26,7 @@ pytestmark = [pytest.mark.comfyui, pytest.mark.browser]
 
 SIZE = {"width": 1600, "height": 960}
 STAGE = ".instructx-compare .stage"
+CARD = "[role=dialog] [data-testid^='template-workflow-']"
 TRY = "InstructX - Try it now"
 RENDERERS = {"classic": False, "vue": True}
 
@@ -41,10 +42,17 @@ def day(request: pytest.FixtureRequest, browser: Any, host: Any, ready: str) -> 
     page.set_default_timeout(180_000)
     page.goto(host.url, wait_until="domcontentloaded")
     page.wait_for_function(ready)
-    page.wait_for_timeout(3000)
+    page.wait_for_selector(CARD)  # the last thing that the frontend does on a first start
     yield Day(page, host, request.param, ready)
     page.context.close()
     settings.write_text(before, encoding="utf-8")
+
+
+@pytest.fixture(autouse=True)
+def no_dialog_is_left(day: Day) -> Iterator[None]:
+    """What a test left open does not lie over the next one's graph."""
+    yield
+    day.close_dialogs()
 
 
 class Day:
@@ -67,13 +75,27 @@ class Day:
     def command(self, name: str) -> None:
         self.page.evaluate("name => window.app.extensionManager.command.execute(name)", name)
 
+    def close_dialogs(self) -> None:
+        for _ in range(self.page.locator("[role=dialog]").count()):
+            self.page.keyboard.press("Escape")
+            self.page.wait_for_timeout(500)
+
     def open(self, title: str) -> None:
         """A template, in a tab of its own."""
         from urllib.parse import quote
 
+        self.close_dialogs()
         graph = self.host.get(f"/api/workflow_templates/ComfyUI-InstructX/{quote(title)}.json")
         self.page.evaluate("([graph, name]) => window.app.loadGraphData(graph, true, true, name)", [graph, title])
         self.settled()
+
+    def reload(self) -> None:
+        """The browser's reload; the frontend opens what was open, from the drafts that it keeps."""
+        self.page.wait_for_timeout(1500)  # it keeps one a moment after a change
+        self.page.reload(wait_until="domcontentloaded")
+        self.page.wait_for_function(self.ready)
+        self.page.wait_for_function("window.app.graph.nodes.length > 5")
+        self.page.wait_for_timeout(2500)
 
     def settled(self) -> None:
         self.page.wait_for_timeout(1500)
@@ -133,8 +155,9 @@ class Day:
         )
 
     def notes(self) -> str:
-        """All that our nodes say of their run."""
-        return "\n".join(self.page.eval_on_selector_all(".instructx-notes", "all => all.map(e => e.textContent)"))
+        """All that our nodes say of their run, in no order: the page has them as they came."""
+        said = self.page.eval_on_selector_all(".instructx-notes", "all => all.map(e => e.textContent)")
+        return "\n".join(sorted(said))
 
     def replace_sample(self, kind: str, widget: str, file: str) -> None:
         """Deletes Sample and connects a loader's first output where Sample's source went; the nodes stay otherwise."""
@@ -188,16 +211,14 @@ def photo(height: int = 170, width: int = 250) -> np.ndarray:
 
 
 def test_first_start(day: Day) -> None:
-    """Templates open by themselves or by their command; a search for our name finds Try it now before all else."""
+    """Templates open by themselves; a search for our name finds Try it now before all else."""
     page = day.page
-    if not page.locator("[role=dialog] [data-testid^='template-workflow']").count():
-        day.command("Comfy.BrowseTemplates")
     page.locator("[role=dialog] input[placeholder^='Search']").first.fill("InstructX")
-    card = "[role=dialog] [data-testid^='template-workflow-InstructX']"
-    page.wait_for_function("card => document.querySelectorAll(card).length >= 8", arg=card)
+    ours = CARD.replace("workflow-", "workflow-InstructX")
+    page.wait_for_function("card => document.querySelectorAll(card).length >= 8", arg=ours)
     page.wait_for_timeout(2000)
     day.look("search")
-    cards = page.eval_on_selector_all(card, "all => all.map(e => e.dataset.testid)")
+    cards = page.eval_on_selector_all(ours, "all => all.map(e => e.dataset.testid)")
     assert [TRY in name for name in cards[:5]] == [True] * 4 + [False], cards
     page.get_by_text(f"{TRY} - image", exact=True).first.click()
     page.wait_for_function("window.app.graph.nodes.some(node => node.type === 'InstructXSampler')")
@@ -223,6 +244,23 @@ def test_the_first_run_and_a_typed_instruction(day: Day) -> None:
     assert "invert the colors" in [values.get("instruction") for values in sent(entry).values()]
     assert day.box().input_value() == "invert the colors"
     assert day.notes().count("asks: ") == 1, "Sample says its own; what was typed is in the box"
+
+
+def test_notes_of_a_run_that_is_cached(day: Day) -> None:
+    """A host that keeps what a node made does not run it again; its note comes back to a page that knows nothing."""
+    day.open(f"{TRY} - reference")
+    day.run()
+    said = day.notes()
+    assert "asks: " in said and "tokens" in said
+    day.reload()
+    day.open(f"{TRY} - reference")  # with the seed of the first run
+    assert day.notes() == ""
+    entry = day.run()
+    day.look("cached")
+    cached = next(data["nodes"] for kind, data in entry["status"]["messages"] if kind == "execution_cached")
+    assert len(cached) > 5
+    says_again = day.host.object_info()["InstructXSample"].get("has_intermediate_output", False)
+    assert day.notes() == (said if says_again else ""), "hosts before 0.19 say nothing of what they kept"
 
 
 def test_own_photo(day: Day) -> None:
@@ -272,11 +310,7 @@ def test_values_survive_tabs_reload_save_and_open(day: Day, load_helper: Callabl
     page.wait_for_function("window.app.graph.nodes.every(n => n.type !== 'CreateVideo')")
     page.wait_for_timeout(1500)
     assert day.widgets() == mine and day.box().input_value() == "remove the star", "after a change of tab"
-    page.wait_for_timeout(1500)  # the frontend keeps a draft a moment after a change
-    page.reload(wait_until="domcontentloaded")
-    page.wait_for_function(day.ready)
-    page.wait_for_function("window.app.graph.nodes.length > 5")
-    page.wait_for_timeout(2500)
+    day.reload()
     assert day.widgets() == mine and day.box().input_value() == "remove the star", "after a reload"
     day.look("reloaded")
     page.evaluate("name => { void window.app.extensionManager.command.execute('Comfy.SaveWorkflowAs'); }", name)

@@ -11,9 +11,10 @@ from torch.utils.checkpoint import checkpoint
 
 from instructx_core.cli import main
 from instructx_core.config import paper_14b
+from instructx_core.costs.cards import card_of
 from instructx_core.costs.count import cost_of_training, fake_tensors
 from instructx_core.costs.floor import GIB, RESERVE
-from instructx_core.costs.plan import StageCost, training_plans
+from instructx_core.costs.plan import Spread, StageCost, next_smaller, plan_spread, training_plans
 from instructx_core.costs.training import SampleCost, _denoiser_cost, _extrapolated, _with_layers, count_weights
 from instructx_core.geometry import ClipSize
 from instructx_core.training.recipes.edit import EditRecipe
@@ -82,7 +83,15 @@ def test_plans_by_hand() -> None:
     state = (20 * weights.trained + 2 * weights.frozen) / 8
     assert sharded.peak == pytest.approx(state + gathered + 2 * weights.vae + 8 * GIB + RESERVE)
     assert plans["replicated"].peak > 7 * state
-    assert sum(plans["shards in the host's memory"].host.values()) == pytest.approx(state)
+    host = plans["shards in the host's memory"].host
+    assert sum(host.values()) == pytest.approx(state + 4 * weights.tensor / 8)
+    assert sharded.host == {"a tensor while it is read": 4 * weights.tensor / 8} and weights.tensor == 151_936 * 2048
+    assert sharded.state == pytest.approx(state + 2 * weights.vae)
+    low = plan_spread(cost, "", Spread(8, shard=True, low_moments=True))
+    assert sharded.peak - low.peak == pytest.approx((8 - 2 - 8 / 256) * weights.trained / 8)
+    assert low.flags == "--shard --recompute --optimizer-bits 8"
+    assert next_smaller(cost, 8, sharded.peak) == f"use --shard --recompute, which needs {sharded.peak / GIB:.1f}"
+    assert next_smaller(cost, 8, 0).startswith("no plan fits: start more processes")
     peaks = [plan.peak for plan in training_plans(cost, 8)]
     assert peaks == sorted(peaks, reverse=True), "each is smaller than the one before"
     assert [plan.name for plan in training_plans(cost, 1)] == ["replicated"]
@@ -102,3 +111,24 @@ def test_info_says_what_a_stage_costs(capsys: pytest.CaptureFixture[str]) -> Non
     for words, arguments in refused.items():
         assert main(["info", *arguments]) == 2
         assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "memory", "known"),
+    [
+        ("NVIDIA H100 80GB HBM3", 79.2, "H100"),
+        ("NVIDIA H200", 139.8, "H200"),
+        ("NVIDIA A100-SXM4-40GB", 39.4, "A100 40GB"),
+        ("NVIDIA A100-SXM4-80GB", 79.2, "A100 80GB"),
+        ("NVIDIA GeForce RTX 4070 Ti SUPER", 15.7, "RTX 4070 Ti Super"),
+        ("NVIDIA GeForce RTX 4090", 23.5, "RTX 4090"),
+        ("NVIDIA L40S", 44.5, "L40S"),
+        ("NVIDIA L40", 44.5, None),
+        ("NVIDIA H100 PCIe", 79.2, None),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", 15.7, None),
+        ("AMD Instinct MI300X", 191.7, None),
+    ],
+)
+def test_a_card_is_known_by_its_drivers_name(name: str, memory: float, known: str | None) -> None:
+    found = card_of(name, memory)
+    assert (found and found.name) == known

@@ -124,6 +124,7 @@ def test_processes_begin_with_shards_of_their_own(monkeypatch: pytest.MonkeyPatc
         orders.append(own_first(range(8)))
     assert [order[:2] for order in orders] == [[0, 3], [1, 4], [2, 5]]
     assert all(sorted(order) == list(range(8)) for order in orders)
+    assert orders[0][3:5] == [7, 4], "another's from its end, where that one comes last"
 
 
 def test_a_shard_is_found_by_its_content(model, tmp_path: Path) -> None:

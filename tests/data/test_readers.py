@@ -84,18 +84,20 @@ def gpt_image_edit(folder: Path) -> Path:
     return folder / "data.txt"
 
 
-def clips_table(folder: Path, name: str, source: str, target: str, **others: str) -> Path:
+def clips_table(folder: Path, name: str, source: str, target: str, between: str = ",", **others: str) -> Path:
     clip(folder / "a.mp4", 5), clip(folder / "b.mp4", 5)
     row = {source: "a.mp4", target: "b.mp4", **others}
     if name.endswith(".csv"):
-        (folder / name).write_text(",".join(row) + "\n" + ",".join(row.values()) + "\n")
+        (folder / name).write_text(between.join(row) + "\n" + between.join(row.values()) + "\n")
     else:
         table(folder / name, [row])
     return folder
 
 
 def openve(folder: Path) -> Path:
-    return clips_table(folder, "add.csv", "original_video", "edited_video", prompt="Add a hat", edited_type="local_add")
+    """Semicolons, as those who train on it read it."""
+    others = {"prompt": "Add a hat", "edited_type": "local_add"}
+    return clips_table(folder, "add.csv", "original_video", "video", ";", **others)
 
 
 def senorita(folder: Path) -> Path:
@@ -113,7 +115,11 @@ def ditto(folder: Path) -> Path:
 
 
 def reco(folder: Path) -> Path:
-    return clips_table(folder, "add.json", "source_video", "target_video", instruction="Add a hat", task="add")
+    """A folder a kind of edit; paths in its JSON start at the folder of the whole set."""
+    clips_table(folder, "x.csv", "src_video", "tar_video")
+    row = {"src_video": "a.mp4", "tar_video": "b.mp4", "instruction_final_refine": "Add a hat", "instruction": "hat"}
+    table(folder / "add" / "add_data_configs.json", [row])
+    return folder
 
 
 def kiwi_csv(folder: Path) -> Path:
@@ -247,11 +253,11 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
 
 def test_what_is_wrong_in_a_set_is_said(tmp_path: Path) -> None:
     folder = openve(tmp_path / "v")
-    with pytest.raises(InputError, match=r"add.csv: no column 'edited'; it has edited_type, edited_video, .*`columns`"):
+    with pytest.raises(InputError, match=r"add.csv: no column 'edited'; it has edited_type, original_\w+, .*`columns`"):
         read(folder, "openve", target="edited")
     with pytest.raises(InputError, match="columns has an unknown 'tgt'"):
-        read(folder, "openve", tgt="edited_video")
-    (folder / "add.csv").write_text("original_video,edited_video,prompt\na.mp4,b.mp4\na.mp4,b.mp4,\na.mp4,b.mp4,x\n")
+        read(folder, "openve", tgt="video")
+    (folder / "add.csv").write_text("original_video,video,prompt\na.mp4,b.mp4\na.mp4,b.mp4,\na.mp4,b.mp4,x\n")
     found = read(folder, "openve")
     assert ["reason" if isinstance(each, EditRecord) else each.reason[:20] for each in found] == [
         "has more or fewer ce",
@@ -259,11 +265,12 @@ def test_what_is_wrong_in_a_set_is_said(tmp_path: Path) -> None:
         "reason",
     ]
     table(
-        tmp_path / "r.json", [{"source_video": 3, "target_video": "b", "instruction": "x"}, ["x"], {"target_video": 1}]
+        tmp_path / "r.json",
+        [{"src_video": 3, "tar_video": "b", "instruction_final_refine": "x"}, ["x"], {"tar_video": 1}],
     )
     reasons = [each.reason for each in read(tmp_path / "r.json", "reco") if isinstance(each, RejectedRecord)]
-    assert len(reasons) == 3 and "source_video is 3" in reasons[0] and "a row is an object" in reasons[1]
-    assert "no 'source_video'; its columns are target_video" in reasons[2]
+    assert len(reasons) == 3 and "src_video is 3" in reasons[0] and "a row is an object" in reasons[1]
+    assert "no 'src_video'; its columns are tar_video" in reasons[2]
     with pytest.raises(InputError, match="holds no"):
         read(tmp_path / "v", "omniedit")
     (tmp_path / "v" / "x.parquet").write_bytes(b"PAR1 no")

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from local_ray import local_ray
 
 from instructx_core.cli import main
-from instructx_core.editing.cluster import TRIES, Model, Tally, Worker, _received, place_workers
+from instructx_core.editing.cluster import TRIES, Model, Tally, Worker, _received
 from instructx_core.editing.job_list import BadLine, Job, read_jobs
 from instructx_core.editing.journal import Journal
 from instructx_core.errors import InputError
@@ -28,16 +29,8 @@ PATIENCE = 240.0  # seconds; workers start in six where nothing else runs
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
-    """The address of a cluster of two cores on this machine, which ends with the tests."""
-    ray = pytest.importorskip("ray", reason="ray is not installed (extra: scale)")
-    before = dict(os.environ)
-    # Workers of a busy machine would wait for all else at Ray's niceness of 15; no token is written to the home folder.
-    os.environ |= {"RAY_worker_niceness": "0", "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
-    ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR", object_store_memory=80 << 20)
-    yield ray.get_runtime_context().gcs_address
-    ray.shutdown()
-    os.environ.clear()
-    os.environ.update(before)
+    with local_ray() as address:
+        yield address
 
 
 def write_list(folder: Path) -> Path:
@@ -167,19 +160,6 @@ def test_a_model_that_cannot_be_loaded_stops_the_list(tmp_path: Path) -> None:
         worker = Worker({1: job}, Journal(tmp_path / "jobs.jsonl"), model, folder, None)
         with pytest.raises(InputError, match=words):
             _received(worker.journal, json.loads(worker({"line": 1})["result"]))
-
-
-def test_how_many_workers() -> None:
-    gpus, cpus = [{"CPU": 64, "GPU": 8}, {"CPU": 64, "GPU": 8}, {"CPU": 8}], [{"CPU": 2}, {"CPU": 16}]
-    assert place_workers(gpus, None, 100) == (16, {"num_gpus": 1})
-    assert place_workers(gpus, None, 3) == (3, {"num_gpus": 1})
-    assert place_workers(gpus, 4, 100) == (4, {"num_gpus": 1})
-    assert place_workers(cpus, None, 100) == (2, {"num_cpus": 8}), "one a machine, where they fit"
-    assert place_workers(cpus, 9, 100) == (9, {"num_cpus": 2})
-    assert place_workers([{"CPU": 2}], 2, 100) == (2, {"num_cpus": 1})
-    for asked, machines, words in [(17, gpus, "16 GPUs"), (19, cpus, "18 CPU cores"), (0, cpus, "between 1 and 18")]:
-        with pytest.raises(InputError, match=words):
-            place_workers(machines, asked, 100)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from torch import Tensor
 from instructx_core.config import DESIGNS, Design, DesignConfig, InstructXConfig, paper_14b, tiny, with_design
 from instructx_core.encoder.context_encoder import ContextEncoder
 from instructx_core.encoder.designs import ENCODERS, build_encoder
+from instructx_core.encoder.qwen import build_mllm
 from instructx_core.errors import InputError
 from instructx_core.formats.telling.identify import identify
 from instructx_core.formats.telling.verify import verify
@@ -143,6 +144,21 @@ def test_the_usual_design_is_not_written() -> None:
     for kind in KINDS:
         config = with_design(tiny(), kind)
         assert InstructXConfig.from_json(config.to_json()) == config
+
+
+def test_a_seed_gives_the_weights_that_it_always_gave() -> None:
+    """MLLM, queries, then the connector's layers from the first to the last: as before there were designs."""
+    config = small_config()
+    width, context = config.mllm.hidden_size, config.denoiser.context_dim
+    torch.manual_seed(5)
+    build_mllm(config.mllm)
+    queries = [torch.randn(count, width) * 0.02 for count in (4, 8)]
+    layers = [torch.nn.Linear(width, context), torch.nn.Linear(context, context)]
+    torch.manual_seed(5)
+    encoder = build_encoder(config)
+    connector: Any = encoder.connector
+    assert torch.equal(encoder.queries["image"], queries[0]) and torch.equal(encoder.queries["video"], queries[1])
+    assert torch.equal(connector[0].weight, layers[0].weight) and torch.equal(connector[2].weight, layers[1].weight)
 
 
 def test_shared_queries_are_one_set() -> None:

@@ -108,6 +108,8 @@ def test_odd_sizes_play(compare: Any, temp: Path, as_video: bool) -> None:
     [
         (lambda: video(), lambda: clip(1), {}, "before is a video and after a picture"),
         (lambda: clip(2), lambda: clip(3), {"batch": "pictures"}, "before has 2 pictures and after 3"),
+        (lambda: clip(1), lambda: clip(0), {}, "after has shape .* connect an IMAGE with at least one picture"),
+        (lambda: clip(2)[..., :1], lambda: clip(2), {}, r"before has 1 channel\(s\)"),
     ],
 )
 def test_refusals_name_the_remedy(compare: Any, before: Any, after: Any, given: dict[str, Any], message: str) -> None:

@@ -382,15 +382,3 @@ def test_dropped_instruction(pack: Callable[[str], ModuleType], load: Callable[.
         ask(pack, encoder, image(), "  ")
     with pytest.raises(ValueError, match="has no letter and no digit"):
         ask(pack, encoder, image(), "\u200b.")
-
-
-def test_pictures_are_read_as_the_host_shows_them(pack: Callable[[str], ModuleType], caplog: Any) -> None:
-    media = pack("nodes.parts.media")
-    levels = torch.arange(256, dtype=torch.uint8).view(1, 16, 16, 1).repeat(1, 1, 1, 3)
-    assert torch.equal(media.from_image(levels.float() / 255, "source"), levels)
-    rgba = torch.cat([levels.float() / 255, torch.zeros(1, 16, 16, 1)], dim=-1)
-    assert torch.equal(media.from_image(rgba, "source"), levels)
-    assert media.from_image(levels.float() / 255 + 0.5, "source").max() == 255
-    assert "values outside of [0, 1]" in caplog.text
-    with pytest.raises(ValueError, match="source has shape"):
-        media.from_image(torch.zeros(0, 4, 4, 3), "source")

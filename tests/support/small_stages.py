@@ -8,10 +8,11 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import operator
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,14 +54,14 @@ def write_mixture(folder: Path) -> Path:
     return mixture(folder / "mixture.toml", SETS)
 
 
-def shrink() -> None:
+def shrink(setitem: Callable[[dict, str, Any], None] = operator.setitem) -> None:
     """The paper's names stand for the small model and for four steps with a validation and a sample sheet."""
-    PRESETS["paper_14b"] = small_paper
+    setitem(PRESETS, "paper_14b", small_paper)
     looks: dict[str, Any] = {"validate_every": 4, "sample_every": 4, "image_batch": 2, "video_batch": 2}
     made = short_stages(num_steps=4, micro_image_batch=1, micro_video_batch=1, data=None, **looks)
     for name, recipe in made.items():
         references = 0.5 if recipe.video_probability else 0.0
-        RECIPES[name] = partial(dataclasses.replace, recipe, reference_probability=references)
+        setitem(RECIPES, name, partial(dataclasses.replace, recipe, reference_probability=references))
 
 
 def launch(commands: Sequence[Sequence[str]], processes: int) -> subprocess.CompletedProcess[str]:

@@ -132,6 +132,8 @@ def test_a_checkpoint_without_one_of_its_files_is_refused(output: Path, tmp_path
     damaged.write_bytes(damaged.read_bytes()[:-100])
     with pytest.raises(InputError, match="cannot be read"):
         sharded_checkpoint.load_part(copy, "model", {})
+    with pytest.raises(InputError, match=r"has no \S+image of shape \(3, 7\); it is a checkpoint of another model"):
+        sharded_checkpoint.load_part(newest, "model", {"encoder.queries.image": torch.zeros(3, 7)})
 
 
 def test_processes_that_do_not_divide_a_batch_are_refused() -> None:

@@ -104,5 +104,5 @@ def test_a_step_changes_the_trained_tensors_and_no_other(recipe, tmp_path: Path)
 
 
 def root(job: EditJob) -> dict[str, torch.nn.Parameter]:
-    modules = {"vae": job.vae, "encoder": job.encoder, "denoiser": job.denoiser}
+    modules = {"vae": job.model.parts.vae, "encoder": job.encoder, "denoiser": job.denoiser}
     return {f"{part}.{name}": p for part, module in modules.items() for name, p in module.named_parameters()}

@@ -7,11 +7,20 @@ starts one an item, --diffusers runs a pipeline of diffusers from a local folder
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...errors import InputError
-from ..model import ProgressLine, add_model_arguments, add_sampling_arguments, pick_device, pipeline_of
+from ...errors import InputError, some
+from ..model import (
+    ProgressLine,
+    add_model_arguments,
+    add_runner_arguments,
+    add_sampling_arguments,
+    check_runner,
+    pick_device,
+    pipeline_of,
+)
 
 if TYPE_CHECKING:
     from ...evaluation.editors.run import Editor
@@ -31,23 +40,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     other.add_argument("--diffusers", metavar="NAME:DIR", help="a pipeline's name, and its weights on this machine")
     parser.add_argument("--timeout", type=float, default=3600.0, help="with --command: seconds an item (default: 3600)")
     parser.add_argument("--size", help="largest area to work at, WxH; the source's shape is kept (default: by model)")
+    add_runner_arguments(parser)
     add_sampling_arguments(parser)
     add_model_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    from ...evaluation.editors.folder import take_folder
+    from ...evaluation.editors.cluster import edit_on_ray
+    from ...evaluation.editors.folder import left_over, take_folder
     from ...evaluation.editors.run import edit_items
     from ...evaluation.items import check_items, first_of_each
     from ...evaluation.run_folder import RunFolder
 
+    check_runner(args)
     folder = RunFolder(args.folder)
     folder.benchmark()
     items = first_of_each(folder.items(), args.limit)
     check_items(items, args.folder)
+    if args.outputs is not None and args.runner == "ray":
+        raise InputError("--outputs with --runner ray: nothing is edited; leave --runner out")
     if args.outputs is not None:
         name = args.name or args.outputs.absolute().name
         outputs = take_folder(folder, name, args.outputs, items)
+        if other := left_over(args.outputs, outputs, args.folder / name):
+            print(f"{len(other)} files of {args.outputs} are of no item: {some(other)}")
+    elif args.runner == "ray":
+        make, progress = partial(editor_of, args), ProgressLine("edited")
+        name, outputs = edit_on_ray(folder, make, items, args.seed, progress, args.workers)
     else:
         editor = editor_of(args)
         name, outputs = editor.name, edit_items(folder, editor, items, args.seed, ProgressLine("edited"))

@@ -6,17 +6,20 @@ Nothing is sent anywhere but to the address of --judge. --dry-run counts what wo
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import InputError
-from ..model import ProgressLine
+from ..model import ProgressLine, add_runner_arguments, check_runner
 
 if TYPE_CHECKING:
     from ...evaluation.judge.client import ModelJudge
     from ...evaluation.judge.pictures import Viewing
     from ...evaluation.judge.question import JudgeProtocol
+    from ...evaluation.judge.run import Judge
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--editors", nargs="+", metavar="NAME", help="whose outputs (default: all)")
     parser.add_argument("--limit", type=int, metavar="N", help="the first N items of each kind only")
     parser.add_argument("--samples", type=int, default=1, help="times that each output is judged (default: 1)")
+    add_runner_arguments(parser)
     parser.add_argument("--dry-run", action="store_true", help="count items, pictures and tokens; send nothing")
     add_judge_arguments(parser)
     parser.add_argument("--prompts", type=Path, metavar="DIR", help="checkout of the benchmark's repository")
@@ -49,10 +53,18 @@ def add_judge_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--structured", choices=["auto", "off"], default="auto", help="ask for the reply's schema")
 
 
+def refuse_pace_on_ray(args: argparse.Namespace) -> None:
+    """Raises InputError for what one process alone can keep to."""
+    given = [f"--{name.replace('_', '-')}" for name in ("rpm", "max_requests") if getattr(args, name) is not None]
+    if given and args.runner == "ray":
+        raise InputError(f"{given[0]} with --runner ray: each worker would count for itself; leave one of them out")
+
+
 def run(args: argparse.Namespace) -> int:
     from ...evaluation.benchmarks.truth import TruthJudge
     from ...evaluation.items import first_of_each
     from ...evaluation.judge.budget import estimate
+    from ...evaluation.judge.cluster import judge_on_ray
     from ...evaluation.judge.run import judge_outputs
     from ...evaluation.run_folder import RunFolder
     from ...evaluation.table import score_table
@@ -63,15 +75,20 @@ def run(args: argparse.Namespace) -> int:
     unknown = sorted(set(editors) - set(folder.editors()))
     if unknown or not editors:
         raise InputError(f"{args.folder}: no outputs of {', '.join(unknown) or 'any editor'}; edit the items first")
-    if args.judge is None and not args.dry_run and name == "box":
-        judge = TruthJudge()
-    else:
-        judge = model_judge(args, name)
+    check_runner(args)
+    make: Callable[[], Judge] = TruthJudge
+    if args.judge is not None or args.dry_run or name != "box":
+        make, judge = partial(model_judge, args, name), model_judge(args, name)
         if args.dry_run:
             print(estimate(folder, judge, editors, items, args.samples))
             return 0
+        refuse_pace_on_ray(args)
         folder.keep_judge(judge.name, judge.settings)
-    scores = judge_outputs(folder, judge, editors, items, args.samples, ProgressLine("judged"))
+    progress = ProgressLine("judged")
+    if args.runner == "ray":
+        scores = judge_on_ray(folder, make, editors, items, args.samples, progress, args.workers)
+    else:
+        scores = judge_outputs(folder, make(), editors, items, args.samples, progress)
     print(score_table(items, scores))
     return 0
 

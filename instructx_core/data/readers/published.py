@@ -28,10 +28,12 @@ SETS: dict[str, ColumnMap] = {
     ),
     "x2edit": ColumnMap("1.0", "2", "instruction", task="task", files="**/*.tar", checked=True),
     "gpt_image_edit": ColumnMap("image.0", "image.1", "conversations.0.value", modality="image", checked=True),
-    "openve": ColumnMap("original_video", "edited_video", "prompt", task="edited_type", files="**/*.csv"),
+    "openve": ColumnMap("original_video", "video", "prompt", task="edited_type", files="**/*.csv", checked=True),
     "senorita": ColumnMap("source_video_path", "target_video_path", "enhanced_instruction", checked=True),
     "ditto": ColumnMap("source_path", "edited_path", "instruction", files="training_metadata/*.json", checked=True),
-    "reco": ColumnMap("source_video", "target_video", "instruction", task="task"),
+    "reco": ColumnMap(
+        "src_video", "tar_video", "instruction_final_refine", files="**/*_data_configs.json", media="..", checked=True
+    ),
     "kiwi_csv": ColumnMap("src_video", "tgt_video", "prompt", reference="ref_image", files="**/*.csv", checked=True),
     "kiwi_parquet": ColumnMap(
         source="src_video",
@@ -53,7 +55,12 @@ SETS: dict[str, ColumnMap] = {
         checked=True,
     ),
     "ultraedit": ColumnMap(
-        source="source_image", target="edited_image", instruction="edit_prompt", mask="mask_image", files="**/*.parquet"
+        source="source_image",
+        target="edited_image",
+        instruction="edit_prompt",
+        mask="mask_image",
+        files="**/*.parquet",
+        checked=True,
     ),
     "webdataset": ColumnMap(
         source="source",

@@ -75,7 +75,10 @@ def _csv_values(table: Path, columns: ColumnMap) -> Iterator[Any]:
     csv.field_size_limit(1 << 24)
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, restkey="", restval=None)
+            first = file.readline()
+            file.seek(0)
+            delimiter = ";" if ";" in first and "," not in first else ","
+            reader = csv.DictReader(file, restkey="", restval=None, delimiter=delimiter)
             _check_header(table, reader.fieldnames or (), columns)
             for values in reader:
                 cells = values.pop("", None)

@@ -48,6 +48,14 @@ def take_folder(run: RunFolder, name: str, folder: Path, items: Iterable[EditRec
     return found
 
 
+def left_over(folder: Path, outputs: Iterable[Output], editor: Path) -> list[str]:
+    """Pictures and clips of a folder that are no item's output. editor: what the outputs' paths are relative to."""
+    used = {(editor / output.output).resolve() for output in outputs if output.output is not None}
+    suffixes = {*SUFFIXES["image"], *SUFFIXES["video"]}
+    files = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
+    return [path.relative_to(folder).as_posix() for path in files if path.resolve() not in used]
+
+
 def _by_id(item: EditRecord) -> list[str]:
     return [item.id + suffix for suffix in SUFFIXES[item.modality]]
 

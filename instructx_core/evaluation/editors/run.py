@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -56,17 +56,30 @@ def edit_items(
     An item that fails has its reason in its line, and is tried again by the next run.
     """
     folder = run.editor_folder(editor.name, {**editor.settings, "seed": seed})
-    file, wanted = OutputFile(folder), list(items)
-    done, found = file.start(), list[Output]()
-    for number, item in enumerate(wanted, 1):
-        output = done.get((item.id, editor.name))
-        if output is None:
-            output = edit_item(run, editor, item, folder, seed)
-            file.add([output])
-        found.append(output)
+
+    def made(todo: Sequence[EditRecord]) -> Iterator[Output]:
+        return (edit_item(run, editor, item, folder, seed) for item in todo)
+
+    return keep_outputs(folder, editor.name, list(items), made, progress)
+
+
+def keep_outputs(
+    folder: Path,
+    editor: str,
+    items: Sequence[EditRecord],
+    made: Callable[[Sequence[EditRecord]], Iterable[Output]],
+    progress: OnItem | None = None,
+) -> list[Output]:
+    """What `made` makes of the items that have no output yet, each written as it comes; all of them, in order."""
+    file = OutputFile(folder)
+    done = file.start()
+    found = {item.id: done[item.id, editor] for item in items if (item.id, editor) in done}
+    for output in made([item for item in items if item.id not in found]):
+        file.add([output])
+        found[output.id] = output
         if progress is not None:
-            progress(number, len(wanted))
-    return found
+            progress(len(found), len(items))
+    return [found[item.id] for item in items]
 
 
 def edit_item(run: RunFolder, editor: Editor, item: EditRecord, folder: Path, seed: int) -> Output:

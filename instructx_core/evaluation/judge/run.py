@@ -109,12 +109,29 @@ def judge_outputs(
     progress: OnScore | None = None,
 ) -> list[Score]:
     """A score of every item, editor and sample; those of an earlier run are kept. samples: askings of each output."""
+
+    def made(todo: Sequence[JudgeCase]) -> Iterator[tuple[Score, Mapping[str, Any] | None]]:
+        return as_they_come(judge.judge, todo, judge.concurrency)
+
+    return keep_scores(run, judge.name, editors, items, samples, made, progress)
+
+
+def keep_scores(
+    run: RunFolder,
+    judge: str,
+    editors: Sequence[str],
+    items: Iterable[EditRecord],
+    samples: int,
+    made: Callable[[Sequence[JudgeCase]], Iterable[tuple[Score, Mapping[str, Any] | None]]],
+    progress: OnScore | None = None,
+) -> list[Score]:
+    """What `made` makes of the cases that are not judged yet, each written as it comes, and what is known of others."""
     file, transcripts = ScoreFile(run.path), LineFile(run.path / TRANSCRIPTS)
-    todo, found = sort_cases(run, judge.name, editors, items, samples, file.start())
+    todo, found = sort_cases(run, judge, editors, items, samples, file.start())
     transcripts.start()
     file.add(score for score in found if score.status == "missing")
     total = len(found) + len(todo)
-    for score, transcript in as_they_come(judge.judge, todo, judge.concurrency):
+    for score, transcript in made(todo):
         if transcript is not None:
             transcripts.add([transcript])
         file.add([score])

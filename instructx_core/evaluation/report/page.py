@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ...errors import InputError
 from ...pages.assemble import write_page
 from ...pages.embed import PREVIEW, Embedded, Rendition, embed
 from ..items import media_path
@@ -17,13 +18,13 @@ from ..statistics.cells import overall
 from ..statistics.rules import OVERALL
 from .contents import Report
 from .plots import interval_plot
-from .tables import TITLES
+from .tables import METRIC_TITLES, TITLES
 
 HERE = Path(__file__).parent
 
 
 def write_report_page(path: Path, report: Report, title: str, rendition: Rendition = PREVIEW) -> int:
-    """Write the page; returns its bytes of media. Raises InputError for a source or output that cannot be read."""
+    """Write the page; returns its bytes of media. Raises InputError for a source that cannot be read."""
     files: list[Path] = []
     places: dict[Path, int] = {}
 
@@ -58,13 +59,24 @@ def write_report_page(path: Path, report: Report, title: str, rendition: Renditi
         "entries": [entry for editor in report.outputs for entry in _entries(report, editor, medium)],
         "media": media,
     }
-    embedded = _embedded(files, rendition, media)
+    outputs = {made.path for of in report.outputs.values() for made in of.values() if made.path is not None}
+    embedded = _embedded(files, outputs, rendition, media)
     return write_page(path, title, data, embedded, [HERE / "report.css"], [HERE / "report.js"])
 
 
-def _embedded(files: list[Path], rendition: Rendition, media: list[dict[str, Any]]) -> Iterator[Embedded]:
+def _embedded(
+    files: list[Path], outputs: set[Path], rendition: Rendition, media: list[dict[str, Any]]
+) -> Iterator[Embedded]:
+    """Each file for the page. An output that cannot be shown is nothing there, and says why; a source must be whole."""
     for number, file in enumerate(files):
-        each = embed(file, rendition)
+        try:
+            each = embed(file, rendition)
+        except InputError as error:
+            if file not in outputs:
+                raise
+            media.append({"number": number, "kind": "none", "why": str(error).removeprefix(f"{file}: ")})
+            yield Embedded("none", "text/plain", b"", (0, 0))
+            continue
         media.append({"number": number, "kind": each.kind, "size": list(each.size), "seconds": each.seconds})
         yield each
 
@@ -104,10 +116,10 @@ def _entries(report: Report, editor: str, medium: Any) -> list[dict[str, Any]]:
                 "item": number,
                 "editor": editor,
                 "output": None if made is None else medium(made.path),
-                "error": "it was never edited" if made is None else made.output.error,
+                "error": "it was never edited" if made is None else made.error,
                 "seed": None if made is None else made.output.seed,
                 "scores": scores.get(item.id, {}),
-                "metrics": report.metrics.get((item.id, editor), {}),
+                "metrics": {METRIC_TITLES.get(n, n): v for n, v in report.metrics.get((item.id, editor), {}).items()},
             }
         )
     return found

@@ -116,12 +116,14 @@ function compare(entry) {
   const medium = DATA.media[item.source];
   const stage = element("div.compare", { style: `--ratio: ${medium.size[1]} / ${medium.size[0]}; --split: 50%` });
   const before = picture(medium, "Source");
-  if (entry.output === null) {
+  const shown = entry.output === null ? null : DATA.media[entry.output];
+  if (!shown || shown.kind === "none") {
     stage.classList.add("none");
-    stage.append(before, element("div.lack", {}, `No output: ${entry.error || "not made"}`));
+    const why = shown ? `Cannot be shown: ${shown.why}` : `No output: ${entry.error || "not made"}`;
+    stage.append(before, element("div.lack", {}, why));
     return [stage];
   }
-  const after = picture(DATA.media[entry.output], `Output of ${entry.editor}`);
+  const after = picture(shown, `Output of ${entry.editor}`);
   before.classList.add("before");
   const slider = element("input", { type: "range", min: 0, max: 100, value: 50, step: 1,
     "aria-label": `Boundary between source (left) and output (right) of ${item.id}, ${entry.editor}` });

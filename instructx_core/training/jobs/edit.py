@@ -13,7 +13,7 @@ import logging
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -21,17 +21,19 @@ from torch import Tensor
 
 from ...config import InstructXConfig
 from ...data.bucket import Bucket
-from ...data.cache import Pool
+from ...data.cache import Pool, pool_mark
 from ...data.encoding import is_tower_trained
 from ...data.samples import EditSample
 from ...data.source import EditSource, StoredSource
 from ...encoder.pictures import pictures_of_grids
 from ...encoder.vision import patch_batch
+from ...geometry import dit_tokens
 from ...random_streams import random_stream
 from ...sampling.guidance import Conditions, velocity
-from .. import rng
-from ..base import remember_base
-from ..edit_pools import plan_pools
+from .. import distributed, rng
+from ..base import remember_base, size_of_weights
+from ..cached import encoded_shards, note_mark
+from ..edit_pools import EditPools, PoolPlan, plan_pools
 from ..job import GlobalBatch
 from ..machine import Machine
 from ..model import open_stage_model
@@ -42,6 +44,9 @@ from ..tokenizer import run_tokenizer
 from ..trainable import parameter_table
 from .drawing import draw_batch
 from .flow import decoded_frames, flow_loss, sample_latents, validation_loss
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKLWan
 
 logger = logging.getLogger("instructx")
 
@@ -81,18 +86,36 @@ class EditJob:
             machine = dataclasses.replace(machine, base=remember_base(output, machine.base, self.config))
         self.tokenizer = run_tokenizer(output, config, source)
         plan = plan_pools(recipe, source)
-        model = open_stage_model(recipe, self.config, output, machine)
-        self.vae, self.encoder, self.denoiser = model.parts.vae, model.parts.encoder, model.parts.denoiser
+        shards = machine.base and encoded_shards(plan, self.cache, recipe, self.config, machine.base)
+        self.model = open_stage_model(recipe, self.config, output, machine, encode=shards is None)
+        self.encoder, self.denoiser = self.model.parts.encoder, self.model.parts.denoiser
         logger.info("%s", parameter_table(self.encoder, self.denoiser, recipe.train))
-        pools = plan.fill(self.cache, self.vae, self.encoder)
+        pools = self._fill(plan, machine) if shards is None else plan.read(self.cache, shards)
         self.pools, self.rows, self.shares, self.validation = pools.train, pools.rows, pools.shares, pools.validation
-        self.trainable = model.complete()
+        self.trainable = self.model.complete()
+        if recipe.sample_every and machine.base and not size_of_weights(machine.base.vae):
+            logger.info("%s is gone: all samples are encoded, but no sample sheets are made", machine.base.vae)
+
+    def _fill(self, plan: PoolPlan, machine: Machine) -> EditPools:
+        vae = self.model.parts.vae
+        assert vae is not None  # it was opened to encode
+        pools = plan.fill(self.cache, vae, self.encoder)
+        if machine.base and not distributed.rank():
+            note_mark(self.cache, self.recipe, self.config, machine.base, pool_mark(vae, self.encoder))
+        return pools
 
     # --- one batch ---
 
     def global_batch(self, step: int) -> GlobalBatch:
         shares = self.shares and {bucket: float(each.sum()) for bucket, each in self.shares.items()}
-        return draw_batch(self.recipe, step, tuple(self.rows), self.recipe.reference_probability, shares)
+        batch = draw_batch(self.recipe, step, tuple(self.rows), self.recipe.reference_probability, shares)
+        return dataclasses.replace(batch, tokens=batch.size * self._tokens(batch.bucket))
+
+    def _tokens(self, bucket: Bucket) -> int:
+        """That the DiT reads of one sample."""
+        size = bucket.height, bucket.width
+        more = dit_tokens(1, *size, self.config) if bucket.reference and self.recipe.source_latents else 0
+        return dit_tokens(bucket.frames, *size, self.config) + more
 
     def batch(self, pool: Pool, bucket: Bucket, indices: np.ndarray, texts: list[str]) -> EncodedBatch:
         """Rows of a pool with what is said of them."""
@@ -151,10 +174,10 @@ class EditJob:
 
     # --- looking at it ---
 
-    def edit(self, batch: EncodedBatch, conditions: Conditions) -> np.ndarray:
+    def edit(self, batch: EncodedBatch, conditions: Conditions, vae: AutoencoderKLWan) -> np.ndarray:
         """Edited frames (N,F,H,W,3) uint8."""
         latents = sample_latents(self.denoiser, conditions, batch.target, self.config)
-        return decoded_frames(self.vae, self.config.vae, latents)
+        return decoded_frames(vae, self.config.vae, latents)
 
     def first(self, pool: Pool, bucket: Bucket, count: int) -> EncodedBatch:
         """The first rows of a pool, each with its first instruction."""
@@ -167,15 +190,16 @@ class EditJob:
     def validate(self) -> dict[str, float]:
         """Velocity loss and share of failed edits (lower is better), per kind of bucket and per task of images."""
         found: dict[str, list[float]] = {}
+        vae = None if isinstance(self.source, StoredSource) else self.model.decoder()  # files have no judge
         for bucket, pool in self.validation.items():
             name = bucket.modality + (" reference" if bucket.reference else "")
             batch = self.first(pool, bucket, len(pool))
             conditions = self.conditions(batch)
             loss = validation_loss(batch.target, partial(velocity, self.denoiser, conditions))
             found.setdefault(f"{name} loss", []).append(loss)
-            if isinstance(self.source, StoredSource):
-                continue  # files have no judge
-            edited = self.edit(batch, conditions)
+            if vae is None:
+                continue
+            edited = self.edit(batch, conditions, vae)
             for sample, frames_FHWC in zip(self._samples(pool, bucket, len(pool)), edited, strict=True):
                 if sample.judge is None:
                     continue
@@ -187,12 +211,17 @@ class EditJob:
 
     @torch.no_grad()
     def picture(self, path: Path | None) -> None:
-        """Rows of source, result and target: images, then with reference, then the middle frame of clips."""
-        rows = []
+        """Rows of source, result and target: images, then with reference, then the middle frame of clips.
+
+        None are made where the VAE is gone; the start of the run says so.
+        """
+        rows, vae = [], self.model.decoder()
+        if vae is None:
+            return
         for bucket, pool in self.validation.items():
             count, middle = min(SHOWN, len(pool)), bucket.frames // 2
             batch = self.first(pool, bucket, count)
-            edited = self.edit(batch, self.conditions(batch))
+            edited = self.edit(batch, self.conditions(batch), vae)
             samples = self._samples(pool, bucket, count)
             rows.append([sample.source_FHWC[middle] for sample in samples])
             rows.append([frames[middle] for frames in edited])

@@ -16,15 +16,15 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from ...errors import InputError
-from .card import write_card
 from ..checkpoint import RESUMABLE
 from ..distributed import rank
-from .export import export_run
 from ..machine import Machine
 from ..recipes.base import Recipe
 from ..recipes.tiny import HOURS
-from .run import train
 from ..trainer import FINAL
+from .card import write_card
+from .export import export_run
+from .run import train
 
 logger = logging.getLogger("instructx")
 

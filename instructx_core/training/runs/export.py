@@ -16,9 +16,9 @@ from ...weights import save_checkpoint
 from ..base import trained_on_base
 from ..parts import load_parts
 from ..recipes.base import FROM_BASE, Recipe
-from .run import recipe_source
 from ..start import run_recipe, started_from
 from ..tokenizer import run_tokenizer
+from .run import recipe_source
 
 logger = logging.getLogger("instructx")
 

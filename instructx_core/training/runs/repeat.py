@@ -19,8 +19,8 @@ from .. import distributed
 from ..checkpoint import step_folders
 from ..machine import Machine
 from ..recipes.base import Recipe
-from .run import build_job
 from ..trainer import FINAL, Trainer
+from .run import build_job
 
 
 def repeat(recipe: Recipe, output: Path, machine: Machine) -> tuple[int, list[str]]:

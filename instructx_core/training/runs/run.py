@@ -25,6 +25,7 @@ from ..recipes.edit import EditRecipe
 from ..recipes.mllm import MllmRecipe
 from ..recipes.text_to_video import TextToVideoRecipe
 from ..recipes.vae import VaeRecipe
+from ..recipes.variant import VariantRecipe
 from ..trainer import Trainer
 
 JOBS: dict[type[Recipe], type[TrainingJob]] = {
@@ -32,6 +33,7 @@ JOBS: dict[type[Recipe], type[TrainingJob]] = {
     MllmRecipe: MllmJob,
     TextToVideoRecipe: TextToVideoJob,
     EditRecipe: EditJob,
+    VariantRecipe: EditJob,
 }
 
 
@@ -45,19 +47,34 @@ def recipe_source(recipe: Recipe) -> EditSource:
     return open_data(recipe.data)
 
 
-def build_job(recipe: Recipe, config: InstructXConfig, output: Path, machine: Machine | None = None) -> TrainingJob:
-    """The job of this kind of recipe. Raises InputError when its data source lacks what the job needs."""
-    source, job = recipe_source(recipe), JOBS[type(recipe)]
+def build_job(
+    recipe: Recipe,
+    config: InstructXConfig,
+    output: Path,
+    machine: Machine | None = None,
+    source: EditSource | None = None,
+) -> TrainingJob:
+    """The job of this kind of recipe. source: the recipe's data, where it is open already.
+
+    Raises InputError when its data source lacks what the job needs.
+    """
+    source, job = source or recipe_source(recipe), JOBS[type(recipe)]
     if not isinstance(source, job.needs):
         raise InputError(f"{recipe.name} needs scenes and pictures; {source.name} has edit pairs only")
     return job(recipe, config, source, output, machine or Machine())
 
 
-def train(recipe: Recipe, output: Path, stop_at: int | None = None, machine: Machine | None = None) -> Path | None:
+def train(
+    recipe: Recipe,
+    output: Path,
+    stop_at: int | None = None,
+    machine: Machine | None = None,
+    source: EditSource | None = None,
+) -> Path | None:
     """Starts or resumes `recipe` under `output`; returns final.safetensors, None when stopped before the end."""
     machine = machine or Machine()
     if machine.engine.sharded:
         _, world = distributed.setup()
         check_batches(recipe, world)
-    job = build_job(recipe, preset(recipe.preset), output, machine)
-    return Trainer(recipe, job, output / recipe.name, machine.engine).run(stop_at)
+    job = build_job(recipe, preset(recipe.preset), output, machine, source)
+    return Trainer(recipe, job, output / recipe.name, machine.engine, machine.watch).run(stop_at)

@@ -1,6 +1,7 @@
 // Runs every kernel on exact-size allocations under AddressSanitizer and UndefinedBehaviorSanitizer: an access one byte
 // outside a tensor, a misaligned or overflowing operation ends the program. Values are checked by the python tests;
-// here only that nothing is poisoned or not finite. Linked with the kernel sources; prints the number of launches.
+// here only that nothing is poisoned or not finite. Linked with the kernel sources; takes the number of the planted bug
+// that is on (switches.py), 0 for none, and prints the number of launches.
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -8,7 +9,7 @@
 #include <vector>
 
 #include "args.cuh"
-#include "emu_numbers.h"
+#include "ptx.cuh"
 
 #define LAUNCH(name) \
     extern "C" int launch_##name(const void*, const uint32_t*, uint32_t, uint32_t, uint32_t, char*, int);
@@ -122,7 +123,8 @@ static void int8(Launch stats, Launch prologue, Launch attention, int batch, int
     finite(o, token * sq, bf16, "attention_int8");
 }
 
-int main() {
+int main(int, char** arguments) {
+    emu_mutant() = std::atoi(arguments[1]);
     const int shapes[][5] = {{1, 1, 1, 1, 0}, {1, 2, 129, 65, 3}, {2, 1, 17, 127, 64}, {1, 3, 128, 64, 1}};
     for (const auto& s : shapes) {
         exact(launch_attention_bf16_d128, s[0], s[1], 128, s[2], s[3], s[4], true);

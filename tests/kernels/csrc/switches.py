@@ -1,16 +1,25 @@
 """Planted bugs, all in one build: each is an expression or a statement that a number switches on, so that many cost
-little. `old` is complete and of the file; `nth` counts its occurrences from 0. The check must notice `new`.
+little. `old` is complete and of the file; `nth` counts its occurrences from 0. The check must notice `new`: a crash
+counts, a hang does not. They keep the emulator and the tests honest: one that survives is a bug class nobody would see
+before a GPU does.
 """
 
 from __future__ import annotations
 
+import faulthandler
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import checks
 import edges
+import torch
 from checks import far_strides, fences, statistics
-from emulator import CSRC
-from mutants import EXACT, INT8, LOOP, PROLOGUE, Check, bias, exact, int8_d64, int8_kernel, largest, prologue
+from emulator import CSRC, Emulator
+
+Check = Callable[[Emulator], object]
+LOOP, EXACT, INT8, PROLOGUE = "attention.cuh", "attention.cu", "attention_int8.cu", "prologue.cu"
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,38 @@ def statement(name: str, file: str, old: str, new: str, check: Check, nth: int =
     return Switch(name, file, old, new, check, nth, statement=True)
 
 
+def exact(emu: Emulator) -> None:
+    checks.exact(emu, "random", (1, 2, 130, 200), 128, torch.bfloat16, skv2=70)
+
+
+def bias(emu: Emulator) -> None:
+    checks.exact(emu, "random", (2, 2, 17, 70), 128, torch.bfloat16, skv2=5, biased=2)
+
+
+def exact_d64(emu: Emulator) -> None:
+    checks.exact(emu, "random", (1, 1, 40, 100), 64, torch.float16)
+
+
+def int8_kernel(emu: Emulator) -> None:
+    checks.int8_kernel(emu, (1, 2, 130, 100), 128, 70)
+
+
+def int8_d64(emu: Emulator) -> None:
+    checks.int8_kernel(emu, (1, 1, 40, 100), 64, 0)
+
+
+def prologue(emu: Emulator) -> None:
+    checks.prologue(emu, 128, 9, 7, torch.bfloat16, True, True)
+
+
+def largest(emu: Emulator) -> None:
+    top = torch.finfo(torch.bfloat16).max
+    q, k, v = (x.sign() * top for x in checks.inputs("random", (1, 1, 40, 100), 128, torch.bfloat16))
+    o, _ = emu.attention(q, k, v, 128**-0.5)
+    assert torch.isfinite(o).all()
+
+
+PAST_THE_END = "copy past the last row"
 BEFORE_V = "block_barrier();  // for all threads, and nobody reads V[i-1] any more\n"
 BEFORE_K = "block_barrier();  // for all threads, and nobody reads K[i] any more\n"
 WAIT_K = "copy_wait<0>();   // K[i] has arrived for this thread,\n"
@@ -61,9 +102,11 @@ SWITCHES = [
     Switch("swizzle of 64-byte rows", LOOP, "(row >> 1) & 3", "row & 3", int8_d64),
     statement("K fragment halves swapped", LOOP, "Policy::multiply_qk(s[n], q[step], k[0], k[1]);",
               "Policy::multiply_qk(s[n], q[step], k[1], k[0]);", exact),
+    Switch("half the channels", LOOP, "step < Policy::QK_STEPS", "step < Policy::QK_STEPS / 2", exact_d64, 1),
     Switch("Q rows of the wrong lanes", LOOP, "warp * 16 + (lane & 15)", "warp * 16 + (lane >> 1)", exact),
     statement("V not transposed", LOOP, f"load_matrix_trans{VALUES}", f"load_matrix{VALUES}", exact),
     Switch("probabilities in the wrong quarter", LOOP, "s[2 * step + (i >> 1)]", "s[2 * step + (i & 1)]", exact),
+    Switch(PAST_THE_END, LOOP, "first + row < limit", "first + row <= limit", fences),
     Switch("store past the last row", LOOP, "row >= args.sq", "row > args.sq", fences),
     Switch("32-bit row offset", LOOP, "(inside ? first + row : 0) * stride", "(inside ? first + row : 0) * (int)stride",
            far_strides),
@@ -210,3 +253,16 @@ def span(text: str, switch: Switch) -> tuple[int, int]:
     for _ in range(switch.nth + 1):
         at = text.index(switch.old, at + 1)
     return at, at + len(switch.old)
+
+
+def run_check(check: Check, library: Path, switch: int = 0) -> None:
+    """In the child: the exit code is 0 when the check passes, 1 (an uncaught error) or a signal when it notices.
+
+    switch: the bug that is on, by its place in SWITCHES from 1 on; 0 none.
+    """
+    faulthandler.disable()  # a crash is a result here
+    torch.set_num_threads(1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    emu = Emulator(library)
+    emu.lib.emu_choose(switch)
+    check(emu)

@@ -1,37 +1,16 @@
-"""Every planted bug of mutants.py and switches.py must be noticed, each in a process of its own.
-
-Those of mutants.py are compiled one at a time, those of switches.py all together.
-"""
+"""Every planted bug of switches.py must be noticed, each in a process of its own."""
 
 from __future__ import annotations
 
 import multiprocessing
-import re
-import shutil
 from pathlib import Path
 
 import emulator
 import pytest
 import switches
-from mutants import MUTANTS, Check, Mutant, run_check
-from switches import SWITCHES, Switch
+from switches import SWITCHES, Check, Switch, run_check
 
 SECONDS = 60.0  # a check takes less than one
-
-
-def plant(mutant: Mutant, folder: Path) -> tuple[str, ...]:
-    """Writes the changed sources to `folder`, less the kernels that the check does not use; returns what to build."""
-    for path in emulator.CSRC.iterdir():
-        shutil.copy(path, folder / path.name)
-    target = folder / mutant.file
-    text = target.read_text()
-    assert text.count(mutant.old) == mutant.count, f"{mutant.name}: the source has changed, adapt the mutant"
-    target.write_text(text.replace(mutant.old, mutant.new))
-    source = "attention_int8.cu" if "int8" in mutant.kernel else "attention.cu"
-    lines = (folder / source).read_text().splitlines(keepends=True)
-    unused = re.compile(rf"KERNEL\((?!{mutant.kernel},)")
-    (folder / source).write_text("".join(line for line in lines if not unused.match(line)))
-    return (source,)
 
 
 def survives(name: str, check: Check, library: Path, switch: int = 0) -> bool:
@@ -41,7 +20,7 @@ def survives(name: str, check: Check, library: Path, switch: int = 0) -> bool:
     pass for a bug that was noticed.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["emulator", "mutants", "switches", "torch"])
+    context.set_forkserver_preload(["emulator", "switches", "torch"])
     child = context.Process(target=run_check, args=(check, library, switch))
     child.start()
     child.join(SECONDS)
@@ -50,16 +29,6 @@ def survives(name: str, check: Check, library: Path, switch: int = 0) -> bool:
         child.join()
         pytest.fail(f"{name}: no result in {SECONDS:.0f} s; the emulator should have found the deadlock")
     return child.exitcode == 0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_noticed(mutant: Mutant, tmp_path: Path) -> None:
-    if not emulator.available():
-        pytest.skip("no g++ to build the emulator with")
-    sources = plant(mutant, tmp_path)
-    library = emulator.library(("-O1",), tmp_path, sources)
-    assert not survives(mutant.name, mutant.check, library), f"nothing noticed: {mutant.name}"
 
 
 @pytest.fixture(scope="module")
@@ -87,20 +56,14 @@ def test_switch_applies(switch: Switch) -> None:
     assert text.count(switch.old) > switch.nth and switch.old != switch.new
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_applies(mutant: Mutant) -> None:
-    """Cheap: the text that a mutant replaces is there."""
-    assert (emulator.CSRC / mutant.file).read_text().count(mutant.old) == mutant.count
-
-
 @pytest.mark.slow
 def test_checks_pass_without_a_bug(emu: emulator.Emulator) -> None:
     """Else a mutant would be "noticed" by a check that always fails."""
-    for check in dict.fromkeys(mutant.check for mutant in (*MUTANTS, *SWITCHES)):
+    for check in dict.fromkeys(switch.check for switch in SWITCHES):
         check(emu)
 
 
 @pytest.mark.slow
 def test_child_passes_without_a_bug(emu: emulator.Emulator) -> None:
     """The same in a child, which could fail for reasons of its own."""
-    assert survives("none", MUTANTS[0].check, emulator.library())
+    assert survives("none", SWITCHES[0].check, emulator.library())

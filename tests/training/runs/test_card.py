@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from instructx_core.errors import InputError
-from instructx_core.training.runs.card import HISTORY, plotted_runs, run_facts, run_row, runs_before, write_card
 from instructx_core.training.recipes.registry import RECIPES
 from instructx_core.training.recipes.tiny import TINY
+from instructx_core.training.runs.card import HISTORY, plotted_runs, run_facts, run_row, runs_before, write_card
 from instructx_core.weights import SHIPPED
 
 
