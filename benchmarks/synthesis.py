@@ -1,7 +1,9 @@
 """What the stages of data synthesis are worth on drawn films with exact truth, and clips a minute of one process.
 
-    python benchmarks/synthesis.py [--films 40] [--sets "moving camera"] [--work FOLDER] [--json OUT.json]
+    python benchmarks/synthesis.py [--films 40] [--sets "moving camera"] [--clips 40] [--work FOLDER] [--json OUT.json]
                                    [--write docs/synthesis.md]
+
+--clips: of the world that the shipped model edits, through InstructX as back end beside the classic one.
 
 A row a kind of trouble: masks and clean clips against the truth, wrong pairs before and after the filters, and how many
 clips come through. `--work` keeps what was made, so that a run goes on and clips can be looked at.
@@ -10,6 +12,7 @@ clips come through. `--work` keeps what was made, so that a run goes on and clip
 from __future__ import annotations
 
 import argparse
+import itertools
 import tempfile
 import time
 from pathlib import Path
@@ -19,6 +22,7 @@ import results
 from tqdm import tqdm
 
 from instructx_core.synthesis.measure import SETS, Measured, as_json, measure_films, summary
+from instructx_core.synthesis.measure_own import CASTS, measure_shapes
 
 
 def table(found: list[Measured]) -> str:
@@ -38,7 +42,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--films", type=int, default=40, help="of each kind")
     parser.add_argument("--first", type=int, default=1000, help="seed of the first film")
-    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
+    parser.add_argument("--clips", type=int, default=0, help="of the shipped model's world (default: none)")
+    parser.add_argument("--casts", nargs="+", choices=list(CASTS), default=list(CASTS))
+    parser.add_argument("--sets", nargs="*", choices=list(SETS), default=list(SETS))
     parser.add_argument("--work", type=Path)
     results.add_options(parser, document=True)
     args = parser.parse_args()
@@ -47,8 +53,11 @@ def main() -> None:
         work, found = args.work or Path(temporary), list[Measured]()
         started = time.process_time()
         seeds = range(args.first, args.first + args.films)
-        with tqdm(total=args.films * len(args.sets), unit="film") as bar:
-            for measured in measure_films(work, seeds, args.sets):
+        clips = range(args.first, args.first + args.clips)
+        with tqdm(total=args.films * len(args.sets) + args.clips * len(args.casts), unit="film") as bar:
+            for measured in itertools.chain(
+                measure_films(work, seeds, args.sets), measure_shapes(work / "shapes", clips, args.casts)
+            ):
                 found.append(measured)
                 bar.update()
         minutes = (time.process_time() - started) / 60

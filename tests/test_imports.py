@@ -140,17 +140,21 @@ ROOMS = {
         "vae",
         "world",
     },
-    "synthesis": {"cluster", "data", "errors", "media", "pages", "world"},
+    "synthesis": {"cluster", "costs", "data", "digests", "editing", "editing/windows", "errors", "evaluation"}
+    | {"media", "pages", "pipeline", "shapes", "weights", "world"},
     "training/recipes": {"config", "errors"},
     # the parts of a run and its loop; jobs are made of the parts, runs of jobs and the loop
     "training": {
         "config",
         "data",
         "denoiser",
+        "digests",
         "encoder",
         "errors",
+        "formats",
         "formats/containers",
         "formats/layouts",
+        "media",
         "random_streams",
         "training/recipes",
         "vae",

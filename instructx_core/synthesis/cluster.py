@@ -17,17 +17,17 @@ from ..cluster import join_cluster
 from ..errors import InputError
 from .candidate import Candidate, load
 from .films import Film, cut
-from .limits import Limits
 from .pipeline import stages_of
 from .run import WORK, BadFilm, film_spans
+from .setup import Setup
 from .stage import run_stages
 
 
 class Cutter:
     """Cuts one clip: {"film", "id", "span"} -> {"folder"} or {"film", "reason"}."""
 
-    def __init__(self, work: str, limits: Limits) -> None:
-        self.work, self.limits = Path(work), limits
+    def __init__(self, work: str, setup: Setup) -> None:
+        self.work, self.limits = Path(work), setup.limits
 
     def __call__(self, row: dict[str, Any]) -> dict[str, str]:
         film, span = Film(Path(row["film"]), row["id"]), json.loads(row["span"])
@@ -44,11 +44,11 @@ class StageWorker:
     An actor lives for a whole run, so a back end with a model loads it once.
     """
 
-    def __init__(self, count: int, limits: Limits) -> None:
+    def __init__(self, count: int, setup: Setup) -> None:
         import cv2
 
         cv2.setNumThreads(1)
-        self.stages = stages_of(limits)[:count]
+        self.stages = stages_of(setup)[:count]
 
     def __call__(self, row: dict[str, Any]) -> dict[str, str]:
         if row["folder"]:
@@ -56,18 +56,16 @@ class StageWorker:
         return row
 
 
-def stage_groups(limits: Limits) -> list[tuple[int, float]]:
+def stage_groups(setup: Setup) -> list[tuple[int, float]]:
     """(stages up to here, GPUs of an actor that runs them), a pair for each run of stages with equal needs."""
     groups, count = list[tuple[int, float]](), 0
-    for gpus, members in groupby(stages_of(limits), key=lambda stage: float(getattr(stage, "gpus", 0.0))):
+    for gpus, members in groupby(stages_of(setup), key=lambda stage: float(getattr(stage, "gpus", 0.0))):
         count += len(list(members))
         groups.append((count, gpus))
     return groups
 
 
-def candidates_on_ray(
-    films: Sequence[Film], output: Path, limits: Limits, workers: int
-) -> Iterator[Candidate | BadFilm]:
+def candidates_on_ray(films: Sequence[Film], output: Path, setup: Setup, workers: int) -> Iterator[Candidate | BadFilm]:
     """As run.candidates_of. workers: the most actors of each kind; Ray starts as many as have work.
 
     Connects to the cluster that RAY_ADDRESS names or that runs here, else starts one of this machine. Raises InputError
@@ -81,7 +79,7 @@ def candidates_on_ray(
     work.mkdir(parents=True, exist_ok=True)
     rows, look = [], ray.remote(film_spans)
     absolute = [Film(film.path.absolute(), film.id) for film in films]
-    for film, found in zip(absolute, ray.get([look.remote(film, work, limits) for film in absolute]), strict=True):
+    for film, found in zip(absolute, ray.get([look.remote(film, work, setup) for film in absolute]), strict=True):
         if isinstance(found, BadFilm):
             yield found
         else:
@@ -93,11 +91,11 @@ def candidates_on_ray(
         return ActorPoolStrategy(min_size=1, max_size=workers, max_tasks_in_flight_per_actor=2)
 
     clips = from_items(rows, override_num_blocks=len(rows)).map(
-        Cutter, fn_constructor_args=(str(work), limits), compute=pool()
+        Cutter, fn_constructor_args=(str(work), setup), compute=pool()
     )
-    for count, gpus in stage_groups(limits):
+    for count, gpus in stage_groups(setup):
         clips = clips.map(
-            StageWorker, fn_constructor_args=(count, limits), compute=pool(), num_cpus=1, num_gpus=gpus or None
+            StageWorker, fn_constructor_args=(count, setup), compute=pool(), num_cpus=1, num_gpus=gpus or None
         )
     for row in clips.iter_rows():
         yield load(Path(row["folder"])) if row["folder"] else BadFilm(row["film"], row["reason"])

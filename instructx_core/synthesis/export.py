@@ -16,20 +16,15 @@ from ..data.readers.jsonl import write_records
 from ..data.record import EditRecord, Locator
 from ..media.outputs import atomic_path
 from .candidate import Candidate
-from .clip import CHANGED, CLIP, ERASED
-from .limits import Limits
+from .clip import CHANGED
+from .licences import film_licence, licences_of
+from .pairs import PAIRS, WITH_REFERENCE, said_of
+from .setup import Setup
 from .stages.fingerprint import distance
-from .stages.recolour import RECOLOURED
 from .stages.reference import REFERENCE
 
 RECORDS, MEDIA = "records.jsonl", "media"
 BETWEEN = "."  # a candidate's id and the name of its file: ids hold no dot
-PAIRS = {  # task: source, target
-    "remove": (CLIP, ERASED),
-    "add": (ERASED, CLIP),
-    "change_color": (RECOLOURED, CLIP),
-    "reference_add": (ERASED, CLIP),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +35,13 @@ class ExportSummary:
     copies: dict[str, str]
 
 
-def export(candidates: Sequence[Candidate], work: Path, output: Path, limits: Limits) -> ExportSummary:
+def export(candidates: Sequence[Candidate], work: Path, output: Path, setup: Setup) -> ExportSummary:
     """Writes records and links (or copies) their media. Of clips that look alike the first by id is kept."""
     passed = sorted((each for each in candidates if each.reject is None), key=lambda each: each.id)
-    copies = find_copies(passed, limits.alike)
+    copies = find_copies(passed, setup.limits.alike)
     (output / MEDIA).mkdir(parents=True, exist_ok=True)
-    records = [
-        record for candidate in passed if candidate.id not in copies for record in records_of(candidate, output / MEDIA)
-    ]
+    kept = [candidate for candidate in passed if candidate.id not in copies]
+    records = [record for candidate in kept for record in records_of(candidate, output / MEDIA, setup)]
     for record in records:
         for locator in (record.source, record.target, record.reference, record.mask):
             _place(locator, work)
@@ -55,9 +49,10 @@ def export(candidates: Sequence[Candidate], work: Path, output: Path, limits: Li
     return ExportSummary({task: sum(record.task == task for record in records) for task in PAIRS}, copies)
 
 
-def records_of(candidate: Candidate, media: Path) -> Iterator[EditRecord]:
+def records_of(candidate: Candidate, media: Path, setup: Setup) -> Iterator[EditRecord]:
     """Every pair of a candidate, with where it comes from and what was measured."""
-    for task, text in candidate.fact("instruct", "texts").items():
+    licence = film_licence(candidate.film, dict(setup.film_licences))
+    for task, text in said_of(candidate).items():
         source, target = PAIRS[task]
         yield EditRecord(
             id=f"{candidate.id}-{task}",
@@ -66,12 +61,13 @@ def records_of(candidate: Candidate, media: Path) -> Iterator[EditRecord]:
             instruction=text,
             source=_media(media, candidate, source),
             target=_media(media, candidate, target),
-            reference=_media(media, candidate, REFERENCE) if task == "reference_add" else None,
+            reference=_media(media, candidate, REFERENCE) if task in WITH_REFERENCE else None,
             mask=_media(media, candidate, CHANGED),
             meta={
                 "film": candidate.film,
                 "start": candidate.start,
                 "stop": candidate.stop,
+                "licences": {"film": licence, **licences_of(setup.casting)},
                 "stages": dict(candidate.done),
                 "facts": {stage: dict(found) for stage, found in candidate.facts.items() if stage != "instruct"},
             },

@@ -34,14 +34,22 @@ class Limits:
     largest: float = 0.4
     jump: float = 2.0  # of the area from one frame to the next, as a factor
     lone: float = 0.9  # share of frames in which the subject is one piece
+    stands: float = 0.5  # pixels a frame that a background may move and count as standing
+    stray: float = 0.05  # share of the subject's pixels outside of its main piece, mean over frames
     hole: float = 0.01  # share of the erased pixels that were never seen uncovered
     drift: float = 4.0  # levels, mean difference of plate and clip around the subject
     misfit: float = 0.012  # share of pixels around the subject in which they differ visibly
     outside: float = 34.0  # dB, of what lies outside of the edit, after encoding
+    found: float = 0.5  # how sure the grounder may be that the erased clip still shows the subject
     remainder: float = 0.02  # share of the subject that still moves in the erased clip
     seam: float = 1.6  # contrast across the border of the erased region, against that of the ground, as a factor
     visible: float = 18.0  # levels, mean difference of source and target inside the edit
     flicker: float = 6.0  # levels, from frame to frame in the erased region, above that of the ground
+    posed: float = 0.4  # how sure the points of a body must be, in the mean, for a pose-driven swap
+    astray: float = 0.06  # of the body's points in the driven clip from those in the film, share of the body's height
+    start: float = 12.0  # levels, mean difference of the edited first frame and that of the driven clip
+    redrawn: float = 18.0  # dB, of the ground of a driven clip, all of which is drawn anew
+    judged: float = 7.0  # of 10, the lowest of a judge's scores of a pair
     alike: int = 6  # bits of 64 by which the hashes of two clips may differ and count as the same
 
 

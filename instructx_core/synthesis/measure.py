@@ -12,16 +12,17 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from ..media.files import read_media, write_video
 from .clip import ERASED, MASK, read_clip, read_mask
-from .drawn import CRF, FPS, DrawnFilm, draw_film
+from .drawn import CRF, FPS, draw_film
 from .films import Film, cut, film_id
-from .limits import Limits
 from .masks import grown
 from .pipeline import stages_of
+from .setup import Setup
 from .stage import run_stages
 
 CLEAN_CRF = 16  # of a film without the trouble "compression"
@@ -73,9 +74,9 @@ def _measure(work: Path, name: str, seed: int) -> Measured:
     for place, frames_FHWC in ((path, film.frames_FHWC), (truth, film.without_FHWC)):
         if not place.is_file():
             write_video(place, frames_FHWC, FPS, crf=crf)
-    span, limits = (0.0, len(film.frames_FHWC) / FPS), Limits()
-    folder = cut(Film(path, film_id(path)), span, work / "work", limits)
-    candidate = run_stages(folder, stages_of(limits))
+    span, setup = (0.0, len(film.frames_FHWC) / FPS), Setup()
+    folder = cut(Film(path, film_id(path)), span, work / "work", setup.limits)
+    candidate = run_stages(folder, stages_of(setup))
     reason = "" if candidate.reject is None else f"{candidate.reject.stage}: {candidate.reject.reason}"
     if "erase" not in candidate.facts:
         return Measured(name, seed, False, reason, None, None, None)
@@ -83,7 +84,17 @@ def _measure(work: Path, name: str, seed: int) -> Measured:
     return Measured(name, seed, candidate.reject is None, reason, iou, error, is_wrong)
 
 
-def judge(film: DrawnFilm, truth_FHWC: np.ndarray, folder: Path) -> tuple[float, float, bool]:
+class Truth(Protocol):
+    """What a mask is judged by."""
+
+    @property
+    def mask_FHW(self) -> np.ndarray: ...
+
+    @property
+    def changed_FHW(self) -> np.ndarray: ...
+
+
+def judge(film: Truth, truth_FHWC: np.ndarray, folder: Path) -> tuple[float, float, bool]:
     """(IoU of the mask, mean error of the fill under the subject in levels, whether the pair is wrong).
 
     truth_FHWC: the film without its subject through the same codec, which takes colour from every sharp border.

@@ -22,6 +22,7 @@ from .checks import CHECKS, LimitCheck
 from .clip import CLIP, ERASED, MASK, read_clip, read_mask
 from .funnel import funnel
 from .limits import Limits
+from .pairs import said_of
 
 REPORT = "report.html"
 HERE = Path(__file__).parent
@@ -109,7 +110,7 @@ def _sample(candidate: Candidate, number: int) -> dict[str, Any]:
         "reason": reject.reason if reject else "",
         "value": reject.value if reject and reject.value is not None and math.isfinite(reject.value) else None,
         "limit": reject.limit if reject else None,
-        "texts": dict(candidate.facts.get("instruct", {}).get("texts", {})) if reject is None else {},
+        "texts": dict(said_of(candidate)) if reject is None else {},
     }
 
 

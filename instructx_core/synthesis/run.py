@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -17,8 +17,9 @@ from pathlib import Path
 from ..errors import InputError
 from .candidate import STATE, Candidate, load
 from .films import Film, Span, cut, spans
-from .limits import Limits
+from .licences import film_licence, forbids
 from .pipeline import stages_of
+from .setup import Setup
 from .stage import run_stages
 
 logger = logging.getLogger("instructx")
@@ -34,27 +35,42 @@ class BadFilm:
     reason: str
 
 
-def candidates_of(films: Sequence[Film], output: Path, limits: Limits, workers: int) -> Iterator[Candidate | BadFilm]:
+def usable(
+    films: Sequence[Film], licences: Mapping[str, str], allowed: Collection[str]
+) -> tuple[list[Film], list[BadFilm]]:
+    """Films whose licence lets a model be trained on them, or is allowed all the same; and the others."""
+    good, bad = list[Film](), list[BadFilm]()
+    for film in films:
+        licence = film_licence(film.path.name, licences)
+        if forbids(licence) and licence not in allowed:
+            reason = f"{film.path}: its licence {licence} forbids training; --allow-licence {licence} uses it anyway"
+            bad.append(BadFilm(film.path.name, reason))
+        else:
+            good.append(film)
+    return good, bad
+
+
+def candidates_of(films: Sequence[Film], output: Path, setup: Setup, workers: int) -> Iterator[Candidate | BadFilm]:
     """Every candidate when it is through or rejected, and every film that cannot be read, as they end."""
     work = output / WORK
     work.mkdir(parents=True, exist_ok=True)
     if workers > 1:
-        yield from _in_processes(films, work, limits, workers)
+        yield from _in_processes(films, work, setup, workers)
         return
     for film in films:
-        found = film_spans(film, work, limits)
+        found = film_spans(film, work, setup)
         if isinstance(found, BadFilm):
             yield found
             continue
         for span in found:
-            yield run_span(film, span, work, limits)
+            yield run_span(film, span, work, setup)
 
 
-def _in_processes(films: Sequence[Film], work: Path, limits: Limits, workers: int) -> Iterator[Candidate | BadFilm]:
+def _in_processes(films: Sequence[Film], work: Path, setup: Setup, workers: int) -> Iterator[Candidate | BadFilm]:
     """A task is a film to look through, or one clip of it; clips of a long film keep all workers busy."""
     context = multiprocessing.get_context("spawn")  # OpenCV's and FFmpeg's threads do not survive a fork
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
-        looking = {pool.submit(film_spans, film, work, limits): film for film in films}
+        looking = {pool.submit(film_spans, film, work, setup): film for film in films}
         cutting: set[Future[Candidate | BadFilm]] = set()
         try:
             while looking or cutting:
@@ -64,7 +80,7 @@ def _in_processes(films: Sequence[Film], work: Path, limits: Limits, workers: in
                     if isinstance(found, BadFilm):
                         yield found
                     else:
-                        cutting |= {pool.submit(run_span, film, span, work, limits) for span in found}
+                        cutting |= {pool.submit(run_span, film, span, work, setup) for span in found}
                 for each in [each for each in cutting if each in done]:
                     cutting.remove(each)
                     yield each.result()
@@ -84,21 +100,21 @@ def _one_thread() -> None:
     cv2.setNumThreads(1)
 
 
-def film_spans(film: Film, work: Path, limits: Limits) -> list[Span] | BadFilm:
+def film_spans(film: Film, work: Path, setup: Setup) -> list[Span] | BadFilm:
     """Where the clips of a film are."""
     try:
-        return spans(film, work, limits)
+        return spans(film, work, setup.limits)
     except InputError as error:
         return BadFilm(film.path.name, str(error))
 
 
-def run_span(film: Film, span: Span, work: Path, limits: Limits) -> Candidate | BadFilm:
+def run_span(film: Film, span: Span, work: Path, setup: Setup) -> Candidate | BadFilm:
     """One clip through all stages."""
     try:
-        folder = cut(film, span, work, limits)
+        folder = cut(film, span, work, setup.limits)
     except InputError as error:
         return BadFilm(film.path.name, str(error))
-    return run_stages(folder, stages_of(limits))
+    return run_stages(folder, stages_of(setup))
 
 
 def finished(output: Path) -> list[Candidate]:

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from ..errors import InputError
 from .candidate import Candidate, Reject, load, save
+from .roles import Unplayable
 
 
 class ClipStage(Protocol):
@@ -54,6 +55,8 @@ def _run(stage: ClipStage, candidate: Candidate, done: dict[str, str], folder: P
     candidate = replace(candidate, facts=facts, reject=None)
     try:
         outcome = stage.run(candidate, folder)
+    except Unplayable:
+        raise
     except InputError as error:
         outcome = Reject(stage.name, str(error))
     candidate = replace(candidate, reject=outcome) if isinstance(outcome, Reject) else outcome

@@ -13,6 +13,7 @@ from instructx_core.synthesis.drawn import FPS, draw_film
 from instructx_core.synthesis.films import find_films
 from instructx_core.synthesis.limits import Limits
 from instructx_core.synthesis.run import WORK, BadFilm, candidates_of
+from instructx_core.synthesis.setup import Setup
 
 GROUND_HWC = draw_film(2).without_FHWC[0]
 
@@ -66,7 +67,7 @@ def blurred():
 )
 def test_a_clip_that_gives_no_pair_says_why(tmp_path, frames, stage, reason):
     write_video(tmp_path / "film.mp4", frames(), FPS, crf=14)
-    (candidate,) = candidates_of(find_films(tmp_path, tmp_path / "set"), tmp_path / "set", Limits(), 1)
+    (candidate,) = candidates_of(find_films(tmp_path, tmp_path / "set"), tmp_path / "set", Setup(), 1)
     assert (candidate.reject.stage, candidate.reject.reason) == (stage, reason), candidate.reject
     assert candidate.reject.limit is None or candidate.reject.value != candidate.reject.limit
 
@@ -82,10 +83,10 @@ def test_a_clip_that_gives_no_pair_says_why(tmp_path, frames, stage, reason):
 )
 def test_a_limit_rejects_with_its_measure(tmp_path, limits, reason):
     write_video(tmp_path / "film.mp4", draw_film(2).frames_FHWC, FPS, crf=14)
-    (candidate,) = candidates_of(find_films(tmp_path, tmp_path / "set"), tmp_path / "set", limits, 1)
+    (candidate,) = candidates_of(find_films(tmp_path, tmp_path / "set"), tmp_path / "set", Setup(limits), 1)
     assert candidate.reject.reason == reason
     assert candidate.reject.limit in (0.02, 0.3, 98.0, 200.0)
-    (again,) = candidates_of(find_films(tmp_path, tmp_path / "set"), tmp_path / "set", Limits(), 1)
+    (again,) = candidates_of(find_films(tmp_path, tmp_path / "set"), tmp_path / "set", Setup(), 1)
     assert again.reject is None, "with other limits the same set goes on"
 
 
@@ -129,7 +130,7 @@ def wide_range(path):
 def test_a_film_that_cannot_be_read_says_why(tmp_path, make, words):
     (tmp_path / "films").mkdir()
     make(tmp_path / "films" / "film.mp4")
-    (found,) = candidates_of(find_films(tmp_path / "films", tmp_path / "set"), tmp_path / "set", Limits(), 1)
+    (found,) = candidates_of(find_films(tmp_path / "films", tmp_path / "set"), tmp_path / "set", Setup(), 1)
     assert isinstance(found, BadFilm)
     assert words in found.reason
     assert not list((tmp_path / "set" / WORK).glob(f"*/{STATE}"))
@@ -148,5 +149,5 @@ def test_a_film_of_uneven_steps_keeps_its_time(tmp_path):
                 frame.pts, frame.time_base = number, Fraction(1, FPS)
                 out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
-    (candidate,) = candidates_of(find_films(tmp_path, tmp_path / "set"), tmp_path / "set", Limits(), 1)
+    (candidate,) = candidates_of(find_films(tmp_path, tmp_path / "set"), tmp_path / "set", Setup(), 1)
     assert candidate.frames / candidate.fps == pytest.approx(3.0, abs=0.15)

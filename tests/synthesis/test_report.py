@@ -10,6 +10,7 @@ from instructx_core.synthesis.limits import Limits
 from instructx_core.synthesis.pipeline import stages_of
 from instructx_core.synthesis.report import write_report
 from instructx_core.synthesis.run import candidates_of
+from instructx_core.synthesis.setup import Setup
 
 
 @pytest.fixture(scope="module")
@@ -18,8 +19,8 @@ def page_of_a_set(tmp_path_factory):
     frames_FHWC = draw_film(2).frames_FHWC
     write_video(folder / "passes.mp4", frames_FHWC, FPS, crf=16)
     write_video(folder / "stands.mp4", np.repeat(frames_FHWC[:1], 48, axis=0), FPS)
-    found = list(candidates_of(find_films(folder, folder / "set"), folder / "set", Limits(), 1))
-    return write_report(found, [stage.name for stage in stages_of(Limits())], folder / "set", Limits())
+    found = list(candidates_of(find_films(folder, folder / "set"), folder / "set", Setup(), 1))
+    return write_report(found, [stage.name for stage in stages_of(Setup())], folder / "set", Limits())
 
 
 @pytest.mark.parametrize("width", [1280, 390])

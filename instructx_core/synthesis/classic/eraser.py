@@ -12,12 +12,11 @@ import cv2
 import numpy as np
 
 from ..camera import CameraPath
-from ..masks import grown
+from ..masks import beside, grown
 from ..roles import Erased
 from .plate import clean_plate
 
 VISIBLE = 24.0  # levels
-RING = 25  # pixels, of the square that the ring around a subject is made with
 REACH = 3  # pixels from which cv2.inpaint fills
 
 
@@ -25,29 +24,22 @@ REACH = 3  # pixels from which cv2.inpaint fills
 class PlateEraser:
     name: str = "classic plate 2"
 
-    def erase(self, frames_FHWC: np.ndarray, changed_FHW: np.ndarray, path: CameraPath) -> Erased:
+    def erase(self, frames_FHWC: np.ndarray, changed_FHW: np.ndarray, path: CameraPath, phrase: str = "") -> Erased:
         """Pixels outside of the grown mask stay as they are, to the bit."""
         covered_FHW = grown(changed_FHW)
         plate = clean_plate(frames_FHWC, path, covered_FHW)
         erased_FHWC, hole_FHW = frames_FHWC.copy(), np.zeros(covered_FHW.shape, dtype=bool)
-        beside = list[np.ndarray]()
+        around = list[np.ndarray]()
         for number, covered_HW in enumerate(covered_FHW):
             picture, seen_HW = plate.at(number, covered_HW.shape)
-            beside.append(_beside(frames_FHWC[number], picture, covered_HW, seen_HW))
+            around.append(beside(frames_FHWC[number], picture, covered_HW, seen_HW))
             fill = covered_HW & seen_HW
             erased_FHWC[number][fill] = picture[fill]
             hole_FHW[number] = covered_HW & ~seen_HW
             if hole_FHW[number].any():
                 hole = hole_FHW[number].astype(np.uint8)
                 erased_FHWC[number] = cv2.inpaint(erased_FHWC[number], hole, REACH, cv2.INPAINT_TELEA)
-        differences = np.concatenate(beside)
+        differences = np.concatenate(around)
         if not differences.size:
             return Erased(erased_FHWC, hole_FHW)
         return Erased(erased_FHWC, hole_FHW, float(differences.mean()), float((differences > VISIBLE).mean()))
-
-
-def _beside(frame_HWC: np.ndarray, plate_HWC: np.ndarray, covered_HW: np.ndarray, seen_HW: np.ndarray) -> np.ndarray:
-    """Levels by which the plate differs from the frame, of the pixels around the subject: (N,)."""
-    around = cv2.dilate(covered_HW.astype(np.uint8), np.ones((RING, RING), np.uint8)) > 0
-    difference = np.abs(plate_HWC.astype(np.int16) - frame_HWC).mean(axis=-1)
-    return difference[around & ~covered_HW & seen_HW]

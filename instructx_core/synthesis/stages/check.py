@@ -18,23 +18,29 @@ from ..candidate import Candidate, Reject
 from ..checks import find_reject, limits_of
 from ..clip import CHANGED, ERASED, MASK, read_clip, read_mask
 from ..limits import Limits
-from ..masks import grown
-from ..roles import Finder
+from ..masks import box_around, grown, overlap
+from ..roles import Box, Finder, Grounder
 from .camera import read_path
 
 SLOPE = 16.0  # of Sobel, below which a codec's own noise lies: it must not count on a plain ground
+SAME = 0.3  # intersection over union of two boxes from which on they are of one thing
 RING = 7  # pixels, of the square that a ring around a mask is made with
 
 
 @dataclass(frozen=True, slots=True)
 class CheckErased:
+    """finder: of what moves. grounder: looks for the subject by its words, where there are words."""
+
     finder: Finder
+    grounder: Grounder | None
     limits: Limits
+    gpus: float = 0.0
     name: str = "check"
 
     @property
     def version(self) -> str:
-        return f"1 {self.finder.name} {limits_of(self.name, self.limits)}"
+        grounder = self.grounder.name if self.grounder else "no words"
+        return f"2 {self.finder.name} {grounder} {limits_of(self.name, self.limits)}"
 
     def run(self, candidate: Candidate, folder: Path) -> Candidate | Reject:
         clip_FHWC, erased_FHWC = read_clip(folder), read_clip(folder, ERASED)
@@ -43,6 +49,7 @@ class CheckErased:
             "outside": psnr_outside(clip_FHWC, erased_FHWC, grown(changed_FHW, 9)),
             "visible": float(np.abs(clip_FHWC[mask_FHW].astype(np.int16) - erased_FHWC[mask_FHW]).mean()),
             "remainder": self._remainder(erased_FHWC, changed_FHW, folder),
+            "found": self._found(candidate, erased_FHWC, mask_FHW, folder),
             "flicker": flicker(erased_FHWC, grown(changed_FHW)),
             "seam": seam(erased_FHWC, grown(changed_FHW)),
         }
@@ -54,6 +61,25 @@ class CheckErased:
         found = self.finder.find(erased_FHWC, read_path(folder))
         rest = sum(int((subject.changed_FHW & changed_FHW).sum()) for subject in found)
         return rest / max(1, int(changed_FHW.sum()))
+
+    def _found(self, candidate: Candidate, erased_FHWC: np.ndarray, mask_FHW: np.ndarray, folder: Path) -> float:
+        """How sure the grounder is that it sees the subject where it was; 0 without words for it."""
+        phrase = candidate.fact("subject", "phrase")
+        if self.grounder is None or not phrase:
+            return 0.0
+        scores = [0.0]
+        for sighting in self.grounder.ground(erased_FHWC, [phrase], read_path(folder)):
+            mask_HW = mask_FHW[sighting.frame]
+            if mask_HW.any() and overlap(_filled(sighting.box, mask_HW), _filled(box_around(mask_HW), mask_HW)) > SAME:
+                scores.append(sighting.score)
+        return max(scores)
+
+
+def _filled(box: Box, like_HW: np.ndarray) -> np.ndarray:
+    left, top, right, bottom = box
+    filled_HW = np.zeros_like(like_HW)
+    filled_HW[top:bottom, left:right] = True
+    return filled_HW
 
 
 def psnr_outside(clip_FHWC: np.ndarray, erased_FHWC: np.ndarray, covered_FHW: np.ndarray) -> float:

@@ -14,6 +14,7 @@ import numpy as np
 from ..candidate import Candidate, Reject
 from ..clip import MASK, read_clip, read_mask
 from ..colours import colour_name
+from ..places import where_in_picture
 
 FAR = 0.25  # of the picture's side that a thing must cross to be said to move across it
 
@@ -33,7 +34,7 @@ class Describe:
             self.name,
             colour=colour_name(np.concatenate(pixels)),
             motion=_motion(center_F2[0], center_F2[-1]),
-            place=_place(center_F2.mean(axis=0)),
+            place=where_in_picture(*center_F2.mean(axis=0).tolist()),
             first=int(shown[0]),
             last=int(shown[-1]),
         )
@@ -52,10 +53,3 @@ def _motion(first_2: np.ndarray, last_2: np.ndarray) -> str:
     if abs(across) >= abs(down):
         return "from left to right" if across > 0 else "from right to left"
     return "from top to bottom" if down > 0 else "from bottom to top"
-
-
-def _place(center_2: np.ndarray) -> str:
-    across, down = center_2.tolist()
-    row = "top" if down < 1 / 3 else "bottom" if down > 2 / 3 else ""
-    column = "left" if across < 1 / 3 else "right" if across > 2 / 3 else ""
-    return " ".join(filter(None, (row, column))) or "middle"

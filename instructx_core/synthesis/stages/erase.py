@@ -1,6 +1,6 @@
 """Erase: the clip without its subject. Writes erased.mp4.
 
-Fourth stage. A hole is what no frame shows uncovered, so an eraser has made it up; few of those are allowed.
+After ground.py. A hole is what no frame shows uncovered, so an eraser has made it up; few of those are allowed.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from .camera import read_path
 class Erase:
     eraser: Eraser
     limits: Limits
+    gpus: float = 0.0
     name: str = "erase"
 
     @property
@@ -28,7 +29,8 @@ class Erase:
 
     def run(self, candidate: Candidate, folder: Path) -> Candidate | Reject:
         changed_FHW = read_mask(folder, CHANGED)
-        erased = self.eraser.erase(read_clip(folder), changed_FHW, read_path(folder))
+        phrase = candidate.fact("subject", "phrase")
+        erased = self.eraser.erase(read_clip(folder), changed_FHW, read_path(folder), phrase)
         hole = float(erased.hole_FHW.sum() / changed_FHW.sum())
         measures = {"hole": hole, "drift": erased.drift, "misfit": erased.misfit}
         reject = find_reject(self.name, measures, self.limits)

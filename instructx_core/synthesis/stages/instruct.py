@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..candidate import Candidate, Reject
+from ..clip import read_clip
+from ..pairs import PAIRS
+from ..places import named_place
+from ..roles import Writer
 
 REMOVE = (
     "Remove the {thing}{which}.",
@@ -19,14 +23,18 @@ REMOVE = (
     "Delete the {thing}{which} and leave the rest as it is.",
 )
 ADD = (
-    "Add {a} {thing} that {moves}.",
-    "Let {a} {thing} appear that {moves}.",
-    "Put {a} {thing} into the video; it {moves}.",
+    "Add {a} {new}{that}.",
+    "Let {a} {new} appear{that}.",
+    "Put {a} {new} into the video{that}.",
 )
 RECOLOUR = (
     "Change the colour of the {other} {noun}{which} to {colour}.",
     "Make the {other} {noun}{which} {colour}.",
     "Turn the {other} {noun}{which} {colour}.",
+)
+REFERENCE_SWAP = (
+    "Replace the {other} with the object of the reference picture.",
+    "Put the thing in the reference picture in the place of the {other}.",
 )
 REFERENCE = (
     "Add the object of the reference picture; it {moves}.",
@@ -36,12 +44,19 @@ REFERENCE = (
 
 @dataclass(frozen=True, slots=True)
 class Instruct:
+    """writer: gives the sentences their form. noun: what a thing is called whose kind nobody knows."""
+
+    writer: Writer
+    noun: str = "object"
     name: str = "instruct"
-    version: str = "1"
+
+    @property
+    def version(self) -> str:
+        return f"2 {self.writer.name} {self.noun}"
 
     def run(self, candidate: Candidate, folder: Path) -> Candidate | Reject:
-        words = _words(candidate)
-        if candidate.fact("subject", "others") and not words["which"]:
+        words = _words(candidate, self.noun)
+        if candidate.fact("subject", "others") and not words["which"] and not candidate.fact("subject", "phrase"):
             return Reject(self.name, "words cannot tell the subject from what else moves")
         texts = {"remove": _pick(candidate, "remove", REMOVE, words), "add": _pick(candidate, "add", ADD, words)}
         colour = candidate.fact("recolour", "colour")
@@ -49,25 +64,41 @@ class Instruct:
             texts["change_color"] = _pick(candidate, "change_color", RECOLOUR, words | {"other": colour})
         if candidate.fact("reference", "frame") is not None:
             texts["reference_add"] = _pick(candidate, "reference_add", REFERENCE, words)
-        return candidate.with_facts(self.name, texts=texts)
+        texts = {
+            task: self.writer.instruction(*(read_clip(folder, name) for name in PAIRS[task]), task, draft)
+            for task, draft in texts.items()
+        }
+        return candidate.with_facts(self.name, texts=texts | self._swaps(candidate))
+
+    def _swaps(self, candidate: Candidate) -> dict[str, str]:
+        """Its words are the writer's already, who thought of what to put there."""
+        if not candidate.facts.get("swap", {}).get("route"):
+            return {}
+        texts, other = {"swap": candidate.fact("swap", "text")}, candidate.fact("swap", "other")
+        if candidate.fact("reference", "frame") is not None:
+            texts["reference_swap"] = _pick(candidate, "reference_swap", REFERENCE_SWAP, {"other": other})
+        return texts
 
 
-def _words(candidate: Candidate) -> dict[str, str]:
+def _words(candidate: Candidate, noun: str) -> dict[str, str]:
     colour, motion = candidate.fact("describe", "colour"), candidate.fact("describe", "motion")
-    place, noun = candidate.fact("describe", "place"), candidate.fact("subject", "phrase") or "object"
-    thing = noun if candidate.fact("subject", "phrase") else " ".join(filter(None, (colour, noun)))
+    place, phrase = candidate.fact("describe", "place"), candidate.fact("subject", "phrase")
+    named = named_place(phrase)
+    thing = phrase or " ".join(filter(None, (colour, noun)))
     where = "in the middle" if place == "middle" else f"at the {place}"
-    which = f" that moves {motion}" if motion else ""
-    if not which and candidate.fact("subject", "others"):
+    which = f" that moves {motion}" if motion and not named else ""
+    if not which and not phrase and candidate.fact("subject", "others"):
         which = f" {where}"
-    moves = f"moves {motion}" if motion else f"moves {where}"
+    new = thing if not colour or colour in thing.split() else f"{colour} {thing}"
     return {
         "thing": thing,
-        "noun": noun,
+        "noun": " ".join(word for word in phrase.split() if word != colour) or noun,
         "colour": colour,
         "which": which,
-        "moves": moves,
-        "a": "an" if thing[0] in "aeiou" else "a",
+        "new": new,
+        "that": f" that moves {motion}" if motion else "" if named else f" that moves {where}",
+        "moves": f"moves {motion}" if motion else f"moves {where}",
+        "a": "an" if new[0] in "aeiou" else "a",
     }
 
 

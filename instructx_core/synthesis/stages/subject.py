@@ -16,6 +16,7 @@ from ..candidate import Candidate, Reject
 from ..checks import find_reject, limits_of
 from ..clip import CHANGED, MASK, read_clip, write_mask
 from ..limits import Limits
+from ..masks import main_piece
 from ..roles import Finder, Subject
 from .camera import read_path
 
@@ -26,11 +27,12 @@ PIECE = 0.2  # of the subject's area, from which on a second piece counts
 class ChooseSubject:
     finder: Finder
     limits: Limits
+    gpus: float = 0.0
     name: str = "subject"
 
     @property
     def version(self) -> str:
-        return f"1 {self.finder.name} {limits_of(self.name, self.limits)}"
+        return f"2 {self.finder.name} {limits_of(self.name, self.limits)}"
 
     def run(self, candidate: Candidate, folder: Path) -> Candidate | Reject:
         found = self.finder.find(read_clip(folder), read_path(folder))
@@ -58,11 +60,12 @@ def _others(found: list[Subject], chosen: int) -> int:
 def measure_mask(mask_FHW: np.ndarray) -> dict[str, float]:
     """present: share of frames that show the subject; area: its mean share of those frames; jump: the largest factor by
     which the area changes from frame to frame; lone: share of its frames in which it is one piece; border: in which it
-    touches the border."""
+    touches the border; stray: share of its pixels outside of the main piece, mean of its frames: what met it, and would
+    be taken away with it."""
     area_F = mask_FHW.sum(axis=(1, 2)).astype(np.float64)
     shown_F = area_F > 0
     if not shown_F.any():
-        return {"present": 0.0, "area": 0.0, "jump": float("inf"), "lone": 0.0, "border": 0.0}
+        return {"present": 0.0, "area": 0.0, "jump": float("inf"), "lone": 0.0, "border": 0.0, "stray": 1.0}
     inside_F = np.array([not _at_border(mask) for mask in mask_FHW])
     # Where it comes in or goes out over the border its area changes by right.
     pairs = shown_F[1:] & shown_F[:-1] & inside_F[1:] & inside_F[:-1]
@@ -73,6 +76,7 @@ def measure_mask(mask_FHW: np.ndarray) -> dict[str, float]:
         "jump": float(np.maximum(before / after, after / before).max()) if len(before) else 1.0,
         "lone": float(np.mean([_pieces(mask) == 1 for mask in mask_FHW[shown_F]])),
         "border": float(np.mean(~inside_F[shown_F])),
+        "stray": float(np.mean([1.0 - main_piece(mask).sum() / mask.sum() for mask in mask_FHW[shown_F]])),
     }
 
 
