@@ -18,7 +18,7 @@ from torch import Tensor
 from ...config import InstructXConfig
 from ...denoiser import InstructXTransformer3DModel
 from ...digests import model_files_digest
-from ...encoder.model import InstructXEncoder
+from ...encoder.context_encoder import ContextEncoder
 from ...encoder.tokenizer import load_tokenizer
 from ...errors import InputError
 from ...formats.layouts.adapter import load_adapter
@@ -44,9 +44,7 @@ class TaughtModel:
     dit_bytes: int
     digest: str
 
-    def encoders(
-        self, dtype: torch.dtype, device: torch.device
-    ) -> tuple[AutoencoderKLWan, InstructXEncoder, Tokenizer]:
+    def encoders(self, dtype: torch.dtype, device: torch.device) -> tuple[AutoencoderKLWan, ContextEncoder, Tokenizer]:
         """VAE, encoder with its own LoRA folded in, and tokenizer."""
         tokenizer = load_tokenizer(self.files.tokenizer)
         vae = load_vae(self.files.vae, self.config, dtype, device)

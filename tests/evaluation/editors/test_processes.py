@@ -69,7 +69,7 @@ def test_the_same_outputs_from_two_processes(drawn: RunFolder, tmp_path: Path) -
 
 def test_a_killed_process_loses_nothing(drawn: RunFolder, tmp_path: Path) -> None:
     run, items = RunFolder(Path(shutil.copytree(drawn.path, tmp_path / "run"))), drawn.items()
-    with pytest.raises(InputError, match="killed.*again"):
+    with pytest.raises(InputError, match=r"killed.*again"):
         edit_in_processes(run, partial(Copies, tmp_path, deadly=items[-1].id), items, processes=2)
     before = (run.path / "copies" / "outputs.jsonl").read_text().splitlines()
     assert len(before) > LEAST
