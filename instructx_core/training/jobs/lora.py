@@ -23,7 +23,7 @@ from ...data.bucket import Bucket
 from ...data.cache import Pool
 from ...data.records import Records
 from ...data.source import StoredSource
-from ...encoder.model import InstructXEncoder
+from ...encoder.context_encoder import ContextEncoder
 from ...random_streams import random_stream
 from ...sampling.guidance import Conditions, velocity
 from .. import rng
@@ -57,7 +57,7 @@ class LoraJob:
         pools = plan.fill(cache, self.vae, encoder)
         self.pools, self.rows, self.shares, self.validation = pools.train, pools.rows, pools.shares, pools.validation
         self.vae.to(CPU)
-        self.encoder: InstructXEncoder | None = encoder
+        self.encoder: ContextEncoder | None = encoder
         self.trainable: dict[str, nn.Parameter] = {}
         self.said = {id(pool): self._texts(pool) for pool in (*self.pools.values(), *self.validation.values())}
         self.tables: dict[int, ContextTable] = {}
