@@ -31,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clip", help="WIDTHxHEIGHTxFRAMES, e.g. 832x480x81 (default: the model's usual clip)")
     parser.add_argument("--gpu", help="card, e.g. 3060, 4060ti, 4090, h100: floor in seconds and memory plans for it")
     parser.add_argument("--vram", type=float, help="memory of a card in GiB: which plan fits")
-    parser.add_argument("--train", metavar="STAGE", help="stage1, stage2, stage3: what training it costs instead")
+    parser.add_argument("--train", metavar="STAGE", help="stage1, stage2, stage3, lora: what training it costs instead")
+    parser.add_argument("--rank", type=int, default=32, help="with --train lora: of the LoRA (default: 32)")
     parser.add_argument("--gpus", type=int, default=1, help="with --train: number of cards (default: 1)")
     parser.add_argument("--steps", type=int, help="denoising steps for the floor (default: the preset's)")
 
@@ -51,11 +52,26 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--vram is {args.vram}; give the card's memory in GiB, e.g. 12")
     if args.steps is not None and args.steps < 1:
         raise InputError(f"--steps is {args.steps}; use at least 1")
+    if args.train == "lora":
+        return _lora(args, clip, card)
     if args.train is not None:
         return _training(args, clip, card)
     from ..costs.info import cost_report
 
     print(cost_report(with_design(preset(args.preset), args.design), clip, card, args.vram, args.steps))
+    return 0
+
+
+def _lora(args: argparse.Namespace, clip: ClipSize | None, card: Card | None) -> int:
+    """Of pictures of the model's usual size, four a step, or of a clip, one a step."""
+    from ..config import preset
+    from ..costs.lora import lora_report
+
+    if args.rank < 1:
+        raise InputError(f"--rank is {args.rank}; use at least 1")
+    config = preset(args.preset)
+    clip = clip or ClipSize(config.sampling.width, config.sampling.height, 1)
+    print(lora_report(config, args.rank, clip, 4 if clip.frames == 1 else 1, card or args.vram))
     return 0
 
 

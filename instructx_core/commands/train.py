@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import InputError
+from .train_lora import RECIPE as LORA
+from .train_lora import add_lora_arguments, run_lora
 
 if TYPE_CHECKING:
     from ..formats.layouts.files import BaseFiles
@@ -26,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "recipe",
         metavar="RECIPE",
-        help="what to train, of those below; tiny: all of the tiny model, then its folder; export: write the "
-        "checkpoint folder; card: write its model card",
+        help="what to train, of those below; lora: an edit of your own, from pairs; tiny: all of the tiny model, then "
+        "its folder; export: write the checkpoint folder; card: write its model card",
     )
     parser.add_argument("--output", type=Path, default=Path("runs"), help="folder of all runs (default: runs)")
     parser.add_argument(
@@ -41,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="start from the model in this package instead of the runs that the recipe requires",
     )
+    add_lora_arguments(parser)
     _add_stage_arguments(parser)
     parser.add_argument("--source-embedder", choices=["tied", "own"], help="how the source enters the DiT")
     parser.add_argument(
@@ -97,6 +100,8 @@ def run(args: argparse.Namespace) -> int:
         if (count := getattr(args, name)) is not None and count < 1:
             raise InputError(f"--{name.replace('_', '-')} is {count}; use at least 1")
     try:
+        if args.recipe == LORA:
+            return run_lora(args, _bare_machine(args))
         return _train_tiny(args) if args.recipe == "tiny" else _train(args)
     except FloatingPointError as error:
         raise InputError(
@@ -126,6 +131,10 @@ def _smaller(args: argparse.Namespace) -> str:
 
 
 def _machine(args: argparse.Namespace) -> Machine:
+    return dataclasses.replace(_bare_machine(args), base=_base(args))
+
+
+def _bare_machine(args: argparse.Namespace) -> Machine:
     import torch
 
     from ..training.machine import Watch, find_machine
@@ -136,7 +145,7 @@ def _machine(args: argparse.Namespace) -> Machine:
     machine = find_machine(args.device, args.workers)
     card, _ = this_card(machine.device)
     watch = Watch(card.bf16 * 1e12 if card else None, args.tensorboard)
-    return dataclasses.replace(machine, engine=_engine(args), base=_base(args), watch=watch)
+    return dataclasses.replace(machine, engine=_engine(args), watch=watch)
 
 
 def _engine(args: argparse.Namespace) -> Engine:

@@ -95,17 +95,17 @@ def sample_cost(
     """reference: one goes into the DiT too. Raises InputError for a size that the model cannot take."""
     tokens = dit_tokens(clip.frames, clip.height, clip.width, config)
     tokens += dit_tokens(1, clip.height, clip.width, config) if reference else 0
-    dits = [_denoiser_cost(recipe, _with_layers(config, n), clip, recompute, reference) for n in (2, 3)]
-    dit = _extrapolated(dits[0], (dits[1], config.denoiser.num_layers - 2))
+    dits = [_denoiser_cost(recipe, with_layers(config, n), clip, recompute, reference) for n in (2, 3)]
+    dit = extrapolated(dits[0], (dits[1], config.denoiser.num_layers - 2))
     full = len(config.mllm.vision.full_attention_blocks)
-    shallow = [_with_layers(config, 1, *depths) for depths in ((2, 2, 0), (3, 2, 0), (2, 3, 0), (2, 2, 1))]
+    shallow = [with_layers(config, 1, *depths) for depths in ((2, 2, 0), (3, 2, 0), (2, 3, 0), (2, 2, 1))]
     base, layer, windowed, attending = (_encoder_cost(each, clip, recompute) for each in shallow)
     more = (layer, config.mllm.num_layers - 2), (windowed, config.mllm.vision.depth - full - 2), (attending, full)
-    mllm = _extrapolated(base, *more)
+    mllm = extrapolated(base, *more)
     return SampleCost(tokens, dit.flops + mllm.flops, dit.peak + mllm.peak)
 
 
-def _with_layers(
+def with_layers(
     config: InstructXConfig, dit: int, language: int = 1, windowed: int = 1, full: int = 0
 ) -> InstructXConfig:
     """Of that depth: the DiT, the language model, and the blocks of the vision tower with and without windows."""
@@ -121,7 +121,7 @@ def _with_layers(
     )
 
 
-def _extrapolated(base: Cost, *more: tuple[Cost, int]) -> Cost:
+def extrapolated(base: Cost, *more: tuple[Cost, int]) -> Cost:
     """base, and what each of the others has beyond it so many times."""
     return Cost(
         base.flops + sum(times * (cost.flops - base.flops) for cost, times in more),
@@ -178,7 +178,7 @@ def _encoder_cost(config: InstructXConfig, clip: ClipSize, recompute: bool) -> C
         return cost_of_training(lambda: encoder(inputs, features).float().pow(2).mean(), encoder)
 
 
-class _LoraLinear(nn.Module):
+class LoraBranch(nn.Module):
     """What peft computes, as modules that can be built of fake tensors."""
 
     def __init__(self, base: nn.Linear, rank: int) -> None:
@@ -196,4 +196,4 @@ def _add_lora(mllm: nn.Module, config: InstructXConfig) -> None:
         parent, _, child = name.rpartition(".")
         linear = mllm.get_submodule(name)
         assert isinstance(linear, nn.Linear)
-        setattr(mllm.get_submodule(parent), child, _LoraLinear(linear, config.lora.rank))
+        setattr(mllm.get_submodule(parent), child, LoraBranch(linear, config.lora.rank))

@@ -47,9 +47,13 @@ def read_edit(record: EditRecord, bucket: Bucket, sizing: Sizing) -> EditSample:
         reference = None if record.reference is None or not bucket.reference else picture(record.reference, bucket)
     except InputError as error:
         raise InputError(f"record {record.id}: {error}") from None
+    source_FHWC, target_FHWC = source.frames_FHWC, target.frames_FHWC
+    if record.meta.get("mirrored") is True:
+        source_FHWC, target_FHWC = (np.ascontiguousarray(each[:, :, ::-1]) for each in (source_FHWC, target_FHWC))
+        reference = None if reference is None else np.ascontiguousarray(reference[:, ::-1])
     return EditSample(
-        source_FHWC=source.frames_FHWC,
-        target_FHWC=target.frames_FHWC,
+        source_FHWC=source_FHWC,
+        target_FHWC=target_FHWC,
         instruction=record.instruction,
         task=record.task,
         reference_HWC=reference,

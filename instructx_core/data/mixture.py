@@ -22,7 +22,8 @@ class MixtureSet:
 
     tasks: only these, () for all; but: none of these. keep: column -> limit, "> 4", ">= 4", "< 4", "<= 4" or "== x".
     best: column -> share: the records with the highest values. columns: names of a set's columns, where they are other
-    than its reader takes them to be.
+    than its reader takes them to be. instructions: said of every record, in place of what the set says: one in
+    several wordings. mirror: every record is there once more, mirrored, for edits that know no left and right.
     """
 
     path: Path
@@ -34,6 +35,8 @@ class MixtureSet:
     keep: Mapping[str, str] = field(default_factory=dict)
     best: Mapping[str, float] = field(default_factory=dict)
     columns: Mapping[str, Any] = field(default_factory=dict)
+    instructions: tuple[str, ...] = ()
+    mirror: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.weight < float("inf"):
@@ -41,6 +44,10 @@ class MixtureSet:
         for column, share in self.best.items():
             if not 0 < share <= 1:
                 raise InputError(f"set {self.name}: best.{column} is {share:g}; give a share above 0, at most 1")
+        if not isinstance(self.mirror, bool):
+            raise InputError(f"set {self.name}: mirror is {self.mirror!r}; it is true or false")
+        if not all(each.strip() for each in self.instructions):
+            raise InputError(f"set {self.name}: an instruction is empty; say what is to be edited")
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,13 +26,13 @@ _SET = [field.name for field in dataclasses.fields(MixtureSet)]
 _KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("name", "path", "format"), (str,)),
     **dict.fromkeys(("weight", "validation", "max_rejects", "max_cut"), (float, int)),
-    **dict.fromkeys(("tasks", "but", "frames"), (list,)),
+    **dict.fromkeys(("tasks", "but", "frames", "instructions"), (list,)),
     **dict.fromkeys(("keep", "best", "columns"), (dict,)),
     **dict.fromkeys(("image_pixels", "video_pixels", "reference_pixels", "multiple", "fps"), (int,)),
 }
 _SAID = {str: "text in quotes", float: "a number", int: "a whole number", list: "a list", dict: "a table { ... }"}
 _INSIDE: dict[str, tuple[type, ...]] = {"tasks": (str,), "but": (str,), "frames": (int,), "keep": (str,)}
-_INSIDE |= {"best": (float, int)}
+_INSIDE |= {"best": (float, int), "instructions": (str,)}
 
 
 def read_mixture(path: Path) -> Mixture:
@@ -68,8 +68,8 @@ def _set(values: Mapping[str, Any], folder: Path) -> MixtureSet:
     if not place.exists():
         raise InputError(f"set {place}: no such file or folder; paths are relative to the mixture")
     name = values.get("name") or (place.parent.name if place.name == "records.jsonl" else place.stem)
-    lists = {each: tuple(values[each]) for each in ("tasks", "but") if each in values}
-    rest = {each: values[each] for each in ("format", "weight", "keep", "best", "columns") if each in values}
+    lists = {each: tuple(values[each]) for each in ("tasks", "but", "instructions") if each in values}
+    rest = {each: values[each] for each in ("format", "weight", "keep", "best", "columns", "mirror") if each in values}
     return MixtureSet(place, name, **lists, **rest)
 
 

@@ -6,6 +6,7 @@ filters keep, what cannot be used.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -81,7 +82,22 @@ def unfiltered(chosen: MixtureSet) -> Iterator[EditRecord | RejectedRecord]:
         return read_published(path, SETS[form].changed(chosen.columns))
     if chosen.columns:
         raise InputError(f"set {chosen.name}: columns are not for {form}, which has names of its own; leave them out")
+    if form == "pairs":
+        return read_pairs(path, next(iter(chosen.instructions), None))
     return OWN[form](path / NAME if form == "records" and path.is_dir() else path)
+
+
+def said(record: EditRecord, instructions: tuple[str, ...]) -> EditRecord:
+    """The record with these wordings of its instruction, where there are any."""
+    if not instructions:
+        return record
+    first, *others = instructions
+    return dataclasses.replace(record, instruction=first, meta={**record.meta, "wordings": others})
+
+
+def mirrored(record: EditRecord) -> EditRecord:
+    """The same pair seen in a mirror; of the same source, so never on the other side of the validation split."""
+    return dataclasses.replace(record, id=f"{record.id} mirrored", meta={**record.meta, "mirrored": True})
 
 
 def read_set(chosen: MixtureSet) -> RecordSet:
@@ -94,10 +110,11 @@ def read_set(chosen: MixtureSet) -> RecordSet:
             rejects.append(RejectedRecord(each.id, "another record has this id; give each its own", str(chosen.path)))
         else:
             seen.add(each.id)
-            records.append(each)
+            records.append(said(each, chosen.instructions))
     if not records and not rejects:
         raise InputError(f"{chosen.path}: holds no record; check the path")
     kept = filtered(records, chosen)
+    kept += [mirrored(record) for record in kept] if chosen.mirror else []
     if len(kept) < len(records):
         share = 100 * len(kept) / len(records)
         logger.info("%s: keeps %d of %d records (%.2f %%)", chosen.name, len(kept), len(records), share)

@@ -104,13 +104,15 @@ def load_denoiser(
     adapter: Mapping[str, Tensor] | None = None,
     dtype: torch.dtype = torch.bfloat16,
     device: str | torch.device = "cpu",
+    packed: bool = False,
 ) -> InstructXTransformer3DModel:
     """The DiT from a Wan file plus, for a profile with own embedders, the tensors of an `adapter` (load_adapter).
 
-    Norms, modulation and embedders stay fp32, as in diffusers. Raises InputError when tensors do not fit.
+    Norms, modulation and embedders stay fp32, as in diffusers. packed: as read_dit has it. Raises InputError when
+    tensors do not fit.
     """
     with OpenFiles() as opened:
-        return _denoiser(open_dit(opened, Path(path)), config, adapter, LoadAs(dtype, device))[0]
+        return _denoiser(open_dit(opened, Path(path)), config, adapter, LoadAs(dtype, device), packed)[0]
 
 
 def load_vae(
@@ -149,11 +151,15 @@ def lora_state(encoder: ContextEncoder) -> dict[str, Tensor]:
 
 
 def _denoiser(
-    file: WeightFile, config: InstructXConfig, adapter: Mapping[str, Tensor] | None, wanted: LoadAs
+    file: WeightFile,
+    config: InstructXConfig,
+    adapter: Mapping[str, Tensor] | None,
+    wanted: LoadAs,
+    packed: bool = False,
 ) -> tuple[InstructXTransformer3DModel, LoadReport]:
     with empty_parameters():
         model = build_denoiser(config)
-    report = read_dit(model, file, config, adapter, wanted.dtype, wanted.device)
+    report = read_dit(model, file, config, adapter, wanted.dtype, wanted.device, packed)
     return model.to(device=wanted.device).eval(), report.log()
 
 

@@ -27,7 +27,15 @@ from .optimizers import plain_moments
 
 KEEP = 2  # newest checkpoints kept
 # In a recipe: don't change what a step does; micro-batches move sums within rounding.
-RESUMABLE = {"num_steps", "save_every", "sample_every", "validate_every", "micro_image_batch", "micro_video_batch"}
+RESUMABLE = {
+    "num_steps",
+    "patience",
+    "save_every",
+    "sample_every",
+    "validate_every",
+    "micro_image_batch",
+    "micro_video_batch",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,11 @@ class Metrics:
         if self._writer is not None:
             self._writer.close()
 
+    def validated(self) -> list[int]:
+        """The steps whose weights were validated."""
+        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        return [row["step"] for row in map(json.loads, lines) if "validation" in row]
+
     def truncate(self, step: int) -> None:
         """Drops rows of later steps, which the checkpoint doesn't hold: they are about to be done again."""
         if not self.enabled or not self.path.exists():

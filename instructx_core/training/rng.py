@@ -13,7 +13,7 @@ from torch import Tensor
 from ..random_streams import random_stream
 
 # Streams keep draws of different purpose apart.
-MODALITY, INDEX, NOISE, DROPOUT, CROP, TEXT = range(6)
+MODALITY, INDEX, NOISE, DROPOUT, CROP, TEXT, KEPT = range(7)
 
 
 def torch_generator(*key: int) -> torch.Generator:

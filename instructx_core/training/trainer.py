@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import signal
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -20,6 +21,7 @@ from tqdm import tqdm
 
 from . import checkpoint, distributed, sharded_checkpoint
 from .average import Average, copy_tensors
+from .best import Best
 from .engine import Engine
 from .filling import whole_tensor, write_gathered
 from .job import GlobalBatch, TrainingJob
@@ -62,6 +64,7 @@ class Trainer:
         self.average = Average(self.trainable, recipe.ema_decay)
         self.metrics = Metrics(folder / "metrics.jsonl", enabled=not self.rank, tensorboard=watch.tensorboard)
         self.progress = RunProgress(recipe.num_steps, watch)
+        self.best = Best(folder, recipe.patience, self.metrics) if recipe.patience else None
         self.step = 0
         self._stop = False
 
@@ -71,6 +74,7 @@ class Trainer:
         """From the newest checkpoint, whichever way it was written and by however many processes."""
         found = checkpoint.find_latest(self.folder, self.recipe.as_json())
         if found is None:
+            self.metrics.truncate(0)
             return
         path, self.step = found
         if sharded_checkpoint.is_sharded(path):
@@ -105,6 +109,11 @@ class Trainer:
         By all processes, of which the first writes; a sharded tensor is gathered when its turn comes.
         """
         path, partial = self.folder / FINAL, self.folder / f".{FINAL}"
+        if self.best is not None and self.best.path.is_file():
+            if not self.rank:
+                shutil.copyfile(self.best.path, partial)
+                partial.replace(path)
+            return path
         metadata = {"recipe": json.dumps(self.recipe.as_json()), "step": str(self.step)}
         with self.average.in_place():
             self.job.finish()
@@ -164,10 +173,12 @@ class Trainer:
             (self.folder / "recipe.json").write_text(json.dumps(self.recipe.as_json(), indent=1))
         last = min(stop_at or self.recipe.num_steps, self.recipe.num_steps)
         previous = {s: signal.signal(s, self._request_stop) for s in (signal.SIGINT, signal.SIGTERM)}
-        said = False
+        said = over = False
         bar = tqdm(total=self.recipe.num_steps, initial=self.step, desc=self.recipe.name, disable=bool(self.rank))
         try:
-            while self.step < last and not self._stop:
+            if self.best is not None and not (self.rank or self.step or self.metrics.validated()):
+                self._validate()  # the model as it was
+            while self.step < last and not self._stop and not (over := self._is_over()):
                 row = self.train_step()
                 self.metrics.write({"step": self.step, **row})
                 bar.set_postfix_str(self.progress.line(row))
@@ -178,7 +189,7 @@ class Trainer:
                 self._every_so_often()
             if self.step % self.recipe.save_every and not (self.folder / f"step-{self.step:07d}").exists():
                 self.save()
-            done = self.step >= self.recipe.num_steps
+            done = over or self.step >= self.recipe.num_steps
             path = self.export() if done and (self.engine.sharded or not self.rank) else None
             distributed.wait()  # the next recipe reads what the first process writes
             return path or (self.folder / FINAL if done else None)
@@ -197,7 +208,7 @@ class Trainer:
             return
         with self.average.in_place(), torch.no_grad():  # of a sharded model all processes do the same
             if validate:
-                self.metrics.write({"step": self.step, "validation": self.job.validate()})
+                self._validate()
             if sample:
                 sheet = self.folder / f"sample-{self.step:07d}.png"
                 self.job.picture(None if self.rank else sheet)
@@ -207,6 +218,25 @@ class Trainer:
         from .plots import plot_metrics
 
         plot_metrics([self.metrics.path], self.folder / "loss.png")
+
+    def _validate(self) -> None:
+        """The weights that are in place."""
+        found = self.job.validate()
+        self.metrics.write({"step": self.step, "validation": found})
+        if self.best is not None:
+            recipe = {"recipe": json.dumps(self.recipe.as_json())}
+            self.best.offer(
+                self.step,
+                found,
+                lambda path, about: write_gathered(path, self.trainable, recipe | about, writes=not self.rank),
+            )
+
+    def _is_over(self) -> bool:
+        """Whether validation has turned; all processes learn of it from the first, at the steps that validate."""
+        if self.best is None or self.step % self.recipe.validate_every:
+            return False
+        over = torch.tensor(float(not self.rank and self.best.is_over()), device=self.device)
+        return bool(distributed.sum_scalar(over, self.world))
 
     def _request_stop(self, number: int, frame: object) -> None:
         logger.warning("signal %d: saving a checkpoint after this step, then stopping", number)

@@ -15,7 +15,7 @@ from instructx_core.costs.cards import card_of
 from instructx_core.costs.count import cost_of_training, fake_tensors
 from instructx_core.costs.floor import GIB, RESERVE
 from instructx_core.costs.plan import Spread, StageCost, next_smaller, plan_spread, training_plans
-from instructx_core.costs.training import SampleCost, _denoiser_cost, _extrapolated, _with_layers, count_weights
+from instructx_core.costs.training import SampleCost, _denoiser_cost, count_weights, extrapolated, with_layers
 from instructx_core.geometry import ClipSize
 from instructx_core.training.recipes.edit import EditRecipe
 from instructx_core.training.recipes.paper import stage1, stage2
@@ -57,8 +57,8 @@ def test_layers_that_are_not_run_are_counted_right(recipe: EditRecipe) -> None:
     sizes = {"dim": 256, "ffn_dim": 512, "num_layers": 6, "num_heads": 2}
     config = dataclasses.replace(base, denoiser=dataclasses.replace(base.denoiser, **sizes))
     clip = ClipSize(832, 480, 5)
-    two, three, six = (_denoiser_cost(recipe, _with_layers(config, n), clip, True) for n in (2, 3, 6))
-    found = _extrapolated(two, (three, 4))
+    two, three, six = (_denoiser_cost(recipe, with_layers(config, n), clip, True) for n in (2, 3, 6))
+    found = extrapolated(two, (three, 4))
     assert found.flops == six.flops and found.peak == pytest.approx(six.peak, rel=0.02)
 
 

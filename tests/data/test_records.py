@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from instructx_core.data.bucket import Bucket
 from instructx_core.data.opening import find_mixture, open_mixture, open_path
 from instructx_core.data.probing import probe
 from instructx_core.data.readers.jsonl import read_records, write_records
 from instructx_core.data.record import EditRecord, Locator
-from instructx_core.data.records import split_records
+from instructx_core.data.records import SPLITS, split_records
 from instructx_core.data.rejects import RejectedRecord
 from instructx_core.data.sizing import Sizing, cut_share, frame_indices
 from instructx_core.data.source import StoredSource
@@ -199,3 +200,28 @@ def test_a_source_is_opened_by_its_path(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot tell what set this is"):
         open_data(str(tmp_path))
     assert isinstance(next(read_records(mixture(tmp_path / "x.jsonl", ""))), RejectedRecord)
+
+
+def test_a_set_said_in_other_words_and_mirrored(tmp_path: Path) -> None:
+    """What a mixture says of a folder of pairs stands in place of its texts; mirrored pairs stay on their side."""
+    folder = tmp_path / "pairs"
+    folder.mkdir()
+    for number in range(6):
+        for word in ("before", "after"):
+            Image.fromarray(np.random.default_rng(number).integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(
+                folder / f"{number}_{word}.png"
+            )
+    (tmp_path / "mixture.toml").write_text(
+        'multiple = 16\nvalidation = 0.34\n[[set]]\npath = "pairs"\ninstructions = ["one", "another"]\nmirror = true\n'
+    )
+    source = open_path("mixture", str(tmp_path / "mixture.toml"))
+    (bucket,) = source.buckets("train")
+    ids = {split: {source.record(split, n, bucket).id for n in range(source.size(split, bucket))} for split in SPLITS}
+    assert {len(some) for some in ids.values()} == {8, 4}
+    assert not {each.split()[0] for each in ids["train"]} & {each.split()[0] for each in ids["val"]}
+    plain, other = (source.edit("train", n, bucket) for n in (0, 4))
+    assert (plain.instruction, plain.wordings) == ("one", ("another",))
+    assert np.array_equal(other.target_FHWC, plain.target_FHWC[:, :, ::-1])
+    (tmp_path / "mixture.toml").write_text('[[set]]\npath = "pairs"\ninstructions = ["one", " "]\n')
+    with pytest.raises(InputError, match="an instruction is empty"):
+        open_path("mixture", str(tmp_path / "mixture.toml"))

@@ -6,11 +6,17 @@ No network and no key. The folder holds every link of the chain; run again, it g
 from __future__ import annotations
 
 import argparse
+import os
 import time
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..model import ProgressLine, add_model_arguments, add_sampling_arguments, pipeline_of
+from ..model import ProgressLine, add_model_arguments, add_sampling_arguments, pick_device, pipeline_of
 from . import report
+
+if TYPE_CHECKING:
+    from ...evaluation.editors.ours import Ours
 
 FOLDER = Path("instructx-eval-box")
 
@@ -27,8 +33,7 @@ def run(args: argparse.Namespace) -> int:
     from ...evaluation.benchmarks.box import WORLD, draw_box
     from ...evaluation.benchmarks.tasks import VIE_COUNTS
     from ...evaluation.benchmarks.truth import TruthJudge
-    from ...evaluation.editors.ours import Ours
-    from ...evaluation.editors.run import edit_items
+    from ...evaluation.editors.processes import edit_in_processes
     from ...evaluation.item_outputs import collect_outputs
     from ...evaluation.judge.run import judge_outputs
     from ...evaluation.metrics.measure import Weights, measure_all
@@ -40,11 +45,13 @@ def run(args: argparse.Namespace) -> int:
     folder.prepare({"name": "box", **WORLD})
     folder.write(draw_box(folder.path, counts))
     items = folder.items()
-    editor = Ours(pipeline_of(args), args.name, args.steps, args.guidance)
-    outputs = edit_items(folder, editor, items, args.seed, ProgressLine("edited"))
-    scores = judge_outputs(folder, TruthJudge(), [editor.name], items, progress=ProgressLine("judged"))
+    small = args.model is None and pick_device(args.device).type == "cpu"  # one a core has room in memory
+    processes = (os.cpu_count() or 1) if small else 1
+    make, progress = partial(box_editor, args), ProgressLine("edited")
+    name, outputs = edit_in_processes(folder, make, items, args.seed, progress, processes)
+    scores = judge_outputs(folder, TruthJudge(), [name], items, progress=ProgressLine("judged"))
     failed = sum(output.error is not None for output in outputs)
-    measured, progress = collect_outputs(folder.path, [editor.name]), ProgressLine("measured")
+    measured, progress = collect_outputs(folder.path, [name]), ProgressLine("measured")
     for number, _ in enumerate(measure_all(items, folder.path, measured, Weights()), 1):
         progress(number, len(items))
     print(score_table(items, scores))
@@ -53,3 +60,10 @@ def run(args: argparse.Namespace) -> int:
     pages = argparse.ArgumentParser()
     report.add_arguments(pages)
     return report.run(pages.parse_args([str(folder.path)]))
+
+
+def box_editor(args: argparse.Namespace) -> Ours:
+    """InstructX with the model that the options name, if not the shipped one."""
+    from ...evaluation.editors.ours import Ours
+
+    return Ours(pipeline_of(args), args.name, args.steps, args.guidance)

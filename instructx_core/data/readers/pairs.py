@@ -23,8 +23,11 @@ _NAMED = re.compile(rf"(?P<name>.+)[_.-](?P<word>{'|'.join(WORDS)})", re.IGNOREC
 _TEXT = (".txt", ".csv", ".json", ".jsonl", ".toml", ".md")
 
 
-def read_pairs(folder: Path) -> Iterator[EditRecord | RejectedRecord]:
-    """In the order of the names. Raises InputError for a folder without any pair."""
+def read_pairs(folder: Path, instruction: str | None = None) -> Iterator[EditRecord | RejectedRecord]:
+    """In the order of the names. instruction: of all pairs, whatever the folder says.
+
+    Raises InputError for a folder without any pair.
+    """
     found: dict[str, dict[str, Path]] = {}
     twice: list[RejectedRecord] = []
     for path in _files(folder):
@@ -43,11 +46,11 @@ def read_pairs(folder: Path) -> Iterator[EditRecord | RejectedRecord]:
             "into source/ and target/"
         )
     yield from twice
-    common = _text(folder / COMMON)
+    common = _text(folder / COMMON) if instruction is None else None
     bad = {each.id for each in twice}
     for name, media in found.items():
         if name not in bad:
-            yield _record(folder, name, media, common)
+            yield _record(folder, name, media, instruction, common)
 
 
 def is_pairs(folder: Path) -> bool:
@@ -74,22 +77,30 @@ def _name_of(path: Path, folder: Path) -> tuple[str, str] | None:
     return (match["name"], WORDS[match["word"].lower()]) if match else None
 
 
-def _record(folder: Path, name: str, media: dict[str, Path], common: str | None) -> EditRecord | RejectedRecord:
+def _record(
+    folder: Path, name: str, media: dict[str, Path], instruction: str | None, common: str | None
+) -> EditRecord | RejectedRecord:
     try:
         for word in ("source", "target"):
             if word not in media:
                 raise InputError(f"it has no {word}; add {name}_{word} beside its other file")
-        instruction = _text(folder / f"{name}.txt")
-        for place in {path.parent for path in media.values()}:
-            instruction = _text(place / f"{name}.txt") if instruction is None else instruction
-        instruction = common if instruction is None else instruction
-        if instruction is None:
-            raise InputError(f"it has no instruction; write {name}.txt, or one {COMMON} for all")
+        said = instruction or _instruction(folder, name, media, common)
         moving = media["source"].suffix.lower() in MOVING
         places = {word: Locator(str(path)) for word, path in media.items()}
-        return EditRecord(name, folder.name or "edit", "video" if moving else "image", instruction, **places)
+        return EditRecord(name, folder.name or "edit", "video" if moving else "image", said, **places)
     except InputError as error:
         return RejectedRecord(name, str(error), str(folder))
+
+
+def _instruction(folder: Path, name: str, media: dict[str, Path], common: str | None) -> str:
+    """Of NAME.txt, in the folder or beside one of the media, else the common one."""
+    found = _text(folder / f"{name}.txt")
+    for place in {path.parent for path in media.values()}:
+        found = _text(place / f"{name}.txt") if found is None else found
+    found = common if found is None else found
+    if found is None:
+        raise InputError(f"it has no instruction; write {name}.txt, or one {COMMON} for all")
+    return found
 
 
 def _text(path: Path) -> str | None:

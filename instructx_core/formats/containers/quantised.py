@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError, some
-from .gguf_file import dequantise_blocks
+from .packed import PackedWeight
 from .quantisation import BLOCK_TYPE, FP8_TYPES, MARKER, SCALES, Numbers, is_marker, is_packed, is_side_tensor, numbers
 from .tensor_source import SourceView, TensorSource
 
@@ -78,27 +78,30 @@ class DequantisedSource(SourceView):
         return "F32" if is_packed(stored) else stored
 
     def get(self, key: str, device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> Tensor:
-        stored = self._source.dtype(key)
-        if BLOCK_TYPE.match(stored):
-            raw = self._source.get(key)
-            return dequantise_blocks(raw, stored, self.shape(key), dtype or torch.float32).to(device)
-        if not is_packed(stored):
+        if not is_packed(self._source.dtype(key)):
             return self._source.get(key, device, dtype)
-        weight = self._source.get(key, device).to(torch.float32)
-        if key in self._scales:
-            weight *= self._scale(key, weight)
-        return weight.to(dtype or torch.float32)
+        packed = self.packed(key)
+        on_cpu = BLOCK_TYPE.match(packed.kind) is not None
+        return (packed if on_cpu else packed.to(device)).unpack(dtype or torch.float32).to(device)
+
+    def packed(self, key: str) -> PackedWeight:
+        """A quantised tensor as it is stored, on the CPU."""
+        scale = self._scales.get(key)
+        return PackedWeight(
+            self._source.get(key),
+            self._source.dtype(key),
+            self.shape(key),
+            None if scale is None else self._source.get(scale, dtype=torch.float32),
+        )
+
+    def is_packed(self, key: str) -> bool:
+        return is_packed(self._source.dtype(key))
 
     def rows(self, key: str, start: int, stop: int, dtype: torch.dtype | None = None) -> Tensor:
         stored = self._source.dtype(key)
         if is_packed(stored):
             return super().rows(key, start, stop, dtype)
         return self._source.rows(key, start, stop, dtype)
-
-    def _scale(self, key: str, weight: Tensor) -> Tensor:
-        """The scale of a weight, fp32: one for the tensor, or one a row."""
-        scale = self._source.get(self._scales[key], weight.device, torch.float32)
-        return scale.reshape(-1, *(1,) * (weight.ndim - 1)) if scale.numel() > 1 else scale.reshape(())
 
 
 def _needs_scale(source: TensorSource, key: str, models: tuple[str, ...], declared: Collection[str]) -> bool:

@@ -16,10 +16,12 @@ from torch import Tensor, nn
 
 from ...config import EMBEDDERS, DenoiserConfig, InstructXConfig
 from ...errors import InputError
-from ..containers.strict import check_tensor_names, name_all, read_weight
+from ..containers.quantised import DequantisedSource
+from ..containers.strict import check_tensor_names, is_finite, name_all, read_weight
 from ..containers.tensor_source import TensorSource
 from .dit_sizes import PATCH_EMBEDDING, Shapes, bare_dit, dit_sizes, dit_variant
 from .keymaps import dit_to_diffusers, dit_to_original, is_diffusers_dit
+from .packed_linear import PackedLinear
 from .public_models import WAN_HEAD_DIM, WAN_LICENCE, dit_title, public_dit
 from .report import LoadReport
 from .weight_file import WeightFile
@@ -100,22 +102,48 @@ def read_dit(
     adapter: Mapping[str, Tensor] | None = None,
     dtype: torch.dtype = torch.bfloat16,
     device: str | torch.device = "cpu",
+    packed: bool = False,
 ) -> LoadReport:
     """Weights of a Wan file and, for a profile with own embedders, of an adapter into `module`.
 
     module: an InstructXTransformer3DModel built under empty_parameters(). dit: by itself (open_dit of checkpoints.py).
-    Norms, modulation and embedders stay fp32, as in diffusers. Raises InputError when the file is no such DiT, or
-    tensors do not fit or are not finite.
+    Norms, modulation and embedders stay fp32, as in diffusers. packed: quantised linear layers of the blocks stay as
+    the file stores them, frozen (PackedLinear); otherwise all of it becomes plain. Raises InputError when the file is
+    no such DiT, or tensors do not fit or are not finite.
     """
     embedders = {name: value for name, value in (adapter or {}).items() if name.startswith(EMBEDDERS)}
     shapes = fitting_shapes(module, dit, config, embedders)
     source, (names, ignored) = dit.plain, dit.once(dit_names)
     state = {name: value.to(device, torch.float32) for name, value in embedders.items()}
+    if packed:
+        names = _keep_packed(module, dit, names, dtype)
     for name, key in names.items():
         kept = torch.float32 if stays_fp32(module, name) else dtype
         state[name] = read_weight(source, key, device, kept).reshape(shapes[name])
     module.load_state_dict(state, strict=True, assign=True)
-    return _report(dit, shapes, names, ignored)
+    return _report(dit, shapes, dit.once(dit_names)[0], ignored)
+
+
+def _keep_packed(module: nn.Module, dit: WeightFile, names: Mapping[str, str], dtype: torch.dtype) -> dict[str, str]:
+    """Quantised linears of the blocks become PackedLinear; gives the names that are still to be read."""
+    source = dit.plain
+    if not isinstance(source, DequantisedSource):
+        return dict(names)
+    left = dict(names)
+    for name, key in names.items():
+        stem = name.removesuffix(".weight")
+        linear = module.get_submodule(stem) if name.startswith("blocks.") and stem != name else None
+        if not isinstance(linear, nn.Linear) or not source.is_packed(key):
+            continue
+        bias = left.pop(f"{stem}.bias", None)
+        del left[name]
+        parent, _, child = stem.rpartition(".")
+        weight = source.packed(key)
+        if not is_finite(weight.unpack(torch.float32)):
+            raise InputError(f"{source.path.name}: {key} holds NaN or infinity; the file is broken, download it again")
+        kept = PackedLinear(weight, None if bias is None else read_weight(source, bias), dtype)
+        setattr(module.get_submodule(parent), child, kept)
+    return left
 
 
 def stays_fp32(module: nn.Module, name: str) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -22,11 +21,8 @@ from torch import Tensor
 from ...config import InstructXConfig
 from ...data.bucket import Bucket
 from ...data.cache import Pool, pool_mark
-from ...data.encoding import is_tower_trained
 from ...data.samples import EditSample
 from ...data.source import EditSource, StoredSource
-from ...encoder.pictures import pictures_of_grids
-from ...encoder.vision import patch_batch
 from ...geometry import dit_tokens
 from ...random_streams import random_stream
 from ...sampling.guidance import Conditions, velocity
@@ -43,6 +39,7 @@ from ..recipes.edit import EditRecipe
 from ..tokenizer import run_tokenizer
 from ..trainable import parameter_table
 from .drawing import draw_batch
+from .encoded import EncodedBatch, encode_context, take_batch
 from .flow import decoded_frames, flow_loss, sample_latents, validation_loss
 
 if TYPE_CHECKING:
@@ -51,22 +48,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("instructx")
 
 SHOWN = 9
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedBatch:
-    """Rows of a pool. Latents (B,C,T,H,W); vision features (B,S,D), or frames (B,F,H,W,3) where the tower is trained.
-
-    None where the stage or its encoder doesn't use them.
-    """
-
-    bucket: Bucket
-    texts: list[str]
-    target: Tensor
-    source: Tensor | None
-    reference: Tensor | None
-    vision: Tensor | None
-    reference_vision: Tensor | None
 
 
 class EditJob:
@@ -119,43 +100,12 @@ class EditJob:
 
     def batch(self, pool: Pool, bucket: Bucket, indices: np.ndarray, texts: list[str]) -> EncodedBatch:
         """Rows of a pool with what is said of them."""
-        latents, sees = self.recipe.source_latents, self.encoder.sees_pictures
-
-        def take(name: str) -> Tensor:
-            return pool.take(name, indices).to(self.device)
-
-        return EncodedBatch(
-            bucket=bucket,
-            texts=texts,
-            target=take("target"),
-            source=take("source") if latents else None,
-            reference=take("reference") if latents and bucket.reference else None,
-            vision=take("vision") if sees else None,
-            reference_vision=take("reference_vision") if sees and bucket.reference else None,
-        )
+        return take_batch(pool, bucket, indices, texts, self.encoder, self.recipe.source_latents)
 
     def conditions(self, batch: EncodedBatch) -> Conditions:
         """What the DiT is given: the instruction is encoded, with the features of what the MLLM sees."""
-        bucket = batch.bucket
-        source_grid = self.encoder.grid_of(bucket.frames, bucket.height, bucket.width, bucket.modality)
-        reference_grid = self.encoder.grid_of(1, *bucket.reference_shape, "reference")
-        references = (reference_grid,) if bucket.reference else ()
-        fps = self.config.sampling.fps
-        pictures = pictures_of_grids(self.config, bucket.frames, source_grid, references, fps)
-        inputs = self.encoder.prepare_texts(self.tokenizer, batch.texts, pictures)
-        if is_tower_trained(self.config):
-            inputs = dataclasses.replace(
-                inputs,
-                patches_BSP=self._patches(batch.vision),
-                reference_patches_BSP=self._patches(batch.reference_vision),
-            )
-            context_BLD = self.encoder(inputs.to(self.device))
-        else:
-            context_BLD = self.encoder(inputs.to(self.device), batch.vision, batch.reference_vision)
+        context_BLD = encode_context(self.encoder, self.tokenizer, self.config, batch)
         return Conditions(context_BLD, source=batch.source, references=batch.reference)
-
-    def _patches(self, seen_BFHWC: Tensor | None) -> Tensor | None:
-        return None if seen_BFHWC is None else patch_batch(seen_BFHWC.to(torch.uint8).cpu(), self.config)[0]
 
     def loss(self, step: int, batch: GlobalBatch, positions: range) -> Tensor:
         recipe, bucket = self.recipe, batch.bucket

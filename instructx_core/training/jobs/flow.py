@@ -37,13 +37,20 @@ Velocity = Callable[[Tensor, Tensor], Tensor]  # (noisy_BCTHW, timestep_B) -> ve
 def flow_loss(
     recipe: FlowRecipe, step: int, size: int, positions: range, clean_BCTHW: Tensor, velocity: Velocity
 ) -> Tensor:
-    """Loss of these positions of a global batch of `size`; sigma and noise depend on (seed, step, position) only."""
-    generator = rng.torch_generator(recipe.seed, step, rng.NOISE)
-    sigma = draw_sigma(size, density=recipe.density, shift=recipe.shift, generator=generator)
-    sigma_B = sigma[positions.start : positions.stop].to(clean_BCTHW.device)
-    noise = rng.draw_noise(recipe.seed, step, positions, tuple(clean_BCTHW.shape[1:])).to(clean_BCTHW.device)
+    """Loss of these positions of a global batch of `size`."""
+    sigma_B, noise = draw_levels(recipe, step, size, positions, clean_BCTHW)
     predicted = velocity(noisy_latent(clean_BCTHW, noise, sigma_B), sigma_B * 1000)
     return velocity_loss(predicted, velocity_target(clean_BCTHW, noise), loss_weight(sigma_B, recipe.weighting))
+
+
+def draw_levels(
+    recipe: FlowRecipe, step: int, size: int, positions: range, clean_BCTHW: Tensor
+) -> tuple[Tensor, Tensor]:
+    """sigma (B,) and noise of these positions of a global batch of `size`; from (seed, step, position) only."""
+    generator = rng.torch_generator(recipe.seed, step, rng.NOISE)
+    sigma = draw_sigma(size, density=recipe.density, shift=recipe.shift, generator=generator)
+    noise = rng.draw_noise(recipe.seed, step, positions, tuple(clean_BCTHW.shape[1:]))
+    return sigma[positions.start : positions.stop].to(clean_BCTHW.device), noise.to(clean_BCTHW.device)
 
 
 def fixed_noise(like_BCTHW: Tensor, stream: int) -> Tensor:
@@ -63,11 +70,15 @@ def validation_loss(clean_BCTHW: Tensor, velocity: Velocity) -> float:
 
 
 def sample_latents(
-    model: InstructXTransformer3DModel, conditions: Conditions, target_BCTHW: Tensor, config: InstructXConfig
+    model: InstructXTransformer3DModel,
+    conditions: Conditions,
+    target_BCTHW: Tensor,
+    config: InstructXConfig,
+    steps: int = SAMPLE_STEPS,
 ) -> Tensor:
     """A batch of clean latents of the target's shape from fixed noise, without guidance."""
     scheduler = build_scheduler(config)
-    levels = start(scheduler, SAMPLE_STEPS, target_BCTHW.device)
+    levels = start(scheduler, steps, target_BCTHW.device)
     return denoise(model, scheduler, fixed_noise(target_BCTHW, 1), conditions, levels)
 
 

@@ -49,6 +49,7 @@ class Recipe:
     save_every: int = 500
     validate_every: int = 500
     sample_every: int = 1000
+    patience: int = 0  # validations without a better one that end a run, with its best weights; 0: it runs to its end
 
     def model_config(self, config: InstructXConfig) -> InstructXConfig:
         """The model that it trains: the preset's, with the recipe's own choices."""
