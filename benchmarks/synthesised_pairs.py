@@ -35,12 +35,12 @@ from instructx_core.training.jobs.edit import EditJob
 from instructx_core.training.recipes.base import FROM_SHIPPED
 from instructx_core.training.recipes.edit import EditRecipe
 from instructx_core.training.recipes.paper import stage2
-from instructx_core.training.run import build_job
+from instructx_core.training.runs.run import build_job
 from instructx_core.training.trainer import Trainer
 
 TASKS = ("remove", "add")
 GOAL = 5.0  # points that may be lost
-FIRST = 1000  # number of the first clip
+FIRST = 1004  # number of the first clip
 
 
 def synthesised(work: Path, clips: int) -> Path:
@@ -96,6 +96,10 @@ def recipe_of(data: str, args: argparse.Namespace) -> EditRecipe:
         validate_every=0,
         sample_every=0,
         save_every=max(1, args.steps),
+        image_pool=0,
+        image_reference_pool=0,
+        video_pool=9,  # of the drawn source, which only judges; of files all are taken
+        video_reference_pool=0,
         video_validation=9 * args.items,  # kinds come in turn
         image_validation=0,
         image_reference_validation=0,
@@ -113,6 +117,8 @@ def disturb(job: EditJob, share: float) -> None:
 
 def successes(judge: EditJob, job: EditJob) -> Iterator[tuple[str, bool]]:
     """Every held-out clip of the two kinds, edited by the trained model."""
+    decoder = judge.model.decoder()
+    assert decoder is not None
     for bucket, pool in judge.validation.items():
         for row, number in enumerate(pool.numbers):
             if judge.source.task("val", int(number), bucket) not in TASKS:
@@ -120,7 +126,7 @@ def successes(judge: EditJob, job: EditJob) -> Iterator[tuple[str, bool]]:
             edit = judge.source.edit("val", int(number), bucket)
             batch = judge.batch(pool, bucket, np.array([row]), [pool.text(row)[0]])
             with torch.no_grad():
-                edited_NFHWC = job.edit(batch, job.conditions(batch))
+                edited_NFHWC = job.edit(batch, job.conditions(batch), decoder)
             assert edit.judge is not None
             yield edit.task, bool(edit.judge(edited_NFHWC[0]))
 

@@ -34,7 +34,7 @@ SMALLEST = {
     "sharded_step": "--layers 2 --size 32x32 --steps 1",
     "synthesis": "--films 1 --sets static",
     "synthesis_load": "--clips 2",
-    "synthesised_pairs": "--clips 3 --steps 2 --batch 1 --items 1",
+    "synthesised_pairs": "--clips 2 --steps 2 --batch 1 --items 1",
     "steps": "--images 1 --batch-size 1 --steps 1",
 }
 

@@ -28,7 +28,7 @@ from instructx_core.synthesis.run import WORK, candidates_of
 from instructx_core.synthesis.setup import Setup
 from instructx_core.training.jobs.flow import validation_loss
 from instructx_core.training.recipes.base import FROM_SHIPPED
-from instructx_core.training.run import build_job
+from instructx_core.training.runs.run import build_job
 from instructx_core.training.trainer import Trainer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
