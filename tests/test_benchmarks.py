@@ -28,6 +28,7 @@ SMALLEST = {
     "loader": "--samples 2 --image-size 64x64 --video-size 64x64 --frames 5 --rounds 1",
     "load": "--dim 128 --layers 1 --kinds bf16",
     "long_memory": "--seconds 1 --steps 1 --side 32",
+    "lora": "--pairs 10 --steps 2 --new 1 --images 11 --clips 11",
     "media": "--seconds 1 --size 32x32 --rounds 1",
     "pipeline": "--frames 1 --size 32 --steps 1 --rounds 1",
     "rates": "--tasks color --fps 24 --steps 1",
@@ -62,8 +63,8 @@ def program(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
 @pytest.mark.usefixtures("shipped")
 @pytest.mark.parametrize("name", SMALLEST)
 def test_a_benchmark_runs(name: str, tmp_path: Path, bunny: Path, program: Callable[..., None]) -> None:
-    output, source = tmp_path / "figures.json", [str(bunny)] if name == "large" else []
-    program(name, *source, *SMALLEST[name].split(), "--json", str(output))
+    output, given = tmp_path / "figures.json", {"large": [str(bunny)], "lora": ["--work", str(tmp_path / "work")]}
+    program(name, *given.get(name, ()), *SMALLEST[name].split(), "--json", str(output))
     assert json.loads(output.read_text())
 
 

@@ -71,7 +71,7 @@ def test_guidance_needs_something_to_guide_away_from() -> None:
 
 
 def test_the_denoiser_is_called_in_one_place() -> None:
-    """Sampling, the benchmark and training give it what it is told by one function; costs/ counts, encoder/ has another model."""
+    """Sampling, the benchmark and training give it what it is told by one function; costs/ counts alone."""
     told = {"source", "references", "encoder_hidden_states"}
     calls = {
         source.name
