@@ -1,6 +1,6 @@
 """An edit that the shipped model was never taught, from 10 to 80 pairs: how often it succeeds, and what is lost for it.
 
-    python benchmarks/lora.py --work /tmp/lora --json lora.json --plot docs/lora-pairs.png --write docs/lora.md
+    python benchmarks/lora.py --work lora-work --json lora.json --plot docs/lora-pairs.png --write docs/lora.md
 
 `instructx train lora` runs as a program on the first N pairs of the sepia frame (shapes/sepia_frame.py), a fifth of
 them held out for its own validation. Judged on 40 other pairs, and on the kinds of edit that the model knew

@@ -7,7 +7,6 @@ from training it at once; first stages come first, the others when all of those 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import multiprocessing
@@ -115,12 +114,22 @@ def do_run(run: Run, output: Path, machine: Machine) -> Ended:
 def _lock(folder: Path) -> Iterator[bool]:
     """Whether this process has the folder now; a process that dies gives it back."""
     with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
+        yield _lock_file(file.fileno())
+
+
+def _lock_file(handle: int) -> bool:
+    """Without locks (on Windows, on some network disks) one command at a time is the user's to see to."""
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def write_whole(path: Path, content: dict[str, Any]) -> None:

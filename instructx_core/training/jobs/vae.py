@@ -33,7 +33,7 @@ from ..vae_start import start_simple
 from .drawing import draw_batch
 
 KL_WEIGHT = 1e-5
-SQUARED_WEIGHT = 5.0  # beside L1: as much at an error of 0.1, pixels in [-1, 1]; L1 alone gives texture up
+SQUARED_WEIGHT = 5.0  # beside L1: as much at an error of 0.2, pixels in [-1, 1]
 STATISTICS_SAMPLES = {"image": 512, "video": 32}  # of all sizes together
 SHOWN = {"image": 12, "video": 1}
 ENCODE_BATCH = {"image": 32, "video": 2}  # encoded without gradients
