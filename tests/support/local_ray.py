@@ -16,7 +16,8 @@ def local_ray() -> Iterator[str]:
     before = dict(os.environ)
     # Workers of a busy machine would wait for all else at Ray's niceness of 15; no token is written to the home folder.
     os.environ |= {"RAY_worker_niceness": "0", "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
-    ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR", object_store_memory=80 << 20)
+    # "local": another test's cluster may run on this machine, and Ray would join it.
+    ray.init("local", num_cpus=2, include_dashboard=False, logging_level="ERROR", object_store_memory=80 << 20)
     try:
         yield ray.get_runtime_context().gcs_address
     finally:
