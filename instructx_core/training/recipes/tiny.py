@@ -18,7 +18,7 @@ from .vae import Crops, VaeRecipe
 TINY = ("tiny_vae", "tiny_mllm", "tiny_dit", "tiny_stage1", "tiny_stage2", "tiny_stage3")
 PARTS = TINY[:3]
 HOURS = {  # on two cores, from the time of single steps; without what else runs there
-    "tiny_vae": 0.7,
+    "tiny_vae": 1.2,
     "tiny_mllm": 1.6,
     "tiny_dit": 0.7,
     "tiny_stage1": 0.9,
@@ -52,15 +52,15 @@ def tiny_vae() -> VaeRecipe:
     values = COMMON | {
         "name": "tiny_vae",
         "description": "the VAE on images and clips",
-        "num_steps": 10_000,
+        "num_steps": 8_000,
         "learning_rate_decay": "linear",
         "weight_decay": 0.0,
         "muon_scale": 2.0,
         "image_pool": 18_000,
         "video_pool": 800,
         "crops": (
-            Crops(side=32, share=0.72, image_batch=32, video_batch=8),
-            Crops(side=64, share=0.18, image_batch=16, video_batch=4),
+            Crops(side=32, share=0.72, image_batch=32, video_batch=4),
+            Crops(side=64, share=0.18, image_batch=16, video_batch=2),
         ),
         "image_batch": 8,
         "video_batch": 2,
