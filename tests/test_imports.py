@@ -188,6 +188,7 @@ ROOMS = {
         "weights",
     },
     "study": {
+        "cluster",
         "config",
         "costs",
         "data",
@@ -196,6 +197,7 @@ ROOMS = {
         "evaluation",
         "formats/layouts",
         "geometry",
+        "media",
         "sampling",
         "training",
         "training/jobs",

@@ -64,6 +64,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_stage_arguments(parser: argparse.ArgumentParser) -> None:
     """Of the paper's stages alone."""
     group = parser.add_argument_group("stage1, stage2, stage3")
+    add_base_arguments(group)
+    group.add_argument("--plan", action="store_true", help="say what the run needs, from its samples, and stop")
+
+
+def add_base_arguments(group: argparse._ArgumentGroup) -> None:
+    """Of what starts from public weights, here and in study_paper.py."""
     group.add_argument(
         "--base",
         type=Path,
@@ -86,7 +92,6 @@ def _add_stage_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--optimizer-bits", type=int, choices=[8], help="moments of AdamW in 8 bits (torchao) instead of fp32"
     )
-    group.add_argument("--plan", action="store_true", help="say what the run needs, from its samples, and stop")
     group.add_argument("--micro", type=int, help="samples of one forward pass on one card (default: the recipe's)")
 
 
@@ -130,7 +135,9 @@ def _smaller(args: argparse.Namespace) -> str:
     return "start more processes, or make the samples of --data smaller"
 
 
-def _machine(args: argparse.Namespace) -> Machine:
+def base_machine(args: argparse.Namespace) -> Machine:
+    """With the public files and the engine that the command line names. Raises InputError for files that are not
+    there."""
     return dataclasses.replace(_bare_machine(args), base=_base(args))
 
 
@@ -189,7 +196,7 @@ def _train_tiny(args: argparse.Namespace) -> int:
         raise InputError("tiny starts from nothing; --base, --part and --shard are for stage1, stage2 and stage3")
     recipes = [_changed(find_recipe(name), args) for name in TINY]
     try:
-        if not train_chain(recipes, args.output, _machine(args)):
+        if not train_chain(recipes, args.output, base_machine(args)):
             return 1
         finish_chain(recipes, args.output, args.to or args.output / "tiny", args.hardware)
     finally:
@@ -234,7 +241,7 @@ def _train(args: argparse.Namespace) -> int:
     try:
         if args.repeat:
             return _repeat(recipe, args)
-        machine, source = _machine(args), recipe_source(recipe)
+        machine, source = base_machine(args), recipe_source(recipe)
         on_card = machine.device.type == "cuda"
         if isinstance(recipe, EditRecipe) and FROM_BASE in recipe.requires and (args.plan or on_card):
             if not rank():
@@ -253,7 +260,7 @@ def _repeat(recipe: Recipe, args: argparse.Namespace) -> int:
     """Returns 1 when other bits came out."""
     from ..training.runs.repeat import repeat
 
-    steps, different = repeat(recipe, args.output, _machine(args))
+    steps, different = repeat(recipe, args.output, base_machine(args))
     found = f"other bits in {len(different)} tensors, e.g. {different[0]}" if different else "the same bits"
     logging.getLogger("instructx").info("%s, the last %d steps again: %s", recipe.name, steps, found)
     return 1 if different else 0

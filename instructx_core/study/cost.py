@@ -1,119 +1,92 @@
-"""What runs will cost before they start, in CPU seconds: the times of a few steps, times the steps that are left.
+"""What runs will cost before they start, in CPU seconds: times of this machine, times what is left to do.
 
-Between schedule.py and the command. `calibrate` makes the very jobs that will run, with a few samples, and times their
-steps by the process's own CPU time, which other processes on the machine hardly change; the times are kept in
-costs.json. What a variant changes beside its design moves a step's time little and is not timed by itself.
+Between calibration.py and the command, which prints it, and running.py, which notes it beside what the run then
+took, of the steps that were left when its process began; report.py shows the ratio.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import hashlib
 import json
-import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..config import preset
-from ..training.jobs.edit import EditJob
-from ..training.machine import Machine
-from ..training.runs.run import build_job
-from ..training.trainer import FINAL, Trainer
-from .experiments import METAQUERY, OURS, QFORMER, T5, Experiment, Variant
-from .measures import measure
-from .queue import is_measured, samples_of, write_whole
-from .schedule import Run, Scale, all_runs, chain
+from ..errors import InputError
+from ..training.checkpoint import step_folders
+from ..training.runs.chain import is_done
+from .calibration import Seconds, kind_of
+from .experiments import Experiment
+from .records import is_measured, samples_of
+from .schedule import Run, Scale, all_runs
 
-COSTS = "costs.json"
-TIMED, SKIPPED = 3, 1  # steps
-FEW = {"image": 12, "video": 4}  # samples that are drawn, encoded and measured for it
-Seconds = dict[str, float]  # of one: "<stage> <modality>" step; "draw <modality>", "measure <modality>"; "open" a run
+COST = "cost.json"
+Parts = dict[str, float]  # CPU seconds: "open" with the pools that it draws, "train", "measure"
 
 
-def calibrate(scale: Scale, output: Path, machine: Machine) -> dict[str, Seconds]:
-    """By design; from costs.json where this scale was timed before. The start must be there."""
-    path = output / COSTS
-    found = json.loads(path.read_text()) if path.is_file() else {}
-    for variant in (OURS, METAQUERY, QFORMER, T5):
-        if variant.design not in found:
-            found[variant.design] = timed(scale, variant, output, machine)
-            write_whole(path, found)
+def steps_left(run: Run, output: Path) -> int:
+    """From its last checkpoint on."""
+    if is_done(output, run.recipe):
+        return 0
+    folders = step_folders(output / run.name)
+    return run.recipe.num_steps - (int(folders[-1].name.partition("-")[2]) if folders else 0)
+
+
+def estimated(run: Run, times: dict[str, Seconds], output: Path, drawn: set[str]) -> Parts:
+    """Of what is left of one run. drawn: pools that others draw before it; this one's are added."""
+    seconds, recipe, clips = times[kind_of(run)], run.recipe, run.recipe.video_probability
+    step = (1 - clips) * seconds.get(f"{run.stage} image", 0.0) + clips * seconds.get(f"{run.stage} video", 0.0)
+    left = steps_left(run, output)
+    opening, training, measuring = seconds["open"], left * step, 0.0
+    for pool, modality, count in pools_of(run):
+        if pool not in drawn and not (pools(output) / pool).is_file():
+            drawn.add(pool)
+            opening += count * seconds.get(f"draw {modality}", 0.0)
+    if recipe.validate_every:
+        rounds = recipe.num_steps // recipe.validate_every - (recipe.num_steps - left) // recipe.validate_every
+        training += rounds * recipe.image_validation * seconds["measure image"]
+    if run.measured:
+        test = test_pool(run)
+        draws = float(test not in drawn and not (pools(output) / test).is_file())
+        drawn.add(test)
+        for modality, count in (("image", samples_of(run)["images"]), ("video", samples_of(run)["clips"])):
+            each = seconds.get(f"measure {modality}", 0.0) + draws * seconds.get(f"draw {modality}", 0.0)
+            measuring += count * each
+    return {"open": opening, "train": training, "measure": measuring}
+
+
+def pools(output: Path) -> Path:
+    """Where it is noted which pools have been drawn: empty files, so that processes do not disturb each other."""
+    return output / "pools" / "drawn"
+
+
+def pools_of(run: Run) -> list[tuple[str, str, int]]:
+    """(name, modality, samples) of what it trains on. Runs of one name read the same samples."""
+    recipe = run.recipe
+    found = []
+    for modality, count in (("image", recipe.image_pool), ("video", recipe.video_pool)):
+        if count:
+            found.append((_pool(run, f"{modality} {count} from {recipe.pool_start}"), modality, count))
     return found
 
 
-def timed(scale: Scale, variant: Variant, output: Path, machine: Machine) -> Seconds:
-    """Of one design: both stages, both modalities."""
-    experiment = Experiment(name="", where="", title="", sentence="", variants=(variant,), comparisons=(), seeds=1)
-    seconds: Seconds = {}
-    for run in chain(scale, experiment, variant, 0):
-        stage = run.name.split("-")[0]
-        for modality in ("image",) if stage == "align" else ("image", "video"):
-            seconds |= _timed_job(run, stage, modality, scale, output, machine)
-    return seconds
+def test_pool(run: Run) -> str:
+    """The name of the samples that it is measured on."""
+    return _pool(run, f"test {samples_of(run)}")
 
 
-def _timed_job(run: Run, stage: str, modality: str, scale: Scale, output: Path, machine: Machine) -> Seconds:
-    """In a folder of its own, with the start's weights linked into it; nothing of it is kept."""
-    kept = {"image_pool": 0, "video_pool": 0, "video_probability": float(modality == "video")}
-    kept |= {f"{modality}_pool": FEW[modality], "image_validation": 0, "pool_start": 0}
-    recipe = dataclasses.replace(run.recipe, **kept | {"requires": scale.start, "ema_decay": run.recipe.ema_decay})
-    with tempfile.TemporaryDirectory(prefix="timed-", dir=output) as name:
-        folder = Path(name)
-        for part in scale.start:
-            (folder / part).mkdir()
-            (folder / part / FINAL).symlink_to((output / part / FINAL).resolve())
-        (folder / "tokenizer.json").symlink_to((output / "tokenizer.json").resolve())
-        empty, opening = dataclasses.replace(recipe, **{f"{modality}_pool": 1}), time.process_time()
-        build_job(empty, preset(recipe.preset), folder, machine)
-        opened = time.process_time() - opening
-        job, drawing = _clocked(lambda: build_job(recipe, preset(recipe.preset), folder, machine))
-        assert isinstance(job, EditJob)
-        trainer = Trainer(recipe, job, folder)
-        for _ in range(SKIPPED):
-            trainer.train_step()
-        _, steps = _clocked(lambda: [trainer.train_step() for _ in range(TIMED)])
-        counts = {"images": FEW["image"] if modality == "image" else 0, "clips": FEW["video"] * (modality == "video")}
-        _, measuring = _clocked(lambda: measure(job, machine.cache(folder, job.source), **counts))
-    few = FEW[modality]
-    return {
-        f"{stage} {modality}": steps / TIMED,
-        f"draw {modality}": max(0.0, drawing - opened) / (few - 1),
-        f"measure {modality}": measuring / few,
-        "open": opened,
-    }
+def _pool(run: Run, samples: str) -> str:
+    """By what the cache's names depend on (data/cache.py): whether pictures are encoded for the MLLM, and how."""
+    shown = sorted((name, value) for name, value in run.recipe.model.items() if name.startswith("instruction."))
+    text = f"{samples} {run.recipe.data} {run.recipe.design == 't5'} {shown}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _clocked(call: Callable[[], Any]) -> tuple[Any, float]:
-    started = time.process_time()
-    result = call()
-    return result, time.process_time() - started
-
-
-def estimated(run: Run, times: dict[str, Seconds], drawn: set[str]) -> float:
-    """CPU seconds of one run. drawn: pools that others have drawn before it; this one's are added."""
-    seconds, recipe = times[run.recipe.design], run.recipe
-    stage, clips = run.name.split("-")[0], recipe.video_probability
-    step = (1 - clips) * seconds[f"{stage} image"] + clips * seconds.get(f"{stage} video", 0.0)
-    total = seconds["open"] + recipe.num_steps * step
-    for modality, count in (("image", recipe.image_pool), ("video", recipe.video_pool)):
-        pool = f"{modality} {recipe.pool_start} {pool_key(run)}"
-        if count and pool not in drawn:
-            drawn.add(pool)
-            total += count * seconds.get(f"draw {modality}", 0.0)
-    if recipe.validate_every:
-        rounds = recipe.num_steps // recipe.validate_every
-        total += rounds * recipe.image_validation * seconds["measure image"]
-    if run.measured:
-        samples = samples_of(run)
-        total += samples["images"] * seconds["measure image"] + samples["clips"] * seconds.get("measure video", 0.0)
-    return total
-
-
-def pool_key(run: Run) -> str:
-    """Runs of one key read the same pools: what the cache's names depend on (data/cache.py)."""
-    shown = {name: value for name, value in run.recipe.model.items() if name.startswith("instruction.")}
-    return f"{run.recipe.design == 't5'} {sorted(shown.items())}"
+def note_drawn(output: Path, names: Iterable[str]) -> None:
+    """That these pools are there now."""
+    pools(output).mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (pools(output) / name).touch()
 
 
 def forecast(
@@ -127,5 +100,35 @@ def forecast(
         runs = [run for run in all_runs(scale, [experiment]) if run.name not in counted]
         counted |= {run.name for run in runs}
         left = [run for run in runs if not is_measured(run, output)]
-        hours[experiment.name] = sum(estimated(run, times, drawn) for run in left) / 3600
+        hours[experiment.name] = sum(sum(estimated(run, times, output, drawn).values()) for run in left) / 3600
     return hours
+
+
+def noted_costs(runs: Sequence[Run], output: Path) -> list[dict[str, Any]]:
+    """What runs were estimated to cost and took, of those that say. Raises InputError for a damaged file."""
+    found = []
+    for run in runs:
+        path = output / run.name / COST
+        if path.is_file():
+            try:
+                cost = json.loads(path.read_text())
+                total = {name: sum(float(each) for each in cost[name].values()) for name in ("estimate", "cpu_seconds")}
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                raise InputError(f"{path} is damaged ({error}); remove it: nothing is run again for it") from None
+            found.append({"run": run.name, **total})
+    return found
+
+
+def cost_of_experiments(scale: Scale, experiments: Sequence[Experiment], output: Path) -> dict[str, dict[str, float]]:
+    """By experiment: runs that say, CPU hours estimated and taken, their ratio; a run counts for the first with it."""
+    counted: set[str] = set()
+    found = {}
+    for experiment in experiments:
+        runs = [run for run in all_runs(scale, [experiment]) if run.name not in counted]
+        counted |= {run.name for run in runs}
+        costs = noted_costs(runs, output)
+        if costs:
+            estimate, taken = (sum(each[name] for each in costs) / 3600 for name in ("estimate", "cpu_seconds"))
+            ratio = taken / estimate if estimate else 0.0
+            found[experiment.name] = {"runs": len(costs), "estimate": estimate, "taken": taken, "ratio": ratio}
+    return {name: {key: round(value, 4) for key, value in each.items()} for name, each in found.items()}

@@ -1,6 +1,6 @@
 """Records of runs -> differences with intervals, verdicts, and what could have been seen: of each experiment.
 
-Between queue.py and report.py. Differences are paired: the same sample under two variants of one seed. Intervals are
+Between records.py and report.py. Differences are paired: the same sample under two variants of one seed. Intervals are
 bootstraps over samples and seeds at once (evaluation/statistics/agreement.py), at a level shared by the comparisons.
 Legend: S seeds, I samples.
 """
@@ -20,7 +20,7 @@ from .claims import Comparison, Outcome, joint_verdict, outcome
 from .experiments import Experiment, Variant
 from .measures import BETTER, GROUPS, Record
 from .power import ASSUMED, LEVEL, Deviations, detectable
-from .queue import measured_records
+from .records import measured_records
 from .schedule import Scale, measured_run
 
 Measured = Mapping[str, list[list[Record]]]  # variant -> seed -> records
@@ -107,13 +107,13 @@ def spread_of(difference_SI: np.ndarray) -> Deviations:
 
 
 def planned(scale: Scale, experiment: Experiment) -> list[tuple[Comparison, float]]:
-    """Of every comparison, what it would find by what is assumed of spreads, if all samples were in its group."""
+    """Of every comparison, what it would find by what is assumed of spreads; infinite where its group has no sample."""
     count = max(1, sum(each.expects != "open" for each in experiment.comparisons))
     found = []
     for each in experiment.comparisons:
-        samples = scale.images if each.group in ("image", "small objects") else scale.clips
-        samples += scale.images if each.group == "all" else 0
-        found.append((each, detectable(ASSUMED[each.measure], samples, scale.seeds_of(experiment), count)))
+        samples, seeds = scale.samples_in(each.group, experiment.last), scale.seeds_of(experiment)
+        reach = detectable(ASSUMED[each.measure], samples, seeds, count) if samples else float("inf")
+        found.append((each, reach))
     return found
 
 

@@ -1,158 +1,137 @@
-"""Runs -> trained weights and records of test samples, in one process or several; what is there is not done again.
+"""Runs -> done: one process, several of this machine, or the ranks of torchrun, each taking the next run that is free.
 
-Between schedule.py and findings.py. A run that was stopped goes on from its last checkpoint to the same bits
-(training/trainer.py); its records appear whole, with commit, settings and seed. A lock in its folder keeps two commands
-from training it at once; first stages come first, the others when all of those are there.
+Around running.py; cluster.py does it over the machines of a Ray cluster. A run stays in one process: runs are many,
+small and independent, so that sharing them out costs no messages, a process that dies costs its own run alone, and
+records are the same bits as one process gives, which a batch that is summed over ranks is not.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import multiprocessing
-import platform
-import subprocess
+import os
+import signal
+import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from itertools import groupby
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 
-from ..config import preset
-from ..training.average import copy_tensors
-from ..training.jobs.edit import EditJob
-from ..training.machine import Machine
-from ..training.runs.chain import is_done
-from ..training.runs.run import build_job
-from ..training.trainer import FINAL, Trainer
-from ..version import __version__
-from .measures import measure
+from ..errors import InputError
+from . import locks
+from .records import is_measured
+from .running import Place, do_run
 from .schedule import Run
 
 logger = logging.getLogger("instructx")
 
-RECORDS = "records.json"
-Ended = str  # done, stopped, taken
+STOPPED = 1  # exit codes of a process: a signal stopped it; an InputError
+REFUSED = 2
+RANKS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
-def run_queue(runs: Sequence[Run], output: Path, machine: Machine, processes: int = 1) -> bool:
-    """Does what is missing of `runs`; False when something is left: a signal, or another command has it."""
-    ended: list[Ended] = []
-    for _, stage in groupby(runs, key=lambda run: run.before is not None):
-        todo = [run for run in stage if not is_measured(run, output)]
-        ended += _do(todo, output, machine, processes)
-        if "stopped" in ended:
+def take_runs(runs: Sequence[Run], place: Place, goes_on: Callable[[], bool] = lambda: True) -> bool:
+    """Does one run after the other that is free, and waits for those that others have, until all are done.
+
+    False after a signal, and when `goes_on` says so. A run whose process died is free again.
+    """
+    left, said = list(runs), False
+    while left := [run for run in left if not is_measured(run, place.output)]:
+        if not goes_on():
             return False
-    return "taken" not in ended
-
-
-def _do(todo: Sequence[Run], output: Path, machine: Machine, processes: int) -> list[Ended]:
-    if processes == 1 or len(todo) < 2:
-        ended: list[Ended] = []
-        for run in todo:
-            ended.append(do_run(run, output, machine))
-            if ended[-1] == "stopped":
-                break
-        return ended
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        return list(pool.map(do_run, todo, [output] * len(todo), [machine] * len(todo)))
-
-
-def is_measured(run: Run, output: Path) -> bool:
-    """Whether nothing of it is left to do. Raises InputError for another run under its name."""
-    if not is_done(output, run.recipe):
-        return False
-    return not run.measured or measured_records(run, output) is not None
-
-
-def measured_records(run: Run, output: Path) -> dict[str, Any] | None:
-    """What was measured of a run; None where nothing was, or other samples were."""
-    path = output / run.name / RECORDS
-    if not path.is_file():
-        return None
-    found = json.loads(path.read_text())
-    return found if found["samples"] == samples_of(run) else None
-
-
-def samples_of(run: Run) -> dict[str, int]:
-    """Test samples of a run; its clips' queries are untrained after a first stage."""
-    return {"images": run.scale.images, "clips": 0 if run.recipe.name.startswith("align") else run.scale.clips}
-
-
-def do_run(run: Run, output: Path, machine: Machine) -> Ended:
-    """Trains a run to its end and measures it."""
-    folder = output / run.name
-    folder.mkdir(parents=True, exist_ok=True)
-    with _lock(folder) as free:
-        if not free:
-            logger.info("%s: another command has it", run.name)
-            return "taken"
-        started = time.process_time()
-        job = build_job(run.recipe, preset(run.recipe.preset), output, machine)
-        assert isinstance(job, EditJob)
-        if not is_done(output, run.recipe) and Trainer(run.recipe, job, folder, machine.engine).run() is None:
-            return "stopped"
-        trained = time.process_time()
-        if run.measured:
-            copy_tensors(job.trainable, load_file(folder / FINAL))
-            samples = samples_of(run)
-            records = measure(job, machine.cache(output, job.source), **samples)
-            seconds = {"train": trained - started, "measure": time.process_time() - trained}
-            about = {"samples": samples, "recipe": run.recipe.as_json(), "cpu_seconds": seconds, **provenance()}
-            write_whole(folder / RECORDS, about | {"records": records})
-        logger.info("%s: done, %.0f CPU seconds", run.name, time.process_time() - started)
-    return "done"
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[bool]:
-    """Whether this process has the folder now; a process that dies gives it back."""
-    with (folder / ".lock").open("w") as file:
-        yield _lock_file(file.fileno())
-
-
-def _lock_file(handle: int) -> bool:
-    """Without locks (on Windows, on some network disks) one command at a time is the user's to see to."""
-    try:
-        import fcntl
-    except ImportError:
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
+        ended = _next(left, place)
+        if ended == "stopped":
+            return False
+        if ended == "taken":
+            if not said:
+                logger.info("waiting for other processes: %d runs are theirs, or wait for theirs", len(left))
+                said = True
+            time.sleep(locks.POLL)
     return True
 
 
-def write_whole(path: Path, content: dict[str, Any]) -> None:
-    """JSON that is there as a whole or not at all."""
-    partial = path.with_name(f".{path.name}")
-    partial.write_text(json.dumps(content, indent=1) + "\n")
-    partial.replace(path)
+def _next(left: Sequence[Run], place: Place) -> str:
+    """The first that can be done now; "taken" when there is none."""
+    waiting = {run.name for run in left}
+    for run in left:
+        if run.before in waiting:
+            continue
+        ended = do_run(run, place)
+        if ended != "taken":
+            return ended
+    return "taken"
 
 
-def provenance() -> dict[str, str]:
-    """What code and libraries a number comes from."""
-    asked = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parent,
-        check=False,
-    )
-    versions = {"version": __version__, "torch": torch.__version__, "python": platform.python_version()}
-    return {"commit": asked.stdout.strip() or "unknown"} | versions
+def run_queue(runs: Sequence[Run], place: Place, processes: int = 1) -> bool:
+    """Does what is missing of `runs`; False when a signal stopped it. Raises InputError where a run is refused, and
+    where a process ended in another way; the same call goes on from there."""
+    if processes == 1:
+        return take_runs(runs, place)
+    locks.check_locks(place.output)
+    context = multiprocessing.get_context("spawn")
+    refusals: Any = context.SimpleQueue()
+    threads = torch.get_num_threads()
+    workers = [context.Process(target=_worker, args=(list(runs), place, threads, refusals)) for _ in range(processes)]
+    for worker in workers:
+        worker.start()
+    _join(workers)
+    if not refusals.empty():
+        raise InputError(refusals.get())
+    if all(is_measured(run, place.output) for run in runs):
+        return True
+    codes = [worker.exitcode for worker in workers]
+    lost = [code for code in codes if code not in (0, STOPPED)]
+    if lost:
+        raise InputError(
+            f"{len(lost)} of {processes} processes ended with code {lost[0]} (-9: killed, perhaps for want of memory); "
+            "the same command goes on from the last checkpoints, with fewer --processes if memory is short"
+        )
+    return False
 
 
-def done_of(runs: Iterable[Run], output: Path) -> tuple[int, int]:
-    """How many are done, of how many."""
-    states = [is_measured(run, output) for run in runs]
-    return sum(states), len(states)
+def _join(workers: Sequence[Any]) -> None:
+    """Until all have ended; a signal goes on to them, each saves a checkpoint and stops."""
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        for worker in workers:
+            if worker.is_alive():
+                worker.terminate()
+
+    previous = {each: signal.signal(each, pass_on) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        for worker in workers:
+            worker.join()
+    finally:
+        for each, handler in previous.items():
+            signal.signal(each, handler)
+
+
+def _worker(runs: list[Run], place: Place, threads: int, refusals: Any) -> None:
+    """A process of the queue; it takes nothing new when the command that started it has died."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.set_num_threads(threads)
+    parent = multiprocessing.parent_process()
+    try:
+        whole = take_runs(runs, place, goes_on=lambda: parent is None or parent.is_alive())
+    except InputError as error:
+        refusals.put(str(error))
+        sys.exit(REFUSED)
+    except KeyboardInterrupt:
+        sys.exit(STOPPED)
+    sys.exit(0 if whole else STOPPED)
+
+
+def leave_ranks(output: Path) -> int:
+    """This process's rank under torchrun, 0 without it; from then on it works alone, so that a run is not shared.
+
+    Raises InputError where ranks could not be kept apart.
+    """
+    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    for name in RANKS:
+        os.environ.pop(name, None)
+    if world > 1:
+        locks.check_locks(output)
+    return rank

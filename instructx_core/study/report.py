@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from ..config import DESIGNS
+from .cost import cost_of_experiments
 from .experiments import EXPERIMENTS, Experiment
 from .findings import Finding, MeasuredDifference, finding_of, planned
 from .power import ASSUMED, LEVEL, POWER, samples_needed
-from .queue import provenance, write_whole
+from .records import mixed_origins, provenance, write_whole
 from .schedule import Scale
 
 RESULTS, PAGE = "study.json", "study.md"
@@ -32,6 +33,8 @@ settings and the seeds of every run.
     instructx study list                          # experiments, what each could tell apart, what is left to run
     instructx study run fig4_left --output runs   # prints the cost, then trains and measures; the same command goes on
     instructx study run all --output runs --processes 2
+    torchrun --nproc_per_node 8 -m instructx_core study run all --output runs        # each process takes runs
+    instructx study run all --output runs --runner ray   # the machines of a cluster, which all see the folder
     instructx study report --output runs --to docs
     instructx study run all --scale paper         # a dry run at the paper's size: shapes, parameters, cards, hours
 
@@ -40,9 +43,15 @@ same `--output`). `--scale shapes` starts from what is there today: VAE and MLLM
 the command first trains on captions of the world `shapes`, because the shipped DiT has learnt edits from
 InstructX's own context. `--scale rehearsal` is that in a few steps.
 
-Everything at the scale `shapes`, start apart, is estimated at 13.9 CPU hours, by the CPU time of a few steps of each
-design (one thread, two shared cores, November 2026); at the scale `tiny` it has not been timed, because its start is
-not there yet.
+Several processes, ranks of torchrun and commands in one folder share the queue: each takes the next run that is free.
+A run stays in one process, because runs are many, small and independent: no messages are sent, a process that dies
+costs its own run alone, and the records are the same bits as one process gives. Only at the paper's size, where a run
+does not fit into one card, all processes share one: `--scale paper --data SPEC --base FOLDER --shard` trains the same
+definitions, from public files for all four designs, and the benchmarks of [evaluation.md](evaluation.md) measure them.
+
+Before it runs, the command times a few steps of every kind of variant on the machine at hand, by CPU time and for
+every size of sample, and prints what is left to do in CPU hours; on another processor, or where a fixed piece of work
+takes 15% longer or shorter than it did, it times them anew. What was estimated is written beside what the run took.
 """
 RULE = f"""
 ## How a verdict is reached
@@ -56,7 +65,9 @@ experiment with a run missing. Two or three seeds are few: the bootstrap over th
 which is why each seed has to agree. Losses and flicker are compared as logarithms, so that 0.03 is three percent.
 
 Sizes follow from a calculation made before any run (`instructx_core/study/power.py`): so many samples and seeds
-find a difference with a probability of {POWER:.0%}. Assumed standard deviations: """
+find a difference with a probability of {POWER:.0%}. `tests/study/test_power.py` plants differences in simulated
+studies and counts the verdicts: one of the promised size is found, one of half of it mostly is not, and where there
+is none, or one that matters is called alike, few of them are wrong. Assumed standard deviations: """
 
 
 def write_study(scale: Scale, output: Path, target: Path) -> list[Finding]:
@@ -67,6 +78,7 @@ def write_study(scale: Scale, output: Path, target: Path) -> list[Finding]:
     target.mkdir(parents=True, exist_ok=True)
     figures = {each.experiment.name: draw_finding(each, output, target) for each in findings if each.differences}
     result = as_result(scale, findings, {name: path.name for name, path in figures.items()})
+    result["costs"] = cost_of_experiments(scale, list(EXPERIMENTS.values()), output)
     write_whole(target / RESULTS, result)
     (target / PAGE).write_text(page(result, scale))
     return findings
@@ -84,6 +96,7 @@ def as_result(scale: Scale, findings: Sequence[Finding], figures: Mapping[str, s
                 name: {what: _estimate(value) for what, value in values.items()} for name, values in each.values.items()
             },
             "figure": figures.get(each.experiment.name),
+            "mixed": mixed_origins(each.sources),
             "sources": list(each.sources),
         }
         for each in findings
@@ -133,7 +146,7 @@ def page(result: Mapping[str, Any], scale: Scale) -> str:
     ]
     spreads = [f"{name} {each.sample:g} of a sample, {each.seed:g} of a seed" for name, each in ASSUMED.items()]
     lines += [RULE + "; ".join(spreads) + ".", ""]
-    lines += ["## What has been run", "", _state(result), "", *_overview(result), ""]
+    lines += ["## What has been run", "", _state(result), "", *_overview(result), "", *_costs(result)]
     lines += ["## Claim by claim", ""]
     for name, experiment in EXPERIMENTS.items():
         lines += _section(experiment, result["experiments"][name], scale)
@@ -147,10 +160,29 @@ def _state(result: Mapping[str, Any]) -> str:
             f"Nothing yet at the scale `{result['scale']}`: no number on this page is a result. What follows are the "
             "claims, and what the runs that are planned could tell apart."
         )
+    commits = {source["commit"] for name in done for source in result["experiments"][name]["sources"]}
+    left = "" if len(done) == len(result["experiments"]) else " All others have not been run."
     return (
-        f"At the scale `{result['scale']}` (model `{result['settings']['preset']}`), commit {result['commit']}: "
-        f"{', '.join(done)}. All others have not been run."
+        f"At the scale `{result['scale']}` (model `{result['settings']['preset']}`), by the code of "
+        f"{', '.join(sorted(commits))}: {', '.join(done)}.{left}"
     )
+
+
+def _costs(result: Mapping[str, Any]) -> list[str]:
+    """CPU hours, estimated before each run and taken."""
+    costs = result.get("costs", {})
+    if not costs:
+        return []
+    rows = ["CPU hours, as estimated before each run and as it took:", ""]
+    rows += ["| experiment | runs | estimated | taken | taken / estimated |", "| --- | --- | --- | --- | --- |"]
+    for name, each in costs.items():
+        rows.append(
+            f"| `{name}` | {each['runs']:g} | {each['estimate']:.2f} | {each['taken']:.2f} | {each['ratio']:.2f} |"
+        )
+    estimate, taken = (sum(each[key] for each in costs.values()) for key in ("estimate", "taken"))
+    if estimate:
+        rows.append(f"| together | | {estimate:.2f} | {taken:.2f} | {taken / estimate:.2f} |")
+    return [*rows, ""]
 
 
 def _overview(result: Mapping[str, Any]) -> list[str]:
@@ -175,6 +207,7 @@ def _section(experiment: Experiment, found: Mapping[str, Any], scale: Scale) -> 
     if found["missing"]:
         lines += ["Not run yet. " + _plan(experiment, scale), ""]
     else:
+        lines += _mixture(found)
         lines += _table(found)
         lines += [f"**{found['verdict'].capitalize()}.**", ""] if experiment.sentence else []
         if found["figure"]:
@@ -184,11 +217,24 @@ def _section(experiment: Experiment, found: Mapping[str, Any], scale: Scale) -> 
     return lines
 
 
+def _mixture(found: Mapping[str, Any]) -> list[str]:
+    """A warning where the runs that are compared are not of one code or one kind of machine."""
+    mixed = found.get("mixed", {})
+    if not mixed:
+        return []
+    parts = [f"{name}: {', '.join(values)}" for name, values in mixed.items()]
+    return [f"Caution: these runs do not have in common their {'; '.join(parts)}.", ""]
+
+
 def _plan(experiment: Experiment, scale: Scale) -> str:
     """What it could tell apart by what is assumed; where that is too little, how many samples would do."""
     parts = []
     for each, reach in planned(scale, experiment):
-        text = f"{each.first} against {each.second}, {WORDS[each.measure]}, {each.group}: finds {reach:.3f}"
+        what = f"{each.first} against {each.second}, {WORDS[each.measure]}, {each.group}"
+        if reach == float("inf"):
+            parts.append(f"{what}: no test sample of this world is one, so that it cannot tell")
+            continue
+        text = f"{what}: finds {reach:.3f}"
         if reach > each.smallest:
             need = samples_needed(ASSUMED[each.measure], each.smallest, scale.seeds_of(experiment))
             more = "more seeds" if need is None else f"{need} samples"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,8 @@ from .experiments import EXPERIMENTS, Experiment, Stage, Variant
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scale:
     """Where the variants run. start: runs (or FROM_BASE) whose weights all variants begin with. align, edit: settings
-    of the two stages, beside what a variant says. images, clips: test samples that are measured. seeds: at most."""
+    of the two stages, beside what a variant says. images, clips: test samples that are measured. seeds: at most.
+    groups: how many of the measured samples each group of measures.py has; empty: not counted."""
 
     name: str
     preset: str
@@ -34,9 +35,17 @@ class Scale:
     images: int
     clips: int
     seeds: int = 3
+    groups: Mapping[str, int] = field(default_factory=dict)
 
     def seeds_of(self, experiment: Experiment) -> int:
         return min(self.seeds, experiment.seeds)
+
+    def samples_in(self, group: str, stage: Stage) -> int:
+        """Of a group of samples; after a first stage images alone are measured."""
+        if group == "all" and stage == "align":
+            return self.images
+        whole = {"image": self.images, "video": self.clips, "all": self.images + self.clips}
+        return self.groups.get(group, whole.get(group, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,10 @@ class Run:
     @property
     def name(self) -> str:
         return self.recipe.name
+
+    @property
+    def stage(self) -> Stage:
+        return "align" if self.recipe.name.startswith("align-") else "edit"
 
 
 def find_experiments(names: Iterable[str]) -> list[Experiment]:

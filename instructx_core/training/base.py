@@ -2,14 +2,12 @@
 
 Two steps, because samples are encoded before the model is shared out: `open_base` builds everything without values and
 reads the VAE and the vision tower alone, or neither where nothing is left to encode; `complete` gives the rest its
-rows, after sharding.py has split it over the processes. What is in no file starts as it does in the library: LoRA B at
-zero, queries as small noise.
+rows, after sharding.py has split it over the processes. base_encoder.py says where the encoder's come from.
 """
 
 from __future__ import annotations
 
 import json
-import zlib
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,18 +21,18 @@ from ..data.encoding import is_tower_trained
 from ..denoiser import build_denoiser
 from ..encoder.designs import build_encoder
 from ..encoder.tokenizer import load_tokenizer
-from ..errors import InputError, some
+from ..errors import InputError
 from ..formats.containers.tensor_source import TensorSource
 from ..formats.layouts.checkpoints import open_dit
 from ..formats.layouts.dit import dit_names, fitting_shapes, stays_fp32
 from ..formats.layouts.encoder import mllm_places
 from ..formats.layouts.files import BaseFiles
 from ..formats.layouts.modules import empty_parameters
-from ..formats.layouts.qwen_config import check_encoder
 from ..formats.layouts.vae import check_vae, read_vae
 from ..formats.layouts.weight_file import OpenFiles
 from ..vae import build_vae, speed_up_single_frames
-from . import distributed, rng
+from . import distributed
+from .base_encoder import check_encoder_file, encoder_rows, new_rows
 from .filling import Rows, fill_empty, final_rows, finite_rows, open_final_weights
 from .parts import Parts
 from .recipes.base import FROM_BASE, Recipe
@@ -138,7 +136,9 @@ def open_base(
     with OpenFiles() as opened:
         vae = _open_vae(opened, config, files, recipe, device) if encode else None
         _check_files(opened, denoiser, encoder, config, files, vae=encode)
-        if encode or is_tower_trained(config):
+        if encoder.mllm is None:
+            pass  # it looks at no pictures
+        elif encode or is_tower_trained(config):
             _read_tower(encoder.mllm.visual.to(frozen), opened.open(files.text_encoder).plain, encoder, device)
         else:
             encoder.mllm.register_module("visual", None)
@@ -203,12 +203,7 @@ def _check_files(
     fitting_shapes(denoiser, open_dit(opened, files.denoiser), config, _own(denoiser))
     if vae:
         check_vae(opened.open(files.vae), config)
-    qwen = opened.open(files.text_encoder)
-    check_encoder(qwen, config)
-    places = mllm_places(qwen.plain, encoder)
-    missing = [name for name in encoder.mllm.state_dict() if name not in places]
-    if missing:
-        raise InputError(f"{qwen.path.name} lacks {len(missing)} tensors ({some(missing)}); download it again")
+    check_encoder_file(opened.open(files.text_encoder), encoder, config)
 
 
 def _own(denoiser: nn.Module) -> dict[str, Tensor]:
@@ -221,39 +216,7 @@ def base_rows(opened: OpenFiles, parts: Parts, config: InstructXConfig, files: B
     dit = open_dit(opened, files.denoiser)
     shapes, (names, _) = fitting_shapes(parts.denoiser, dit, config, _own(parts.denoiser)), dit.once(dit_names)
     rows = {f"denoiser.{name}": finite_rows(dit.plain, key, shapes[name]) for name, key in names.items()}
-    qwen = opened.open(files.text_encoder).plain
-    shapes = {name: tuple(parameter.shape) for name, parameter in parts.encoder.mllm.named_parameters()}
-    plain = {name.replace(".base_layer.", "."): name for name in shapes}
-    for name, key in mllm_places(qwen, parts.encoder).items():
-        if name in plain:
-            rows[f"encoder.mllm.{plain[name]}"] = finite_rows(qwen, key, shapes[plain[name]])
-    return rows
-
-
-def new_rows(root: nn.Module, seed: int) -> dict[str, Rows]:
-    """The start of what InstructX adds, from (seed, name), so that it does not depend on who holds which rows."""
-    added = ("encoder.queries.", "encoder.connector.", "encoder.reference_connector.", "denoiser.source_embedder.")
-    return {
-        name: _new(name, tuple(parameter.shape), seed)
-        for name, parameter in root.named_parameters()
-        if ".lora_" in name or name.startswith(added)
-    }
-
-
-def _new(name: str, shape: tuple[int, ...], seed: int) -> Rows:
-    """Zeros for LoRA B, biases and the source embedder; normal noise of std 0.02 for queries; else torch's usual
-    uniform noise by the number of inputs. None of it is in the paper."""
-
-    def draw(start: int, stop: int) -> Tensor:
-        if ".lora_B." in name or name.endswith("bias") or "source_embedder" in name:
-            return torch.zeros(stop - start, *shape[1:])
-        generator = rng.torch_generator(seed, zlib.crc32(name.encode()))
-        if ".queries." in name:
-            return torch.randn(shape, generator=generator)[start:stop] * 0.02
-        bound = shape[1] ** -0.5
-        return torch.rand(shape, generator=generator)[start:stop] * (2 * bound) - bound
-
-    return draw
+    return rows | encoder_rows(opened.open(files.text_encoder), parts.encoder)
 
 
 def start_reference_embedder(rows: dict[str, Rows], root: nn.Module) -> None:

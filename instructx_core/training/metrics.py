@@ -37,8 +37,14 @@ class Metrics:
     def write(self, row: dict[str, Any]) -> None:
         if not self.enabled:
             return
-        with self.path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        try:
+            with self.path.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise InputError(
+                f"{self.path} cannot be written ({error.strerror}); free some space, or choose another place, and run "
+                "the same command again: it goes on from the last checkpoint"
+            ) from None
         if writer := self._open(row["step"]):
             for name, value in scalars(row).items():
                 writer.add_scalar(name, value, row["step"])
@@ -63,18 +69,35 @@ class Metrics:
 
     def validated(self) -> list[int]:
         """The steps whose weights were validated."""
-        lines = self.path.read_text().splitlines() if self.path.exists() else []
-        return [row["step"] for row in map(json.loads, lines) if "validation" in row]
+        return [row["step"] for row in metric_rows(self.path) if "validation" in row]
 
     def truncate(self, step: int) -> None:
         """Drops rows of later steps, which the checkpoint doesn't hold: they are about to be done again."""
         if not self.enabled or not self.path.exists():
             return
-        rows = [line for line in self.path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-        kept = [line for line in rows if json.loads(line)["step"] <= step]
+        kept = [row for row in metric_rows(self.path) if row["step"] <= step]
         partial = self.path.with_suffix(".partial")
-        partial.write_text("".join(kept))
+        partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
         partial.replace(self.path)
+
+
+def metric_rows(path: Path) -> list[dict[str, Any]]:
+    """Every whole line; the last one is none where a kill or a full disk cut it off. None where there is no file.
+
+    Raises InputError for a line that is no row of metrics.
+    """
+    lines = path.read_text(errors="replace").split("\n")[:-1] if path.is_file() else []
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            rows.append(row | {"step": int(row["step"])})
+        except (ValueError, TypeError, KeyError):
+            raise InputError(
+                f"{path}: line {number} is damaged ({line[:40]!r}); remove that line: it is a note of one step, "
+                "and the checkpoints hold the run"
+            ) from None
+    return rows
 
 
 def scalars(row: dict[str, Any]) -> dict[str, float]:

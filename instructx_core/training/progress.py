@@ -22,7 +22,7 @@ from .machine import Watch
 SMOOTHING = 50  # steps of a kind whose mean is shown
 
 
-class _FlopCount(TorchDispatchMode):
+class FlopCount(TorchDispatchMode):
     """Of matrix products, convolutions and attention, 2 a multiply-add. Torch's own counter keeps what blocks that are
     computed again have made, which a full card has no room for."""
 
@@ -54,7 +54,7 @@ class RunProgress:
         if self.watch.peak is None or batch.bucket in self.flops:
             yield
             return
-        with _FlopCount() as counter:
+        with FlopCount() as counter:
             yield
         self.flops[batch.bucket] = counter.total
 

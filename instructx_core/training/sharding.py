@@ -34,17 +34,25 @@ def shard_modules(parts: Parts, engine: Engine, device: torch.device, bf16: bool
     # Autocast chooses the number format of every operation; gathering in bf16 halves what is sent.
     low = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
     inner = options | ({"mp_policy": low} if bf16 else {})
-    language = parts.encoder.mllm.language_model
-    blocks: list[nn.Module] = [language.embed_tokens, *language.layers, *parts.denoiser.blocks]
-    for block in blocks:
+    for block in [*reader_blocks(parts.encoder), *parts.denoiser.blocks]:
         fully_shard(block, **inner)
     keep = {"mp_policy": MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False)}
     fully_shard(parts.encoder, **options, **keep)
     fully_shard(parts.denoiser, **options, **keep)
 
 
+def reader_blocks(encoder: Any) -> list[nn.Module]:
+    """What reads the instruction, the parts that are gathered one at a time: of the MLLM, or of UMT5."""
+    if encoder.mllm is not None:
+        language = encoder.mllm.language_model
+        return [language.embed_tokens, *language.layers]
+    stack = encoder.text_encoder.model.encoder
+    return [stack.embed_tokens, *stack.block]
+
+
 def recompute_activations(parts: Parts) -> None:
     """Activation checkpointing of both models, block by block; nothing in them is random, so no bit changes."""
     parts.denoiser.enable_gradient_checkpointing()
-    parts.encoder.enable_gradient_checkpointing()
-    parts.encoder.train()
+    if parts.encoder.mllm is not None:  # a text encoder alone is frozen, and keeps nothing
+        parts.encoder.enable_gradient_checkpointing()
+        parts.encoder.train()

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pytest
+from planted_records import plant
 
+from instructx_core.errors import InputError
 from instructx_core.study.experiments import EXPERIMENTS
-from instructx_core.study.queue import RECORDS, samples_of
+from instructx_core.study.figures import LARGEST, alignment_curves, validation_losses
+from instructx_core.study.findings import finding_of
+from instructx_core.study.records import RECORDS
 from instructx_core.study.report import PAGE, RESULTS, load_result, page, write_study
 from instructx_core.study.scales import REHEARSAL, SCALES
-from instructx_core.study.schedule import all_runs
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -28,7 +30,7 @@ def test_without_results_nothing_is_claimed(tmp_path: Path) -> None:
     assert {each.verdict for each in findings} == {"cannot tell"} and all(each.missing for each in findings)
     text = (tmp_path / "study" / PAGE).read_text()
     assert "no number on this page is a result" in text and text.count("Not run yet.") == len(EXPERIMENTS)
-    assert not re.search(r"\*\*(Agree|Disagree)", text) and not list((tmp_path / "study").glob("*.png"))
+    assert not re.search(r"\*\*(Agree|Disagree)", text) and not list((tmp_path / "study").glob("*.webp"))
 
 
 def test_contradictions_stand_beside_their_claims() -> None:
@@ -39,33 +41,43 @@ def test_contradictions_stand_beside_their_claims() -> None:
 
 
 @pytest.mark.parametrize("name", ["fig4_left", "tab6"])
-def test_planted_records_become_a_figure_and_a_verdict(name: str, tmp_path: Path, monkeypatch: Any) -> None:
-    """Records as a run writes them, the first variant better by a quarter in every sample."""
-    scale = REHEARSAL
-    for place, run in enumerate(all_runs(scale, [EXPERIMENTS[name]])):
-        if not run.measured:
-            continue
-        about = {"task": "color", "area": 0.1, "appears": 0}
-        records = [
-            {
-                **about,
-                "id": f"{kind} {n}",
-                "modality": kind,
-                "loss": (1 + 0.25 * (place > 0)) * (1 + n / 50),
-                "success": n % 3 > 0,
-                "flicker": 0.01,
-            }
-            for kind in ("image", "video")
-            for n in range(40)
-        ]
-        folder = tmp_path / "runs" / run.name
-        folder.mkdir(parents=True)
-        (folder / RECORDS).write_text(json.dumps({"samples": samples_of(run), "records": records}))
-        rows = [{"step": step, "validation": {"image loss": 1.0 / step + place}} for step in (1, 2, 3)]
-        (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    write_study(scale, tmp_path / "runs", tmp_path / "study")
-    found = load_result(tmp_path / "study" / RESULTS)["experiments"][name]
-    assert found["missing"] == 0 and (tmp_path / "study" / found["figure"]).stat().st_size > 5_000
+def test_planted_records_become_a_figure_and_a_verdict(name: str, tmp_path: Path) -> None:
+    """The first variant is better by a quarter in every sample; what it cost stands in the page."""
+    plant(REHEARSAL, EXPERIMENTS[name], tmp_path / "runs")
+    write_study(REHEARSAL, tmp_path / "runs", tmp_path / "study")
+    result = load_result(tmp_path / "study" / RESULTS)
+    found = result["experiments"][name]
+    assert found["missing"] == 0 and 5_000 < (tmp_path / "study" / found["figure"]).stat().st_size <= LARGEST
     assert found["verdict"] == "cannot tell"  # one seed gives no interval over seeds
+    text = (tmp_path / "study" / PAGE).read_text()
+    assert result["costs"][name]["ratio"] == 1.0 and f"| `{name}` | " in text and "Caution" not in text
     if name == "fig4_left":
         assert all(each["estimate"]["mean"] == pytest.approx(0.2231, abs=1e-3) for each in found["differences"])
+
+
+def test_a_mixture_of_codes_is_told(tmp_path: Path) -> None:
+    plant(REHEARSAL, EXPERIMENTS["tab6"], tmp_path / "runs")
+    path = next((tmp_path / "runs").glob(f"*/{RECORDS}"))
+    path.write_text(path.read_text().replace('"commit": "planted"', '"commit": "other"'))
+    write_study(REHEARSAL, tmp_path / "runs", tmp_path / "study")
+    text = (tmp_path / "study" / PAGE).read_text()
+    assert "Caution: these runs do not have in common their commit: other, planted." in text
+
+
+def test_curves_over_steps_and_compute(tmp_path: Path) -> None:
+    experiment = EXPERIMENTS["fig4_left"]
+    plant(REHEARSAL, experiment, tmp_path)
+    curves = alignment_curves(finding_of(REHEARSAL, experiment, tmp_path), tmp_path)
+    assert list(curves) == ["InstructX", "MetaQuery", "QFormer"]
+    ours, other = curves["InstructX"], curves["MetaQuery"]
+    assert (ours.flops, other.flops) == (2e13, 2.5e13) and ours.steps.tolist() == list(range(1, 9))
+    assert np.all(other.losses_SN == pytest.approx(1.25 * ours.losses_SN))
+
+
+def test_a_line_that_was_cut_off_is_left_out_and_a_damaged_one_told(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "validation": {"image loss": 0.5}}\n{"step": 2, "validation": {"image lo')
+    assert validation_losses(path) == {1: 0.5}
+    path.write_text('{"step": 1, "validation": {"image loss": 0.5}}\n\0\0\0{"step": 2}\n')
+    with pytest.raises(InputError, match="line 2 is damaged"):
+        validation_losses(path)
