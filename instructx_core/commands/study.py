@@ -114,7 +114,7 @@ def _run(scale: Scale, experiments: list[Experiment], args: argparse.Namespace) 
     from ..study.running import Place
     from ..study.scales import START
     from ..study.schedule import all_runs
-    from ..study.start import make_start
+    from ..study.start import check_start, make_start
     from ..training.machine import find_machine
 
     check_folder(args.output / "study")
@@ -125,6 +125,7 @@ def _run(scale: Scale, experiments: list[Experiment], args: argparse.Namespace) 
     with wait_for_folder(args.output / "pools"):
         if scale.start == START and not make_start(scale, args.output, machine):
             return 1
+        check_start(scale, args.output)
         times = calibrate([run for run in runs if not is_measured(run, args.output)], args.output, machine)
         if not rank:
             _print_cost(forecast(scale, experiments, times, args.output))

@@ -77,14 +77,13 @@ def run_queue(runs: Sequence[Run], place: Place, processes: int = 1) -> bool:
     workers = [context.Process(target=_worker, args=(list(runs), place, threads, refusals)) for _ in range(processes)]
     for worker in workers:
         worker.start()
-    _join(workers)
+    stopped = _join(workers)
     if not refusals.empty():
         raise InputError(refusals.get())
     if all(is_measured(run, place.output) for run in runs):
         return True
-    codes = [worker.exitcode for worker in workers]
-    lost = [code for code in codes if code not in (0, STOPPED)]
-    if lost:
+    lost = [worker.exitcode for worker in workers if worker.exitcode not in (0, STOPPED)]
+    if lost and not stopped:
         raise InputError(
             f"{len(lost)} of {processes} processes ended with code {lost[0]} (-9: killed, perhaps for want of memory); "
             "the same command goes on from the last checkpoints, with fewer --processes if memory is short"
@@ -92,10 +91,12 @@ def run_queue(runs: Sequence[Run], place: Place, processes: int = 1) -> bool:
     return False
 
 
-def _join(workers: Sequence[Any]) -> None:
-    """Until all have ended; a signal goes on to them, each saves a checkpoint and stops."""
+def _join(workers: Sequence[Any]) -> bool:
+    """Until all have ended; whether a signal came, which goes on to them: each saves a checkpoint and stops."""
+    came = list[int]()
 
     def pass_on(number: int, frame: FrameType | None) -> None:
+        came.append(number)
         for worker in workers:
             if worker.is_alive():
                 worker.terminate()
@@ -107,6 +108,7 @@ def _join(workers: Sequence[Any]) -> None:
     finally:
         for each, handler in previous.items():
             signal.signal(each, handler)
+    return bool(came)
 
 
 def _worker(runs: list[Run], place: Place, threads: int, refusals: Any) -> None:

@@ -12,9 +12,11 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
+from ..errors import InputError
 from ..formats.layouts.files import find_files
 from ..formats.layouts.folders import SHIPPED
 from ..training.machine import Machine
+from ..training.recipes.registry import command_of
 from ..training.recipes.text_to_video import TextToVideoRecipe
 from ..training.runs.chain import is_done
 from ..training.runs.run import train
@@ -49,6 +51,14 @@ def caption_recipe(scale: Scale) -> TextToVideoRecipe:
             "video_pool": 2 if few else 800,
         }
     )
+
+
+def check_start(scale: Scale, output: Path) -> None:
+    """Raises InputError where a part is missing that all variants begin with."""
+    for part in scale.start:
+        path = output / part / FINAL
+        if not path.is_file():
+            raise InputError(f"{path} is missing; run `{command_of(part)} --output {output}` first")
 
 
 def make_start(scale: Scale, output: Path, machine: Machine) -> bool:

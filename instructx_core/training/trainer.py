@@ -10,6 +10,7 @@ import json
 import logging
 import shutil
 import signal
+import threading
 import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -165,14 +166,15 @@ class Trainer:
     def run(self, stop_at: int | None = None) -> Path | None:
         """Trains to recipe.num_steps (or `stop_at`). Returns the exported file, None when stopped early.
 
-        SIGINT and SIGTERM save a checkpoint and stop.
+        SIGINT and SIGTERM save a checkpoint and stop; a thread beside the main one, as of a Ray worker, hears none.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self.resume()
         if not self.rank:  # not before: a run that is refused leaves the file of the run that is there
             (self.folder / "recipe.json").write_text(json.dumps(self.recipe.as_json(), indent=1))
         last = min(stop_at or self.recipe.num_steps, self.recipe.num_steps)
-        previous = {s: signal.signal(s, self._request_stop) for s in (signal.SIGINT, signal.SIGTERM)}
+        heard = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+        previous = {s: signal.signal(s, self._request_stop) for s in heard}
         said = over = False
         bar = tqdm(total=self.recipe.num_steps, initial=self.step, desc=self.recipe.name, disable=bool(self.rank))
         try:

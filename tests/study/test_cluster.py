@@ -1,0 +1,69 @@
+"""The queue on a Ray cluster of this machine: the records of the plain loop, and a worker that is lost."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from instructx_core.errors import InputError
+from instructx_core.study import cluster
+from instructx_core.study.cluster import run_on_ray, running
+from instructx_core.study.experiments import EXPERIMENTS
+from instructx_core.study.queue import take_runs
+from instructx_core.study.records import RECORDS, is_measured
+from instructx_core.study.running import Place
+from instructx_core.study.scales import REHEARSAL
+from instructx_core.study.schedule import all_runs
+from instructx_core.study.start import make_start
+from instructx_core.training.machine import Machine
+
+LEAST = dataclasses.replace(
+    REHEARSAL, align=REHEARSAL.align | {"num_steps": 2, "save_every": 2}, images=2, clips=0, seeds=1
+)
+RUNS = all_runs(LEAST, [EXPERIMENTS["fig4_left"]])[:2]
+
+
+def records_of(output: Path, name: str) -> Any:
+    found = json.loads((output / name / RECORDS).read_text())
+    return found["records"], found["recipe"], found["flops"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray")
+def test_ray_gives_the_records_of_the_plain_loop(tmp_path: Path) -> None:
+    ours, theirs = tmp_path / "plain", tmp_path / "ray"
+    assert make_start(LEAST, ours, Machine())
+    shutil.copytree(ours, theirs)
+    assert take_runs(RUNS, Place(ours, Machine()))
+    assert run_on_ray(RUNS, Place(theirs, Machine()), workers=1)
+    for run in RUNS:
+        assert is_measured(run, theirs) and records_of(ours, run.name) == records_of(theirs, run.name)
+
+
+def test_first_stages_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what another command has makes the whole incomplete."""
+    batches = list[list[str]]()
+
+    def spread(rows: list[str], make: Any, workers: int | None) -> list[str]:
+        batches.append(rows)
+        return ["done"] * len(rows)
+
+    monkeypatch.setattr(cluster, "spread", spread)
+    runs = all_runs(REHEARSAL, [EXPERIMENTS["fig4_right"]])
+    assert run_on_ray(runs, Place(tmp_path, Machine()))
+    first, second = batches
+    assert set(first) == {run.name for run in runs if run.before is None}
+    assert set(second) == {run.name for run in runs if run.before in first}
+    monkeypatch.setattr(cluster, "spread", lambda rows, make, workers: ["taken"])
+    assert not run_on_ray(runs, Place(tmp_path, Machine()))
+
+
+def test_a_worker_says_what_is_wrong(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is missing; run"):
+        running(RUNS, Place(tmp_path, Machine()), threads=1)(RUNS[0].name)
