@@ -1,11 +1,12 @@
 """`--scale paper`: the same experiments at the paper's sizes, tried without weights: shapes, parameters, cards, hours.
 
 Each variant is built on the meta device, and its forward and backward pass run on tensors without values; hours follow
-from FLOPs at an assumed share of a card's peak (costs/). Nothing is trained: `commands` says what would do it.
+from FLOPs at an assumed share of a card's peak (costs/). Nothing is trained: commands/study_paper.py does that.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from ..costs.cards import Card
 from ..costs.count import fake_tensors
 from ..costs.measure import count, empty_inputs, empty_texts, lora_parameters
 from ..costs.plan import UTILISATION, StageCost, training_plans
-from ..costs.training import SampleCost, count_weights, sample_cost
+from ..costs.training import SampleCost, count_weights, sample_cost, with_layers
 from ..encoder.designs import build_encoder
 from ..errors import InputError
 from ..geometry import ClipSize, mllm_grid
@@ -28,11 +29,13 @@ GIB = 2**30
 
 @dataclass(frozen=True, slots=True)
 class TriedRun:
-    """A run of the paper's size: what it trains, card hours, bytes a card of the first plan that fits; None: none."""
+    """A run of the paper's size: parameters that it trains, of its encoder, of the connector or Q-Former in it; hours of
+    one card; bytes a card of the first plan that fits, None: none."""
 
     run: Run
     trained: int
     encoder: int
+    connector: int
     hours: float
     bytes: float | None
 
@@ -52,7 +55,7 @@ def try_runs(scale: Scale, experiments: Sequence[Experiment], card: Card, world:
         config = run.recipe.model_config(preset(run.recipe.preset))
         like = tried[f"{config.to_json()} {run.recipe.trained_groups()} {run.recipe.video_probability}"]
         share = run.recipe.num_steps / like.run.recipe.num_steps
-        found.append(TriedRun(run, like.trained, like.encoder, like.hours * share, like.bytes))
+        found.append(dataclasses.replace(like, run=run, hours=like.hours * share))
     return found
 
 
@@ -65,27 +68,29 @@ def _tried(run: Run, config: InstructXConfig, costs: dict[str, SampleCost], card
     samples = {}
     for modality, wanted in (("image", recipe.video_probability < 1), ("video", recipe.video_probability > 0)):
         if wanted:
-            check_context(config, sizes[modality], modality)
             key = f"{config.to_json()} {modality} {recipe.trained_groups()}"
             if key not in costs:
+                check_context(with_layers(config, 1, 2, 1, 1), sizes[modality], modality)
                 costs[key] = sample_cost(recipe, config, sizes[modality], True)
             samples[modality] = costs[key]
     cost = StageCost(recipe, count_weights(recipe, config), samples)
     fits = next((plan for plan in training_plans(cost, world) if plan.peak <= card.memory * GIB), None)
     hours = recipe.num_steps * cost.flops / (card.bf16 * 1e12 * UTILISATION) / 3600
-    return TriedRun(run, cost.weights.trained, encoder_parameters(config), hours, None if fits is None else fits.peak)
+    bytes_a_card = None if fits is None else fits.peak
+    return TriedRun(run, cost.weights.trained, *encoder_parameters(config), hours, bytes_a_card)
 
 
-def encoder_parameters(config: InstructXConfig) -> int:
-    """With its LoRA."""
+def encoder_parameters(config: InstructXConfig) -> tuple[int, int]:
+    """Of the encoder with its LoRA, and of its connector or Q-Former."""
     with torch.device("meta"):
         encoder = build_encoder(config)
         lora = 0 if encoder.mllm is None or not config.lora.rank else lora_parameters(encoder.mllm, config)
-    return count(encoder) + lora
+    return count(encoder) + lora, 0 if encoder.connector is None else count(encoder.connector)
 
 
 def check_context(config: InstructXConfig, clip: ClipSize, modality: str) -> None:
-    """Raises InputError where the encoder gives the DiT another context than the config says."""
+    """Raises InputError where the encoder gives the DiT another context than the config says. Layers are all alike: a
+    few are enough."""
     grid = mllm_grid(clip.frames, clip.height, clip.width, config, modality)
     tokens = grid[0] * grid[1] * grid[2] // config.mllm.vision.spatial_merge_size**2
     with fake_tensors(torch.bfloat16), torch.no_grad():
@@ -104,11 +109,14 @@ def check_context(config: InstructXConfig, clip: ClipSize, modality: str) -> Non
 
 def tried_lines(tried: Sequence[TriedRun], card: Card, world: int) -> list[str]:
     """Text for people."""
-    lines = [f"{'run':<34}{'trained':>10}{'encoder':>10}{'steps':>8}{'card hours':>12}{'GiB a card':>12}"]
+    lines = [
+        f"{'run':<34}{'trained':>10}{'encoder':>10}{'connector':>11}{'steps':>8}{'card hours':>12}{'GiB a card':>12}"
+    ]
     for each in tried:
         fits = "none fits" if each.bytes is None else f"{each.bytes / GIB:.0f}"
         lines.append(
             f"{each.run.name:<34}{each.trained / 1e9:>8.2f} B{each.encoder / 1e9:>8.2f} B"
+            f"{each.connector / 1e9:>9.3f} B"
             f"{each.run.recipe.num_steps:>8,}{each.hours:>12,.0f}{fits:>12}"
         )
     total = sum(each.hours for each in tried)
