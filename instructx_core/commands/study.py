@@ -109,6 +109,7 @@ def _run(scale: Scale, experiments: list[Experiment], args: argparse.Namespace) 
     from ..study.calibration import calibrate
     from ..study.cost import forecast
     from ..study.findings import finding_of
+    from ..study.groups import find_groups
     from ..study.locks import wait_for_folder
     from ..study.records import is_measured
     from ..study.running import Place
@@ -126,6 +127,7 @@ def _run(scale: Scale, experiments: list[Experiment], args: argparse.Namespace) 
         if scale.start == START and not make_start(scale, args.output, machine):
             return 1
         check_start(scale, args.output)
+        find_groups(runs, args.output)
         times = calibrate([run for run in runs if not is_measured(run, args.output)], args.output, machine)
         if not rank:
             _print_cost(forecast(scale, experiments, times, args.output))

@@ -17,6 +17,7 @@ from ..training.checkpoint import step_folders
 from ..training.runs.chain import is_done
 from .calibration import Seconds, kind_of
 from .experiments import Experiment
+from .groups import MODALITY
 from .records import is_measured, samples_of
 from .schedule import Run, Scale, all_runs
 
@@ -49,10 +50,19 @@ def estimated(run: Run, times: dict[str, Seconds], output: Path, drawn: set[str]
         test = test_pool(run)
         draws = float(test not in drawn and not (pools(output) / test).is_file())
         drawn.add(test)
-        for modality, count in (("image", samples_of(run)["images"]), ("video", samples_of(run)["clips"])):
+        for modality, count in measured_counts(run).items():
             each = seconds.get(f"measure {modality}", 0.0) + draws * seconds.get(f"draw {modality}", 0.0)
             measuring += count * each
     return {"open": opening, "train": training, "measure": measuring}
+
+
+def measured_counts(run: Run) -> dict[str, int]:
+    """Samples by modality, those of groups among them."""
+    samples = samples_of(run)
+    found = {"image": samples["images"], "video": samples["clips"]}
+    for group, modality in MODALITY.items():
+        found[modality] += samples.get(group, 0)
+    return found
 
 
 def pools(output: Path) -> Path:

@@ -8,7 +8,7 @@ Legend: N samples, B batch, C channels, T latent frames, F frames, H W.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from ..data.bucket import Bucket
-from ..data.cache import Cache, Pool, select_samples
+from ..data.cache import Cache, Pool, Selection, select_samples
 from ..data.samples import EditSample
+from ..data.source import EditSource
 from ..sampling.guidance import velocity
 from ..training.jobs.edit import EditJob
 from ..training.jobs.flow import VALIDATION_SIGMAS, Velocity, fixed_noise
@@ -39,37 +40,51 @@ BETTER: Mapping[str, Callable[[Record], float]] = {
     "loss": lambda record: -math.log(record["loss"]),
     "flicker": lambda record: -math.log(record["flicker"] + LEAST),
 }
+# "drawn" are samples that were looked for (groups.py): they are of their group alone, and change no other's mixture.
 GROUPS: Mapping[str, Callable[[Record], bool]] = {
-    "all": lambda record: not _is_zero_shot(record),
-    "image": lambda record: record["modality"] == "image",
-    "video": lambda record: record["modality"] == "video" and not _is_zero_shot(record),
+    "all": lambda record: _is_usual(record) and not _is_zero_shot(record),
+    "image": lambda record: _is_usual(record) and record["modality"] == "image",
+    "video": lambda record: _is_usual(record) and record["modality"] == "video" and not _is_zero_shot(record),
     "small objects": lambda record: record["modality"] == "image" and record["area"] < SMALL,
     "zero-shot clips": lambda record: _is_zero_shot(record),
     "appears in the middle": lambda record: record["modality"] == "video" and record["appears"] > 0,
-    "there from the start": lambda record: record["modality"] == "video" and record["appears"] == 0,
+    "there from the start": lambda record: (
+        _is_usual(record) and record["modality"] == "video" and record["appears"] == 0
+    ),
 }
+
+
+def _is_usual(record: Record) -> bool:
+    return "drawn" not in record
 
 
 def _is_zero_shot(record: Record) -> bool:
     return record["modality"] == "video" and record["task"] in ZERO_SHOT
 
 
-@torch.no_grad()
 def measure(job: EditJob, cache: Cache, images: int, clips: int) -> list[Record]:
     """Records of that many test images and clips without references."""
+    wanted = {kind: count for kind, count in ((("image", False), images), (("video", False), clips)) if count}
+    return measure_selections(job, cache, select_samples(cache.source, "test", wanted))
+
+
+@torch.no_grad()
+def measure_selections(job: EditJob, cache: Cache, selections: Sequence[Selection]) -> list[Record]:
+    """Records of these test samples of the cache's source."""
     vae = job.model.decoder()
     assert vae is not None  # of a whole model
-    wanted = {kind: count for kind, count in ((("image", False), images), (("video", False), clips)) if count}
     records: list[Record] = []
-    for selection in select_samples(job.source, "test", wanted):
+    for selection in selections:
         pool = cache.edits(selection, vae, job.encoder)
         for start in range(0, len(pool), CHUNK[selection.bucket.modality]):
             rows = np.arange(start, min(len(pool), start + CHUNK[selection.bucket.modality]))
-            records += _measure_rows(job, vae, pool, selection.bucket, rows)
+            records += _measure_rows(job, vae, pool, selection.bucket, rows, cache.source)
     return records
 
 
-def _measure_rows(job: EditJob, vae: AutoencoderKLWan, pool: Pool, bucket: Bucket, rows: np.ndarray) -> list[Record]:
+def _measure_rows(
+    job: EditJob, vae: AutoencoderKLWan, pool: Pool, bucket: Bucket, rows: np.ndarray, source: EditSource
+) -> list[Record]:
     batch = job.batch(pool, bucket, rows, [pool.text(int(row))[0] for row in rows])
     conditions = job.conditions(batch)
     losses_N = sample_losses(batch.target, partial(velocity, job.denoiser, conditions))
@@ -77,7 +92,7 @@ def _measure_rows(job: EditJob, vae: AutoencoderKLWan, pool: Pool, bucket: Bucke
     found = []
     for place, row in enumerate(rows):
         number = int(pool.numbers[row])
-        sample = job.source.edit("test", number, bucket)
+        sample = source.edit("test", number, bucket)
         record = about(sample, bucket, number) | {"loss": float(losses_N[place])}
         if sample.judge is not None:
             record |= {"success": bool(sample.judge(edited[place]))}

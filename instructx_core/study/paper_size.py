@@ -29,7 +29,7 @@ GIB = 2**30
 
 @dataclass(frozen=True, slots=True)
 class TriedRun:
-    """A run of the paper's size: parameters that it trains, of its encoder, of the connector or Q-Former in it; hours of
+    """A run of the paper's size: parameters that it trains, of its encoder, of the connector or Q-Former; hours of
     one card; bytes a card of the first plan that fits, None: none."""
 
     run: Run

@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..media.outputs import atomic_path
 from ..training.runs.chain import is_done
 from ..version import __version__
-from .schedule import Run
+from .schedule import Run, asked_groups
 
 RECORDS = "records.json"
 ORIGIN = ("commit", "version", "torch", "processor")  # what records that are compared should have in common
@@ -60,8 +60,9 @@ def measured_records(run: Run, output: Path) -> dict[str, Any] | None:
 
 
 def samples_of(run: Run) -> dict[str, int]:
-    """Test samples of a run; its clips' queries are untrained after a first stage."""
-    return {"images": run.scale.images, "clips": 0 if run.stage == "align" else run.scale.clips}
+    """Test samples of a run, and of which groups more; its clips' queries are untrained after a first stage."""
+    usual = {"images": run.scale.images, "clips": 0 if run.stage == "align" else run.scale.clips}
+    return usual | dict(asked_groups(run.scale).get(run.name, {}))
 
 
 def write_whole(path: Path, content: Mapping[str, Any]) -> None:

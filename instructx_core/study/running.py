@@ -7,6 +7,7 @@ to the same bits (training/trainer.py). FLOPs of a step are counted, so that des
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,8 +26,9 @@ from ..training.runs.run import build_job
 from ..training.trainer import FINAL, Trainer
 from .calibration import Seconds, clocked
 from .cost import COST, estimated, note_drawn, pools_of, test_pool
+from .groups import MODALITY, measure_group
 from .locks import claim_folder
-from .measures import measure
+from .measures import Record, measure
 from .records import RECORDS, is_measured, provenance, samples_of, write_whole
 from .schedule import Run
 
@@ -71,7 +73,7 @@ def _claimed(run: Run, place: Place) -> Ended:
     about: dict[str, Any] = {"estimate": estimate, **provenance()}
     if run.measured:
         copy_tensors(job.trainable, load_file(folder / FINAL))
-        records, measuring = clocked(lambda: measure(job, machine.cache(output, job.source), **samples))
+        records, measuring = clocked(lambda: measured(job, place, samples))
         note_drawn(output, [test_pool(run)])
     seconds = {"open": opening, "train": training, "measure": measuring}
     about |= {"cpu_seconds": seconds, "threads": torch.get_num_threads()}
@@ -84,6 +86,16 @@ def _claimed(run: Run, place: Place) -> Ended:
     wanted = "" if estimate is None else f", {sum(estimate.values()):.0f} estimated"
     logger.info("%s: done, %.0f CPU seconds%s", run.name, taken, wanted)
     return "done"
+
+
+def measured(job: EditJob, place: Place, samples: Mapping[str, int]) -> list[Record]:
+    """Of the usual test samples, then of the groups of which more are wanted."""
+    usual, groups = ("images", "clips"), {name: count for name, count in samples.items() if name in MODALITY}
+    cache = place.machine.cache(place.output, job.source)
+    records = measure(job, cache, *(samples[name] for name in usual))
+    for name, count in groups.items():
+        records += measure_group(job, place.machine, place.output, name, count)
+    return records
 
 
 def step_flops(job: EditJob) -> dict[str, float]:

@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from ..config import EMBEDDERS, InstructXConfig, preset
@@ -21,11 +22,12 @@ from ..training.recipes.variant import VariantRecipe
 from .experiments import EXPERIMENTS, Experiment, Stage, Variant
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Scale:
     """Where the variants run. start: runs (or FROM_BASE) whose weights all variants begin with. align, edit: settings
     of the two stages, beside what a variant says. images, clips: test samples that are measured. seeds: at most.
-    groups: how many of the measured samples each group of measures.py has; empty: not counted."""
+    groups: how many of the measured samples each group of measures.py has; empty: not counted. extra: how many more are
+    measured of a group, for the experiments that compare it."""
 
     name: str
     preset: str
@@ -36,6 +38,7 @@ class Scale:
     clips: int
     seeds: int = 3
     groups: Mapping[str, int] = field(default_factory=dict)
+    extra: Mapping[str, int] = field(default_factory=dict)
 
     def seeds_of(self, experiment: Experiment) -> int:
         return min(self.seeds, experiment.seeds)
@@ -45,7 +48,7 @@ class Scale:
         if group == "all" and stage == "align":
             return self.images
         whole = {"image": self.images, "video": self.clips, "all": self.images + self.clips}
-        return self.groups.get(group, whole.get(group, 0))
+        return self.groups.get(group, whole.get(group, 0)) + self.extra.get(group, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +158,20 @@ def all_runs(scale: Scale, experiments: Sequence[Experiment]) -> list[Run]:
                     if run.measured or run.name not in found:
                         found[run.name] = run
     return sorted(found.values(), key=lambda run: run.before is not None)
+
+
+@lru_cache(maxsize=8)
+def asked_groups(scale: Scale) -> Mapping[str, Mapping[str, int]]:
+    """By name of a run, how many more samples of which groups are measured of it: for all experiments, so that a run
+    that several have is measured once."""
+    found: dict[str, dict[str, int]] = {}
+    for experiment in EXPERIMENTS.values():
+        groups = {each.group for each in experiment.comparisons} & scale.extra.keys()
+        for variant in experiment.variants if groups else ():
+            for seed in range(scale.seeds_of(experiment)):
+                run = measured_run(scale, experiment, variant, seed)
+                found.setdefault(run.name, {}).update({name: scale.extra[name] for name in sorted(groups)})
+    return found
 
 
 def measured_run(scale: Scale, experiment: Experiment, variant: Variant, seed: int) -> Run:
