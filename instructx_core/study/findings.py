@@ -70,10 +70,15 @@ def finding_of(scale: Scale, experiment: Experiment, output: Path) -> Finding:
 
 def judged_finding(experiment: Experiment, measured: Measured, sources: tuple[dict[str, Any], ...] = ()) -> Finding:
     """All comparisons of an experiment whose runs are there."""
-    count = sum(each.expects != "open" for each in experiment.comparisons)
-    differences = tuple(compared(each, measured, max(1, count)) for each in experiment.comparisons)
+    count = judged_count(experiment)
+    differences = tuple(compared(each, measured, count) for each in experiment.comparisons)
     said: list[Outcome] = [each.outcome for each in differences if each.comparison.expects != "open"]
     return Finding(experiment, differences, _values(experiment, measured), joint_verdict(said), (), sources)
+
+
+def judged_count(experiment: Experiment) -> int:
+    """Comparisons that share the experiment's level; those of which the paper says nothing take no part of it."""
+    return max(1, sum(each.expects != "open" for each in experiment.comparisons))
 
 
 def compared(comparison: Comparison, measured: Measured, comparisons: int) -> MeasuredDifference:
@@ -108,7 +113,7 @@ def spread_of(difference_SI: np.ndarray) -> Deviations:
 
 def planned(scale: Scale, experiment: Experiment) -> list[tuple[Comparison, float]]:
     """Of every comparison, what it would find by what is assumed of spreads; infinite where its group has no sample."""
-    count = max(1, sum(each.expects != "open" for each in experiment.comparisons))
+    count = judged_count(experiment)
     found = []
     for each in experiment.comparisons:
         samples, seeds = scale.samples_in(each.group, experiment.last), scale.seeds_of(experiment)

@@ -15,7 +15,7 @@ from typing import Any
 from ..config import DESIGNS
 from .cost import cost_of_experiments
 from .experiments import EXPERIMENTS, Experiment
-from .findings import Finding, MeasuredDifference, finding_of, planned
+from .findings import Finding, MeasuredDifference, finding_of, judged_count, planned
 from .power import ASSUMED, LEVEL, POWER, samples_needed
 from .records import mixed_origins, provenance, write_whole
 from .schedule import Scale
@@ -236,7 +236,8 @@ def _plan(experiment: Experiment, scale: Scale) -> str:
             continue
         text = f"{what}: finds {reach:.3f}"
         if reach > each.smallest:
-            need = samples_needed(ASSUMED[each.measure], each.smallest, scale.seeds_of(experiment))
+            seeds, count = scale.seeds_of(experiment), judged_count(experiment)
+            need = samples_needed(ASSUMED[each.measure], each.smallest, seeds, count)
             more = "more seeds" if need is None else f"{need} samples"
             text += (
                 f", which is more than what would matter ({each.smallest:g}): it may not tell them apart; {more} would"

@@ -62,7 +62,7 @@ TINY = Scale(
     align=ALIGN | {"data": "world"},
     edit=EDIT | {"data": "world"},
     images=360,
-    clips=300,
+    clips=470,
     groups=OF_WORLD | {"there from the start": 287},
     extra={"small objects": 210, "zero-shot clips": 170, "appears in the middle": 190},
 )
@@ -73,7 +73,7 @@ SHAPES = Scale(
     align=ALIGN | {"data": "shapes"},
     edit=EDIT | {"data": "shapes"},
     images=360,
-    clips=300,
+    clips=470,
     groups=OF_SHAPES | {"there from the start": 300},
     extra={"zero-shot clips": 160},
 )

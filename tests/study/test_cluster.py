@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from instructx_core.errors import InputError
 from instructx_core.study import cluster
@@ -22,6 +24,7 @@ from instructx_core.study.scales import REHEARSAL
 from instructx_core.study.schedule import all_runs
 from instructx_core.study.start import make_start
 from instructx_core.training.machine import Machine
+from instructx_core.training.trainer import FINAL
 
 LEAST = dataclasses.replace(
     REHEARSAL, align=REHEARSAL.align | {"num_steps": 2, "save_every": 2}, images=2, clips=0, seeds=1
@@ -65,5 +68,10 @@ def test_first_stages_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_worker_says_what_is_wrong(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is missing; run"):
-        running(RUNS, Place(tmp_path, Machine()), threads=1)(RUNS[0].name)
+    """Records that are damaged, before anything is loaded."""
+    run = next(run for run in RUNS if run.measured)
+    (tmp_path / run.name).mkdir()
+    save_file({"a": torch.zeros(1)}, tmp_path / run.name / FINAL, {"recipe": json.dumps(run.recipe.as_json())})
+    (tmp_path / run.name / RECORDS).write_text("{")
+    with pytest.raises(InputError, match="is damaged"):
+        running(RUNS, Place(tmp_path, Machine()), threads=torch.get_num_threads())(run.name)

@@ -30,9 +30,9 @@ def test_names_in_comparisons_are_there() -> None:
 
 
 def test_seeds_are_those_of_the_issue() -> None:
-    """Three for Fig. 4 and 9 and what stands on them, two for the rest."""
+    """Three for Fig. 4 and 9 and what stands on them, two for the rest; flicker varies more, so it has three too."""
     three = {name for name, each in EXPERIMENTS.items() if each.seeds == 3}
-    assert three == {"fig4_left", "fig4_right", "a8", "fig9a", "fig9b"}
+    assert three == {"fig4_left", "fig4_right", "a8", "fig9a", "fig9b", "fig15"}
     assert all(each.seeds >= 2 for each in EVERY)
 
 
