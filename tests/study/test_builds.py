@@ -19,6 +19,7 @@ from instructx_core.encoder.designs import build_encoder
 from instructx_core.errors import InputError
 from instructx_core.geometry import ClipSize
 from instructx_core.study.experiments import EXPERIMENTS
+from instructx_core.study.groups import MODALITY
 from instructx_core.study.paper_size import check_context
 from instructx_core.study.records import samples_of
 from instructx_core.study.scales import SCALES
@@ -87,7 +88,8 @@ def test_every_run_has_its_data(scale: str, name: str) -> None:
             samples = samples_of(run)
             counts = {("image", False): samples["images"], ("video", False): samples["clips"]}
             chosen = select_samples(source, "test", {kind: count for kind, count in counts.items() if count})
-            assert sum(each.count for each in chosen) == sum(samples.values()), run.name
+            assert sum(each.count for each in chosen) == samples["images"] + samples["clips"], run.name
+            assert samples.keys() - {"images", "clips"} <= MODALITY.keys()
 
 
 def test_the_papers_size_names_no_data() -> None:

@@ -64,9 +64,6 @@ def test_more_are_measured_of_the_runs_that_need_them() -> None:
     for name in EXPERIMENTS:
         for run in all_runs(scale, [EXPERIMENTS[name]]):
             assert ("appears in the middle" in samples_of(run)) == (run.name in late)
-    looked_for = {"a8", "fig9b", "fig14"}
-    for name in looked_for:
-        assert all(reach <= each.smallest for each, reach in planned(scale, EXPERIMENTS[name])), name
     blind = [reach for each, reach in planned(SCALES["shapes"], EXPERIMENTS["fig9b"]) if each.expects != "open"]
     assert blind == [float("inf")]
 
