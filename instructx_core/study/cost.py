@@ -47,7 +47,7 @@ def estimated(run: Run, times: dict[str, Seconds], output: Path, drawn: set[str]
         rounds = recipe.num_steps // recipe.validate_every - (recipe.num_steps - left) // recipe.validate_every
         training += rounds * recipe.image_validation * seconds["measure image"]
     if run.measured:
-        test = test_pool(run)
+        test = measured_pool(run)
         draws = float(test not in drawn and not (pools(output) / test).is_file())
         drawn.add(test)
         for modality, count in measured_counts(run).items():
@@ -80,7 +80,7 @@ def pools_of(run: Run) -> list[tuple[str, str, int]]:
     return found
 
 
-def test_pool(run: Run) -> str:
+def measured_pool(run: Run) -> str:
     """The name of the samples that it is measured on."""
     return _pool(run, f"test {samples_of(run)}")
 

@@ -25,7 +25,7 @@ from ..training.runs.chain import is_done
 from ..training.runs.run import build_job
 from ..training.trainer import FINAL, Trainer
 from .calibration import Seconds, clocked
-from .cost import COST, estimated, note_drawn, pools_of, test_pool
+from .cost import COST, estimated, measured_pool, note_drawn, pools_of
 from .groups import MODALITY, measure_group
 from .locks import claim_folder
 from .measures import Record, measure
@@ -74,7 +74,7 @@ def _claimed(run: Run, place: Place) -> Ended:
     if run.measured:
         copy_tensors(job.trainable, load_file(folder / FINAL))
         records, measuring = clocked(lambda: measured(job, place, samples))
-        note_drawn(output, [test_pool(run)])
+        note_drawn(output, [measured_pool(run)])
     seconds = {"open": opening, "train": training, "measure": measuring}
     about |= {"cpu_seconds": seconds, "threads": torch.get_num_threads()}
     if estimate is not None:
