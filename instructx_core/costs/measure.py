@@ -16,7 +16,7 @@ from torch import nn
 from ..config import InstructXConfig
 from ..denoiser import build_denoiser
 from ..encoder.designs import build_encoder
-from ..encoder.inputs import EncoderInputs
+from ..encoder.inputs import EncoderInputs, query_set_of
 from ..encoder.t5 import TextInputs
 from ..geometry import dit_tokens, latent_frames, latent_size, mllm_grid
 from ..vae import build_vae
@@ -69,7 +69,7 @@ def empty_inputs(
         reference_starts=(),
         query_start=length - queries - 1,
         query_count=queries,
-        query_set=modality,
+        query_set=query_set_of(config, modality, has_reference=False),
         modality=modality,
         temporal_step=1.0,
         padded=False,

@@ -112,14 +112,15 @@ def inputs_of_pictures(
         reference_starts=prompt.reference_starts,
         query_start=prompt.query_start,
         query_count=query_count,
-        query_set=_query_set(config, pictures.modality, has_reference),
+        query_set=query_set_of(config, pictures.modality, has_reference),
         modality=pictures.modality,
         temporal_step=pictures.temporal_step,
         padded=prompt.padded,
     )
 
 
-def _query_set(config: InstructXConfig, modality: str, has_reference: bool) -> str:
+def query_set_of(config: InstructXConfig, modality: str, has_reference: bool) -> str:
+    """Which set of queries an edit of that modality appends."""
     if has_reference and config.instruction.num_reference_queries:
         return "reference"
     return "image" if config.design.shared_queries else modality

@@ -72,7 +72,7 @@ def test_the_fixed_work_takes_time() -> None:
 
 
 def test_what_a_run_is_made_of(tmp_path: Path) -> None:
-    recipe, samples = EDIT.recipe, {"images": 360, "clips": 470 + 130}
+    recipe, samples = EDIT.recipe, {"images": 360 + 210, "clips": 470 + 130 + 180}
     step = 0.4 * 1.0 + 0.6 * 2.0
     found = estimated(EDIT, EVERY, tmp_path, set())
     assert found["train"] == pytest.approx(recipe.num_steps * step)
@@ -89,7 +89,7 @@ def test_what_is_there_costs_nothing(tmp_path: Path) -> None:
     assert steps_left(EDIT, tmp_path) == EDIT.recipe.num_steps - 250
     found = estimated(EDIT, EVERY, tmp_path, set())
     assert found["open"] == 2.0 and found["train"] == pytest.approx(750 * 1.6)
-    assert found["measure"] == pytest.approx(360 * 0.02 + 600 * 0.3)
+    assert found["measure"] == pytest.approx(570 * 0.02 + 780 * 0.3)
 
 
 def test_a_shared_run_and_a_shared_pool_count_once(tmp_path: Path) -> None:
