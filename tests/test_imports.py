@@ -24,11 +24,13 @@ ROOMS = {
     "fields": {"errors"},
     "instruction": {"errors"},
     "pixels": {"errors"},
+    "precision": set(),  # of a device, in torch alone
     # beside the model
     "cluster": {"errors"},
     "digests": {"errors"},
-    "kernels": set(),
-    "media": {"errors"},
+    "file_lock": set(),
+    "kernels": {"file_lock"},
+    "media": {"errors", "file_lock"},
     "pages": {"errors", "media"},
     "shapes": {"errors", "random_streams"},
     "world": {"errors", "random_streams"},
@@ -90,6 +92,7 @@ ROOMS = {
         "formats/containers",
         "formats/layouts",
         "pipeline",
+        "precision",
         "sampling",
     },
     # what uses the pipeline; windows, which a node uses too, are below the edit that is made of them
@@ -121,6 +124,7 @@ ROOMS = {
         "pages",
         "pipeline",
         "pixels",
+        "precision",
         "random_streams",
         "sampling",
         "shapes",
@@ -141,7 +145,7 @@ ROOMS = {
         "world",
     },
     "synthesis": {"cluster", "costs", "data", "digests", "editing", "editing/windows", "errors", "evaluation"}
-    | {"media", "pages", "pipeline", "shapes", "weights", "world"},
+    | {"media", "pages", "pipeline", "precision", "shapes", "weights", "world"},
     "training/recipes": {"config", "errors"},
     # the parts of a run and its loop; jobs are made of the parts, runs of jobs and the loop
     "training": {
@@ -155,6 +159,7 @@ ROOMS = {
         "formats/containers",
         "formats/layouts",
         "media",
+        "precision",
         "random_streams",
         "training/recipes",
         "vae",
@@ -168,6 +173,7 @@ ROOMS = {
         "errors",
         "geometry",
         "pixels",
+        "precision",
         "random_streams",
         "sampling",
         "speed",
@@ -194,6 +200,7 @@ ROOMS = {
         "encoder",
         "errors",
         "evaluation",
+        "file_lock",
         "formats/layouts",
         "geometry",
         "sampling",
@@ -221,6 +228,7 @@ ROOMS = {
         "media",
         "pages",
         "pipeline",
+        "precision",
         "sampling",
         "shapes",
         "speed",
@@ -246,6 +254,7 @@ ROOMS = {
         "geometry",
         "media",
         "pixels",
+        "precision",
         "sampling",
     },
     "nodes": {
