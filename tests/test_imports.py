@@ -46,17 +46,8 @@ ROOMS = {
     "formats/layouts": {"config", "denoiser", "errors", "formats/containers"},
     "formats/telling": {"errors", "formats/containers", "formats/layouts"},
     "formats/forms": {"errors", "formats/containers", "formats/layouts", "vae"},
-    "formats": {
-        "config",
-        "denoiser",
-        "encoder",
-        "errors",
-        "formats/containers",
-        "formats/forms",
-        "formats/layouts",
-        "formats/telling",
-        "vae",
-    },
+    "formats": {"config", "denoiser", "encoder", "errors", "formats/containers", "formats/forms"}
+    | {"formats/layouts", "formats/telling", "vae"},
     # `speed` is given what it accelerates; it keeps results in files of its own
     "speed": {"config", "denoiser", "digests", "errors", "kernels", "media"},
     "costs": {"config", "denoiser", "encoder", "errors", "geometry", "training/recipes", "vae"},
@@ -97,22 +88,8 @@ ROOMS = {
     },
     # what uses the pipeline; windows, which a node uses too, are below the edit that is made of them
     "editing/windows": {"errors", "fields", "geometry", "media", "sampling"},
-    "editing": {
-        "cluster",
-        "config",
-        "digests",
-        "editing/windows",
-        "errors",
-        "fields",
-        "geometry",
-        "instruction",
-        "media",
-        "pipeline",
-        "pixels",
-        "sampling",
-        "speed",
-        "version",
-    },
+    "editing": {"cluster", "config", "digests", "editing/windows", "errors", "fields", "geometry"}
+    | {"instruction", "media", "pipeline", "pixels", "sampling", "speed", "version"},
     "evaluation": {
         "cluster",
         "data",
@@ -181,18 +158,8 @@ ROOMS = {
         "training/recipes",
         "vae",
     },
-    "training/runs": {
-        "config",
-        "data",
-        "encoder",
-        "errors",
-        "pipeline",
-        "sampling",
-        "training",
-        "training/jobs",
-        "training/recipes",
-        "weights",
-    },
+    "training/runs": {"config", "data", "encoder", "errors", "pipeline", "sampling", "training"}
+    | {"training/jobs", "training/recipes", "weights"},
     "study": {
         "config",
         "costs",
