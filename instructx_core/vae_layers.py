@@ -32,9 +32,9 @@ class CausalConv3d(WanCausalConv3d):
 
     def _single_frame(self, x_BCTHW: Tensor, padding: tuple[int, int]) -> Tensor:
         """Over one frame and zeros before it only the last temporal slice counts: a 2-D convolution."""
-        weight = self.weight[:, :, -1]
-        if x_BCTHW.device.type == "meta":  # where FLOPs are counted
+        if x_BCTHW.device.type == "meta":  # where FLOPs and bytes are counted
             return super().forward(x_BCTHW)
+        weight = self.weight[:, :, -1]
         return functional.conv2d(x_BCTHW[:, :, 0], weight, self.bias, self.stride[1:], padding).unsqueeze(2)
 
 
@@ -58,6 +58,6 @@ def use_fast_layers(model: nn.Module) -> None:
 
 
 def _is_plain(x: Tensor) -> bool:
-    """What the quick ways are for: fp32 on a CPU, outside of autocast, with oneDNN."""
-    on_cpu = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    """What the quick ways are for: fp32 on a CPU, outside of autocast, with oneDNN; no fake tensor of a tracer."""
+    on_cpu = type(x) is Tensor and x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
     return on_cpu and torch.backends.mkldnn.is_available() and not torch.compiler.is_compiling()
