@@ -1,4 +1,4 @@
-"""Who has a run: a lock on a file in its folder, which the system lifts when the process ends, however it ends.
+"""Who has a run: a lock on a file in its folder, which the system lifts when the process ends (file_lock.py).
 
 Beside queue.py. Processes of one command, ranks of torchrun and commands that know nothing of each other are kept apart
 by it alike.
@@ -7,13 +7,12 @@ by it alike.
 from __future__ import annotations
 
 import logging
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import InputError
+from ..file_lock import Lock, file_lock
 from ..media.outputs import make_folder
 
 logger = logging.getLogger("instructx")
@@ -25,46 +24,28 @@ POLL = 2.0  # seconds between looks at what another process has
 @contextmanager
 def claim_folder(folder: Path) -> Iterator[bool]:
     """Whether this process has the folder now. Where the disk knows no locks it always has."""
-    with (make_folder(folder) / LOCK).open("a+b") as file:
-        yield lock_file(file.fileno()) is not False
+    with file_lock(make_folder(folder) / LOCK) as lock:
+        yield lock is not Lock.THEIRS
 
 
 @contextmanager
 def wait_for_folder(folder: Path) -> Iterator[None]:
     """As claim_folder, when nobody else has it."""
-    with (make_folder(folder) / LOCK).open("a+b") as file:
-        said = False
-        while lock_file(file.fileno()) is False:
-            if not said:
-                logger.info("%s: waiting for another process, which prepares it", folder)
-                said = True
-            time.sleep(POLL)
+    path = make_folder(folder) / LOCK
+    with file_lock(path) as lock:
+        if lock is not Lock.THEIRS:
+            yield
+            return
+    logger.info("%s: waiting for another process, which prepares it", folder)
+    with file_lock(path, float("inf")):
         yield
 
 
 def check_locks(folder: Path) -> None:
     """Raises InputError where several processes could not be kept apart."""
-    with (make_folder(folder) / LOCK).open("a+b") as file:
-        if lock_file(file.fileno()) is None:
+    with file_lock(make_folder(folder) / LOCK) as lock:
+        if lock is Lock.UNKNOWN:
             raise InputError(
                 f"{folder}: its disk knows no locks, so that several processes would train the same run; run one, or "
                 "use --runner ray, which hands runs out itself"
             )
-
-
-def lock_file(handle: int) -> bool | None:
-    """False when another process has it; None where there are no locks, as on some disks of networks."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    except OSError:
-        return None
-    return True

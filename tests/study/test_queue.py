@@ -6,11 +6,13 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from instructx_core.errors import InputError
+from instructx_core.file_lock import Lock
 from instructx_core.study import locks, queue
 from instructx_core.study.experiments import EXPERIMENTS
 from instructx_core.study.queue import leave_ranks, run_queue, take_runs
@@ -42,7 +44,6 @@ class Paper:
         return "done"
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a lock of Windows is of the process, not of the open file")
 def test_one_owner_of_a_folder(tmp_path: Path) -> None:
     with locks.claim_folder(tmp_path) as first, locks.claim_folder(tmp_path) as second:
         assert (first, second) == (True, False)
@@ -70,7 +71,7 @@ def test_a_process_that_is_killed_gives_its_folder_back(tmp_path: Path) -> None:
 
 def test_a_disk_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One process runs as well; several are refused before any of them starts."""
-    monkeypatch.setattr(locks, "lock_file", lambda handle: None)
+    monkeypatch.setattr(locks, "file_lock", lambda path, seconds=0.0: nullcontext(Lock.UNKNOWN))
     with locks.claim_folder(tmp_path) as free:
         assert free
     with pytest.raises(InputError, match="knows no locks"):
