@@ -15,7 +15,7 @@ from .study_paper import add_paper_arguments, export, train_paper, try_paper
 
 if TYPE_CHECKING:
     from ..study.experiments import Experiment
-    from ..study.running import Place
+    from ..study.running import Workplace
     from ..study.schedule import Run, Scale
 
 BUDGET = 24.0  # CPU hours, of everything at the scale of the shipped model
@@ -112,7 +112,7 @@ def _run(scale: Scale, experiments: list[Experiment], args: argparse.Namespace) 
     from ..study.groups import find_groups
     from ..study.locks import wait_for_folder
     from ..study.records import is_measured
-    from ..study.running import Place
+    from ..study.running import Workplace
     from ..study.scales import START
     from ..study.schedule import all_runs
     from ..study.start import check_start, make_start
@@ -133,7 +133,7 @@ def _run(scale: Scale, experiments: list[Experiment], args: argparse.Namespace) 
             _print_cost(forecast(scale, experiments, times, args.output))
     if args.estimate:
         return 0
-    whole = _do(runs, Place(args.output, machine, times), args)
+    whole = _do(runs, Workplace(args.output, machine, times), args)
     for experiment in experiments if not rank else ():
         print(f"{experiment.name:<12}{finding_of(scale, experiment, args.output).verdict}")
     return 0 if whole else 1
@@ -150,7 +150,7 @@ def _leave_ranks(args: argparse.Namespace) -> int:
     return leave_ranks(args.output)
 
 
-def _do(runs: list[Run], place: Place, args: argparse.Namespace) -> bool:
+def _do(runs: list[Run], place: Workplace, args: argparse.Namespace) -> bool:
     from ..study.queue import run_queue
 
     if args.runner == "local":

@@ -15,11 +15,11 @@ import torch
 
 from ..cluster import Work, spread
 from .records import is_measured
-from .running import Place, do_run
+from .running import Workplace, do_run
 from .schedule import Run
 
 
-def run_on_ray(runs: Sequence[Run], place: Place, workers: int | None = None) -> bool:
+def run_on_ray(runs: Sequence[Run], place: Workplace, workers: int | None = None) -> bool:
     """Does what is missing of `runs`; False when another command has a part of it. workers: default one a GPU, of a
     cluster without GPUs one a machine. Raises InputError as do_run does, and without Ray."""
     for _, stage in groupby(runs, key=lambda run: run.before is not None):
@@ -30,7 +30,7 @@ def run_on_ray(runs: Sequence[Run], place: Place, workers: int | None = None) ->
     return True
 
 
-def running(runs: Sequence[Run], place: Place, threads: int) -> Work:
+def running(runs: Sequence[Run], place: Workplace, threads: int) -> Work:
     """On a worker: the name of a run -> how it ended."""
     torch.set_num_threads(threads)
     by_name = {run.name: run for run in runs}

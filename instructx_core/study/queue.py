@@ -23,7 +23,7 @@ import torch
 from ..errors import InputError
 from . import locks
 from .records import is_measured
-from .running import Place, do_run
+from .running import Workplace, do_run
 from .schedule import Run
 
 logger = logging.getLogger("instructx")
@@ -33,7 +33,7 @@ REFUSED = 2
 RANKS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
-def take_runs(runs: Sequence[Run], place: Place, goes_on: Callable[[], bool] = lambda: True) -> bool:
+def take_runs(runs: Sequence[Run], place: Workplace, goes_on: Callable[[], bool] = lambda: True) -> bool:
     """Does one run after the other that is free, and waits for those that others have, until all are done.
 
     False after a signal, and when `goes_on` says so. A run whose process died is free again.
@@ -53,7 +53,7 @@ def take_runs(runs: Sequence[Run], place: Place, goes_on: Callable[[], bool] = l
     return True
 
 
-def _next(left: Sequence[Run], place: Place) -> str:
+def _next(left: Sequence[Run], place: Workplace) -> str:
     """The first that can be done now; "taken" when there is none."""
     waiting = {run.name for run in left}
     for run in left:
@@ -65,7 +65,7 @@ def _next(left: Sequence[Run], place: Place) -> str:
     return "taken"
 
 
-def run_queue(runs: Sequence[Run], place: Place, processes: int = 1) -> bool:
+def run_queue(runs: Sequence[Run], place: Workplace, processes: int = 1) -> bool:
     """Does what is missing of `runs`; False when a signal stopped it. Raises InputError where a run is refused, and
     where a process ended in another way; the same call goes on from there."""
     if processes == 1:
@@ -111,7 +111,7 @@ def _join(workers: Sequence[Any]) -> bool:
     return bool(came)
 
 
-def _worker(runs: list[Run], place: Place, threads: int, refusals: Any) -> None:
+def _worker(runs: list[Run], place: Workplace, threads: int, refusals: Any) -> None:
     """A process of the queue; it takes nothing new when the command that started it has died."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(threads)

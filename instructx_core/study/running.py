@@ -38,7 +38,7 @@ Ended = Literal["done", "stopped", "taken"]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Workplace:
     """Where runs go and what does them. times: of this machine, by kind of variant (calibration.py); None: no estimate
     is written."""
 
@@ -47,7 +47,7 @@ class Place:
     times: dict[str, Seconds] | None = None
 
 
-def do_run(run: Run, place: Place) -> Ended:
+def do_run(run: Run, place: Workplace) -> Ended:
     """Trains a run to its end and measures it, unless another process has it or has done it. Raises InputError for a
     full disk and for what stands in its folder and is another run's."""
     with claim_folder(place.output / run.name) as free:
@@ -58,7 +58,7 @@ def do_run(run: Run, place: Place) -> Ended:
         return _claimed(run, place)
 
 
-def _claimed(run: Run, place: Place) -> Ended:
+def _claimed(run: Run, place: Workplace) -> Ended:
     output, folder, machine = place.output, place.output / run.name, place.machine
     estimate = None if place.times is None else estimated(run, place.times, output, set())
     job, opening = clocked(lambda: build_job(run.recipe, preset(run.recipe.preset), output, machine))
@@ -88,7 +88,7 @@ def _claimed(run: Run, place: Place) -> Ended:
     return "done"
 
 
-def measured(job: EditJob, place: Place, samples: Mapping[str, int]) -> list[Record]:
+def measured(job: EditJob, place: Workplace, samples: Mapping[str, int]) -> list[Record]:
     """Of the usual test samples, then of the groups of which more are wanted."""
     usual, groups = ("images", "clips"), {name: count for name, count in samples.items() if name in MODALITY}
     cache = place.machine.cache(place.output, job.source)

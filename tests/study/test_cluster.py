@@ -19,7 +19,7 @@ from instructx_core.study.cluster import run_on_ray, running
 from instructx_core.study.experiments import EXPERIMENTS
 from instructx_core.study.queue import take_runs
 from instructx_core.study.records import RECORDS, is_measured
-from instructx_core.study.running import Place
+from instructx_core.study.running import Workplace
 from instructx_core.study.scales import REHEARSAL
 from instructx_core.study.schedule import all_runs
 from instructx_core.study.start import make_start
@@ -43,8 +43,8 @@ def test_ray_gives_the_records_of_the_plain_loop(tmp_path: Path) -> None:
     ours, theirs = tmp_path / "plain", tmp_path / "ray"
     assert make_start(LEAST, ours, Machine())
     shutil.copytree(ours, theirs)
-    assert take_runs(RUNS, Place(ours, Machine()))
-    assert run_on_ray(RUNS, Place(theirs, Machine()), workers=1)
+    assert take_runs(RUNS, Workplace(ours, Machine()))
+    assert run_on_ray(RUNS, Workplace(theirs, Machine()), workers=1)
     for run in RUNS:
         assert is_measured(run, theirs) and records_of(ours, run.name) == records_of(theirs, run.name)
 
@@ -59,12 +59,12 @@ def test_first_stages_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(cluster, "spread", spread)
     runs = all_runs(REHEARSAL, [EXPERIMENTS["fig4_right"]])
-    assert run_on_ray(runs, Place(tmp_path, Machine()))
+    assert run_on_ray(runs, Workplace(tmp_path, Machine()))
     first, second = batches
     assert set(first) == {run.name for run in runs if run.before is None}
     assert set(second) == {run.name for run in runs if run.before in first}
     monkeypatch.setattr(cluster, "spread", lambda rows, make, workers: ["taken"])
-    assert not run_on_ray(runs, Place(tmp_path, Machine()))
+    assert not run_on_ray(runs, Workplace(tmp_path, Machine()))
 
 
 def test_a_worker_says_what_is_wrong(tmp_path: Path) -> None:
@@ -74,4 +74,4 @@ def test_a_worker_says_what_is_wrong(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / run.name / FINAL, {"recipe": json.dumps(run.recipe.as_json())})
     (tmp_path / run.name / RECORDS).write_text("{")
     with pytest.raises(InputError, match="is damaged"):
-        running(RUNS, Place(tmp_path, Machine()), threads=torch.get_num_threads())(run.name)
+        running(RUNS, Workplace(tmp_path, Machine()), threads=torch.get_num_threads())(run.name)

@@ -16,7 +16,7 @@ from instructx_core.file_lock import Lock
 from instructx_core.study import locks, queue
 from instructx_core.study.experiments import EXPERIMENTS
 from instructx_core.study.queue import leave_ranks, run_queue, take_runs
-from instructx_core.study.running import Ended, Place
+from instructx_core.study.running import Ended, Workplace
 from instructx_core.study.scales import REHEARSAL
 from instructx_core.study.schedule import Run, all_runs
 from instructx_core.training.machine import Machine
@@ -28,12 +28,12 @@ class Paper:
     """Runs that are only noted: who does one claims its folder, and it is done when its note is there."""
 
     def __init__(self, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.place, self.order = Place(output, Machine()), list[str]()
+        self.place, self.order = Workplace(output, Machine()), list[str]()
         monkeypatch.setattr(queue, "is_measured", lambda run, output: (output / run.name / "note").is_file())
         monkeypatch.setattr(queue, "do_run", self.do)
         monkeypatch.setattr(locks, "POLL", 0.01)
 
-    def do(self, run: Run, place: Place) -> Ended:
+    def do(self, run: Run, place: Workplace) -> Ended:
         with locks.claim_folder(place.output / run.name) as free:
             if not free:
                 return "taken"
@@ -75,7 +75,7 @@ def test_a_disk_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with locks.claim_folder(tmp_path) as free:
         assert free
     with pytest.raises(InputError, match="knows no locks"):
-        run_queue(RUNS, Place(tmp_path, Machine()), processes=2)
+        run_queue(RUNS, Workplace(tmp_path, Machine()), processes=2)
 
 
 def test_what_goes_on_from_a_run_waits_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

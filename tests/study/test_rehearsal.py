@@ -11,7 +11,7 @@ from instructx_core.study.experiments import EXPERIMENTS
 from instructx_core.study.findings import finding_of
 from instructx_core.study.queue import take_runs
 from instructx_core.study.records import RECORDS
-from instructx_core.study.running import Place
+from instructx_core.study.running import Workplace
 from instructx_core.study.scales import REHEARSAL
 from instructx_core.study.schedule import all_runs
 from instructx_core.study.start import make_start
@@ -25,15 +25,15 @@ LEAST = dataclasses.replace(
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     """With a start; runs that experiments share are done once."""
-    found = Place(tmp_path_factory.mktemp("study") / "runs", Machine())
+    found = Workplace(tmp_path_factory.mktemp("study") / "runs", Machine())
     assert make_start(LEAST, found.output, found.machine)
     return found
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_an_experiment_runs(name: str, place: Place) -> None:
+def test_an_experiment_runs(name: str, place: Workplace) -> None:
     experiment = EXPERIMENTS[name]
     runs = all_runs(LEAST, [experiment])
     assert take_runs(runs, place)
