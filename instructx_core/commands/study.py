@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from .study_paper import add_paper_arguments, export, train_paper, try_paper
+from .study_paper import add_paper_arguments, export_variant, train_paper, try_paper
 
 if TYPE_CHECKING:
     from ..study.experiments import Experiment
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
             raise InputError(f"--{name} is {count}; use at least 1")
     scale = find_scale(args.scale)
     if args.action == "export":
-        return export(scale, args.experiment, args.output, args.to)
+        return export_variant(scale, args.experiment, args.output, args.to)
     experiments = find_experiments(args.experiment)
     if args.action == "list":
         return _list(scale, experiments, args)
@@ -155,9 +155,9 @@ def _do(runs: list[Run], place: Workplace, args: argparse.Namespace) -> bool:
 
     if args.runner == "local":
         return run_queue(runs, place, args.processes or 1)
-    from ..study.cluster import run_on_ray
+    from ..study.cluster import study_on_ray
 
-    return run_on_ray(runs, place, args.processes)
+    return study_on_ray(runs, place, args.processes)
 
 
 def _print_cost(hours: dict[str, float]) -> None:

@@ -100,7 +100,7 @@ def check_one_start(runs: list[Run]) -> None:
         )
 
 
-def export(scale: Scale, names: list[str], output: Path, target: Path) -> int:
+def export_variant(scale: Scale, names: list[str], output: Path, target: Path) -> int:
     """The checkpoint folder of one run. Raises InputError for a run that the scale does not have."""
     from ..study.experiments import EXPERIMENTS
     from ..study.schedule import all_runs

@@ -38,7 +38,7 @@ SAME = 0.15  # the share by which the fixed work may differ on what is called th
 Seconds = dict[str, float]  # of a kind: "<stage> <modality>" step; "draw <modality>", "measure <modality>"; "open"
 
 
-def kind_of(run: Run) -> str:
+def variant_kind(run: Run) -> str:
     """Runs of one kind take the same time a step: their designs and models are the same."""
     changes = sorted(run.recipe.model.items())
     return f"{run.recipe.design} {run.recipe.source_embedder} {json.dumps(changes)}"
@@ -68,7 +68,7 @@ def wanted_times(runs: Sequence[Run]) -> dict[str, dict[str, Run]]:
     found: dict[str, dict[str, Run]] = {}
     for run in runs:
         clips = run.recipe.video_probability
-        kinds = found.setdefault(kind_of(run), {})
+        kinds = found.setdefault(variant_kind(run), {})
         measured = run.measured and run.stage == "edit"  # test clips, also of a run that trains on images alone
         for modality, there in (("image", clips < 1 or measured), ("video", clips > 0 or measured)):
             if there:

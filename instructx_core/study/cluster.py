@@ -19,7 +19,7 @@ from .running import Workplace, do_run
 from .schedule import Run
 
 
-def run_on_ray(runs: Sequence[Run], place: Workplace, workers: int | None = None) -> bool:
+def study_on_ray(runs: Sequence[Run], place: Workplace, workers: int | None = None) -> bool:
     """Does what is missing of `runs`; False when another command has a part of it. workers: default one a GPU, of a
     cluster without GPUs one a machine. Raises InputError as do_run does, and without Ray."""
     for _, stage in groupby(runs, key=lambda run: run.before is not None):

@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import InputError
 from ..training.checkpoint import step_folders
 from ..training.runs.chain import is_done
-from .calibration import Seconds, kind_of
+from .calibration import Seconds, variant_kind
 from .experiments import Experiment
 from .groups import MODALITY
 from .records import is_measured, samples_of
@@ -35,7 +35,7 @@ def steps_left(run: Run, output: Path) -> int:
 
 def estimated(run: Run, times: dict[str, Seconds], output: Path, drawn: set[str]) -> Parts:
     """Of what is left of one run. drawn: pools that others draw before it; this one's are added."""
-    seconds, recipe, clips = times[kind_of(run)], run.recipe, run.recipe.video_probability
+    seconds, recipe, clips = times[variant_kind(run)], run.recipe, run.recipe.video_probability
     step = (1 - clips) * seconds.get(f"{run.stage} image", 0.0) + clips * seconds.get(f"{run.stage} video", 0.0)
     left = steps_left(run, output)
     opening, training, measuring = seconds["open"], left * step, 0.0

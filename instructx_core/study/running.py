@@ -73,7 +73,7 @@ def _claimed(run: Run, place: Workplace) -> Ended:
     about: dict[str, Any] = {"estimate": estimate, **provenance()}
     if run.measured:
         copy_tensors(job.trainable, load_file(folder / FINAL))
-        records, measuring = clocked(lambda: measured(job, place, samples))
+        records, measuring = clocked(lambda: all_records(job, place, samples))
         note_drawn(output, [measured_pool(run)])
     seconds = {"open": opening, "train": training, "measure": measuring}
     about |= {"cpu_seconds": seconds, "threads": torch.get_num_threads()}
@@ -88,7 +88,7 @@ def _claimed(run: Run, place: Workplace) -> Ended:
     return "done"
 
 
-def measured(job: EditJob, place: Workplace, samples: Mapping[str, int]) -> list[Record]:
+def all_records(job: EditJob, place: Workplace, samples: Mapping[str, int]) -> list[Record]:
     """Of the usual test samples, then of the groups of which more are wanted."""
     usual, groups = ("images", "clips"), {name: count for name, count in samples.items() if name in MODALITY}
     cache = place.machine.cache(place.output, job.source)

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from instructx_core.errors import InputError
 from instructx_core.study import cluster
-from instructx_core.study.cluster import run_on_ray, running
+from instructx_core.study.cluster import running, study_on_ray
 from instructx_core.study.experiments import EXPERIMENTS
 from instructx_core.study.queue import take_runs
 from instructx_core.study.records import RECORDS, is_measured
@@ -44,7 +44,7 @@ def test_ray_gives_the_records_of_the_plain_loop(tmp_path: Path) -> None:
     assert make_start(LEAST, ours, Machine())
     shutil.copytree(ours, theirs)
     assert take_runs(RUNS, Workplace(ours, Machine()))
-    assert run_on_ray(RUNS, Workplace(theirs, Machine()), workers=1)
+    assert study_on_ray(RUNS, Workplace(theirs, Machine()), workers=1)
     for run in RUNS:
         assert is_measured(run, theirs) and records_of(ours, run.name) == records_of(theirs, run.name)
 
@@ -59,12 +59,12 @@ def test_first_stages_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(cluster, "spread", spread)
     runs = all_runs(REHEARSAL, [EXPERIMENTS["fig4_right"]])
-    assert run_on_ray(runs, Workplace(tmp_path, Machine()))
+    assert study_on_ray(runs, Workplace(tmp_path, Machine()))
     first, second = batches
     assert set(first) == {run.name for run in runs if run.before is None}
     assert set(second) == {run.name for run in runs if run.before in first}
     monkeypatch.setattr(cluster, "spread", lambda rows, make, workers: ["taken"])
-    assert not run_on_ray(runs, Workplace(tmp_path, Machine()))
+    assert not study_on_ray(runs, Workplace(tmp_path, Machine()))
 
 
 def test_a_worker_says_what_is_wrong(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from instructx_core.study import calibration
-from instructx_core.study.calibration import COSTS, calibrate, fixed_work, kind_of, read_costs, wanted_times
+from instructx_core.study.calibration import COSTS, calibrate, fixed_work, read_costs, variant_kind, wanted_times
 from instructx_core.study.cost import estimated, forecast, measured_pool, note_drawn, pools_of, steps_left
 from instructx_core.study.experiments import EXPERIMENTS
 from instructx_core.study.scales import SCALES
@@ -19,7 +19,7 @@ SCALE = SCALES["tiny"]
 RUNS = all_runs(SCALE, [EXPERIMENTS["fig15"]])
 TIMES = {"open": 2.0, "draw image": 0.01, "draw video": 0.1, "measure image": 0.02, "measure video": 0.3}
 STEPS = {"align image": 0.5, "edit image": 1.0, "edit video": 2.0}
-EVERY = {kind_of(run): TIMES | STEPS for run in RUNS}
+EVERY = {variant_kind(run): TIMES | STEPS for run in RUNS}
 EDIT = next(run for run in RUNS if run.measured and run.recipe.video_probability == 0.6)
 
 
@@ -94,7 +94,7 @@ def test_what_is_there_costs_nothing(tmp_path: Path) -> None:
 
 def test_a_shared_run_and_a_shared_pool_count_once(tmp_path: Path) -> None:
     experiments = [EXPERIMENTS["fig15"], EXPERIMENTS["tab6"]]
-    every = {kind_of(run): TIMES | STEPS for run in all_runs(SCALE, experiments)}
+    every = {variant_kind(run): TIMES | STEPS for run in all_runs(SCALE, experiments)}
     both, alone = forecast(SCALE, experiments, every, tmp_path), forecast(SCALE, experiments[1:], every, tmp_path)
     assert 0 < both["tab6"] < alone["tab6"]
     assert json.dumps(both)
