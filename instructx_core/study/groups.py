@@ -60,14 +60,14 @@ class ChosenSamples:
 
 def measure_group(job: EditJob, machine: Machine, output: Path, group: str, count: int) -> list[Record]:
     """Records of so many samples of a group, marked as drawn for it."""
-    chosen = group_samples(job.source, group, count, output)
+    chosen = samples_of_group(job.source, group, count, output)
     cache = Cache(output / "pools", chosen, machine.renderer)
     wanted = select_samples(chosen, "test", {(MODALITY[group], False): count})
     records = measure_selections(job, cache, wanted)
     return [record | {"id": f"{group}: {record['id']}", "drawn": group} for record in records]
 
 
-def group_samples(source: EditSource, group: str, count: int, output: Path) -> ChosenSamples:
+def samples_of_group(source: EditSource, group: str, count: int, output: Path) -> ChosenSamples:
     """As many of each size as select_samples asks for. Raises InputError where the source has too few."""
     slug = group.replace(" ", "-")
     path = output / "pools" / f"{source.name}-{source.version}-{slug}-{count}.json"
@@ -95,7 +95,7 @@ def find_groups(runs: Sequence[Run], output: Path) -> None:
     """Looks for all that these runs are measured on, before what they cost is said."""
     for run in runs:
         for group, count in asked_groups(run.scale).get(run.name, {}).items():
-            group_samples(recipe_source(run.recipe), group, count, output)
+            samples_of_group(recipe_source(run.recipe), group, count, output)
 
 
 def found_numbers(source: EditSource, bucket: Bucket, group: str, count: int) -> list[int]:

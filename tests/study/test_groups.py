@@ -11,7 +11,7 @@ from instructx_core.data.sources import open_data
 from instructx_core.errors import InputError
 from instructx_core.study.experiments import EXPERIMENTS
 from instructx_core.study.findings import planned
-from instructx_core.study.groups import FIRST, MODALITY, group_samples
+from instructx_core.study.groups import FIRST, MODALITY, samples_of_group
 from instructx_core.study.measures import GROUPS, about
 from instructx_core.study.records import samples_of
 from instructx_core.study.scales import SCALES
@@ -41,20 +41,20 @@ def test_how_many_of_the_usual_samples_a_group_has(name: str) -> None:
 def test_samples_that_are_looked_for(data: str, group: str, tmp_path: Path) -> None:
     """All of the group, none of them a usual one, the same when they are read again."""
     source = open_data(data)
-    chosen = group_samples(source, group, 2, tmp_path)
+    chosen = samples_of_group(source, group, 2, tmp_path)
     selections = select_samples(chosen, "test", {(MODALITY[group], False): 2})
     assert sum(each.count for each in selections) == 2
     for each in selections:
         for number in range(each.count):
             assert GROUPS[group](about(chosen.edit("test", number, each.bucket), each.bucket, number))
     assert all(number >= FIRST for some in chosen.numbers.values() for number in some)
-    assert group_samples(source, group, 2, tmp_path) == chosen
+    assert samples_of_group(source, group, 2, tmp_path) == chosen
 
 
 def test_what_a_world_does_not_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("instructx_core.study.groups.SEARCHED", 3)
     with pytest.raises(InputError, match=r"shapes has no 1 test samples of .*'appears in the middle'"):
-        group_samples(open_data("shapes"), "appears in the middle", 1, tmp_path)
+        samples_of_group(open_data("shapes"), "appears in the middle", 1, tmp_path)
 
 
 def test_more_are_measured_of_the_runs_that_need_them() -> None:
