@@ -15,7 +15,7 @@ from ...data.record import EditRecord
 from ...errors import InputError
 from ..item_outputs import ItemOutput, collect_outputs
 from ..items import ITEMS, read_items
-from ..metrics.measure import METRICS, read_output_metrics
+from ..metrics.metric_lines import METRICS, read_output_metrics
 from ..objects import read_object
 from ..scores import SCORES, Score, read_scores
 from ..statistics.cells import Judgements, gather

@@ -294,3 +294,22 @@ def test_a_layout_cannot_lead_out(tmp_path: Path) -> None:
     file.add([Output("../../evil", "ours", "a.png")])
     with pytest.raises(InputError, match="cannot lie outside"):
         export_outputs(run, "ours", tmp_path / "out")
+
+
+def test_one_file_is_not_two_items(tmp_path: Path) -> None:
+    """Ids that end alike: neither exported over each other, nor taken twice."""
+    run, made = run_of("vie", tmp_path, 1), tmp_path / "made"
+    (item,) = run.items()
+    ids = (f"{item.task}/a", "other/a")
+    run.write([dataclasses.replace(item, id=id) for id in ids])
+    (made / item.task).mkdir(parents=True)
+    (made / item.task / "a.mp4").write_bytes(b"x")
+    with pytest.raises(InputError, match=rf"a\.mp4: fits item {ids[0]} and item {ids[1]}"):
+        take_folder(run, "theirs", made, run.items())
+    (run.path / "ours").mkdir()
+    (run.path / "ours" / "a.mp4").write_bytes(b"x")
+    file = OutputFile(run.path / "ours")
+    file.start()
+    file.add(Output(id, "ours", "a.mp4") for id in ids)
+    with pytest.raises(InputError, match=f"would be the output of {ids[0]} and of {ids[1]}"):
+        export_outputs(run, "ours", tmp_path / "out")
