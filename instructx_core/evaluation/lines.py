@@ -72,8 +72,12 @@ class LineFile:
             file.truncate(end)
 
     def add(self, values: Iterable[Mapping[str, Any]]) -> None:
-        """Raises InputError where the disk is full or the place is gone."""
+        """Half of a character, as a model's reply may end with, is written as U+FFFD: no file can hold it.
+
+        Raises InputError where the disk is full or the place is gone.
+        """
         text = "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values)
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         try:
             with self.path.open("a", encoding="utf-8", newline="\n") as file:
                 file.write(text)

@@ -78,6 +78,7 @@ def kontext() -> Any:
         joint_attention_dim=32,
         pooled_projection_dim=32,
         axes_dims_rope=(4, 4, 8),
+        guidance_embeds=True,
     )
     vae = AutoencoderKL(
         block_out_channels=(4,),

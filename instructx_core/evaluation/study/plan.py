@@ -84,4 +84,10 @@ def read_key(path: Path) -> StudyPlan:
     values = read_object(path)
     if values.get("kind") != KIND:
         raise InputError(f"{path}: is no key of a study; give the .key.json that study-form wrote beside the form")
-    return StudyPlan(values["study"], values["codes"], values["tasks"], values["left_out"])
+    codes, tasks, left_out = (values.get(name) for name in ("codes", "tasks", "left_out"))
+    whole = isinstance(codes, dict) and all(
+        isinstance(of, dict) and all(isinstance(editor, str) for editor in of.values()) for of in codes.values()
+    )
+    if not whole or not codes or not isinstance(values.get("study"), str) or not isinstance(left_out, dict):
+        raise InputError(f"{path}: is a key that was changed or cut; give it as study-form wrote it")
+    return StudyPlan(values["study"], codes, tasks if isinstance(tasks, dict) else {}, left_out)
