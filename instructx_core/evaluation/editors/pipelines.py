@@ -82,8 +82,10 @@ class PipelineEditor:
             given["num_inference_steps"] = self.steps
         if self.guidance is not None:
             given[self.adapter.guidance] = self.guidance
-        generator = torch.Generator("cpu").manual_seed(seed)
-        result = self.pipe(**given, generator=generator, output_type="np")
+        generator, device = torch.Generator("cpu").manual_seed(seed), torch.device(self.pipe.device)
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)  # OmniGen draws the latents of its pictures beside the generator
+            result = self.pipe(**given, generator=generator, output_type="np")
         pixels = np.asarray(result.frames[0] if self.adapter.modality == "video" else result.images)
         if not np.isfinite(pixels).all():
             raise InputError(f"{self.adapter.kind} gave numbers that are not finite; try another --dtype")

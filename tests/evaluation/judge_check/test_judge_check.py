@@ -110,7 +110,7 @@ def known_pair(modality: str) -> Pair:
 @pytest.mark.parametrize("modality", ["image", "video"])
 def test_each_plant_is_wrong_where_it_should_be(modality: str) -> None:
     pair = known_pair(modality)
-    made = planted_edits(pair, has_reference=False)
+    made = dict(planted_edits(pair, has_reference=False))
     edit = pair.mask_FHW
     assert edit is not None and (made["right"] == pair.target_FHWC).all() and (made["undone"] == pair.source_FHWC).all()
     error = {name: np.abs(frames.astype(int) - pair.target_FHWC).mean(axis=-1) for name, frames in made.items()}
@@ -121,7 +121,7 @@ def test_each_plant_is_wrong_where_it_should_be(modality: str) -> None:
         means = [error[f"{name} {degree}"].mean() for degree in (1, 2, 3)]
         assert 0 < means[0] < means[1] < means[2], name
     assert ("flickering 1" in made) == (modality == "video")
-    unmasked = planted_edits(Pair(pair.source_FHWC, pair.target_FHWC, None, 1), has_reference=False)
+    unmasked = dict(planted_edits(Pair(pair.source_FHWC, pair.target_FHWC, None, 1), has_reference=False))
     assert not {"wrong colour", "wrong object", "damaged 1"} & set(unmasked) and "half done" in unmasked
 
 
