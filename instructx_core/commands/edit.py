@@ -147,7 +147,7 @@ def best_of(args: argparse.Namespace) -> BestOf | None:
     from ..evaluation.judge.pictures import Viewing
     from ..evaluation.judge.vie import Vie
 
-    if args.judge is None or args.judge_model is None:
+    if args.judge is None or not args.judge_model:
         raise InputError("--best-of needs a judge; give --judge URL and --judge-model NAME")
     refuse_pace_on_ray(args)
     return BestOf(args.best_of, asked_by(args, Vie(), Viewing()))

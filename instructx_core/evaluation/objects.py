@@ -11,6 +11,8 @@ from typing import Any
 
 from ..errors import InputError
 
+REWRITE = "write it again or remove it"
+
 
 def read_object(path: Path, remedy: str = "give the file as it was written") -> dict[str, Any]:
     """Raises InputError, with the remedy, for a file that cannot be read or holds anything else."""

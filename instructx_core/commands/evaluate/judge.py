@@ -97,11 +97,16 @@ def model_judge(args: argparse.Namespace, benchmark: str) -> ModelJudge:
     """The judge that the options name. Raises InputError where one is missing."""
     from ...evaluation.benchmarks.known import benchmark_named, protocol_of
 
+    check_judge_named(args)
+    return asked_by(args, protocol_of(benchmark, args.prompts), benchmark_named(benchmark).viewing)
+
+
+def check_judge_named(args: argparse.Namespace) -> None:
+    """Raises InputError where there is nobody to ask."""
     if args.judge is None and not args.dry_run:
         raise InputError("no judge; give --judge URL and --judge-model NAME (or --dry-run to count first)")
-    if args.judge_model is None and not args.dry_run:
+    if not args.judge_model and not args.dry_run:
         raise InputError("--judge needs --judge-model: the name of the model to ask there")
-    return asked_by(args, protocol_of(benchmark, args.prompts), benchmark_named(benchmark).viewing)
 
 
 def asked_by(args: argparse.Namespace, protocol: JudgeProtocol, viewing: Viewing) -> ModelJudge:

@@ -43,6 +43,8 @@ def export_outputs(run: RunFolder, editor: str, folder: Path) -> ExportedOutputs
     Raises InputError for an editor without outputs, for a name that leads out of the folder or is two items'.
     """
     name = str(run.benchmark()["name"])
+    if editor not in run.editors():
+        raise InputError(f"{run.path}: no outputs of {editor}; it has those of {', '.join(run.editors()) or 'nobody'}")
     layout, out = benchmark_named(name).layout, make_folder(folder / editor)
     outputs = read_outputs(run.path / editor / OUTPUTS)
     missing, rows, written, places = list[str](), list[dict[str, str]](), 0, dict[Path, str]()

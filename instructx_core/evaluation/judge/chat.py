@@ -7,6 +7,7 @@ times; then it is "unparsed". The openai client itself repeats what failed on th
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -47,14 +48,18 @@ class ClientSettings:
     def __post_init__(self) -> None:
         if not self.url.startswith(("http://", "https://")):
             raise InputError(f"--judge {self.url!r} is no address; give one like http://localhost:8000/v1")
+        if not self.model.strip():
+            raise InputError("the model to ask has no name; give the one that the server knows it by")
         if self.structured not in ("auto", "off"):
             raise InputError(f"structured is {self.structured!r}; use auto or off")
         for name, least in (("concurrency", 1), ("tries", 1), ("retries", 0)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} is {getattr(self, name)}; use at least {least}")
         for name in ("rpm", "timeout", "max_requests", "max_tokens"):
-            if (value := getattr(self, name)) is not None and value <= 0:
+            if (value := getattr(self, name)) is not None and not 0 < value < math.inf:
                 raise InputError(f"{name} is {value}; it must be positive")
+        if not 0.0 <= self.temperature < math.inf:
+            raise InputError(f"temperature is {self.temperature:g}; use 0 or more")
 
     def note(self) -> dict[str, Any]:
         """What decides the scores; not how fast they are asked for."""

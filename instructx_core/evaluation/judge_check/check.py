@@ -13,10 +13,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ...errors import InputError
+from ..objects import REWRITE, read_object
 from ..scores import Score
 from ..statistics.intervals import Estimate, mean_interval
 from ..statistics.paired import permutation_p
@@ -172,3 +175,18 @@ def _means(sources: Sequence[Scores]) -> dict[str, dict[str, float]]:
             for name, value in dimensions.items():
                 found[plant][name].append(value)
     return {plant: {name: float(np.mean(each)) for name, each in of.items()} for plant, of in found.items()}
+
+
+def read_check(path: Path) -> dict[str, Any]:
+    """What judge-check wrote. Raises InputError for another file, or one that was changed."""
+    values = read_object(path, REWRITE)
+    try:
+        orderings = [Ordering(**of) for of in (*values["dimensions"].values(), values["swapped"])]
+        estimates = [] if values["longer"] is None else [Estimate(**values["longer"])]
+    except (KeyError, TypeError, AttributeError):
+        raise InputError(f"{path}: is no result of judge-check; run it again or remove the file") from None
+    numbers = [value for each in (*orderings, *estimates) for value in dataclasses.astuple(each)]
+    numbers += [values.get(name) for name in ("equal", "spread", "longer_p")]
+    if not isinstance(values.get("judge"), str) or any(type(n) not in (int, float, type(None)) for n in numbers):
+        raise InputError(f"{path}: is no result of judge-check; run it again or remove the file")
+    return values

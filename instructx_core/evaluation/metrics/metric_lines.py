@@ -41,6 +41,9 @@ def read_output_metrics(path: Path) -> dict[tuple[str, str], OutputMetrics]:
         where = f"{path}: line {number}"
         check_names(where, values, ("id", "editor", "metrics", "not_measured"), ("id", "editor", "metrics"))
         line = OutputMetrics(values["id"], values["editor"], values["metrics"], values.get("not_measured", {}))
+        for name in ("id", "editor"):
+            if not isinstance(values[name], str):
+                raise InputError(f"{where}: {name} is {values[name]!r:.40}; it must be a text")
         for name, of in (("metrics", line.metrics), ("not_measured", line.not_measured)):
             if not isinstance(of, Mapping):
                 raise InputError(f"{where}: {name} is {of!r:.40}; it must be an object")

@@ -86,7 +86,10 @@ def vbench_scores(command: str, clips: Mapping[str, Path]) -> dict[str, dict[str
 
 def _run(command: str, videos: Path, dimension: str, out: Path) -> dict[str, float]:
     """Name of a file -> its score in one dimension."""
-    words = shlex.split(command)
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise InputError(f"--vbench {command!r}: cannot be split ({error}); check the quotes") from None
     words += ["evaluate", "--videos_path", str(videos), "--dimension", dimension, "--mode", "custom_input"]
     words += ["--output_path", str(out)]
     try:

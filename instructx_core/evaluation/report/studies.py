@@ -6,8 +6,11 @@ Place: what study-result --json wrote -> studies -> page, Markdown.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from ...errors import InputError
+from ..objects import REWRITE, read_object
 from ..statistics.intervals import Estimate
 from .tables import ReportCell, ReportRow, ReportTable, number_cell, ranked
 
@@ -17,6 +20,16 @@ COLUMNS = {
     "quality": "Quality",
     "average": "Average",
 }
+
+
+def read_study(path: Path) -> dict[str, Any]:
+    """What study-result --json wrote. Raises InputError for a file that no table can be made of."""
+    values = read_object(path, REWRITE)
+    try:
+        study_table(values)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise InputError(f"{path}: is no result of study-result --json; {REWRITE}") from None
+    return values
 
 
 def study_table(values: Mapping[str, Any]) -> ReportTable:

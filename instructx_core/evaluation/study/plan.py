@@ -47,7 +47,8 @@ def make_plan(
 ) -> StudyPlan:
     """outputs: editor -> item -> file. count: items to draw, None for all.
 
-    Raises InputError for fewer than two editors, for more items than there are, where no item has all outputs.
+    Raises InputError for fewer than two editors, for more items than there are, where no item has all outputs, for a
+    seed below 0.
     """
     if len(outputs) < 2:
         raise InputError(f"a study compares editors; {len(outputs)} given, give the outputs of at least two")
@@ -57,6 +58,8 @@ def make_plan(
     }
     if not whole:
         raise InputError("no item has an output of every editor; give outputs of the same items")
+    if seed < 0:
+        raise InputError(f"seed is {seed}; use 0 or more")
     if count is not None and not 1 <= count <= len(whole):
         raise InputError(f"count is {count}; {len(whole)} items have an output of every editor, use 1 to {len(whole)}")
     if count is not None:
