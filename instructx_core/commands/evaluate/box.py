@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from ...evaluation.editors.processes import edit_in_processes
     from ...evaluation.item_outputs import collect_outputs
     from ...evaluation.judge.run import judge_outputs
-    from ...evaluation.metrics.measure import Weights, cases_of, measure_outputs
+    from ...evaluation.metrics.measure import Weights, cases_to_measure, measure_outputs
     from ...evaluation.run_folder import RunFolder
     from ...evaluation.table import score_table
 
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     name, outputs = edit_in_processes(folder, make, items, args.seed, progress, processes)
     scores = judge_outputs(folder, TruthJudge(), [name], items, progress=ProgressLine("judged"))
     failed = sum(output.error is not None for output in outputs)
-    cases = cases_of(items, folder.path, collect_outputs(folder.path, [name]))
+    cases = cases_to_measure(items, folder.path, collect_outputs(folder.path, [name]))
     measure_outputs(cases, folder.path, Weights(), ProgressLine("measured"))
     print(score_table(items, scores))
     seconds = time.perf_counter() - started

@@ -31,13 +31,13 @@ def run(args: argparse.Namespace) -> int:
     from ...evaluation.item_outputs import collect_outputs
     from ...evaluation.items import ITEMS, read_items
     from ...evaluation.metrics.cluster import measure_on_ray
-    from ...evaluation.metrics.measure import cases_of, measure_outputs
+    from ...evaluation.metrics.measure import cases_to_measure, measure_outputs
     from ...evaluation.metrics.metric_lines import METRICS
     from ...evaluation.metrics.vbench import measure_by_vbench
 
     check_runner(args)
     items, outputs = read_items(args.folder / ITEMS), collect_outputs(args.folder, args.editors)
-    cases, progress = cases_of(items, args.folder, outputs), ProgressLine("measured")
+    cases, progress = cases_to_measure(items, args.folder, outputs), ProgressLine("measured")
     make = partial(load_weights, args.lpips, args.similarity)
     if args.runner == "ray":
         lines = measure_on_ray(cases, args.folder, make, progress, args.again, args.workers)

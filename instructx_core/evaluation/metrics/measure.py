@@ -106,7 +106,7 @@ def measure_case(case: MeasureCase, weights: Weights) -> OutputMetrics:
     return OutputMetrics(case.item.id, case.editor, *measure_output(case.item, case.folder, case.output, weights))
 
 
-def cases_of(
+def cases_to_measure(
     items: Sequence[EditRecord], folder: Path, outputs: Mapping[str, Mapping[str, ItemOutput]]
 ) -> list[MeasureCase]:
     """Every output that was made, by editor, in the order of the items."""

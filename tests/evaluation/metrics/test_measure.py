@@ -16,7 +16,7 @@ from instructx_core.data.record import EditRecord, Locator
 from instructx_core.errors import InputError
 from instructx_core.evaluation.item_outputs import collect_outputs
 from instructx_core.evaluation.items import read_items, write_items
-from instructx_core.evaluation.metrics.measure import Weights, cases_of, measure_outputs
+from instructx_core.evaluation.metrics.measure import Weights, cases_to_measure, measure_outputs
 from instructx_core.evaluation.metrics.metric_lines import METRICS, OutputMetrics, read_output_metrics
 from instructx_core.evaluation.metrics.vbench import vbench_scores
 from instructx_core.evaluation.outputs import Output, OutputFile
@@ -63,7 +63,7 @@ def test_every_output_has_a_line_that_says_what_is_missing(benchmark_folder: Cal
     file.start()
     file.add([Output("item001", "ours", None, error="out of memory")])
     items = read_items(folder / "items.jsonl")
-    cases = cases_of(items, folder, collect_outputs(folder))
+    cases = cases_to_measure(items, folder, collect_outputs(folder))
 
     def measured(**weights: Any) -> dict[str, OutputMetrics]:
         return {line.id: line for line in measure_outputs(cases, folder, Weights(**weights))}
@@ -86,7 +86,7 @@ def test_every_output_has_a_line_that_says_what_is_missing(benchmark_folder: Cal
 def test_what_a_network_cannot_see_is_not_measured(benchmark_folder: Callable[..., Path]) -> None:
     folder = benchmark_folder(3, ("ours",)).parent
     masked(folder)
-    cases = cases_of(read_items(folder / "items.jsonl"), folder, collect_outputs(folder))
+    cases = cases_to_measure(read_items(folder / "items.jsonl"), folder, collect_outputs(folder))
 
     def too_small(a_HWC: np.ndarray, b_HWC: np.ndarray) -> float:
         raise InputError("a picture of 64x48 is too small")
