@@ -105,9 +105,11 @@ def json_objects(text: str) -> Iterator[dict[str, Any]]:
     while position != -1:
         try:
             value, end = decoder.raw_decode(text, position)
-        except (json.JSONDecodeError, RecursionError):
+        except json.JSONDecodeError:
             position = text.find("{", position + 1)
             continue
+        except RecursionError:  # a thousand deep: from every one of them on it would be tried again
+            return
         if isinstance(value, dict):
             whole += 1
             yield value
