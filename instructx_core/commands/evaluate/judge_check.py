@@ -10,8 +10,9 @@ import json
 import re
 from pathlib import Path
 
+from ..judge_options import add_judge_arguments
 from ..model import ProgressLine
-from .judge import add_judge_arguments, model_judge
+from .judge import model_judge
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -75,7 +75,7 @@ class BestOf:
             best = max(range(self.count), key=lambda number: (mean_of(made[number][2]), -number))
             os.replace(made[best][0], output_place(request.output))  # of a link the target
         report = made[best][1]
-        words = told([score for _, _, score in made], best, self.judge.name)
+        words = choice_notes([score for _, _, score in made], best, self.judge.name)
         return dataclasses.replace(report, output=request.output, notes=(*report.notes, *notes), chosen=words)
 
 
@@ -96,7 +96,7 @@ def mean_of(score: Score) -> float:
     return fmean(score.dimensions.values()) if score.dimensions else 0.0
 
 
-def told(scores: Sequence[Score], best: int, judge: str) -> tuple[str, ...]:
+def choice_notes(scores: Sequence[Score], best: int, judge: str) -> tuple[str, ...]:
     """Which was kept, and every score."""
     named = [
         f"{score.id} {mean_of(score):.2f}" if score.dimensions else f"{score.id} {score.status} ({score.reason})"
