@@ -40,7 +40,8 @@ ROOMS = {
     "encoder": {"config", "connector", "errors", "geometry", "instruction"},
     "denoiser": {"conditioning", "config", "errors"},
     "latents": {"errors"},
-    "vae": {"config", "latents"},
+    "vae_layers": set(),
+    "vae": {"config", "latents", "vae_layers"},
     # weight files: bytes -> tensors, names -> ours, what a file is, the forms it is converted to
     "formats/containers": {"errors"},
     "formats/layouts": {"config", "denoiser", "errors", "formats/containers"},
@@ -72,6 +73,7 @@ ROOMS = {
         "kernels",
         "sampling",
         "speed",
+        "vae_layers",
         "version",
     },
     "weights": {

@@ -35,7 +35,7 @@ from ..formats.layouts.qwen_config import check_encoder
 from ..formats.layouts.vae import check_vae, read_vae
 from ..formats.layouts.weight_file import OpenFiles
 from ..precision import dtype_of
-from ..vae import build_vae, speed_up_single_frames
+from ..vae import build_vae
 from . import distributed, rng
 from .filling import Rows, fill_empty, final_rows, finite_rows, open_final_weights
 from .parts import Parts
@@ -168,7 +168,6 @@ def _open_vae(
     with empty_parameters():
         vae = build_vae(config.vae)
     read_vae(vae, opened.open(files.vae), config, dtype_of(recipe.precision, device), device)
-    speed_up_single_frames(vae)
     return vae.requires_grad_(False).eval()
 
 
