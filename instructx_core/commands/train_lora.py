@@ -58,7 +58,7 @@ def run_lora(args: argparse.Namespace, machine: Machine) -> int:
     check_folder(args.output / lesson.name)
     if lesson.to is not None:
         check_writable(lesson.to)
-    prepared = prepare(lesson, machine.device)
+    prepared = prepare(lesson)
     if args.plan or machine.device.type == "cuda":
         print(_plan(prepared))
     if args.plan:

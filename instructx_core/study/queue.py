@@ -13,9 +13,8 @@ import multiprocessing
 import platform
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ import torch
 from safetensors.torch import load_file
 
 from ..config import preset
+from ..file_lock import Lock, file_lock
 from ..training.average import copy_tensors
 from ..training.jobs.edit import EditJob
 from ..training.machine import Machine
@@ -89,8 +89,8 @@ def do_run(run: Run, output: Path, machine: Machine) -> Ended:
     """Trains a run to its end and measures it."""
     folder = output / run.name
     folder.mkdir(parents=True, exist_ok=True)
-    with _lock(folder) as free:
-        if not free:
+    with file_lock(folder / ".lock") as lock:  # UNKNOWN: one command at a time is the user's to see to
+        if lock is Lock.THEIRS:
             logger.info("%s: another command has it", run.name)
             return "taken"
         started = time.process_time()
@@ -108,28 +108,6 @@ def do_run(run: Run, output: Path, machine: Machine) -> Ended:
             write_whole(folder / RECORDS, about | {"records": records})
         logger.info("%s: done, %.0f CPU seconds", run.name, time.process_time() - started)
     return "done"
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[bool]:
-    """Whether this process has the folder now; a process that dies gives it back."""
-    with (folder / ".lock").open("w") as file:
-        yield _lock_file(file.fileno())
-
-
-def _lock_file(handle: int) -> bool:
-    """Without locks (on Windows, on some network disks) one command at a time is the user's to see to."""
-    try:
-        import fcntl
-    except ImportError:
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def write_whole(path: Path, content: dict[str, Any]) -> None:

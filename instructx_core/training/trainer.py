@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
+from ..precision import dtype_of
 from . import checkpoint, distributed, sharded_checkpoint
 from .average import Average, copy_tensors
 from .best import Best
@@ -59,6 +60,7 @@ class Trainer:
         self.trainable = job.trainable
         self.parameters = list(self.trainable.values())
         self.device = self.parameters[0].device.type
+        self.dtype = dtype_of(recipe.precision, self.device)
         self.names = {parameter: name for name, parameter in self.trainable.items()}
         self.optimizers = build_optimizers(recipe, self.parameters, engine.low_moments)
         self.average = Average(self.trainable, recipe.ema_decay)
@@ -154,7 +156,7 @@ class Trainer:
     def _accumulate(self, step: int, batch: GlobalBatch, positions: range) -> Tensor:
         """Adds the gradients of one forward pass; gives its share of the loss."""
         with self.attention():  # around the backward pass too, which may compute blocks again
-            with torch.autocast(self.device, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+            with torch.autocast(self.device, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
                 loss = self.job.loss(step, batch, positions)
             loss = loss * (len(positions) / batch.size)
             (loss * self.world if self.engine.sharded else loss).backward()  # FSDP takes the mean over processes

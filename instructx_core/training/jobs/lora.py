@@ -24,6 +24,7 @@ from ...data.cache import Pool
 from ...data.records import Records
 from ...data.source import StoredSource
 from ...encoder.context_encoder import ContextEncoder
+from ...precision import dtype_of
 from ...random_streams import random_stream
 from ...sampling.guidance import Conditions, velocity
 from .. import rng
@@ -50,7 +51,7 @@ class LoraJob:
 
     def __init__(self, recipe: LoraRecipe, model: TaughtModel, source: Records, output: Path, machine: Machine) -> None:
         self.recipe, self.config, self.source, self.device = recipe, model.config, source, machine.device
-        self.dtype = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
+        self.dtype = dtype_of(recipe.precision, machine.device)
         plan = plan_pools(recipe, source)
         self.vae, encoder, self.tokenizer = model.encoders(self.dtype, self.device)
         cache = machine.cache(output, source)
@@ -96,7 +97,7 @@ class LoraJob:
     # --- one batch ---
 
     def _autocast(self) -> AbstractContextManager[object]:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16")
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16)
 
     def _encoded(self, pool: Pool, bucket: Bucket, rows: np.ndarray, texts: list[str]) -> Tensor:
         assert self.encoder is not None
