@@ -30,7 +30,7 @@ from instructx_core.evaluation.vae import psnr
 from instructx_core.formats.loading import load_vae
 from instructx_core.pixels import from_signed, to_signed
 from instructx_core.training.start import final_weights, load_into, run_recipe
-from instructx_core.vae import build_vae, speed_up_single_frames
+from instructx_core.vae import build_vae
 from instructx_core.weights import SHIPPED, find_files
 
 WORLDS: dict[str, Any] = {"shapes": shapes, "world": world}
@@ -118,7 +118,6 @@ def table(rows: list[Row], photos: dict[str, float]) -> str:
 def main() -> None:
     args = arguments()
     vae = vae_of(args)
-    speed_up_single_frames(vae)
     counts = {"image": args.images, "video": args.clips}
     tasks = args.tasks or WORLDS[args.world].TASKS
     wanted = [(task, modality) for task in tasks for modality in shapes.MODALITIES]

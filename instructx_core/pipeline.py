@@ -54,6 +54,7 @@ from .speed.parallel import one_clip
 from .speed.placement import check_offload, store_in_fp8, stream_groups
 from .speed.reuse import ENTRIES, Reuse, content_key, weights_key
 from .speed.step_cache import StepCache
+from .vae_layers import use_fast_layers
 from .version import __version__
 
 Result = TypeVar("Result")
@@ -97,6 +98,7 @@ class InstructXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         if instructx is None:
             raise InputError("instructx is missing; give the InstructXConfig of these components or its JSON")
         config = InstructXConfig.from_json(instructx) if isinstance(instructx, str) else instructx
+        use_fast_layers(vae)  # one that diffusers has loaded has its own
         self.register_modules(
             vae=vae, transformer=transformer, encoder=encoder, tokenizer=tokenizer, scheduler=scheduler
         )

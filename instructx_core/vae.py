@@ -1,4 +1,4 @@
-"""The Wan VAE: built from a config, faster on single frames, and its latent scale folded into its own weights.
+"""The Wan VAE: built from a config, and its latent scale folded into its own weights.
 
 Place in the data flow: pixels [-1,1] -> latent -> pixels. The model is diffusers' AutoencoderKLWan.
 Legend: B batch, C channels, F pixel frames, T latent frames (F = 4(T-1)+1), H W.
@@ -6,17 +6,15 @@ Legend: B batch, C channels, F pixel frames, T latent frames (F = 4(T-1)+1), H W
 
 from __future__ import annotations
 
-import types
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKLWan
-from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
 from torch import Tensor, nn
-from torch.nn import functional
 
 from .config import VaeConfig
 from .latents import denormalise_latents, latent_stats, normalise_latents
+from .vae_layers import use_fast_layers
 
 
 def build_vae(config: VaeConfig) -> AutoencoderKLWan:
@@ -25,7 +23,7 @@ def build_vae(config: VaeConfig) -> AutoencoderKLWan:
     extra: dict[str, Any] = {}
     if config.decoder_base_dim is not None:
         extra["decoder_base_dim"] = config.decoder_base_dim
-    return AutoencoderKLWan(
+    vae = AutoencoderKLWan(
         base_dim=config.base_dim,
         z_dim=config.z_dim,
         dim_mult=list(config.dim_mult),
@@ -41,6 +39,8 @@ def build_vae(config: VaeConfig) -> AutoencoderKLWan:
         scale_factor_spatial=config.scale_factor_spatial,
         **extra,
     )
+    use_fast_layers(vae)
+    return vae
 
 
 def encode_latents(vae: AutoencoderKLWan, video_BCFHW: Tensor) -> Tensor:
@@ -53,23 +53,6 @@ def decode_latents(vae: AutoencoderKLWan, latent_BCTHW: Tensor) -> Tensor:
     """Normalised latents -> pixels (B, 3, F, H, W) in [-1, 1], in the VAE's dtype."""
     latent_BCTHW = denormalise_latents(latent_BCTHW.float(), vae.config["latents_mean"], vae.config["latents_std"])
     return vae.decode(latent_BCTHW.to(vae.dtype), return_dict=False)[0]
-
-
-def _single_frame_forward(self: WanCausalConv3d, x_BCTHW: Tensor, cache_x: Tensor | None = None) -> Tensor:
-    """A causal convolution over one frame and zeros before it only uses its last temporal slice: a 2-D convolution."""
-    left, _, top, _, front, _ = self._padding
-    if x_BCTHW.shape[2] == 1 and cache_x is None and self.stride[0] == 1 and front == self.kernel_size[0] - 1:
-        weight = self.weight[:, :, -1]
-        y = functional.conv2d(x_BCTHW[:, :, 0], weight, self.bias, self.stride[1:], (top, left))  # type: ignore[arg-type]
-        return y.unsqueeze(2)
-    return WanCausalConv3d.forward(self, x_BCTHW, cache_x)
-
-
-def speed_up_single_frames(vae: AutoencoderKLWan) -> None:
-    """Images go through 2-D convolutions: equal within rounding, in less time on a CPU."""
-    for module in vae.modules():
-        if isinstance(module, WanCausalConv3d):
-            module.forward = types.MethodType(_single_frame_forward, module)
 
 
 @torch.no_grad()

@@ -27,6 +27,7 @@ from .formats.layouts.text_encoder import text_encoder_state
 from .formats.layouts.weight_file import config_metadata
 from .formats.loading import LoadAs, lora_state, read_model
 from .pipeline import InstructXPipeline
+from .precision import usual_dtype
 from .sampling.schedule import build_scheduler
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def load_pipeline(
     from transformers import PreTrainedTokenizerFast
 
     device = torch.device(device)
-    dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
+    dtype = dtype or usual_dtype(device)
     if source is None and not any(parts.values()):
         source = SHIPPED
     model = read_model(source, name, parts, LoadAs(dtype, device, merge_lora), reference_position)

@@ -37,6 +37,7 @@ SMALLEST = {
     "synthesis_load": "--clips 2",
     "synthesised_pairs": "--clips 2 --steps 2 --batch 1 --items 1",
     "steps": "--images 1 --batch-size 1 --steps 1",
+    "training_step": "--recipes tiny_vae --steps 1 --batch 1 --draws 2",
 }
 
 

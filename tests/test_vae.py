@@ -1,4 +1,4 @@
-"""The VAE helpers: 2-D convolutions for single frames, the folded latent scale, the simple start."""
+"""The VAE helpers: the folded latent scale, the simple start."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from instructx_core.data.shapes import ShapesWorld
 from instructx_core.latents import latent_stats
 from instructx_core.pixels import to_signed
 from instructx_core.training.vae_start import start_simple
-from instructx_core.vae import build_vae, fold_latent_scale, speed_up_single_frames
+from instructx_core.vae import build_vae, fold_latent_scale
 
 
 def small() -> VaeConfig:
@@ -22,17 +22,6 @@ def small() -> VaeConfig:
 def randomised():
     torch.manual_seed(0)
     return build_vae(small()).eval()
-
-
-@torch.no_grad()
-def test_single_frames_give_the_same_numbers_faster_or_not() -> None:
-    vae, clip, frame = randomised(), torch.randn(1, 3, 5, 32, 32), torch.randn(2, 3, 1, 32, 32)
-    before = [vae.encode(x).latent_dist.mode() for x in (clip, frame)]
-    decoded = [vae.decode(z).sample for z in before]
-    speed_up_single_frames(vae)
-    for x, latent, pixels in zip((clip, frame), before, decoded, strict=True):
-        assert torch.allclose(vae.encode(x).latent_dist.mode(), latent, atol=2e-5)
-        assert torch.allclose(vae.decode(latent).sample, pixels, atol=2e-5)
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..fields import NO_RESULT
-from .evaluate.judge import add_judge_arguments, asked_by, refuse_pace_on_ray
+from .judge_options import add_judge_arguments, asked_by, refuse_pace_on_ray
 from .model import ModelOptions, ProgressLine, add_model_arguments, add_sampling_arguments, pipeline_of
 from .speed import speed_lines
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import re
 import sys
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     import torch
 
     from ..pipeline import InstructXPipeline
+
+logger = logging.getLogger("instructx")
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -96,15 +99,19 @@ class ModelOptions:
             raise InputError(f"{args.model}: no such checkpoint folder; check the path")
         import torch
 
+        from ..precision import is_slow, usual_dtype
+
         device = pick_device(args.device)
-        usual = torch.float32 if device.type == "cpu" else torch.bfloat16
+        dtype = getattr(torch, args.dtype) if args.dtype else usual_dtype(device)
+        if is_slow(dtype, device):
+            logger.warning("--dtype %s on the CPU: most are many times slower in it than in float32", args.dtype)
         return cls(
             model=args.model,
             parts=parse_parts(args.part),
             loras=tuple(map(parse_lora, args.lora)),
             lora_layers=args.lora_layers,
             device=device,
-            dtype=getattr(torch, args.dtype) if args.dtype else usual,
+            dtype=dtype,
             attention=args.attention,
             tile=args.tile,
             scheduler=args.scheduler,

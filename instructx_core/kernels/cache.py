@@ -15,9 +15,10 @@ import os
 import stat
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from ..file_lock import NoLockFile, file_lock
 
 logger = logging.getLogger("instructx")
 
@@ -106,17 +107,11 @@ class KernelCache:
         After a minute of waiting the caller goes on without the lock: entries are replaced atomically anyway.
         """
         folder = self._usable()
-        handle = None if folder is None else _open_lock(folder / f"{key}.lock")
-        if handle is None:
+        with contextlib.ExitStack() as stack:
+            if folder is not None:
+                with contextlib.suppress(NoLockFile):  # a full disk: without the lock as well
+                    stack.enter_context(file_lock(folder / f"{key}.lock", _LOCK_SECONDS))
             yield
-            return
-        try:
-            _acquire(handle)
-            yield
-        finally:
-            handle.close()  # closing releases the lock
-            with contextlib.suppress(OSError):
-                os.unlink(handle.name)
 
     def _usable(self) -> Path | None:
         if self._ready:
@@ -178,31 +173,3 @@ def _prune(folder: Path) -> None:
     for _, path in sorted(files, reverse=True)[_KEPT_FILES:]:
         with contextlib.suppress(OSError):
             path.unlink()
-
-
-def _open_lock(path: Path):
-    try:
-        return open(path, "a+b")
-    except OSError:
-        return None
-
-
-def _acquire(handle) -> bool:
-    """Waits for the file lock; False when it was not to be had (then the caller works without)."""
-    deadline = time.monotonic() + _LOCK_SECONDS
-    while True:
-        try:
-            if sys.platform == "win32":
-                import msvcrt
-
-                handle.seek(0)
-                msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
-
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except OSError:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.05)

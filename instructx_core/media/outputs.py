@@ -14,9 +14,10 @@ import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
+from ..file_lock import Lock, NoLockFile, file_lock
 from .base import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from .names import check_name, hidden_beside, output_place
 
@@ -95,24 +96,21 @@ def check_writable(path: str | Path) -> None:
 def claim_output(path: str | Path) -> Iterator[tuple[str, ...]]:
     """No other process that claims it writes `path` during the block. Removes what a killed one left beside it.
 
-    The claim is a lock on a file `.NAME.lock`; the system lifts it when the process ends, however it ends. Gives notes:
-    where the file system knows no locks, as some of networks do, nothing is claimed and nothing removed.
+    The claim is a lock on a file `.NAME.lock` (file_lock.py), lifted when the process ends, however it ends. Gives
+    notes: where the file system knows no locks, as some of networks do, nothing is claimed and nothing removed.
     Raises InputError when another process has it, or the folder is missing or cannot be written to.
     """
     path = Path(path)
     output_kind(path)
-    lock = hidden_beside(path, ".lock")
-    handle = None
-    try:  # from here on: an interrupt may come after any instruction
-        handle = _open_lock(path, lock)
-        locked = _lock(handle.fileno(), lock)
-        if locked is False:
-            raise InputError(f"{path}: another process is writing this file; wait for it or choose another name")
-        if locked:
-            _remove_parts(path)
-        yield () if locked else (NO_LOCKS,)
-    finally:
-        _give_up(handle, path, lock)
+    try:
+        with file_lock(hidden_beside(path, ".lock")) as lock:
+            if lock is Lock.THEIRS:
+                raise InputError(f"{path}: another process is writing this file; wait for it or choose another name")
+            if lock is Lock.OURS:
+                _remove_parts(path)
+            yield () if lock is Lock.OURS else (NO_LOCKS,)
+    except NoLockFile as error:
+        raise InputError(f"{path}: cannot write into its folder ({error.strerror}); choose another place") from None
 
 
 def _remove_parts(path: Path) -> None:
@@ -124,38 +122,6 @@ def _remove_parts(path: Path) -> None:
         for file in output_place(path).absolute().parent.iterdir():
             if left.fullmatch(file.name):
                 file.unlink(missing_ok=True)
-
-
-def _open_lock(path: Path, lock: Path) -> IO[bytes]:
-    try:
-        return lock.open("ab")
-    except OSError as error:
-        raise InputError(f"{path}: cannot write into its folder ({error.strerror}); choose another place") from None
-
-
-def _give_up(handle: IO[bytes] | None, path: Path, lock: Path) -> None:
-    """Removes the lock file, while it is still locked, unless another process has it."""
-    if handle is None and not os.path.exists(lock):
-        return
-    with handle or _open_lock(path, lock) as locked:  # no handle: the interrupt came just after the file was made
-        if _lock(locked.fileno(), lock) is not False:
-            lock.unlink(missing_ok=True)
-
-
-def _lock(handle: int, path: Path) -> bool | None:
-    """Locks the open file at `path` for this process, also when it has it already; False when another one has it or
-    has just given it up, None where the file system knows no locks."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: there is no lock that a crash lifts and that lets the file be removed
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.path.samestat(os.fstat(handle), path.stat())
-    except (BlockingIOError, PermissionError, FileNotFoundError):  # a Windows share says that there is no permission
-        return False
-    except OSError:
-        return None
 
 
 @contextlib.contextmanager

@@ -13,9 +13,8 @@ import multiprocessing
 import platform
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ import torch
 from safetensors.torch import load_file
 
 from ..config import preset
+from ..file_lock import Lock, file_lock
 from ..training.average import copy_tensors
 from ..training.jobs.edit import EditJob
 from ..training.machine import Machine
@@ -37,12 +37,12 @@ from .schedule import Run
 logger = logging.getLogger("instructx")
 
 RECORDS = "records.json"
-Ended = str  # done, stopped, taken
+RunEnd = str  # done, stopped, taken
 
 
 def run_queue(runs: Sequence[Run], output: Path, machine: Machine, processes: int = 1) -> bool:
     """Does what is missing of `runs`; False when something is left: a signal, or another command has it."""
-    ended: list[Ended] = []
+    ended: list[RunEnd] = []
     for _, stage in groupby(runs, key=lambda run: run.before is not None):
         todo = [run for run in stage if not is_measured(run, output)]
         ended += _do(todo, output, machine, processes)
@@ -51,9 +51,9 @@ def run_queue(runs: Sequence[Run], output: Path, machine: Machine, processes: in
     return "taken" not in ended
 
 
-def _do(todo: Sequence[Run], output: Path, machine: Machine, processes: int) -> list[Ended]:
+def _do(todo: Sequence[Run], output: Path, machine: Machine, processes: int) -> list[RunEnd]:
     if processes == 1 or len(todo) < 2:
-        ended: list[Ended] = []
+        ended: list[RunEnd] = []
         for run in todo:
             ended.append(do_run(run, output, machine))
             if ended[-1] == "stopped":
@@ -85,12 +85,12 @@ def samples_of(run: Run) -> dict[str, int]:
     return {"images": run.scale.images, "clips": 0 if run.recipe.name.startswith("align") else run.scale.clips}
 
 
-def do_run(run: Run, output: Path, machine: Machine) -> Ended:
+def do_run(run: Run, output: Path, machine: Machine) -> RunEnd:
     """Trains a run to its end and measures it."""
     folder = output / run.name
     folder.mkdir(parents=True, exist_ok=True)
-    with _lock(folder) as free:
-        if not free:
+    with file_lock(folder / ".lock") as lock:  # UNKNOWN: one command at a time is the user's to see to
+        if lock is Lock.THEIRS:
             logger.info("%s: another command has it", run.name)
             return "taken"
         started = time.process_time()
@@ -108,28 +108,6 @@ def do_run(run: Run, output: Path, machine: Machine) -> Ended:
             write_whole(folder / RECORDS, about | {"records": records})
         logger.info("%s: done, %.0f CPU seconds", run.name, time.process_time() - started)
     return "done"
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[bool]:
-    """Whether this process has the folder now; a process that dies gives it back."""
-    with (folder / ".lock").open("w") as file:
-        yield _lock_file(file.fileno())
-
-
-def _lock_file(handle: int) -> bool:
-    """Without locks (on Windows, on some network disks) one command at a time is the user's to see to."""
-    try:
-        import fcntl
-    except ImportError:
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def write_whole(path: Path, content: dict[str, Any]) -> None:

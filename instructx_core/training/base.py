@@ -8,6 +8,7 @@ zero, queries as small noise.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import zlib
 from contextlib import ExitStack
@@ -33,7 +34,8 @@ from ..formats.layouts.modules import empty_parameters
 from ..formats.layouts.qwen_config import check_encoder
 from ..formats.layouts.vae import check_vae, read_vae
 from ..formats.layouts.weight_file import OpenFiles
-from ..vae import build_vae, speed_up_single_frames
+from ..precision import dtype_of
+from ..vae import build_vae
 from . import distributed, rng
 from .filling import Rows, fill_empty, final_rows, finite_rows, open_final_weights
 from .parts import Parts
@@ -132,7 +134,7 @@ def open_base(
     encode: whether samples are to be encoded; else the VAE is left out, and the vision tower where it is frozen.
     Raises InputError when files do not fit the preset.
     """
-    frozen = _frozen_dtype(recipe)
+    frozen = dtype_of(recipe.precision, device)
     with empty_parameters():
         encoder, denoiser = build_encoder(config), build_denoiser(config)
     with OpenFiles() as opened:
@@ -154,11 +156,6 @@ def open_base(
     return Base(parts, recipe, config, files, output)
 
 
-def _frozen_dtype(recipe: Recipe) -> torch.dtype:
-    """Of what is never trained."""
-    return torch.bfloat16 if recipe.precision == "bf16" else torch.float32
-
-
 def _open_vae(
     opened: OpenFiles, config: InstructXConfig, files: BaseFiles, recipe: Recipe, device: torch.device
 ) -> AutoencoderKLWan:
@@ -170,8 +167,7 @@ def _open_vae(
         )
     with empty_parameters():
         vae = build_vae(config.vae)
-    read_vae(vae, opened.open(files.vae), config, _frozen_dtype(recipe), device)
-    speed_up_single_frames(vae)
+    read_vae(vae, opened.open(files.vae), config, dtype_of(recipe.precision, device), device)
     return vae.requires_grad_(False).eval()
 
 
@@ -187,7 +183,7 @@ def _read_tower(tower: nn.Module, qwen: TensorSource, encoder: nn.Module, device
 
 def trained_on_base(recipe: Recipe, config: InstructXConfig, output: Path) -> Parts:
     """The model in bf16, on the CPU, with the weights of all runs that the recipe requires: what is exported."""
-    cpu = torch.device("cpu")
+    cpu, recipe = torch.device("cpu"), dataclasses.replace(recipe, precision="bf16")
     base = open_base(recipe, config, output, remember_base(output, None, config), cpu, encode=True)
     for parameter in base.parts.root.parameters():
         if parameter.is_meta:

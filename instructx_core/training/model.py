@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import torch
 from torch import nn
 
 from ..config import InstructXConfig
+from ..precision import dtype_of
 from .base import Base, open_base
 from .machine import Machine
 from .parts import Parts, load_parts
@@ -69,7 +71,8 @@ class SharedOut:
     def complete(self) -> dict[str, nn.Parameter]:
         """Raises InputError for files that do not fit."""
         machine, parts = self.machine, self.base.parts
-        shard_modules(parts, machine.engine, machine.device, self.base.recipe.precision == "bf16")
+        dtype = dtype_of(self.base.recipe.precision, machine.device)
+        shard_modules(parts, machine.engine, machine.device, dtype is torch.bfloat16)
         trained = self.base.complete(machine.weights_device)
         if machine.engine.recompute:
             recompute_activations(parts)

@@ -16,7 +16,7 @@ from ..config import InstructXConfig
 from ..denoiser import InstructXTransformer3DModel, build_denoiser
 from ..encoder.context_encoder import ContextEncoder
 from ..encoder.designs import build_encoder
-from ..vae import build_vae, speed_up_single_frames
+from ..vae import build_vae
 from .start import final_weights, load_into
 
 if TYPE_CHECKING:
@@ -51,7 +51,6 @@ def load_parts(requires: tuple[str, ...], config: InstructXConfig, output: Path,
     if not any(".lora_" in name for name in trained):
         encoder.add_lora(config.lora)
     _start_reference_embedder(denoiser, trained)
-    speed_up_single_frames(vae)
     vae.requires_grad_(False).eval()
     return Parts(vae, encoder, denoiser, root)
 

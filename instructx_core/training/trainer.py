@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
+from ..precision import dtype_of
 from . import checkpoint, distributed, sharded_checkpoint
 from .average import Average, copy_tensors
 from .best import Best
@@ -59,6 +60,7 @@ class Trainer:
         self.trainable = job.trainable
         self.parameters = list(self.trainable.values())
         self.device = self.parameters[0].device.type
+        self.dtype = dtype_of(recipe.precision, self.device)
         self.names = {parameter: name for name, parameter in self.trainable.items()}
         self.optimizers = build_optimizers(recipe, self.parameters, engine.low_moments)
         self.average = Average(self.trainable, recipe.ema_decay)
@@ -154,7 +156,7 @@ class Trainer:
     def _accumulate(self, step: int, batch: GlobalBatch, positions: range) -> Tensor:
         """Adds the gradients of one forward pass; gives its share of the loss."""
         with self.attention():  # around the backward pass too, which may compute blocks again
-            with torch.autocast(self.device, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+            with torch.autocast(self.device, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
                 loss = self.job.loss(step, batch, positions)
             loss = loss * (len(positions) / batch.size)
             (loss * self.world if self.engine.sharded else loss).backward()  # FSDP takes the mean over processes
@@ -173,7 +175,7 @@ class Trainer:
             (self.folder / "recipe.json").write_text(json.dumps(self.recipe.as_json(), indent=1))
         last = min(stop_at or self.recipe.num_steps, self.recipe.num_steps)
         previous = {s: signal.signal(s, self._request_stop) for s in (signal.SIGINT, signal.SIGTERM)}
-        said = over = False
+        has_peak = over = False
         bar = tqdm(total=self.recipe.num_steps, initial=self.step, desc=self.recipe.name, disable=bool(self.rank))
         try:
             if self.best is not None and not (self.rank or self.step or self.metrics.validated()):
@@ -183,8 +185,8 @@ class Trainer:
                 self.metrics.write({"step": self.step, **row})
                 bar.set_postfix_str(self.progress.line(row))
                 bar.update()
-                if not said and not self.rank:
-                    said = True
+                if not has_peak and not self.rank:
+                    has_peak = True
                     logger.info("%s", peak_memory(self.device))
                 self._every_so_often()
             if self.step % self.recipe.save_every and not (self.folder / f"step-{self.step:07d}").exists():

@@ -88,11 +88,12 @@ def torch_dtype(choice: str, device: torch.device) -> torch.dtype:
     import torch
 
     from ...instructx_core.errors import InputError
+    from ...instructx_core.precision import usual_dtype
 
     if choice not in DTYPES:
         raise InputError(f"dtype is {choice!r}; use {', '.join(DTYPES)}")
     if choice == "auto":
-        choice = "bf16" if device.type != "cpu" and host.prefers_bf16(device) else "fp32"
+        choice = "bf16" if usual_dtype(device) is torch.bfloat16 and host.prefers_bf16(device) else "fp32"
     return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[choice]
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from instructx_core.media.outputs import atomic_path, claim_output
 
-NEAR = (os.path.join("media", "outputs.py"), os.path.join("media", "names.py"), "contextlib.py", Path(__file__).name)
+OURS = ("file_lock.py", os.path.join("media", "outputs.py"), os.path.join("media", "names.py"))
+NEAR = (*OURS, "contextlib.py", Path(__file__).name)
 
 # A file that an interrupt caught between open() and its name is closed by the collector, which says so.
 pytestmark = [
@@ -25,7 +26,7 @@ pytestmark = [
 def interrupted(work: Callable[[], Any], count: int) -> bool:
     """Runs `work` and raises KeyboardInterrupt at its count-th event; False when it has fewer.
 
-    Events are instructions of media/outputs.py, contextlib.py and this file, and the end of each function they call.
+    Events are instructions of OURS, contextlib.py and this file, and the end of each function that they call.
     """
     left = count
 

@@ -10,8 +10,9 @@ import json
 import re
 from pathlib import Path
 
+from ..judge_options import add_judge_arguments, asked_by
 from ..model import ProgressLine
-from .judge import add_judge_arguments, asked_by, check_judge_named
+from .judge import check_judge_named
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -189,19 +189,19 @@ def _proposed(folder: Path, chat: ChatClient, viewing: Viewing, task: ClipTask) 
         if error.path != task.path:
             raise
         return ClipProposals(clip, task.name, "unreadable", reason=str(error))
-    said = chat.ask(question)
+    exchange = chat.ask(question)
     return ClipProposals(
         clip,
         task.name,
-        said.status,
-        said.answer or (),
-        said.reason,
+        exchange.status,
+        exchange.answer or (),
+        exchange.reason,
         size,
         seconds,
         reference,
-        said.attempts[-1]["model"] if said.attempts else "",
+        exchange.attempts[-1]["model"] if exchange.attempts else "",
         hashlib.sha256(question.prompt.encode()).hexdigest(),
-        said.attempts,
+        exchange.attempts,
     )
 
 

@@ -19,6 +19,7 @@ from ...editing.fit import pad_clip
 from ...errors import InputError
 from ...media.base import Media
 from ...media.files import read_image, read_media, write_image, write_video
+from ...precision import usual_dtype
 from ..objects import read_object
 from .adapters import ADAPTERS, FIXED_SIZE, PipelineCall, resized_picture
 from .run import EditTask
@@ -116,9 +117,10 @@ def open_pipeline(spec: str, device: torch.device, dtype: str | None) -> tuple[A
     kind = getattr(diffusers, ADAPTERS[name].kind, None)
     if kind is None:
         raise InputError(f"this diffusers {diffusers.__version__} has no {ADAPTERS[name].kind}; update it")
-    usual = torch.float32 if device.type == "cpu" else torch.bfloat16
     try:
-        pipe = kind.from_pretrained(place, torch_dtype=getattr(torch, dtype) if dtype else usual, local_files_only=True)
+        pipe = kind.from_pretrained(
+            place, torch_dtype=getattr(torch, dtype) if dtype else usual_dtype(device), local_files_only=True
+        )
     except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{place}: is no {ADAPTERS[name].kind} that this diffusers reads ({reason})") from None

@@ -93,7 +93,7 @@ class BestOf:
         best = max(range(len(made)), key=lambda number: (mean_of(made[number][1]), -number))
         report, output = made[best][0], look.request.output
         os.replace(report.output, output_place(output))  # of a link the target
-        words = told([score for _, score in made], best, self.judge.name)
+        words = choice_notes([score for _, score in made], best, self.judge.name)
         return dataclasses.replace(report, output=output, notes=(*report.notes, *notes), chosen=words)
 
 
@@ -124,7 +124,7 @@ def mean_of(score: Score) -> float:
     return fmean(score.dimensions.values()) if score.dimensions else 0.0
 
 
-def told(scores: Sequence[Score], best: int, judge: str) -> tuple[str, ...]:
+def choice_notes(scores: Sequence[Score], best: int, judge: str) -> tuple[str, ...]:
     """Which was kept, and every score."""
     named = [
         f"{score.id} {mean_of(score):.2f}" if score.dimensions else f"{score.id} {score.status} ({score.reason})"

@@ -98,7 +98,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked(Generic[Answer]):
+class Exchange(Generic[Answer]):
     """What became of one question. status: ok, unparsed, refused; answer: where it is ok. attempts: every reply."""
 
     status: str
@@ -116,25 +116,25 @@ class ChatClient:
         self.structured = settings.structured == "auto"
         self._client: OpenAI | None = None
 
-    def ask(self, question: ModelQuestion[Answer]) -> Asked[Answer]:
+    def ask(self, question: ModelQuestion[Answer]) -> Exchange[Answer]:
         """Until a reply can be read. Raises InputError where the server cannot be used at all."""
         attempts: list[dict[str, Any]] = []
         reason = ""
         for _ in range(self.settings.tries):
             reply = self._request(question)
-            said = {"reply": reply.text, "model": reply.model, "finish": reply.finish}
-            attempts.append({**said, "retries": reply.retries, "seconds": round(reply.seconds, 3)})
+            note = {"reply": reply.text, "model": reply.model, "finish": reply.finish}
+            attempts.append({**note, "retries": reply.retries, "seconds": round(reply.seconds, 3)})
             if reply.refused is not None:
                 attempts[-1]["refused"] = reply.refused
-                return Asked("refused", None, reply.refused, attempts)
+                return Exchange("refused", None, reply.refused, attempts)
             try:
                 if reply.cut:
                     raise Unreadable(f"the reply was cut at {self.settings.max_tokens or 'the'} tokens")
-                return Asked("ok", question.read(reply.text), "", attempts)
+                return Exchange("ok", question.read(reply.text), "", attempts)
             except Unreadable as error:
                 reason = str(error)
                 attempts[-1]["unreadable"] = reason
-        return Asked("unparsed", None, reason, attempts)
+        return Exchange("unparsed", None, reason, attempts)
 
     def _request(self, question: ModelQuestion[Any]) -> Reply:
         """One reply. Raises InputError for an address, key or model that will not do, and for a spent budget."""

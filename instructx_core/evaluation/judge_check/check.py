@@ -98,18 +98,20 @@ def _won(better: float, worse: float) -> float:
 
 def ordered(chain: Sequence[str], scores: Scores, dimension: str) -> list[float]:
     """1, 0 or 0.5 for a tie of every pair of the chain that both have a score in the dimension."""
-    held = [scores[name][dimension] for name in chain if dimension in scores.get(name, {})]
-    return [_won(better, worse) for better, worse in combinations(held, 2)]
+    chain_scores = [scores[name][dimension] for name in chain if dimension in scores.get(name, {})]
+    return [_won(better, worse) for better, worse in combinations(chain_scores, 2)]
 
 
 def rank_correlation(chain: Sequence[str], scores: Scores, dimension: str) -> float | None:
     """Spearman's of a chain of three and more; 0 where all scores are equal."""
     from scipy import stats
 
-    held = [scores[name][dimension] for name in chain if dimension in scores.get(name, {})]
-    if len(held) < 3:
+    chain_scores = [scores[name][dimension] for name in chain if dimension in scores.get(name, {})]
+    if len(chain_scores) < 3:
         return None
-    return 0.0 if len(set(held)) == 1 else float(stats.spearmanr(range(len(held), 0, -1), held)[0])
+    return (
+        0.0 if len(set(chain_scores)) == 1 else float(stats.spearmanr(range(len(chain_scores), 0, -1), chain_scores)[0])
+    )
 
 
 def ordering(chains: Sequence[Sequence[str]], sources: Iterable[Scores], dimension: str) -> Ordering:

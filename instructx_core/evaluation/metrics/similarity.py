@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
+from ...precision import usual_dtype
 from ..sheet import shown_frames
 
 
@@ -30,7 +31,8 @@ class ReferenceSimilarity:
             raise InputError(f"{folder}: no config.json in it; give the folder of a CLIP or DINO for transformers")
         try:
             self.processor: Any = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
-            self.model: Any = AutoModel.from_pretrained(folder, local_files_only=True).eval()
+            model: Any = AutoModel.from_pretrained(folder, local_files_only=True)
+            self.model = model.to(usual_dtype("cpu")).eval()  # where it stays
         except (OSError, ValueError, KeyError) as error:
             raise InputError(
                 f"{folder}: is no model of pictures for transformers ({error}); give a CLIP or DINO"

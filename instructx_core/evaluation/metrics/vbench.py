@@ -100,8 +100,8 @@ def _run(command: str, videos: Path, dimension: str, out: Path) -> dict[str, flo
         ) from None
     results = sorted(out.glob("*_eval_results.json"))
     if not results:
-        said = (run.stderr or run.stdout).strip().splitlines()
-        raise InputError(f"VBench wrote no results of {dimension}; it said: {said[-1] if said else 'nothing'}")
+        output = (run.stderr or run.stdout).strip().splitlines()
+        raise InputError(f"VBench wrote no results of {dimension}; it said: {output[-1] if output else 'nothing'}")
     try:
         lines: list[dict[str, Any]] = json.loads(results[-1].read_text(encoding="utf-8"))[dimension][1]
         return {Path(line["video_path"]).name: float(line["video_results"]) for line in lines}

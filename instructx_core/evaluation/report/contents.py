@@ -105,8 +105,8 @@ class Report:
                 )
             for name, of in ({} if check is None else check["dimensions"]).items():
                 if of["accuracy"] is None or of["accuracy"] < LEAST_ACCURACY:
-                    said = "nothing" if of["accuracy"] is None else f"{100 * of['accuracy']:.0f} % of planted pairs"
-                    found.append(f"The judge {judge} orders {said} rightly in {name}: do not trust that dimension.")
+                    share = "nothing" if of["accuracy"] is None else f"{100 * of['accuracy']:.0f} % of planted pairs"
+                    found.append(f"The judge {judge} orders {share} rightly in {name}: do not trust that dimension.")
         for editor, made in self.outputs.items():
             lost = [item.id for item in self.items if item.id not in made or made[item.id].path is None]
             if lost:

@@ -40,11 +40,11 @@ def study_table(values: Mapping[str, Any]) -> ReportTable:
     ]
     agreement = [number_cell(_estimate(values["agreement"].get(key)), 2) for key in COLUMNS]
     rows = [*ranked(rows, range(1, 1 + len(COLUMNS))), ReportRow((ReportCell("Agreement (alpha)"), *agreement))]
-    said = [f"{each['first']} - {each['second']}: {_words(each)}" for each in values["differences"]["average"]]
+    differences = [f"{each['first']} - {each['second']}: {_words(each)}" for each in values["differences"]["average"]]
     notes = [
         f"{len(values['raters'])} raters, {values['items']} items, {values['given']} of {values['asked']} ratings; "
         "intervals are over raters and items.",
-        *([f"Differences of the average, p-values by Holm's method: {'; '.join(said)}."] if said else []),
+        *([f"Differences of the average, p-values by Holm's method: {'; '.join(differences)}."] if differences else []),
     ]
     return ReportTable(f"User study {values['study']}", ("Model", *COLUMNS.values()), tuple(rows), tuple(notes))
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ...digests import model_files_digest
+from ...precision import usual_dtype
 from ..roles import Unplayable
 
 
@@ -28,7 +29,11 @@ def read_part(kind: str, folder: str, device: str = "") -> Any:
     except (OSError, ValueError, TypeError, AttributeError, KeyError, RuntimeError, ImportError) as error:
         reason = " ".join(str(error).split())[:300]
         raise Unplayable(f"{folder}: is no {kind} that this transformers reads ({reason})") from None
-    return part.to(device or "cpu").eval() if isinstance(part, torch.nn.Module) else part
+    if not isinstance(part, torch.nn.Module):
+        return part
+    place = device or "cpu"
+    part = part.to(place).eval()  # in the format of its file, which transformers keeps, but on a CPU
+    return part.float() if usual_dtype(place) is torch.float32 else part
 
 
 @lru_cache(maxsize=4)
@@ -39,9 +44,9 @@ def read_pipeline(kind: str, folder: str, device: str = "") -> Any:
     made = getattr(diffusers, kind, None)
     if made is None:
         raise Unplayable(f"this diffusers {diffusers.__version__} has no {kind}; update it")
-    usual = torch.float32 if (device or "cpu") == "cpu" else torch.bfloat16
+    dtype = usual_dtype(device or "cpu")
     try:
-        pipe = made.from_pretrained(folder, torch_dtype=usual, local_files_only=True)
+        pipe = made.from_pretrained(folder, torch_dtype=dtype, local_files_only=True)
     except (OSError, ValueError, TypeError, AttributeError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise Unplayable(f"{folder}: is no {kind} that this diffusers reads ({reason})") from None

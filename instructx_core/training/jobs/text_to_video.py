@@ -23,7 +23,7 @@ from ...denoiser import build_denoiser
 from ...encoder.text_encoder import TextEncoder, tokenize
 from ...errors import InputError
 from ...sampling.guidance import Conditions, velocity
-from ...vae import build_vae, speed_up_single_frames
+from ...vae import build_vae
 from .. import rng
 from ..job import GlobalBatch
 from ..machine import Machine
@@ -58,7 +58,6 @@ class TextToVideoJob:
         self.root = nn.ModuleDict({"vae": self.vae, "denoiser": self.denoiser, "text_encoder": self.text_encoder})
         for required in recipe.requires:
             load_into(self.root, final_weights(output, required))
-        speed_up_single_frames(self.vae)
         self.vae.requires_grad_(False).eval()
         self.root.to(self.device)
         # The embedders of source and reference have no part in this.

@@ -22,7 +22,7 @@ from ...data.source import PretrainingSource
 from ...errors import InputError
 from ...pixels import from_signed
 from ...random_streams import random_stream
-from ...vae import build_vae, fold_latent_scale, speed_up_single_frames
+from ...vae import build_vae, fold_latent_scale
 from .. import rng
 from ..job import GlobalBatch
 from ..machine import Machine
@@ -53,7 +53,6 @@ class VaeJob:
         self.recipe, self.device = recipe, machine.device
         torch.manual_seed(recipe.seed)
         self.vae = build_vae(config.vae)
-        speed_up_single_frames(self.vae)
         start_simple(self.vae)
         self.root = nn.ModuleDict({"vae": self.vae})
         for required in recipe.requires:

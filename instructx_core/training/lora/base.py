@@ -27,7 +27,6 @@ from ...formats.layouts.files import CheckpointFiles, find_files
 from ...formats.layouts.folders import SHIPPED
 from ...formats.layouts.weight_file import OpenFiles
 from ...formats.loading import load_denoiser, load_encoder, load_vae
-from ...vae import speed_up_single_frames
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan
@@ -49,7 +48,6 @@ class TaughtModel:
         tokenizer = load_tokenizer(self.files.tokenizer)
         vae = load_vae(self.files.vae, self.config, dtype, device)
         encoder = load_encoder(self.files.text_encoder, self.config, self.adapter, dtype, device)
-        speed_up_single_frames(vae)
         for module in (vae, encoder):
             module.requires_grad_(False)
         return vae, encoder, tokenizer

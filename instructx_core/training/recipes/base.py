@@ -36,7 +36,8 @@ class Recipe:
     betas: tuple[float, float] = (0.9, 0.95)  # not in paper
     weight_decay: float = 0.01  # not in paper
     clip_norm: float = 1.0  # not in paper
-    precision: Literal["fp32", "bf16"] = "bf16"  # of the forward pass; weights, gradients and averages are fp32
+    # of the forward pass; weights, gradients and averages are fp32. auto: what the device computes in (precision.py)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     ema_decay: float = 0.0  # 0: off; not in paper
     image_batch: int = 128
     video_batch: int = 32

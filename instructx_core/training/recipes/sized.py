@@ -15,7 +15,7 @@ from .base import Recipe
 from .vae import Crops
 
 BATCHES = {"image_batch": 256, "micro_image_batch": 256, "video_batch": 96, "micro_video_batch": 96}
-FLOW = BATCHES | {"precision": "bf16", "learning_rate": 2e-3, "validate_every": 0, "sample_every": 0, "save_every": 500}
+FLOW = BATCHES | {"precision": "auto", "learning_rate": 2e-3, "validate_every": 0, "sample_every": 0, "save_every": 500}
 STAGE = {"image_pool": 36_000, "image_reference_pool": 17_000, "video_pool": 2_400, "video_reference_pool": 1_400}
 CHANGES: dict[str, dict[str, Any]] = {
     "tiny_vae": FLOW

@@ -16,7 +16,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from ...errors import InputError
-from ..checkpoint import RESUMABLE
+from ..checkpoint import RESUMABLE, find_latest
 from ..distributed import rank
 from ..machine import Machine
 from ..recipes.base import Recipe
@@ -63,21 +63,25 @@ def train_chain(recipes: Sequence[Recipe], output: Path, machine: Machine) -> bo
         hours = HOURS.get(recipe.name)
         usual = f"; about {hours:g} hours on two idle cores" if machine.device.type == "cpu" and hours else ""
         logger.info("%s: %d steps%s", name, recipe.num_steps, usual)
+        resumed = find_latest(output / recipe.name, recipe.as_json()) is not None
         started = time.monotonic()
-        if train(recipe, output, None, machine) is None:
-            return False
+        final = train(recipe, output, None, machine)
         minutes = (time.monotonic() - started) / 60
         logger.info("%s: %.1f minutes", name, minutes)
-        note_time(output / TIMES, recipe.name, minutes)
+        note_time(output / TIMES, recipe.name, minutes, resumed)
+        if final is None:
+            return False
     return True
 
 
-def note_time(path: Path, name: str, minutes: float) -> None:
-    """Into the file of all recipes' times: minutes since this recipe was started or resumed, pools included."""
+def note_time(path: Path, name: str, minutes: float, resumed: bool = False) -> None:
+    """Into the file of all recipes' times: minutes that it took, pools included. resumed: they are added to those
+    before it was interrupted; a stretch that ended without a word (SIGKILL) is not in them."""
     if rank():
         return
     times = json.loads(path.read_text()) if path.is_file() else {}
-    path.write_text(json.dumps(times | {name: round(minutes, 2)}, indent=1) + "\n")
+    before = times.get(name, 0.0) if resumed else 0.0
+    path.write_text(json.dumps(times | {name: round(before + minutes, 2)}, indent=1) + "\n")
 
 
 def finish_chain(recipes: Sequence[Recipe], output: Path, target: Path, hardware: str) -> None:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import safe_open
 
 from ...config import InstructXConfig
@@ -50,7 +49,7 @@ class Lesson:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class LoraSetup:
     """Everything that can be known without a tensor."""
 
     model: TaughtModel
@@ -58,15 +57,15 @@ class Prepared:
     recipe: LoraRecipe
 
 
-def prepare(lesson: Lesson, device: torch.device) -> Prepared:
+def prepare(lesson: Lesson) -> LoraSetup:
     """Raises InputError for a model or pairs that cannot be used, and for fewer pairs than a batch."""
     model = open_taught(lesson.model, lesson.parts)
     source = open_pairs(lesson.pairs, model.config, lesson.instructions, lesson.validation, lesson.mirror)
-    recipe = lora_recipe(model, source, lesson, device)
-    return Prepared(model, source, recipe)
+    recipe = lora_recipe(model, source, lesson)
+    return LoraSetup(model, source, recipe)
 
 
-def lora_recipe(model: TaughtModel, source: Records, lesson: Lesson, device: torch.device) -> LoraRecipe:
+def lora_recipe(model: TaughtModel, source: Records, lesson: Lesson) -> LoraRecipe:
     """Steps on clips and with references as often as there are such pairs."""
     buckets = source.buckets("train")
     counts = {bucket: source.size("train", bucket) for bucket in buckets}
@@ -87,7 +86,6 @@ def lora_recipe(model: TaughtModel, source: Records, lesson: Lesson, device: tor
         "weight_decay": 0.0,
         "weighting": "none",
         "shift": model.config.sampling.shift,
-        "precision": "fp32" if device.type == "cpu" else "bf16",
         "ema_decay": 0.98,
         "image_batch": 4,
         "video_batch": 1,
@@ -108,7 +106,7 @@ def is_small(config: InstructXConfig) -> bool:
     return bool(config.trained_on)
 
 
-def train_lora(prepared: Prepared, lesson: Lesson, output: Path, machine: Machine, stop_at: int | None) -> Path | None:
+def train_lora(prepared: LoraSetup, lesson: Lesson, output: Path, machine: Machine, stop_at: int | None) -> Path | None:
     """Starts or resumes; the LoRA file, None when stopped before the end."""
     recipe, folder = prepared.recipe, output / lesson.name
     job = LoraJob(recipe, prepared.model, prepared.source, output, machine)

@@ -8,6 +8,7 @@ import logging
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,9 +17,11 @@ from safetensors.torch import load_file, save_file
 from instructx_core.cli import main
 from instructx_core.config import PRESETS
 from instructx_core.data.sources import SOURCES
+from instructx_core.training.machine import Machine
 from instructx_core.training.recipes.registry import RECIPES
 from instructx_core.training.recipes.sized import CHANGES, for_gpu, rehearsal
 from instructx_core.training.recipes.tiny import HOURS, TINY
+from instructx_core.training.runs import chain as chain_of_runs
 from instructx_core.weights import SHIPPED, load_pipeline
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
@@ -62,6 +65,19 @@ def test_the_chain_from_nothing_to_a_model(output: Path, caplog: pytest.LogCaptu
     for name in files:
         first, second = load_file(output / "tiny" / name), load_file(output / "again" / name)
         assert first.keys() == second.keys() and all(first[key].equal(second[key]) for key in first)
+
+
+def test_an_interrupted_recipe_counts_all_of_its_minutes(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = rehearsal(RECIPES["tiny_vae"]())
+    ticks = iter([0, 600, 600, 1500])  # seconds at which the two stretches begin and end
+    monkeypatch.setattr(chain_of_runs, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    first, through = chain_of_runs.train, lambda *given: first(given[0], given[1], 2, given[3])
+    monkeypatch.setattr(chain_of_runs, "train", through)
+    assert not chain_of_runs.train_chain([recipe], output, Machine())
+    assert json.loads((output / "minutes.json").read_text()) == {"tiny_vae": 10.0}
+    monkeypatch.setattr(chain_of_runs, "train", first)
+    assert chain_of_runs.train_chain([recipe], output, Machine())
+    assert json.loads((output / "minutes.json").read_text()) == {"tiny_vae": 25.0}
 
 
 def test_a_finished_run_of_another_recipe_is_refused(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
