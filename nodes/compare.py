@@ -19,10 +19,12 @@ from comfy_api.latest import io, ui
 
 from .parts.media import checked_image
 from .parts.schema import schema
+from .parts.settings import wired_choice, wired_number
 
 UI_KEY = "instructx_compare"  # read by web/js/compare.js
 VIEW_TYPE = "INSTRUCTX_COMPARE_VIEW"  # the extension gives an input of this type its widget
 VIDEO, PICTURES = "video", "pictures"
+RATES = (1.0, 120.0)  # Hz
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +46,14 @@ def plays(value: Any, batch: str) -> bool:
 
 
 def common_rate(before: Any, after: Any, fps: float) -> Fraction:
-    """Frames per second for IMAGE batches: that of the side that knows its own, else the node's."""
+    """Frames per second for IMAGE batches: that of the side that knows its own, else the node's.
+
+    Raises InputError for a rate that is none.
+    """
     for side in (before, after):
         if is_video(side):
             return Fraction(side.get_components().frame_rate)
-    return Fraction(fps).limit_denominator(1001)
+    return Fraction(wired_number("fps", fps, *RATES)).limit_denominator(1001)
 
 
 def even(images: Any) -> Any:
@@ -89,8 +94,9 @@ def save_pictures(images: Any, node: type) -> Side:
 def pair(before: Any, after: Any, batch: str) -> bool:
     """True when the pair is shown in the player, False on the slider.
 
-    Raises ValueError for what is no picture, and when the two do not match.
+    Raises ValueError for what is no picture, when the two do not match, and for an unknown `batch`.
     """
+    wired_choice("batch", batch, (VIDEO, PICTURES))
     for name, side in (("before", before), ("after", after)):
         if not is_video(side):
             checked_image(side, name)
@@ -143,8 +149,8 @@ class InstructXCompare(io.ComfyNode):
                 io.Float.Input(
                     "fps",
                     default=16.0,
-                    min=1.0,
-                    max=120.0,
+                    min=RATES[0],
+                    max=RATES[1],
                     step=0.01,
                     tooltip="Speed in frames per second, 1 to 120, at which two IMAGE batches play; Wan 2.1 makes 16. "
                     "A connected VIDEO brings its own.",

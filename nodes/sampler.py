@@ -13,7 +13,7 @@ from comfy_api.latest import io
 from .parts.keys import SOURCE_NODE
 from .parts.sampling import sample_edit
 from .parts.schema import sampling_inputs, schema
-from .parts.settings import SamplerInputs, SamplingSettings
+from .parts.settings import DENOISE, SamplerInputs, SamplingSettings
 
 
 class InstructXSampler(io.ComfyNode):
@@ -36,8 +36,8 @@ class InstructXSampler(io.ComfyNode):
                 io.Float.Input(
                     "denoise",
                     default=1.0,
-                    min=0.01,
-                    max=1.0,
+                    min=DENOISE[0],
+                    max=DENOISE[1],
                     step=0.01,
                     tooltip="Part of the schedule that is run, 0.01 to 1. Below 1 it starts from the source's latent.",
                 ),

@@ -26,13 +26,16 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support"), str(ROOT / "scripts")]
 
+import golden_edits  # noqa: E402
 import kiwi_case as case  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 from torch import Tensor  # noqa: E402
+
+from instructx_core.config import InstructXConfig  # noqa: E402
 
 STAND_INS = ("deepspeed", "modelscope")
 TEMPLATE = (
@@ -93,9 +96,10 @@ def processor(record: dict[str, Any]) -> Any:
     return Recording(Qwen2VLImageProcessor(), tokenizer, Qwen2VLVideoProcessor(), chat_template=TEMPLATE)
 
 
-def reference_encoder(kiwi: Any, record: dict[str, Any]) -> Any:
+def reference_encoder(kiwi: Any, record: dict[str, Any], config: InstructXConfig | None = None) -> Any:
     """Its encoder with the weights of kiwi_case.small_encoder()."""
-    ours, config = case.small_encoder(), case.small_config()
+    config = config or case.small_config()
+    ours = case.small_encoder(config)
     tools = processor(record)
     qwen_config = ours.mllm.config
     ids = {name: tools.tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("image_pad", "video_pad")}
@@ -198,9 +202,9 @@ def resized_numbers(kiwi: Any) -> dict[str, Any]:
 # --- DiT, scheduler ------------------------------------------------------------------------------------------------
 
 
-def reference_dit(kiwi: Any) -> tuple[Any, Any, Any]:
+def reference_dit(kiwi: Any, sizes: dict[str, Any] = case.DIT) -> tuple[Any, Any, Any]:
     """Its DiT, source embedder and reference embedder with the weights of kiwi_case.parameters()."""
-    size = {**case.DIT, "patch_size": tuple(case.DIT["patch_size"])}
+    size = {**sizes, "patch_size": tuple(sizes["patch_size"])}
     dit = kiwi.dit.WanModel(has_image_input=False, **size).eval()
     embedders = [
         kiwi.dit.ConditionalEmbedder(in_dim=size["in_dim"], dim=size["dim"], patch_size=size["patch_size"])
@@ -276,12 +280,18 @@ def reference_vae(kiwi: Any, channels: int) -> Any:
     return made
 
 
-def vae_numbers(kiwi: Any, channels: int) -> dict[str, Any]:
-    """Its statistics, and a clip encoded (normalised) and decoded again."""
+def filled_vae(kiwi: Any, channels: int) -> Any:
+    """That VAE with the weights of kiwi_case.parameters()."""
     vae = reference_vae(kiwi, channels)
     targets = vae.model.state_dict()
     for name, value in case.parameters({name: tuple(value.shape) for name, value in targets.items()}).items():
         targets[name].copy_(value)
+    return vae
+
+
+def vae_numbers(kiwi: Any, channels: int) -> dict[str, Any]:
+    """Its statistics, and a clip encoded (normalised) and decoded again."""
+    vae = filled_vae(kiwi, channels)
     with torch.no_grad():
         latent = vae.encode([case.vae_clip()[0]], "cpu")
         decoded = vae.decode([latent[0]], "cpu")
@@ -292,32 +302,6 @@ def vae_numbers(kiwi: Any, channels: int) -> dict[str, Any]:
         "latent": numbers(latent.flatten()),
         "decoded": numbers(torch.tensor(case.samples(decoded))),
     }
-
-
-def coordinates(height: int, width: int) -> np.ndarray:
-    """A picture whose pixels say where they are: (x mod 256, y mod 256, 16 (y div 256) + x div 256)."""
-    y, x = np.mgrid[:height, :width]
-    return np.stack([x % 256, y % 256, y // 256 * 16 + x // 256], axis=-1).astype(np.uint8)
-
-
-def crop_of(kiwi: Any, height: int, width: int) -> dict[str, Any]:
-    """The size that its demo gives a source, and the box (top, left, height, width) that it cuts out first."""
-    picture, seen = coordinates(height, width), []
-
-    class Recorder:
-        @staticmethod
-        def fromarray(array: np.ndarray) -> Image.Image:
-            seen.append(array)
-            return Image.fromarray(array)
-
-    real, kiwi.video.Image = kiwi.video.Image, Recorder
-    size = kiwi.video.get_height_width(Image.fromarray(picture), 720 * 1280)
-    if size != (height, width):
-        kiwi.video.crop_and_resize(Image.fromarray(picture), *size)
-    kiwi.video.Image = real
-    cut = seen[0] if seen else picture
-    x, y, high = (int(v) for v in cut[0, 0])
-    return {"size": list(size), "crop": [y + high // 16 * 256, x + high % 16 * 256, *cut.shape[:2]]}
 
 
 def rule_numbers(kiwi: Any) -> dict[str, Any]:
@@ -333,7 +317,7 @@ def rule_numbers(kiwi: Any) -> dict[str, Any]:
             "video": list(clip.shape[2:]),
             "image": list(vision.fetch_image({"image": image}).size[::-1]),
             "reference": list(vision.fetch_image({"image": image, "max_pixels": 28 * 28 * 768}).size[::-1]),
-            "source": crop_of(kiwi, height, width),
+            "source": golden_edits.crop_of(kiwi, height, width),
             "diffusers": list(kiwi.diffusers.KiwiEditPipeline._check_resize(height, width, 80, 32, 32)),
         }
     base = types.SimpleNamespace(torch_dtype=torch.bfloat16, device="cpu")
@@ -349,6 +333,20 @@ def rule_numbers(kiwi: Any) -> dict[str, Any]:
         "noise": numbers(noise.flatten()),
         "vae": {str(c): vae_numbers(kiwi, c) for c in (16, 48)},
     }
+
+
+def edit_numbers(kiwi: Any) -> dict[str, Any]:
+    parts = golden_edits.Parts(reference_encoder, reference_dit, filled_vae, numbers)
+    return golden_edits.edit_numbers(kiwi, parts)
+
+
+JOBS = {
+    "encoder": encoder_numbers,
+    "resized": resized_numbers,
+    "denoiser": dit_numbers,
+    "rules": rule_numbers,
+    "edits": edit_numbers,
+}
 
 
 # --- files ---------------------------------------------------------------------------------------------------------
@@ -368,9 +366,7 @@ def difference(have: Any, want: Any) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--check", action="store_true", help="compare with the stored numbers and write nothing")
-    parser.add_argument(
-        "--only", nargs="*", choices=("encoder", "resized", "denoiser", "rules"), help="some of the files"
-    )
+    parser.add_argument("--only", nargs="*", choices=tuple(JOBS), help="some of the files")
     arguments = parser.parse_args()
     path = os.environ.get("KIWI_PATH", "")
     if not Path(path, "diffsynth").is_dir():
@@ -381,9 +377,8 @@ def main() -> None:
     commit = subprocess.run(["git", "-C", path, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
     versions = f"torch {torch.__version__}, transformers {transformers.__version__}, Kiwi-Edit {commit or 'unknown'}"
     command = "KIWI_PATH=kiwi PYTHONPATH=tf457 python scripts/make_golden.py"
-    jobs = {"encoder": encoder_numbers, "resized": resized_numbers, "denoiser": dit_numbers, "rules": rule_numbers}
-    for name in arguments.only or jobs:
-        made = json.loads(json.dumps(jobs[name](kiwi)))
+    for name in arguments.only or JOBS:
+        made = json.loads(json.dumps(JOBS[name](kiwi)))
         if arguments.check:
             stored = case.golden(name)
             largest = difference(made, {key: stored[key] for key in made if key in stored})

@@ -36,6 +36,7 @@ ACROSS = {
     "test_mirror": "this file",
     "test_one_way": "imports without circles",
     "test_parity_docs": "docs/parity.md",
+    "test_parity_edits": "Kiwi-Edit's own numbers of whole edits",
     "test_parity_kiwi": "Kiwi-Edit's own numbers",
     "test_readme": "README.md",
     "test_shipped": "the shipped model",

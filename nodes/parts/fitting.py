@@ -17,6 +17,7 @@ from ...instructx_core.errors import InputError
 from ...instructx_core.geometry import pad_frames
 from ...instructx_core.pixels import pad_reference
 from .notes import Note, note
+from .settings import wired_choice
 
 CROP, PAD, TRIM, ERROR = "crop", "pad", "trim", "error"
 SIZE_RULES = (CROP, PAD, ERROR)
@@ -53,8 +54,10 @@ class FittedSource:
 def fit_source(frames_FHWC: Tensor, multiple: int, stride: int, size_rule: str, length_rule: str) -> FittedSource:
     """IMAGE -> IMAGE whose sides are multiples of `multiple` and whose length is stride*n + 1.
 
-    Raises InputError when a rule is "error" and the source does not fit, or nothing would be left.
+    Raises InputError when a rule is "error" and the source does not fit, nothing would be left, or a rule is unknown.
     """
+    wired_choice("resize", size_rule, SIZE_RULES)
+    wired_choice("length", length_rule, LENGTH_RULES)
     sized_FHWC, size_note = _fit_size(frames_FHWC, multiple, size_rule)
     fitted_FHWC, length_note = _fit_length(sized_FHWC, stride, length_rule)
     source, grid = ((len(x), x.shape[1], x.shape[2]) for x in (frames_FHWC, fitted_FHWC))

@@ -21,8 +21,7 @@ from .host_model import host_noise, interruptible, run_sampler, scheduled_sigmas
 from .keys import PLACEMENT, SOURCE_NODE
 from .media import check_finite
 from .model_patch import is_patched
-from .schema import PIPELINE_SCHEDULE
-from .settings import SamplerInputs, SamplingSettings
+from .settings import PIPELINE_SCHEDULE, SamplerInputs, SamplingSettings
 
 
 def sample_edit(

@@ -13,11 +13,11 @@ from typing import Any
 from comfy_api.latest import io
 
 from .fitting import CROP, SIZE_RULES
-from .host_model import sampler_names, scheduler_names
+from .host_model import sampler_names
+from .settings import CFG, PIPELINE_SCHEDULE, SHIFT, STEPS, schedules
 
 CATEGORY = "InstructX"
 MAX_REFERENCES = 4
-PIPELINE_SCHEDULE = "instructx"
 DTYPES = ("auto", "bf16", "fp16", "fp32")
 DEVICES = ("auto", "cpu")
 
@@ -149,15 +149,15 @@ def sampling_inputs(seed_bits: int) -> list[Any]:
         io.Int.Input(
             "steps",
             default=50,
-            min=1,
-            max=1000,
+            min=STEPS[0],
+            max=STEPS[1],
             tooltip="Denoising steps, 1 to 1000; more are slower. 50, tiny model 4.",
         ),
         io.Float.Input(
             "cfg",
             default=1.0,
-            min=0.0,
-            max=30.0,
+            min=CFG[0],
+            max=CFG[1],
             step=0.1,
             tooltip="Guidance, 0 to 30. 1: off, one model call a step. Above 1: follows the instruction harder, with "
             "two calls a step.",
@@ -165,8 +165,8 @@ def sampling_inputs(seed_bits: int) -> list[Any]:
         io.Float.Input(
             "shift",
             default=5.0,
-            min=0.01,
-            max=100.0,
+            min=SHIFT[0],
+            max=SHIFT[1],
             step=0.01,
             tooltip="How many steps go to high noise, 0.01 to 100: 1 even, above 1 more. 5, tiny model 3. Replaces "
             "that of Model Sampling SD3.",
@@ -180,7 +180,7 @@ def sampling_inputs(seed_bits: int) -> list[Any]:
         ),
         io.Combo.Input(
             "scheduler",
-            options=[PIPELINE_SCHEDULE, *scheduler_names()],
+            options=schedules(),
             default=PIPELINE_SCHEDULE,
             tooltip="Noise levels of the steps. instructx: even, then shifted, as trained. Others: the host's.",
         ),

@@ -35,7 +35,7 @@ def with_own_loader(request: dict[str, Any]) -> dict[str, Any]:
     linked = [node for node in graph.values() if isinstance(node, dict) and isinstance(node.get("inputs"), dict)]
     for node in linked if moved else ():
         for key, value in node["inputs"].items():
-            if isinstance(value, list) and len(value) == 2 and value[0] in moved:
+            if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and value[0] in moved:
                 node["inputs"][key] = [value[0], moved[value[0]]]
     if moved:
         nodes = ", ".join(moved)

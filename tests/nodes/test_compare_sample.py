@@ -110,6 +110,8 @@ def test_odd_sizes_play(compare: Any, temp: Path, as_video: bool) -> None:
         (lambda: clip(2), lambda: clip(3), {"batch": "pictures"}, "before has 2 pictures and after 3"),
         (lambda: clip(1), lambda: clip(0), {}, "after has shape .* connect an IMAGE with at least one picture"),
         (lambda: clip(2)[..., :1], lambda: clip(2), {}, r"before has 1 channel\(s\)"),
+        (lambda: clip(2), lambda: clip(2), {"fps": 0.0}, "fps is 0.0; it must be a number from 1.0 to 120.0"),
+        (lambda: clip(2), lambda: clip(2), {"batch": "film"}, "batch is 'film'; use one of video, pictures"),
     ],
 )
 def test_refusals_name_the_remedy(compare: Any, before: Any, after: Any, given: dict[str, Any], message: str) -> None:

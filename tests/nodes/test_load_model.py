@@ -77,7 +77,10 @@ def older_graph(unet: str = TINY, vae: str = TINY) -> dict[str, Any]:
         "2": {"class_type": "VAELoader", "inputs": {"vae_name": vae}},
         "3": {"class_type": "VAEDecode", "inputs": {"samples": ["4", 0], "vae": ["2", 0]}},
         "5": None,
-        "4": {"class_type": "KSampler", "inputs": {"model": ["1", 0], "seed": 2, "sigmas": [1.0, 0]}},
+        "4": {
+            "class_type": "KSampler",
+            "inputs": {"model": ["1", 0], "seed": 2, "sigmas": [1.0, 0], "box": [[0, 1], 2]},
+        },
     }
 
 
@@ -87,7 +90,7 @@ def test_older_graphs_get_load_model(pack: Callable[[str], ModuleType], empty: P
     assert [graph[name]["class_type"] for name in "12"] == ["InstructXLoadModel"] * 2
     assert graph["1"]["inputs"] == {"diffusion_model": TINY, "vae": TINY, "weight_dtype": "fp8_e4m3fn"}
     assert graph["3"]["inputs"] == {"samples": ["4", 0], "vae": ["2", 1]}
-    assert graph["4"]["inputs"] == {"model": ["1", 0], "seed": 2, "sigmas": [1.0, 0]}
+    assert graph["4"]["inputs"] == {"model": ["1", 0], "seed": 2, "sigmas": [1.0, 0], "box": [[0, 1], 2]}
 
 
 def test_other_graphs_stay(pack: Callable[[str], ModuleType], empty: Path, shipped: Path) -> None:

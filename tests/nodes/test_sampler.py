@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -99,11 +100,12 @@ def test_a_noise_mask_lies_on_what_it_lay_on(node: ModuleType, vae: Any, prepare
 
     model, positive, negative, latent = prepared(1, 32, 40)
     mask = torch.zeros(1, 32, 40)
-    mask[:, :, 16:] = 1.0
+    mask[:, :, 32:] = 1.0
     (masked,) = SetLatentNoiseMask().set_mask(latent, mask)
     _, out = run(node, vae, (model, positive, negative, masked))
     moved = (out["samples"] - latent["samples"]).abs().amax(dim=(0, 1, 2, 3))
-    assert (moved[:2] < 1e-4).all() and (moved[2:] > 1e-2).all()  # cells of 8 pixels: the edge is at 16
+    # Cells of 8 pixels: the edge is at 32, and would be at 38 if the mask were stretched over the padding.
+    assert (moved[:4] < 1e-4).all() and (moved[4:] > 1e-2).all()
 
 
 def test_batch_of_two(node: ModuleType, vae: Any, prepared: Any) -> None:
@@ -209,3 +211,34 @@ def test_wrong_graphs(node: ModuleType, vae: Any, prepared: Any, dit: ModuleType
     assert "T5, CLIP" in error((model, prompt, negative, latent))
     other = {"samples": torch.zeros(1, 16, 2, 4, 4)}
     assert "sample the LATENT of Source and Reference" in error((model, positive, negative, other))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 0}, "steps is 0; it must be a whole number from 1 to 1000: look at what is wired to it"),
+        ({"steps": 2.5}, "steps is 2.5; it must be a whole number"),
+        ({"steps": None}, "steps is None; it must be a whole number"),
+        ({"seed": -1}, "seed is -1; it must be a whole number from 0"),
+        ({"cfg": float("nan")}, "cfg is nan; it must be a number from 0.0 to 30.0"),
+        ({"shift": 0.0}, "shift is 0.0; it must be a number from 0.01"),
+        ({"denoise": 0}, "denoise is 0; it must be a number from 0.01 to 1.0"),
+        ({"sampler_name": "eular"}, "sampler_name is 'eular'; use one of euler, "),
+        ({"scheduler": "instruct"}, "scheduler is 'instruct'; use one of instructx, "),
+    ],
+)
+def test_what_a_wire_brings_in_place_of_a_widget(
+    node: ModuleType, vae: Any, prepared: Any, options: dict[str, Any], message: str
+) -> None:
+    """The host checks widgets only; maths nodes and prompts by HTTP wire what they like."""
+    with pytest.raises(ValueError) as caught:
+        run(node, vae, prepared(), **options)
+    assert str(caught.value).startswith(message)
+
+
+def test_numbers_of_other_types_are_taken_as_they_are(node: ModuleType, vae: Any, prepared: Any) -> None:
+    """Whole floats and numpy's numbers, which maths nodes give."""
+    parts = prepared()
+    want, _ = run(node, vae, parts)
+    got, _ = run(node, vae, parts, steps=2.0, seed=np.int64(1), cfg=1, shift=np.float32(3.0))
+    assert torch.equal(got, want)

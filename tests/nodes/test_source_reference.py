@@ -157,6 +157,14 @@ def test_rules(fitting: ModuleType, size_rule: str, length_rule: str, shape: Any
     assert torch.equal(fitted.frames_FHWC[-1], fitted.frames_FHWC[frames - 1])
 
 
+def test_rules_that_a_wire_brings(fitting: ModuleType) -> None:
+    """The host checks the choice of a widget, not what is wired to it: an unknown one must not pass for another."""
+    with pytest.raises(ValueError, match="resize is 'stretch'; use one of crop, pad, error"):
+        fitting.fit_source(picture(1, 50, 70), 16, 4, "stretch", "pad")
+    with pytest.raises(ValueError, match="length is 'crop'; use one of pad, trim, error"):
+        fitting.fit_source(picture(1, 50, 70), 16, 4, "crop", "crop")
+
+
 def blob(frames: int, height: int, width: int) -> torch.Tensor:
     """A mask of a rectangle that moves a pixel a frame."""
     mask = torch.zeros(frames, height, width)

@@ -149,8 +149,8 @@ def digest(levels: Tensor) -> str:
     return hashlib.sha256(f"{tuple(levels.shape)}".encode() + levels.contiguous().numpy().tobytes()).hexdigest()
 
 
-def small_encoder() -> InstructXEncoder:
-    encoder = build_encoder(small_config()).eval()
+def small_encoder(config: InstructXConfig | None = None) -> InstructXEncoder:
+    encoder = build_encoder(config or small_config()).eval()
     fill(encoder)
     return encoder
 
