@@ -72,11 +72,10 @@ def judged_finding(
     experiment: Experiment, measured: VariantRecords, sources: tuple[dict[str, Any], ...] = ()
 ) -> Finding:
     """All comparisons of an experiment whose runs are there."""
-<<<<<<< HEAD
     count = judged_count(experiment)
     differences = tuple(compared(each, measured, count) for each in experiment.comparisons)
-    said: list[Outcome] = [each.outcome for each in differences if each.comparison.expects != "open"]
-    return Finding(experiment, differences, _values(experiment, measured), joint_verdict(said), (), sources)
+    outcomes: list[Outcome] = [each.outcome for each in differences if each.comparison.expects != "open"]
+    return Finding(experiment, differences, _values(experiment, measured), joint_verdict(outcomes), (), sources)
 
 
 def judged_count(experiment: Experiment) -> int:
@@ -84,16 +83,7 @@ def judged_count(experiment: Experiment) -> int:
     return max(1, sum(each.expects != "open" for each in experiment.comparisons))
 
 
-def compared(comparison: Comparison, measured: Measured, comparisons: int) -> MeasuredDifference:
-=======
-    count = sum(each.expects != "open" for each in experiment.comparisons)
-    differences = tuple(compared(each, measured, max(1, count)) for each in experiment.comparisons)
-    outcomes: list[Outcome] = [each.outcome for each in differences if each.comparison.expects != "open"]
-    return Finding(experiment, differences, _values(experiment, measured), joint_verdict(outcomes), (), sources)
-
-
 def compared(comparison: Comparison, measured: VariantRecords, comparisons: int) -> MeasuredDifference:
->>>>>>> main
     """One difference, positive where the first variant is better."""
     first, second = (values_by_sample(comparison, measured[name]) for name in (comparison.first, comparison.second))
     common = [name for name in first[0] if all(name in seed for seed in (*first, *second))]

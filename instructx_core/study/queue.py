@@ -28,7 +28,6 @@ from .schedule import Run
 
 logger = logging.getLogger("instructx")
 
-<<<<<<< HEAD
 STOPPED = 1  # exit codes of a process: a signal stopped it; an InputError
 REFUSED = 2
 RANKS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
@@ -39,35 +38,21 @@ def take_runs(runs: Sequence[Run], place: Workplace, goes_on: Callable[[], bool]
 
     False after a signal, and when `goes_on` says so. A run whose process died is free again.
     """
-    left, said = list(runs), False
+    left, is_noted = list(runs), False
     while left := [run for run in left if not is_measured(run, place.output)]:
         if not goes_on():
-=======
-RECORDS = "records.json"
-RunEnd = str  # done, stopped, taken
-
-
-def run_queue(runs: Sequence[Run], output: Path, machine: Machine, processes: int = 1) -> bool:
-    """Does what is missing of `runs`; False when something is left: a signal, or another command has it."""
-    ended: list[RunEnd] = []
-    for _, stage in groupby(runs, key=lambda run: run.before is not None):
-        todo = [run for run in stage if not is_measured(run, output)]
-        ended += _do(todo, output, machine, processes)
-        if "stopped" in ended:
->>>>>>> main
             return False
         ended = _next(left, place)
         if ended == "stopped":
             return False
         if ended == "taken":
-            if not said:
+            if not is_noted:
                 logger.info("waiting for other processes: %d runs are theirs, or wait for theirs", len(left))
-                said = True
+                is_noted = True
             time.sleep(locks.POLL)
     return True
 
 
-<<<<<<< HEAD
 def _next(left: Sequence[Run], place: Workplace) -> str:
     """The first that can be done now; "taken" when there is none."""
     waiting = {run.name for run in left}
@@ -86,16 +71,6 @@ def run_queue(runs: Sequence[Run], place: Workplace, processes: int = 1) -> bool
     if processes == 1:
         return take_runs(runs, place)
     locks.check_locks(place.output)
-=======
-def _do(todo: Sequence[Run], output: Path, machine: Machine, processes: int) -> list[RunEnd]:
-    if processes == 1 or len(todo) < 2:
-        ended: list[RunEnd] = []
-        for run in todo:
-            ended.append(do_run(run, output, machine))
-            if ended[-1] == "stopped":
-                break
-        return ended
->>>>>>> main
     context = multiprocessing.get_context("spawn")
     refusals: Any = context.SimpleQueue()
     threads = torch.get_num_threads()
@@ -154,7 +129,6 @@ def _worker(runs: list[Run], place: Workplace, threads: int, refusals: Any) -> N
 def leave_ranks(output: Path) -> int:
     """This process's rank under torchrun, 0 without it; from then on it works alone, so that a run is not shared.
 
-<<<<<<< HEAD
     Raises InputError where ranks could not be kept apart.
     """
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
@@ -163,55 +137,3 @@ def leave_ranks(output: Path) -> int:
     if world > 1:
         locks.check_locks(output)
     return rank
-=======
-
-def do_run(run: Run, output: Path, machine: Machine) -> RunEnd:
-    """Trains a run to its end and measures it."""
-    folder = output / run.name
-    folder.mkdir(parents=True, exist_ok=True)
-    with file_lock(folder / ".lock") as lock:  # UNKNOWN: one command at a time is the user's to see to
-        if lock is Lock.THEIRS:
-            logger.info("%s: another command has it", run.name)
-            return "taken"
-        started = time.process_time()
-        job = build_job(run.recipe, preset(run.recipe.preset), output, machine)
-        assert isinstance(job, EditJob)
-        if not is_done(output, run.recipe) and Trainer(run.recipe, job, folder, machine.engine).run() is None:
-            return "stopped"
-        trained = time.process_time()
-        if run.measured:
-            copy_tensors(job.trainable, load_file(folder / FINAL))
-            samples = samples_of(run)
-            records = measure(job, machine.cache(output, job.source), **samples)
-            seconds = {"train": trained - started, "measure": time.process_time() - trained}
-            about = {"samples": samples, "recipe": run.recipe.as_json(), "cpu_seconds": seconds, **provenance()}
-            write_whole(folder / RECORDS, about | {"records": records})
-        logger.info("%s: done, %.0f CPU seconds", run.name, time.process_time() - started)
-    return "done"
-
-
-def write_whole(path: Path, content: dict[str, Any]) -> None:
-    """JSON that is there as a whole or not at all."""
-    partial = path.with_name(f".{path.name}")
-    partial.write_text(json.dumps(content, indent=1) + "\n")
-    partial.replace(path)
-
-
-def provenance() -> dict[str, str]:
-    """What code and libraries a number comes from."""
-    asked = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parent,
-        check=False,
-    )
-    versions = {"version": __version__, "torch": torch.__version__, "python": platform.python_version()}
-    return {"commit": asked.stdout.strip() or "unknown"} | versions
-
-
-def done_of(runs: Iterable[Run], output: Path) -> tuple[int, int]:
-    """How many are done, of how many."""
-    states = [is_measured(run, output) for run in runs]
-    return sum(states), len(states)
->>>>>>> main

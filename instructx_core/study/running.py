@@ -34,7 +34,7 @@ from .schedule import Run
 
 logger = logging.getLogger("instructx")
 
-Ended = Literal["done", "stopped", "taken"]
+RunEnd = Literal["done", "stopped", "taken"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Workplace:
     times: dict[str, Seconds] | None = None
 
 
-def do_run(run: Run, place: Workplace) -> Ended:
+def do_run(run: Run, place: Workplace) -> RunEnd:
     """Trains a run to its end and measures it, unless another process has it or has done it. Raises InputError for a
     full disk and for what stands in its folder and is another run's."""
     with claim_folder(place.output / run.name) as free:
@@ -58,7 +58,7 @@ def do_run(run: Run, place: Workplace) -> Ended:
         return _claimed(run, place)
 
 
-def _claimed(run: Run, place: Workplace) -> Ended:
+def _claimed(run: Run, place: Workplace) -> RunEnd:
     output, folder, machine = place.output, place.output / run.name, place.machine
     estimate = None if place.times is None else estimated(run, place.times, output, set())
     job, opening = clocked(lambda: build_job(run.recipe, preset(run.recipe.preset), output, machine))

@@ -16,7 +16,7 @@ from instructx_core.file_lock import Lock
 from instructx_core.study import locks, queue
 from instructx_core.study.experiments import EXPERIMENTS
 from instructx_core.study.queue import leave_ranks, run_queue, take_runs
-from instructx_core.study.running import Ended, Workplace
+from instructx_core.study.running import RunEnd, Workplace
 from instructx_core.study.scales import REHEARSAL
 from instructx_core.study.schedule import Run, all_runs
 from instructx_core.training.machine import Machine
@@ -33,7 +33,7 @@ class Paper:
         monkeypatch.setattr(queue, "do_run", self.do)
         monkeypatch.setattr(locks, "POLL", 0.01)
 
-    def do(self, run: Run, place: Workplace) -> Ended:
+    def do(self, run: Run, place: Workplace) -> RunEnd:
         with locks.claim_folder(place.output / run.name) as free:
             if not free:
                 return "taken"

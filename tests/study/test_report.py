@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -14,14 +15,14 @@ from instructx_core.study.experiments import EXPERIMENTS
 from instructx_core.study.figures import LARGEST, alignment_curves, validation_losses
 from instructx_core.study.findings import finding_of
 from instructx_core.study.records import RECORDS
-from instructx_core.study.report import PAGE, RESULTS, load_result, page, write_study
+from instructx_core.study.report import PAGE, RESULTS, page, write_study
 from instructx_core.study.scales import REHEARSAL, SCALES
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 
 def test_the_page_of_this_repository_is_what_its_results_say() -> None:
-    result = load_result(DOCS / RESULTS)
+    result = json.loads((DOCS / RESULTS).read_text())
     assert (DOCS / PAGE).read_text() == page(result, SCALES[result["scale"]])
 
 
@@ -45,7 +46,7 @@ def test_planted_records_become_a_figure_and_a_verdict(name: str, tmp_path: Path
     """The first variant is better by a quarter in every sample; what it cost stands in the page."""
     plant(REHEARSAL, EXPERIMENTS[name], tmp_path / "runs")
     write_study(REHEARSAL, tmp_path / "runs", tmp_path / "study")
-    result = load_result(tmp_path / "study" / RESULTS)
+    result = json.loads((tmp_path / "study" / RESULTS).read_text())
     found = result["experiments"][name]
     assert found["missing"] == 0 and 5_000 < (tmp_path / "study" / found["figure"]).stat().st_size <= LARGEST
     assert found["verdict"] == "cannot tell"  # one seed gives no interval over seeds
