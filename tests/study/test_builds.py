@@ -63,10 +63,10 @@ def test_every_variant_is_a_model(scale: str, name: str) -> None:
     """Each trains groups that it has, an edit stage all but the text encoder, and gives the DiT its context."""
     for run in all_runs(SCALES[scale], [EXPERIMENTS[name]]):
         text = config_of(run).to_json()
-        held, trained = held_groups(text), set(run.recipe.train)
-        assert trained <= held, run.name
+        present, trained = held_groups(text), set(run.recipe.train)
+        assert trained <= present, run.name
         if run.stage == "edit":
-            assert held - trained <= {"text_encoder"}, run.name
+            assert present - trained <= {"text_encoder"}, run.name
         else:
             assert not any(group in trained for group in ("denoiser", "source_embedder", "text_encoder")), run.name
         contexts(text)

@@ -44,9 +44,9 @@ def test_variants_differ_in_what_they_say_alone(experiment: Experiment) -> None:
             same_stage = next(each for each in first if each["source_latents"] == run.recipe.source_latents)
             found = run.recipe.as_json()
             other = {name for name in found if found[name] != same_stage[name]} - DIFFERENT
-            said = set(experiment.variants[0].edit) | set(variant.edit)
+            stated = set(experiment.variants[0].edit) | set(variant.edit)
             lengths = {variant.length, experiment.variants[0].length}
-            assert other <= said | ({"num_steps"} if lengths != {1.0} else set())
+            assert other <= stated | ({"num_steps"} if lengths != {1.0} else set())
             assert found["requires"][: len(TINY.start)] == list(TINY.start)
 
 
