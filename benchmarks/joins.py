@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 FPS, SIZE, WINDOWS, STEPS = 16, 17, 8, 4
 TASKS = ("color", "swap", "add", "remove", "background", "tone", "style", "hybrid", "segment")  # without references
-Edited = tuple[np.ndarray, set[int]]  # a clip, and its joins: i for the change from frame i to frame i+1
+JoinedClip = tuple[np.ndarray, set[int]]  # a clip, and its joins: i for the change from frame i to frame i+1
 OURS = "hand-over, smooth joins"
 QUICK = (OURS, "hand-over, plain joins", "independent, a seed each")  # what the test compares
 FADE = 8  # frames two cross-faded windows share, the habit of published nodes
 
 
-def methods(edit: Callable[..., np.ndarray], clip: Sample) -> dict[str, Callable[[], Edited]]:
+def methods(edit: Callable[..., np.ndarray], clip: Sample) -> dict[str, Callable[[], JoinedClip]]:
     """Name -> the long clip edited that way. edit(frames, seed, pinned) edits one window."""
     from instructx_core.editing.windows import FADE as FADED
     from instructx_core.editing.windows import edit_windows, plan_windows
@@ -46,7 +46,7 @@ def methods(edit: Callable[..., np.ndarray], clip: Sample) -> dict[str, Callable
     frames_FHWC = clip.source_FHWC
     plain = plan_windows(len(frames_FHWC), SIZE)
 
-    def handed_over(kind: str, pin: bool, fade: bool, match: bool = False, own_seeds: bool = False) -> Edited:
+    def handed_over(kind: str, pin: bool, fade: bool, match: bool = False, own_seeds: bool = False) -> JoinedClip:
         windows = plan_windows(len(frames_FHWC), SIZE, joins=kind)
         results = edit_windows(
             iter(frames_FHWC),
@@ -57,11 +57,11 @@ def methods(edit: Callable[..., np.ndarray], clip: Sample) -> dict[str, Callable
         )
         return np.concatenate([result.new_FHWC for result in results]), {w.first_new - 1 for w in windows[1:]}
 
-    def independent(own_seeds: bool) -> Edited:
+    def independent(own_seeds: bool) -> JoinedClip:
         made = [edit(frames_FHWC[w.start : w.stop], w.index if own_seeds else 0, 0)[w.shared :] for w in plain]
         return np.concatenate(made), {w.first_new - 1 for w in plain[1:]}
 
-    def cross_fade() -> Edited:
+    def cross_fade() -> JoinedClip:
         parts = plan_windows(len(frames_FHWC), SIZE, FADE)
         total, weight_F = np.zeros(frames_FHWC.shape), np.zeros(len(frames_FHWC))
         for w in parts:
@@ -187,10 +187,10 @@ def seams(
     return {"steps": steps, "window": SIZE, "windows": windows, "clips": [*map(list, cases)], "methods": rows}
 
 
-def context_windows(tree: Path, clip: Any, steps: int) -> Callable[[], Edited]:
+def context_windows(tree: Path, clip: Any, steps: int) -> Callable[[], JoinedClip]:
     """The host's own way: the whole clip at once, each step in overlapping windows of latents that are averaged."""
 
-    def run() -> Edited:
+    def run() -> JoinedClip:
         import comfy_host
         import torch
 

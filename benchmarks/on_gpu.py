@@ -228,8 +228,8 @@ def graph(run: Run) -> dict[str, Any]:
         other = run.qkv(run.plan.tokens, run.plan.heads, 1)
         PATHS[path](q, k, v, bench.SCALE)  # loads it
         out, replay = run.card.captured(lambda path=path, q=q, k=k, v=v: PATHS[path](q, k, v, bench.SCALE)[0])
-        for held, new in zip((q, k, v), other, strict=True):
-            held.copy_(new)
+        for old, new in zip((q, k, v), other, strict=True):
+            old.copy_(new)
         replay()
         found[path] = {"replay equals a plain call": torch.equal(out, PATHS[path](*other, bench.SCALE)[0])}
     return found

@@ -21,11 +21,11 @@ import cv2
 import results
 from tqdm import tqdm
 
-from instructx_core.synthesis.measure import SETS, Measured, as_json, measure_films, summary
+from instructx_core.synthesis.measure import SETS, FilmMeasurement, as_json, measure_films, summary
 from instructx_core.synthesis.measure_own import CASTS, measure_shapes
 
 
-def table(found: list[Measured]) -> str:
+def table(found: list[FilmMeasurement]) -> str:
     lines = [
         "| films | clips | mask IoU, median | error of the plate, levels | wrong pairs | after filters | passed |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -50,7 +50,7 @@ def main() -> None:
     args = parser.parse_args()
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as temporary:
-        work, found = args.work or Path(temporary), list[Measured]()
+        work, found = args.work or Path(temporary), list[FilmMeasurement]()
         started = time.process_time()
         seeds = range(args.first, args.first + args.films)
         clips = range(args.first, args.first + args.clips)

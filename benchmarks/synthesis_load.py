@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from instructx_core.media.files import write_video
 from instructx_core.synthesis.candidate import Candidate, Reject
-from instructx_core.synthesis.drawn import CRF, FPS, FRAMES, draw_film
+from instructx_core.synthesis.drawn_films import CRF, FPS, FRAMES, draw_film
 from instructx_core.synthesis.films import Film, cut, film_id
 from instructx_core.synthesis.funnel import funnel
 from instructx_core.synthesis.measure import CLEAN_CRF, SETS
@@ -84,11 +84,11 @@ def report(stages: list[TimedStage], cuts: list[float], candidates: list[Candida
     total = (sum(cuts) + sum(sum(stage.seconds) for stage in stages)) / len(candidates)
     tenth = max(1, len(memory) // 10)
     first, last = np.median(memory[tenth : 2 * tenth] or memory), np.median(memory[-tenth:])
-    said = (
+    sentence = (
         f"{len(candidates)} clips of {FRAMES} frames, {total:.2f} CPU s a clip. Memory of the process: {first:.0f} MiB "
         f"in the second tenth of the run, {last:.0f} MiB in the last, {max(memory):.0f} MiB at most."
     )
-    return "\n".join([*lines, "", said])
+    return "\n".join([*lines, "", sentence])
 
 
 def main() -> None:

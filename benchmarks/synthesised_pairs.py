@@ -168,8 +168,8 @@ def main() -> None:
         before, after = (", ".join(f"{points[task + end]:.0f}" for task in TASKS) for end in (" before", ""))
         lines.append(f"| {name} pairs of {args.clips} clips | {before} | {after} |")
     lost = max(found["true"][task] - found["synthesised"][task] for task in TASKS)
-    said = f"{args.steps} steps of {args.batch}, {args.items} clips a kind"
-    lines.append(f"\n{said}. Lost: {lost:.0f} points; goal {GOAL:.0f}.")
+    settings = f"{args.steps} steps of {args.batch}, {args.items} clips a kind"
+    lines.append(f"\n{settings}. Lost: {lost:.0f} points; goal {GOAL:.0f}.")
     results.report(args, {"points": found, "lost": lost, "steps": args.steps}, "\n".join(lines), "synthesised pairs")
 
 

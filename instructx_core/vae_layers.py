@@ -59,5 +59,10 @@ def use_fast_layers(model: nn.Module) -> None:
 
 def _is_plain(x: Tensor) -> bool:
     """What the quick ways are for: fp32 on a CPU, outside of autocast, with oneDNN; no fake tensor of a tracer."""
-    on_cpu = type(x) is Tensor and x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    on_cpu = (
+        type(x) is Tensor
+        and x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+    )
     return on_cpu and torch.backends.mkldnn.is_available() and not torch.compiler.is_compiling()

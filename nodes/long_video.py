@@ -24,7 +24,7 @@ from .parts.host import output_folder
 from .parts.host_model import interruption
 from .parts.media import read_clip, read_references
 from .parts.notes import SAYS_AGAIN, Note, note, notes_ui
-from .parts.prepare import Given, prepare_edit
+from .parts.prepare import EditMaterial, prepare_edit
 from .parts.queries import Sight, ask, connect
 from .parts.schema import (
     asked_for,
@@ -39,7 +39,7 @@ from .parts.schema import (
     vae_input,
 )
 from .parts.settings import SamplerInputs, SamplingSettings
-from .parts.unfinished import Unfinished, edit_key, open_unfinished
+from .parts.unfinished import UnfinishedEdit, edit_key, open_unfinished
 from .parts.window_run import Steps, WindowRun
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def _steps(
         return connect(ask(encoder, instruction, shown, drop_instruction)[0])
 
     def prepare(frames_FHWC: Tensor, positive: Any, negative: Any) -> SamplerInputs:
-        given = Given(model=model, vae=vae, source=frames_FHWC, references=pictures, rules=(resize, PAD))
+        given = EditMaterial(model=model, vae=vae, source=frames_FHWC, references=pictures, rules=(resize, PAD))
         return prepare_edit(given, positive, negative).edit
 
     return Steps(conditioning, prepare)
@@ -213,7 +213,7 @@ def run_or_keep(run: WindowRun) -> None:
         raise
 
 
-def window_notes(windows: tuple[Window, ...], clip: Source, work: Unfinished, edited: int) -> list[Note]:
+def window_notes(windows: tuple[Window, ...], clip: Source, work: UnfinishedEdit, edited: int) -> list[Note]:
     """What will be done, and what was. edited: frames that are."""
     longest, fps = max(window.frames for window in windows), f"{float(Fraction(clip.fps)):.3f}"
     plan = note("windows", frames=clip.frames, fps=fps, windows=len(windows), longest=longest)

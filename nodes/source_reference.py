@@ -16,7 +16,7 @@ from .parts.fitting import LENGTH_RULES, PAD, cut_back
 from .parts.keys import CONNECTOR_NODE
 from .parts.media import clipped_notes, read_references
 from .parts.notes import SAYS_AGAIN, Note, note, notes_ui
-from .parts.prepare import Given, prepare_edit
+from .parts.prepare import EditMaterial, prepare_edit
 from .parts.schema import make, mask_input, reference_inputs, schema, size_rule_input, source_input, vae_input
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class InstructXSourceReference(io.ComfyNode):
         mask: Tensor | None = None,
         **references: Tensor | None,
     ) -> io.NodeOutput:
-        given = Given(
+        given = EditMaterial(
             model=model,
             vae=vae,
             source=source,

@@ -192,7 +192,7 @@ def record_real(record: Record, folder: Path) -> None:
     real.mkdir()
     shutil.copy(folder / "tokenizer.json", real)
     for name, options in (("tiny_vae", []), ("tiny_mllm", ["--seed", "5"])):
-        said = command(real, "train", name, "--output", str(real), "--rehearse", "--threads", "1", *options)
+        text = command(real, "train", name, "--output", str(real), "--rehearse", "--threads", "1", *options)
         if not (real / name / "final.safetensors").exists():
-            raise RuntimeError(f"instructx train {name} made nothing:\n{said}")
+            raise RuntimeError(f"instructx train {name} made nothing:\n{text}")
         record_run(record, real / name, f"instructx train {name}")

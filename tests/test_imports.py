@@ -160,7 +160,7 @@ ROOMS = {
         "training/recipes",
         "vae",
     },
-    "training/runs": {"config", "data", "encoder", "errors", "pipeline", "sampling", "training"}
+    "training/runs": {"cluster", "config", "data", "encoder", "errors", "pipeline", "sampling", "training"}
     | {"training/jobs", "training/recipes", "weights"},
     "study": {
         "config",

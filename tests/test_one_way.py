@@ -10,7 +10,6 @@ from sources import MODULES, SOURCES, Source, room_of
 # Folders that are parts of the folder they lie in: each imports files of the other. Every other one, a new one too,
 # lies above or below its neighbours.
 PARTS = {
-    "instructx_core/commands/evaluate",
     "instructx_core/data/readers",
     "instructx_core/media/sound",
     "instructx_core/synthesis/classic",

@@ -155,6 +155,31 @@ def test_what_is_accelerated_has_a_type() -> None:
                     assert kind not in ("", "Any"), f"{name}:{node.lineno}: {node.name}({argument.arg}: {kind})"
 
 
+# Words of a sentence, not of a thing: what was told or said is a count, a reply, a wording.
+GRAMMAR = {"held", "said", "told"}
+
+
+def bound_names(tree: ast.AST) -> dict[str, int]:
+    """What a file gives a name to, with a line: variables, arguments, attributes, functions, classes."""
+    found: dict[str, int] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+            found[node.id if isinstance(node, ast.Name) else node.attr] = node.lineno
+        elif isinstance(node, ast.arg):
+            found[node.arg] = node.lineno
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found[node.name] = node.lineno
+    return found
+
+
+def test_names_are_things() -> None:
+    assert bound_names(ast.parse("said = f(a)\nfor told in b:\n  c.held = told")).keys() == {"said", "told", "held"}
+    for name in ALL_FILES:
+        names = bound_names(ast.parse((ROOT / name).read_text(encoding="utf-8")))
+        wrong = [f"{name}:{names[word]}: {word}" for word in GRAMMAR & names.keys()]
+        assert not wrong, f"name the thing: {', '.join(wrong)}"
+
+
 # Public functions whose name is a convention: where they may stand, and what the name promises.
 CONVENTIONS = {
     "main": ("", "what `python -m` runs"),

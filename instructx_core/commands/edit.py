@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..fields import NO_RESULT
-from .evaluate.judge import add_judge_arguments, asked_by, refuse_pace_on_ray
+from .judge_options import add_judge_arguments, asked_by, refuse_pace_on_ray
 from .model import ModelOptions, ProgressLine, add_model_arguments, add_sampling_arguments, pipeline_of
 from .speed import speed_lines
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ..editing.job_list import BadLine, Job
     from ..editing.jobs import Outcome
     from ..editing.journal import Journal
-    from ..editing.request import EditRequest
     from ..editing.windows import WindowResult
     from ..evaluation.judge.best_of import BestOf
     from ..pipeline import InstructXPipeline
@@ -148,10 +147,8 @@ def best_of(args: argparse.Namespace) -> BestOf | None:
     from ..evaluation.judge.pictures import Viewing
     from ..evaluation.judge.vie import Vie
 
-    if args.judge is None or args.judge_model is None:
+    if args.judge is None or not args.judge_model:
         raise InputError("--best-of needs a judge; give --judge URL and --judge-model NAME")
-    if args.split:
-        raise InputError("--best-of with --split: one process edits and judges; leave one of them out")
     refuse_pace_on_ray(args)
     return BestOf(args.best_of, asked_by(args, Vie(), Viewing()))
 
@@ -169,8 +166,8 @@ def run_one(args: argparse.Namespace) -> int:
     from ..editing.look import look_at
     from ..editing.options import read_request
     from ..editing.progress import SILENT, Progress
-    from ..editing.settings import one_piece
-    from ..speed.parallel import place_of
+    from ..editing.windows.state import windows_folder
+    from ..speed.parallel import place_of, share_folder
 
     missing = [f"--{name}" for name in ("input", "instruction", "output") if getattr(args, name) is None]
     if missing:
@@ -181,7 +178,7 @@ def run_one(args: argparse.Namespace) -> int:
     if several is not None:
         several.check(request)
     if args.split:
-        prepare_split(args, request)
+        prepare_split(args)
     look = look_at(request)  # all that needs no model, before one is loaded, which can take minutes
     line = ProgressLine("step")
     if not args.split or place_of().rank == 0:
@@ -191,11 +188,12 @@ def run_one(args: argparse.Namespace) -> int:
     if not args.split:
         report = (several or edit)(pipe, look, Progress(line, partial(tell_window, line)))
     else:
+        first = place_of().rank == 0
+        make = edit if several is None else partial(several.together, judges=first)
         with pipe.split(request.output) as output:
-            longest = one_piece(request, pipe.instructx_config)
-            request = dataclasses.replace(request, output=output, max_frames=longest)
-            progress = Progress(line) if place_of().rank == 0 else SILENT
-            report = edit(pipe, dataclasses.replace(look, request=request), progress)
+            share_folder(windows_folder(output))
+            ours = dataclasses.replace(look, request=dataclasses.replace(request, output=output))
+            report = make(pipe, ours, Progress(line, partial(tell_window, line)) if first else SILENT)
     if not args.split or place_of().rank == 0:
         print("\n".join([*report.lines(), *attention_lines(pipe), *speed_lines(pipe, args)]))
     return 0
@@ -210,16 +208,16 @@ def tell_window(line: ProgressLine, result: WindowResult, total: int) -> None:
     )
 
 
-def prepare_split(args: argparse.Namespace, request: EditRequest) -> None:
+def prepare_split(args: argparse.Namespace) -> None:
     """Attention that several processes can share. Raises InputError without torchrun, or for options under which the
-    processes would not take the same steps: a window that one of them resumes would part them."""
+    processes would not take the same steps."""
     from ..speed.parallel import check_several
 
     check_several()
     parting = [name for name in ("cache", "compile") if getattr(args, name)]
     parting += [] if args.offload == "none" else ["offload"]
-    if parting or request.windows is not None:
-        names = ", ".join(f"--{name}" for name in parting) or "a window"
+    if parting:
+        names = ", ".join(f"--{name}" for name in parting)
         raise InputError(f"--split with {names}: the processes would not take the same steps; leave one of them out")
     if args.attention == "auto":
         args.attention = "off"  # torch's: the kernels' processor knows one process only

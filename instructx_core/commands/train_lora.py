@@ -12,7 +12,7 @@ from ..media.outputs import check_folder, check_writable
 
 if TYPE_CHECKING:
     from ..training.machine import Machine
-    from ..training.runs.lora import Lesson, Prepared
+    from ..training.runs.lora import Lesson, LoraSetup
 
 RECIPE = "lora"
 
@@ -72,7 +72,7 @@ def run_lora(args: argparse.Namespace, machine: Machine) -> int:
     return 0
 
 
-def _plan(prepared: Prepared) -> str:
+def _plan(prepared: LoraSetup) -> str:
     """For the largest kind of sample there is."""
     from ..costs.lora import plan_of_run
     from ..geometry import ClipSize

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from ..digests import model_digest
 from ..media.outputs import write_safetensors
 from .bucket import Bucket, Kind
-from .encoding import Encoded, encode_edits, encode_scenes, is_tower_trained, keep_pixels
+from .encoding import PoolTensors, encode_edits, encode_scenes, is_tower_trained, keep_pixels
 from .raw_sample import RawSample, Renderer, draw_captioned, draw_edit, draw_or_reject, draw_picture, draw_questions
 from .rejects import RejectedRecord, write_rejects
 from .source import EditSource, StoredSource
@@ -43,7 +43,7 @@ VERSION = 4  # of this file's output
 
 T = TypeVar("T")
 Draw = Callable[..., RawSample]  # source, split, bucket, number -> a sample; picklable
-Encode = Callable[[Sequence[RawSample]], Encoded]
+Encode = Callable[[Sequence[RawSample]], PoolTensors]
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +259,7 @@ def write_shard(
     path: Path, numbers: Sequence[int], drawn: Iterator[RawSample | RejectedRecord], encode: Encode, chunk: int
 ) -> None:
     """Encodes `chunk` samples at once; the file appears under its name when it is whole."""
-    parts, texts, rejects, kept = list[Encoded](), [], list[RejectedRecord](), list[int]()
+    parts, texts, rejects, kept = list[PoolTensors](), [], list[RejectedRecord](), list[int]()
 
     def good() -> Iterator[RawSample]:
         for place, each in enumerate(drawn):

@@ -28,7 +28,7 @@ from .sizing import NEAR, Sizing, cut_share, frame_indices
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shown:
+class ShownFrames:
     """Frames of one file in a bucket's size. indices: their numbers in the clip."""
 
     frames_FHWC: np.ndarray
@@ -62,7 +62,7 @@ def read_edit(record: EditRecord, bucket: Bucket, sizing: Sizing) -> EditSample:
     )
 
 
-def show(locator: Locator, bucket: Bucket, sizing: Sizing, like: Shown | None = None) -> Shown:
+def show(locator: Locator, bucket: Bucket, sizing: Sizing, like: ShownFrames | None = None) -> ShownFrames:
     """The frames that the bucket takes, or those that `like` has taken."""
 
     def fitted(frame_HWC: np.ndarray) -> np.ndarray:
@@ -74,7 +74,7 @@ def show(locator: Locator, bucket: Bucket, sizing: Sizing, like: Shown | None = 
             shape, indices = MediaShape(*media.size), [0]
             _check_kind(locator, "picture", bucket)
             _check_cut(locator, shape, bucket, sizing)
-            return Shown(media.frames_FHWC, shape, indices)
+            return ShownFrames(media.frames_FHWC, shape, indices)
         _check_kind(locator, "clip", bucket)
         scan = opened.scan()
         shape = MediaShape(*scan.size, scan.frames, Fraction(scan.fps))
@@ -86,7 +86,7 @@ def show(locator: Locator, bucket: Bucket, sizing: Sizing, like: Shown | None = 
                 "record's meta promised more: make the clip anew"
             )
         chosen = replace(scan, picked=[scan.picked[index] for index in indices])
-        return Shown(np.stack(list(clip_frames(chosen, fitted))), shape, indices)
+        return ShownFrames(np.stack(list(clip_frames(chosen, fitted))), shape, indices)
 
 
 def _check_kind(locator: Locator, kind: str, bucket: Bucket) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from ..encoder.context_encoder import ContextEncoder
 
-Encoded = dict[str, Tensor]  # fp16 or uint8, with N in front
+PoolTensors = dict[str, Tensor]  # fp16 or uint8, with N in front
 
 
 def clip_latents(vae: AutoencoderKLWan, clips: Sequence[np.ndarray]) -> Tensor:
@@ -56,7 +56,7 @@ def what_it_sees(encoder: ContextEncoder, clips: Sequence[np.ndarray], kind: str
 
 def encode_edits(
     drawn: Sequence[RawSample], bucket: Bucket, vae: AutoencoderKLWan, encoder: ContextEncoder | None
-) -> Encoded:
+) -> PoolTensors:
     """Latents of source, target and reference; of source and reference also what the MLLM makes of them."""
     arrays = {name: [each.arrays[name] for each in drawn] for name in drawn[0].arrays}
     tensors = {name: clip_latents(vae, arrays[name]) for name in ("source", "target")}
@@ -76,12 +76,12 @@ def pad_to_bucket(reference_1HWC: np.ndarray, bucket: Bucket) -> np.ndarray:
     return pad_reference(torch.from_numpy(reference_1HWC[0]), bucket.height, bucket.width)[None].numpy()
 
 
-def encode_scenes(drawn: Sequence[RawSample], vae: AutoencoderKLWan) -> Encoded:
+def encode_scenes(drawn: Sequence[RawSample], vae: AutoencoderKLWan) -> PoolTensors:
     """Latents."""
     return {"target": clip_latents(vae, [each.arrays["target"] for each in drawn])}
 
 
-def keep_pixels(drawn: Sequence[RawSample]) -> Encoded:
+def keep_pixels(drawn: Sequence[RawSample]) -> PoolTensors:
     """The arrays as they are."""
     names = drawn[0].arrays
     return {name: torch.from_numpy(np.stack([each.arrays[name] for each in drawn])) for name in names}

@@ -64,8 +64,8 @@ def _add_record(tar: tarfile.TarFile, key: str, record: EditRecord) -> None:
     for name, locator in places.items():
         data = read_bytes(locator)
         _add(tar, f"{key}.{name}{_suffix(locator, data)}", data)
-    said = {name: value for name, value in record.as_json().items() if name not in MEDIA}
-    _add(tar, f"{key}.json", json.dumps(said, ensure_ascii=False, allow_nan=False).encode())
+    fields = {name: value for name, value in record.as_json().items() if name not in MEDIA}
+    _add(tar, f"{key}.json", json.dumps(fields, ensure_ascii=False, allow_nan=False).encode())
 
 
 def _suffix(locator: Locator, data: bytes) -> str:

@@ -87,7 +87,7 @@ def unfiltered(chosen: MixtureSet) -> Iterator[EditRecord | RejectedRecord]:
     return OWN[form](path / NAME if form == "records" and path.is_dir() else path)
 
 
-def said(record: EditRecord, instructions: tuple[str, ...]) -> EditRecord:
+def with_instructions(record: EditRecord, instructions: tuple[str, ...]) -> EditRecord:
     """The record with these wordings of its instruction, where there are any."""
     if not instructions:
         return record
@@ -110,7 +110,7 @@ def read_set(chosen: MixtureSet) -> RecordSet:
             rejects.append(RejectedRecord(each.id, "another record has this id; give each its own", str(chosen.path)))
         else:
             seen.add(each.id)
-            records.append(said(each, chosen.instructions))
+            records.append(with_instructions(each, chosen.instructions))
     if not records and not rejects:
         raise InputError(f"{chosen.path}: holds no record; check the path")
     kept = filtered(records, chosen)

@@ -66,9 +66,9 @@ def _is_turned(opened: OpenImage) -> bool:
 
 def shape_of(record: EditRecord) -> MediaShape:
     """Of source and target, which must be the same: as meta says, else as the files do. Raises InputError."""
-    said = said_shape(record)
-    if said is not None:
-        return said
+    known = shape_in_record(record)
+    if known is not None:
+        return known
     source = probe(record.source)
     if (source.fps > 0) != (record.modality == "video"):
         found = "clip" if source.fps else "picture"
@@ -78,7 +78,7 @@ def shape_of(record: EditRecord) -> MediaShape:
     return source
 
 
-def said_shape(record: EditRecord) -> MediaShape | None:
+def shape_in_record(record: EditRecord) -> MediaShape | None:
     """What `meta` says of size, frames and fps; None where it does not say all. Raises InputError for other values."""
     size, frames, fps = (record.meta.get(name) for name in ("size", "frames", "fps"))
     if size is None or (record.modality == "video" and (frames is None or fps is None)):

@@ -79,6 +79,9 @@ class EditRecord:
             raise InputError("a record without an id; give each its own")
         if self.modality not in MODALITIES:
             raise InputError(f"record {self.id}: modality {self.modality!r}; use one of {', '.join(MODALITIES)}")
+        for name in ("id", "task", "instruction"):
+            if any("\ud800" <= letter <= "\udfff" for letter in getattr(self, name)):
+                raise InputError(f"record {self.id!a:.80}: {name} holds half of a character; write it as UTF-8")
         if not self.instruction.strip():
             raise InputError(f"record {self.id}: the instruction is empty; say what is to be edited")
 

@@ -227,8 +227,8 @@ class RecordsPart:
 def content(record: EditRecord, tell: Callable[[Locator], str] = str) -> str:
     """Everything of a record that a sample depends on, in one line."""
     media = [each and tell(each) for each in (record.source, record.target, record.reference)]
-    said = [record.task, record.instruction, record.meta.get("caption", ""), *record.meta.get("wordings", ())]
-    return json.dumps([record.id, *media, *said]) + "\n"
+    words = [record.task, record.instruction, record.meta.get("caption", ""), *record.meta.get("wordings", ())]
+    return json.dumps([record.id, *media, *words]) + "\n"
 
 
 def split_records(records: Sequence[EditRecord], share: float) -> tuple[list[EditRecord], list[EditRecord]]:
@@ -237,10 +237,10 @@ def split_records(records: Sequence[EditRecord], share: float) -> tuple[list[Edi
         return list(records), []
     digests = [hashlib.sha256(source_name(record.source).encode()).digest() for record in records]
     last = sorted(digests)[max(1, math.floor(share * len(records) + 0.5)) - 1]
-    held = [digest <= last for digest in digests]
-    if all(held):  # edits of a single picture
-        held = [number == 0 for number in range(len(records))]
-    parts = ([record for record, out in zip(records, held, strict=True) if out is val] for val in (False, True))
+    is_val = [digest <= last for digest in digests]
+    if all(is_val):  # edits of a single picture
+        is_val = [number == 0 for number in range(len(records))]
+    parts = ([record for record, out in zip(records, is_val, strict=True) if out is val] for val in (False, True))
     train, val = parts
     return train, val
 

@@ -198,8 +198,8 @@ def outcome_table(outcomes: Sequence[Outcome], total: int) -> str:
     ]
     counts = {status: sum(o.status == status for o in outcomes) for status in ("done", "skipped", "failed", "stopped")}
     counts["not finished"] = total - len(outcomes)  # on several machines some of them may have begun
-    told = [
+    totals = [
         f"{number} {status}" for status, number in counts.items() if number or status in ("done", "skipped", "failed")
     ]
-    rows.append(f"{total} jobs: " + ", ".join(told))
+    rows.append(f"{total} jobs: " + ", ".join(totals))
     return "\n".join(rows)

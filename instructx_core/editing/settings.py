@@ -1,8 +1,7 @@
 """Every number of one edit, none of them open: where the model's steps, guidance, size and length enter.
 
 Between the look at the files and the edit: request and what its files hold, and the model's configuration -> settings.
-The rest of the model's numbers is the pipeline's (its schedule); a clip that several processes share is kept to
-`one_piece` frames before it comes here.
+The rest of the model's numbers is the pipeline's (its schedule).
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from ..errors import InputError
 from ..geometry import FitBox, fit_size
 from ..media.stream import ClipScan
 from .look import Look
-from .request import EditRequest
 from .windows.options import Windowing, WindowOptions, cut_into_windows
 
 
@@ -51,11 +49,6 @@ def settle(look: Look, config: InstructXConfig) -> Settings:
         fps=float(_rate(look, windowing) or usual.fps),
         windowing=windowing,
     )
-
-
-def one_piece(request: EditRequest, config: InstructXConfig) -> int:
-    """Frames that are edited at once at most, where no windows are to be."""
-    return request.max_frames or config.sampling.frames
 
 
 def _rate(look: Look, windowing: Windowing | None) -> Fraction | None:

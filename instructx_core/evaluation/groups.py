@@ -116,7 +116,7 @@ def _parts(name: str, look: SampleLook) -> tuple[Part, ...]:
             for task, count in ZERO_SHOT.items()
         )
     if name == "words":  # the pictures of the first images, said otherwise
-        return tuple(Part(how, replace(some, manner=said)) for how, said in WORDS.items())
+        return tuple(Part(how, replace(some, manner=wording)) for how, wording in WORDS.items())
     if name == "chinese":
         return (Part("chinese", replace(drawn, count=192, manner=Manner("zh"))),)
     if name == "no-ops":

@@ -22,7 +22,7 @@ ITEMS = "items.jsonl"
 def read_items(path: str | Path) -> list[EditRecord]:
     """Every item, in the order of the file. Raises InputError with the line that is wrong, and for two of one id."""
     found: dict[str, EditRecord] = {}
-    for number, values in read_lines(path):
+    for number, values in read_lines(path, is_whole=True):
         try:
             item = from_json(values)
         except InputError as error:

@@ -16,9 +16,12 @@ from ..errors import InputError
 from ..media.outputs import not_written
 
 
-def read_lines(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_lines(path: str | Path, is_whole: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
     """(number from 1, object) of every line; a last line without its newline is one that a crash cut, and is left out
-    unless it is a whole object. Raises InputError for a file that cannot be read and for a line that is no object."""
+    unless it is a whole object. is_whole: of a file that nothing is added to, where a line that was cut is an error.
+
+    Raises InputError for a file that cannot be read and for a line that is no object.
+    """
     path = Path(path)
     try:
         text = path.read_bytes().decode("utf-8")
@@ -32,10 +35,11 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         try:
             value = json.loads(line)
-        except json.JSONDecodeError as error:
-            if number == len(lines):
+        except (json.JSONDecodeError, RecursionError) as error:
+            if number == len(lines) and not is_whole:
                 return
-            raise InputError(f"{path}: line {number} is no JSON ({error.msg}); mend or remove the line") from None
+            reason = getattr(error, "msg", "it is too deep")
+            raise InputError(f"{path}: line {number} is no JSON ({reason}); mend or remove the line") from None
         if not isinstance(value, dict):
             raise InputError(f"{path}: line {number} is no JSON object; write one object a line")
         yield number, value
@@ -64,7 +68,7 @@ class LineFile:
         """A last line that is whole but for its newline, as an editor leaves it, is kept."""
         try:
             kept = isinstance(json.loads(tail.decode("utf-8")), dict)
-        except ValueError:
+        except (ValueError, RecursionError):
             kept = False
         if kept:
             file.write(b"\n")
@@ -72,8 +76,12 @@ class LineFile:
             file.truncate(end)
 
     def add(self, values: Iterable[Mapping[str, Any]]) -> None:
-        """Raises InputError where the disk is full or the place is gone."""
+        """Half of a character, as a model's reply may end with, is written as U+FFFD: no file can hold it.
+
+        Raises InputError where the disk is full or the place is gone.
+        """
         text = "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values)
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         try:
             with self.path.open("a", encoding="utf-8", newline="\n") as file:
                 file.write(text)

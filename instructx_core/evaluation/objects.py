@@ -11,6 +11,8 @@ from typing import Any
 
 from ..errors import InputError
 
+REWRITE = "write it again or remove it"
+
 
 def read_object(path: Path, remedy: str = "give the file as it was written") -> dict[str, Any]:
     """Raises InputError, with the remedy, for a file that cannot be read or holds anything else."""
@@ -18,7 +20,7 @@ def read_object(path: Path, remedy: str = "give the file as it was written") -> 
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: is no JSON ({error}); {remedy}") from None
     if not isinstance(values, dict):
         raise InputError(f"{path}: is no JSON object; {remedy}")

@@ -9,6 +9,7 @@ has an error instead of an output; of several lines of one item the last one cou
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ class Output:
                 raise InputError(f"output of item {self.id}: {name} is {getattr(self, name)!r:.80}; use a string")
         if self.seed is not None and type(self.seed) is not int:
             raise InputError(f"output of item {self.id}: seed is {self.seed!r:.80}; use a whole number or null")
-        if type(self.seconds) not in (int, float):
+        if type(self.seconds) not in (int, float) or not math.isfinite(self.seconds):
             raise InputError(f"output of item {self.id}: seconds is {self.seconds!r:.80}; use a number")
 
     def as_json(self) -> dict[str, Any]:

@@ -84,8 +84,17 @@ class RunFolder:
 
     def keep_judge(self, name: str, settings: Mapping[str, Any]) -> None:
         """Remembers how a judge is asked. Raises InputError where its scores here came about otherwise."""
+        make_folder(self.path / JUDGES)
+        _keep(self._judge_place(name), settings, "scores", "--judge-name")
+
+    def judge_settings(self, name: str) -> dict[str, Any]:
+        """How a judge was asked; nothing where that is not known. Raises InputError for a file that is damaged."""
+        place = self._judge_place(name)
+        return read_object(place, "remove it") if place.is_file() else {}
+
+    def _judge_place(self, name: str) -> Path:
         plain = f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)[:80]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-        _keep(make_folder(self.path / JUDGES) / f"{plain}.json", settings, "scores", "--judge-name")
+        return self.path / JUDGES / f"{plain}.json"
 
 
 def _keep(place: Path, settings: Mapping[str, Any], what: str, option: str) -> None:

@@ -51,6 +51,8 @@ class Score:
         for name, value in self.dimensions.items():
             if type(value) not in (int, float) or not math.isfinite(value):
                 raise InputError(f"score of item {self.id}: {name} is {value!r:.80}; it must be a number")
+        if not isinstance(self.reason, str):
+            raise InputError(f"score of item {self.id}: reason is {self.reason!r:.80}; it must be a text")
         if type(self.sample) is not int or self.sample < 0:
             raise InputError(f"score of item {self.id}: sample is {self.sample!r:.80}; samples count from 0")
 

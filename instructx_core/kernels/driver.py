@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from .abi import Dim3
-from .errors import KernelError, Refused
+from .errors import KernelError, Refusal
 
 _MAX_DYNAMIC_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 _MAJOR, _MINOR, _SHARED_OPTIN = 75, 76, 97  # CU_DEVICE_ATTRIBUTE_*
@@ -171,4 +171,4 @@ class Driver:
             text = _TEXT()
             self._lib.cuGetErrorString(result, ctypes.byref(text))
             reason = f"{function} failed: {(text.value or b'unknown').decode(errors='replace')} ({result})"
-            raise (Refused if result == _OUT_OF_MEMORY or result in _CAPTURING else KernelError)(reason)
+            raise (Refusal if result == _OUT_OF_MEMORY or result in _CAPTURING else KernelError)(reason)

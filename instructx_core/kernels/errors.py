@@ -13,5 +13,5 @@ class KernelError(RuntimeError):
         super().__init__(" ".join(reason.split())[:600])
 
 
-class Refused(KernelError):
+class Refusal(KernelError):
     """This one call cannot run (its shapes, a graph capture, memory); the kernel itself is as good as before."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from . import abi, exact
-from .errors import Refused
+from .errors import Refusal
 from .exact import NAMESPACE
 from .loader import runtime
 from .operands import (
@@ -157,7 +157,7 @@ def qkv_prologue(
     batch, skv, heads, dim = k.shape
     count, sq = head_count or heads, 0 if q is None else q.shape[1]
     if first_head < 0 or first_head + count > heads:
-        raise Refused(f"heads {first_head} to {first_head + count} of {heads}")
+        raise Refusal(f"heads {first_head} to {first_head + count} of {heads}")
     results = _prologue_results(k, sq, extra_k_shift, count)
     weights = _weight("norm_q", norm_q, k), _weight("norm_k", norm_k, k)
     shifts = _shift("k_shift", k_shift, k), _shift("extra_k_shift", extra_k_shift, k)
@@ -318,9 +318,9 @@ def _attend(
 def _check_quantized(q8: Tensor, k8: Tensor, v16: Tensor) -> None:
     kinds = (q8.dtype, k8.dtype, v16.dtype)
     if kinds != (torch.int8, torch.int8, torch.float16) or not q8.device == k8.device == v16.device:
-        raise Refused(f"int8 attention reads int8, int8, float16 on one device, not {kinds}")
+        raise Refusal(f"int8 attention reads int8, int8, float16 on one device, not {kinds}")
     if k8.shape != v16.shape or (k8.shape[0], *k8.shape[2:]) != (q8.shape[0], *q8.shape[2:]):
-        raise Refused(f"q8 is {tuple(q8.shape)}, k8 {tuple(k8.shape)}, v16 {tuple(v16.shape)}")
+        raise Refusal(f"q8 is {tuple(q8.shape)}, k8 {tuple(k8.shape)}, v16 {tuple(v16.shape)}")
 
 
 @attention_int8.register_fake
@@ -390,7 +390,7 @@ def attention_quantizing(
 ) -> tuple[Tensor, Tensor]:
     """`attention` with int8 q and k inside. Takes no key_bias (the argument keeps both signatures equal)."""
     if key_bias is not None:
-        raise Refused("the int8 kernel takes no key bias")
+        raise Refusal("the int8 kernel takes no key bias")
     return quantized_attention(Inputs(q, k, v, scale, None, extra_k, extra_v))
 
 

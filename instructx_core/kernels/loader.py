@@ -22,7 +22,7 @@ import torch
 from . import abi
 from .cache import KernelCache, digest
 from .driver import Driver
-from .errors import KernelError, Refused
+from .errors import KernelError, Refusal
 from .nvrtc import Nvrtc, find_nvrtc
 
 logger = logging.getLogger("instructx")
@@ -119,7 +119,7 @@ class Runtime:
         index = self.index(device)
         shared = kernel.shared(heads)
         if shared > abi.MAX_SHARED:
-            raise Refused(
+            raise Refusal(
                 f"{name} needs {shared} bytes of shared memory for {heads} heads, a block has {abi.MAX_SHARED}"
             )
         handle = self._kernel(index, kernel)
@@ -157,7 +157,7 @@ class Runtime:
             return self._kernels[slot]
         device = torch.device(self.device_type, index)
         if self.device_type == "cuda" and torch.cuda.is_current_stream_capturing():
-            raise Refused("the kernels were not loaded before a CUDA graph was captured; run once without")
+            raise Refusal("the kernels were not loaded before a CUDA graph was captured; run once without")
         with self._lock, self._on(device):
             if slot not in self._kernels:
                 library = self._library(index, kernel.source)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from . import abi
-from .errors import Refused
+from .errors import Refusal
 
 DTYPES = {torch.bfloat16: "bf16", torch.float16: "f16"}
 
@@ -76,10 +76,10 @@ def align(tensor_BSHD: Tensor) -> Tensor:
 def pack(name: str, tensor: Tensor, dtype: torch.dtype, device: torch.device, shape: tuple[int, ...]) -> Tensor:
     """A small operand (weights, scales, shifts) as the kernels read it: contiguous, 16-byte aligned. Copies if it must.
 
-    Raises Refused for another dtype, device or shape: the kernel would read past its end.
+    Raises Refusal for another dtype, device or shape: the kernel would read past its end.
     """
     if tensor.dtype != dtype or tensor.device != device or tuple(tensor.shape) != shape:
-        raise Refused(f"{name} is {_words(tensor)}; the kernels read {dtype} {shape} on {device}")
+        raise Refusal(f"{name} is {_words(tensor)}; the kernels read {dtype} {shape} on {device}")
     if tensor.is_contiguous() and tensor.data_ptr() % abi.ROW_ALIGNMENT == 0:
         return tensor
     return tensor.clone(memory_format=torch.contiguous_format)
@@ -89,7 +89,7 @@ def bias_rows(key_bias: Tensor, q_BSHD: Tensor, keys: int) -> Tensor:
     """key_bias (B, 1 or H, keys) as float32 with neighbouring keys side by side, on a 4-byte boundary."""
     batch, _, heads, _ = q_BSHD.shape
     if tuple(key_bias.shape) not in ((batch, 1, keys), (batch, heads, keys)) or key_bias.device != q_BSHD.device:
-        raise Refused(f"key_bias is {_words(key_bias)}; the kernels read ({batch}, 1 or {heads}, {keys})")
+        raise Refusal(f"key_bias is {_words(key_bias)}; the kernels read ({batch}, 1 or {heads}, {keys})")
     key_bias = key_bias.to(torch.float32)
     if (key_bias.stride(-1) == 1 or keys == 1) and key_bias.data_ptr() % 4 == 0:
         return key_bias
@@ -127,20 +127,20 @@ def set_rope(
 ) -> RopeTables | None:
     """cos, sin (S, D/2) or (B, S, D/2), any strides: e.g. every second of repeated pairs; None without RoPE.
 
-    tokens: rows that the kernel reads. Raises Refused for tables that are shorter, or of other shapes.
+    tokens: rows that the kernel reads. Raises Refusal for tables that are shorter, or of other shapes.
     """
     if cos is None and sin is None:
         return None
     batch, pairs = like_BSHD.shape[0], like_BSHD.shape[-1] // 2
     for table in (cos, sin):
         if table is None or table.ndim not in (2, 3) or table.shape[-1] != pairs or table.shape[-2] < tokens:
-            raise Refused(f"RoPE tables must be cos and sin ({tokens} or more, {pairs}), and are not")
+            raise Refusal(f"RoPE tables must be cos and sin ({tokens} or more, {pairs}), and are not")
         if table.device != like_BSHD.device or (table.ndim == 3 and table.shape[0] not in (1, batch)):
-            raise Refused(f"a RoPE table is {_words(table)}; q and k are {_words(like_BSHD)}")
+            raise Refusal(f"a RoPE table is {_words(table)}; q and k are {_words(like_BSHD)}")
     assert cos is not None and sin is not None
     cos, sin = cos.float(), sin.float()
     if cos.shape != sin.shape:
-        raise Refused(f"cos is {tuple(cos.shape)} and sin {tuple(sin.shape)}")
+        raise Refusal(f"cos is {tuple(cos.shape)} and sin {tuple(sin.shape)}")
     if cos.stride() != sin.stride() or cos.data_ptr() % 4 or sin.data_ptr() % 4:
         cos, sin = (table.clone(memory_format=torch.contiguous_format) for table in (cos, sin))
     arguments.cos, arguments.sin = cos.data_ptr(), sin.data_ptr()
@@ -153,34 +153,34 @@ def set_rope(
 def check_operands(
     q: Tensor | None, k: Tensor, v: Tensor, extra_k: Tensor | None = None, extra_v: Tensor | None = None
 ) -> None:
-    """Raises Refused for a dtype or head dim without a kernel, and for tensors that do not belong together.
+    """Raises Refusal for a dtype or head dim without a kernel, and for tensors that do not belong together.
 
     A kernel trusts what it is given: a value tensor shorter than its keys would be read past its end.
     """
     like = k if q is None else q
     if like.dtype not in DTYPES:
-        raise Refused(f"{like.dtype} is not supported, only bfloat16 and float16")
+        raise Refusal(f"{like.dtype} is not supported, only bfloat16 and float16")
     if like.ndim != 4 or like.shape[-1] not in abi.HEAD_DIMS:
-        raise Refused(f"head dim {like.shape[-1]} is not supported, only 64 and 128")
+        raise Refusal(f"head dim {like.shape[-1]} is not supported, only 64 and 128")
     if (extra_k is None) != (extra_v is None):
-        raise Refused("extra_k and extra_v belong together")
+        raise Refusal("extra_k and extra_v belong together")
     for other in (k, v, extra_k, extra_v):
         if other is None:
             continue
         if other.dtype != like.dtype or other.device != like.device:
-            raise Refused("q, k and v differ in dtype or device")
+            raise Refusal("q, k and v differ in dtype or device")
         if other.ndim != 4 or (other.shape[0], *other.shape[2:]) != (like.shape[0], *like.shape[2:]):
-            raise Refused(f"q is {tuple(like.shape)} and keys or values {tuple(other.shape)}")
+            raise Refusal(f"q is {tuple(like.shape)} and keys or values {tuple(other.shape)}")
     for keys, values in ((k, v), (extra_k, extra_v)):
         if keys is not None and values is not None and keys.shape[1] != values.shape[1]:
-            raise Refused(f"{keys.shape[1]} keys and {values.shape[1]} values")
+            raise Refusal(f"{keys.shape[1]} keys and {values.shape[1]} values")
 
 
 def positive(q: Tensor, scale: float) -> tuple[Tensor, float]:
     """The same logits from a scale that is not negative, as the kernels' softmax needs it: q changes its sign.
 
-    Raises Refused for a scale that is no number.
+    Raises Refusal for a scale that is no number.
     """
     if not math.isfinite(scale):
-        raise Refused(f"a scale of {scale}")
+        raise Refusal(f"a scale of {scale}")
     return (-q, -scale) if scale < 0 else (q, scale)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from . import abi, bench, operands, selftest, trial
 from .cache import digest
-from .errors import KernelError, Refused
+from .errors import KernelError, Refusal
 from .loader import runtime, sources_digest
 from .operands import Inputs
 
@@ -121,7 +121,7 @@ def verdict(device: torch.device, again: bool = False) -> Verdict:
         capturing = device.type == "cuda" and torch.cuda.is_current_stream_capturing()
         if known is None:
             if capturing:
-                raise Refused("the card was not tested before a CUDA graph was captured; run once without")
+                raise Refusal("the card was not tested before a CUDA graph was captured; run once without")
             known = _verdicts[key] = _judge(device, runtime().card(device))
             # What was not found today (no NVRTC, no memory) may be there tomorrow; measured facts are kept.
             if len(known.errors) == 2:

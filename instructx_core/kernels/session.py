@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from . import bench, exact, int8, loader, operands, sdpa, select
-from .errors import KernelError, Refused
+from .errors import KernelError, Refusal
 from .operands import Inputs, NormRope, default_scale
 from .select import EXACT, HOST, INT8, KITCHEN, HostTiming, Route
 
@@ -216,7 +216,7 @@ class Session:
 
 def _only_this_call(error: Exception) -> bool:
     """Whether the kernel itself is well: memory was short, or it refused these arguments or a graph's capture."""
-    return isinstance(error, (Refused, torch.OutOfMemoryError))
+    return isinstance(error, (Refusal, torch.OutOfMemoryError))
 
 
 def _wants_gradient(inputs: tuple[Any, ...]) -> bool:

@@ -1,6 +1,6 @@
 """Which way up a stored picture is shown: the eight ways of a display matrix, as numbers and as a sentence.
 
-Part of reading a clip, between container.py and video.py; a photo's EXIF has the same eight and goes through Pillow.
+Below video.py, which reads clips; a photo's EXIF has the same eight and goes through Pillow.
 Legend: H W pixels, C = 3 (RGB).
 """
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..media.outputs import atomic_path, not_written
-from .embed import Embedded
+from .embed import PageMedia
 
 STATIC = Path(__file__).parent
 LARGEST = 400 << 20  # bytes of media; browsers refuse or crawl with much larger pages
@@ -46,7 +46,7 @@ def script_text(value: Any) -> str:
 
 
 def write_page(
-    path: Path, title: str, data: Any, media: Iterable[Embedded], styles: Iterable[Path], scripts: Iterable[Path]
+    path: Path, title: str, data: Any, media: Iterable[PageMedia], styles: Iterable[Path], scripts: Iterable[Path]
 ) -> int:
     """Write the page; returns its bytes of media. Raises InputError where they are too many, or nothing is written."""
     style = "\n".join(file.read_text(encoding="utf-8") for file in (STATIC / "base.css", *styles))

@@ -44,7 +44,7 @@ PREVIEW = Rendition(side=320, quality=80, crf=26)
 
 
 @dataclass(frozen=True, slots=True)
-class Embedded:
+class PageMedia:
     """Bytes for a page. kind: "image" or "video". size: (H, W) as shown. seconds: 0 for a picture."""
 
     kind: str
@@ -54,7 +54,7 @@ class Embedded:
     seconds: float = 0.0
 
 
-def embed(path: Path, rendition: Rendition = FULL) -> Embedded:
+def embed(path: Path, rendition: Rendition = FULL) -> PageMedia:
     """Decode a file and encode it for a page. Raises InputError as open_media does."""
     with open_media(path) as opened:
         if isinstance(opened, OpenImage):
@@ -76,16 +76,16 @@ def _scaler(side: int | None) -> Callable[[np.ndarray], np.ndarray]:
     return scaled
 
 
-def _image(frame_HWC: np.ndarray, rendition: Rendition) -> Embedded:
-    held = io.BytesIO()
+def _image(frame_HWC: np.ndarray, rendition: Rendition) -> PageMedia:
+    buffer = io.BytesIO()
     lossless = rendition.quality == 100
     Image.fromarray(np.ascontiguousarray(frame_HWC)).save(
-        held, "WEBP", lossless=lossless, quality=80 if lossless else rendition.quality, method=4
+        buffer, "WEBP", lossless=lossless, quality=80 if lossless else rendition.quality, method=4
     )
-    return Embedded("image", "image/webp", held.getvalue(), (frame_HWC.shape[0], frame_HWC.shape[1]))
+    return PageMedia("image", "image/webp", buffer.getvalue(), (frame_HWC.shape[0], frame_HWC.shape[1]))
 
 
-def _clip(scan: ClipScan, rendition: Rendition) -> Embedded:
+def _clip(scan: ClipScan, rendition: Rendition) -> PageMedia:
     scaled = _scaler(rendition.side)
 
     def even(frame_HWC: np.ndarray) -> np.ndarray:
@@ -101,4 +101,4 @@ def _clip(scan: ClipScan, rendition: Rendition) -> Embedded:
         path = Path(folder) / "clip.mp4"
         write_frames(path, chain([first_HWC], frames), scan.frames, form)
         data = path.read_bytes()
-    return Embedded("video", "video/mp4", data, (height, width), float(scan.frames / scan.fps))
+    return PageMedia("video", "video/mp4", data, (height, width), float(scan.frames / scan.fps))

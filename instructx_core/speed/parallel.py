@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -144,3 +146,32 @@ def _gather(part_BLP: Tensor) -> Tensor:
     parts = [torch.empty_like(padded_BLP) for _ in range(world)]
     dist.all_gather(parts, padded_BLP)
     return torch.cat([part[:, :count] for part, count in zip(parts, counts, strict=True)], dim=1)
+
+
+def share_folder(folder: Path) -> None:
+    """Gives all processes of the default group what lies in the first one's folder; each names its own folder.
+
+    What the others had there is gone, and where the first one has none, nobody has one. For folders without folders.
+    """
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else None
+    names = json.loads(_share_bytes(json.dumps(names).encode()))
+    first = dist.get_rank() == 0
+    if not first:
+        shutil.rmtree(folder, ignore_errors=True)
+        if names is not None:
+            folder.mkdir()
+    for name in names or ():
+        data = _share_bytes((folder / name).read_bytes() if first else b"")
+        if not first:
+            (folder / name).write_bytes(data)
+
+
+def _share_bytes(data: bytes) -> bytes:
+    """The first process's, in all."""
+    length = torch.tensor([len(data)])
+    dist.broadcast(length, 0)
+    sent = torch.zeros(int(length), dtype=torch.uint8)
+    if data and dist.get_rank() == 0:
+        sent.copy_(torch.frombuffer(bytearray(data), dtype=torch.uint8))
+    dist.broadcast(sent, 0)
+    return bytes(sent.numpy())

@@ -23,7 +23,7 @@ from .power import ASSUMED, LEVEL, Deviations, detectable
 from .queue import measured_records
 from .schedule import Scale, measured_run
 
-Measured = Mapping[str, list[list[Record]]]  # variant -> seed -> records
+VariantRecords = Mapping[str, list[list[Record]]]  # variant -> seed -> records
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +68,17 @@ def finding_of(scale: Scale, experiment: Experiment, output: Path) -> Finding:
     return judged_finding(experiment, measured, tuple(sources))
 
 
-def judged_finding(experiment: Experiment, measured: Measured, sources: tuple[dict[str, Any], ...] = ()) -> Finding:
+def judged_finding(
+    experiment: Experiment, measured: VariantRecords, sources: tuple[dict[str, Any], ...] = ()
+) -> Finding:
     """All comparisons of an experiment whose runs are there."""
     count = sum(each.expects != "open" for each in experiment.comparisons)
     differences = tuple(compared(each, measured, max(1, count)) for each in experiment.comparisons)
-    said: list[Outcome] = [each.outcome for each in differences if each.comparison.expects != "open"]
-    return Finding(experiment, differences, _values(experiment, measured), joint_verdict(said), (), sources)
+    outcomes: list[Outcome] = [each.outcome for each in differences if each.comparison.expects != "open"]
+    return Finding(experiment, differences, _values(experiment, measured), joint_verdict(outcomes), (), sources)
 
 
-def compared(comparison: Comparison, measured: Measured, comparisons: int) -> MeasuredDifference:
+def compared(comparison: Comparison, measured: VariantRecords, comparisons: int) -> MeasuredDifference:
     """One difference, positive where the first variant is better."""
     first, second = (values_by_sample(comparison, measured[name]) for name in (comparison.first, comparison.second))
     common = [name for name in first[0] if all(name in seed for seed in (*first, *second))]
@@ -117,12 +119,12 @@ def planned(scale: Scale, experiment: Experiment) -> list[tuple[Comparison, floa
     return found
 
 
-def _values(experiment: Experiment, measured: Measured) -> dict[str, dict[str, Estimate]]:
+def _values(experiment: Experiment, measured: VariantRecords) -> dict[str, dict[str, Estimate]]:
     wanted = dict.fromkeys((each.measure, each.group) for each in experiment.comparisons)
     return {variant.name: _of_variant(variant, measured, list(wanted)) for variant in experiment.variants}
 
 
-def _of_variant(variant: Variant, measured: Measured, wanted: list[tuple[str, str]]) -> dict[str, Estimate]:
+def _of_variant(variant: Variant, measured: VariantRecords, wanted: list[tuple[str, str]]) -> dict[str, Estimate]:
     found = {}
     for name, group in wanted:
         asked = Comparison(first=variant.name, second="", expects="open", measure=name, smallest=0, group=group)

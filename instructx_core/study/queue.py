@@ -37,12 +37,12 @@ from .schedule import Run
 logger = logging.getLogger("instructx")
 
 RECORDS = "records.json"
-Ended = str  # done, stopped, taken
+RunEnd = str  # done, stopped, taken
 
 
 def run_queue(runs: Sequence[Run], output: Path, machine: Machine, processes: int = 1) -> bool:
     """Does what is missing of `runs`; False when something is left: a signal, or another command has it."""
-    ended: list[Ended] = []
+    ended: list[RunEnd] = []
     for _, stage in groupby(runs, key=lambda run: run.before is not None):
         todo = [run for run in stage if not is_measured(run, output)]
         ended += _do(todo, output, machine, processes)
@@ -51,9 +51,9 @@ def run_queue(runs: Sequence[Run], output: Path, machine: Machine, processes: in
     return "taken" not in ended
 
 
-def _do(todo: Sequence[Run], output: Path, machine: Machine, processes: int) -> list[Ended]:
+def _do(todo: Sequence[Run], output: Path, machine: Machine, processes: int) -> list[RunEnd]:
     if processes == 1 or len(todo) < 2:
-        ended: list[Ended] = []
+        ended: list[RunEnd] = []
         for run in todo:
             ended.append(do_run(run, output, machine))
             if ended[-1] == "stopped":
@@ -85,7 +85,7 @@ def samples_of(run: Run) -> dict[str, int]:
     return {"images": run.scale.images, "clips": 0 if run.recipe.name.startswith("align") else run.scale.clips}
 
 
-def do_run(run: Run, output: Path, machine: Machine) -> Ended:
+def do_run(run: Run, output: Path, machine: Machine) -> RunEnd:
     """Trains a run to its end and measures it."""
     folder = output / run.name
     folder.mkdir(parents=True, exist_ok=True)

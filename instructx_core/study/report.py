@@ -7,7 +7,6 @@ both. What has not been run is said to be so.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -214,7 +213,3 @@ def _table(found: Mapping[str, Any]) -> list[str]:
         what = f"{WORDS[each['measure']]}, {each['group']} ({each['samples']} samples)"
         rows.append(f"| {each['first']} | {each['second']} | {what} | {text} | {seeds} | {reach} | {each['outcome']} |")
     return [*rows, ""]
-
-
-def load_result(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text())

@@ -1,7 +1,8 @@
 """SCALES: where the study runs. tiny: the shipped model's recipes and world; shapes: a start that exists today;
 rehearsal: the same in a few steps; paper: the paper's presets, public data, FSDP2 (paper_size.py).
 
-Read by schedule.py. Steps and samples are the result of power.py and of the budget of 24 CPU hours (docs/study.md).
+Beside experiments.py, below what runs them. Steps and samples are the result of power.py and of the budget of 24 CPU
+hours (docs/study.md).
 """
 
 from __future__ import annotations

@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from .masks import beside, grown
-from .roles import Erased
+from .roles import Erasure
 
 
-def pasted(frames_FHWC: np.ndarray, made_FHWC: np.ndarray, changed_FHW: np.ndarray) -> Erased:
+def pasted(frames_FHWC: np.ndarray, made_FHWC: np.ndarray, changed_FHW: np.ndarray) -> Erasure:
     """What was made inside of the grown mask, the film outside of it, and how far apart the two are beside it.
 
     Where the film has sharp borders a VAE differs from it visibly, which says nothing of the fill; so no `misfit`.
@@ -28,5 +28,5 @@ def pasted(frames_FHWC: np.ndarray, made_FHWC: np.ndarray, changed_FHW: np.ndarr
     result_FHWC = np.where(covered_FHW[..., None], made_FHWC, frames_FHWC)
     none_FHW = np.zeros_like(covered_FHW)
     if not differences.size:
-        return Erased(result_FHWC, none_FHW)
-    return Erased(result_FHWC, none_FHW, float(differences.mean()))
+        return Erasure(result_FHWC, none_FHW)
+    return Erasure(result_FHWC, none_FHW, float(differences.mean()))

@@ -1,6 +1,6 @@
 """What the stages are worth, measured on drawn films: masks and clean clips against the truth, wrong pairs, yield.
 
-Place: drawn.py -> measure -> benchmarks/synthesis.py, docs/synthesis.md. Films are written and read as files and
+Place: drawn_films.py -> measure -> benchmarks/synthesis.py, docs/synthesis.md. Films are written and read as files and
 go through the very stages that films of cameras go through. A wrong pair is one that would teach an error: something of
 the subject is left, something else is gone, or what was filled in is not what is there.
 Shapes: frames_FHWC uint8; mask_FHW bool.
@@ -18,7 +18,7 @@ import numpy as np
 
 from ..media.files import read_media, write_video
 from .clip import ERASED, MASK, read_clip, read_mask
-from .drawn import CRF, FPS, draw_film
+from .drawn_films import CRF, FPS, draw_film
 from .films import Film, cut, film_id
 from .masks import grown
 from .pipeline import stages_of
@@ -44,7 +44,7 @@ SETS: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class FilmMeasurement:
     """Of one film. iou, error (levels inside of the subject), is_wrong: None where no erased clip was made.
 
     passed: the default limits let it through. reason: why not.
@@ -59,14 +59,14 @@ class Measured:
     is_wrong: bool | None
 
 
-def measure_films(work: Path, seeds: Sequence[int], sets: Sequence[str] = tuple(SETS)) -> Iterator[Measured]:
+def measure_films(work: Path, seeds: Sequence[int], sets: Sequence[str] = tuple(SETS)) -> Iterator[FilmMeasurement]:
     """Draws, writes, runs and judges; what was run before is taken from `work`."""
     for name in sets:
         for seed in seeds:
             yield _measure(work, name, seed)
 
 
-def _measure(work: Path, name: str, seed: int) -> Measured:
+def _measure(work: Path, name: str, seed: int) -> FilmMeasurement:
     film, path = draw_film(seed, SETS[name]), work / f"{name.replace(' ', '-')}-{seed}.mp4"
     truth = path.with_suffix(".truth.mp4")
     crf = CRF if "compression" in film.troubles else CLEAN_CRF
@@ -79,9 +79,9 @@ def _measure(work: Path, name: str, seed: int) -> Measured:
     candidate = run_stages(folder, stages_of(setup))
     reason = "" if candidate.reject is None else f"{candidate.reject.stage}: {candidate.reject.reason}"
     if "erase" not in candidate.facts:
-        return Measured(name, seed, False, reason, None, None, None)
+        return FilmMeasurement(name, seed, False, reason, None, None, None)
     iou, error, is_wrong = judge(film, read_media(truth).frames_FHWC, folder)
-    return Measured(name, seed, candidate.reject is None, reason, iou, error, is_wrong)
+    return FilmMeasurement(name, seed, candidate.reject is None, reason, iou, error, is_wrong)
 
 
 class Truth(Protocol):
@@ -110,7 +110,7 @@ def judge(film: Truth, truth_FHWC: np.ndarray, folder: Path) -> tuple[float, flo
     return iou, error, inside > WRONG_INSIDE or outside > WRONG_OUTSIDE
 
 
-def summary(measured: Sequence[Measured]) -> list[dict[str, float | int | str]]:
+def summary(measured: Sequence[FilmMeasurement]) -> list[dict[str, float | int | str]]:
     """A row a set: films, median IoU and error where there is an erased clip, wrong ones before and after filters."""
     rows = []
     for name in dict.fromkeys(each.set for each in measured):
@@ -132,5 +132,5 @@ def summary(measured: Sequence[Measured]) -> list[dict[str, float | int | str]]:
     return rows
 
 
-def as_json(measured: Sequence[Measured]) -> list[dict[str, object]]:
+def as_json(measured: Sequence[FilmMeasurement]) -> list[dict[str, object]]:
     return [dataclasses.asdict(each) for each in measured]

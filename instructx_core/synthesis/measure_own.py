@@ -24,7 +24,7 @@ from .clip import MASK, read_mask
 from .films import Film, cut, film_id
 from .limits import Limits
 from .masks import overlap
-from .measure import CLEAN_CRF, Measured, judge
+from .measure import CLEAN_CRF, FilmMeasurement, judge
 from .pipeline import stages_of
 from .setup import Setup
 from .stage import run_stages
@@ -56,14 +56,16 @@ def shapes_clip(index: int) -> tuple[np.ndarray, Scene]:
     return drawn.source_FHWC, drawn.source_scene
 
 
-def measure_shapes(work: Path, indices: Sequence[int], casts: Sequence[str] = tuple(CASTS)) -> Iterator[Measured]:
+def measure_shapes(
+    work: Path, indices: Sequence[int], casts: Sequence[str] = tuple(CASTS)
+) -> Iterator[FilmMeasurement]:
     """Draws, writes, runs and judges every clip with every cast; what was run before is taken from `work`."""
     for cast in casts:
         for index in indices:
             yield _measure(work / cast.replace(", ", "-").replace(" ", "-"), cast, index)
 
 
-def _measure(work: Path, cast: str, index: int) -> Measured:
+def _measure(work: Path, cast: str, index: int) -> FilmMeasurement:
     frames_FHWC, scene = shapes_clip(index)
     path, setup = work / f"shapes-{index}.mp4", shapes_setup(cast)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +76,7 @@ def _measure(work: Path, cast: str, index: int) -> Measured:
     reason = "" if candidate.reject is None else f"{candidate.reject.stage}: {candidate.reject.reason}"
     name = f"shapes, {cast}"
     if "erase" not in candidate.facts:
-        return Measured(name, index, False, reason, None, None, None)
+        return FilmMeasurement(name, index, False, reason, None, None, None)
     truth = _shown(scene, read_mask(folder, MASK))
     without = work / f"shapes-{index}-{truth.place}.truth.mp4"
     if not without.is_file():
@@ -82,7 +84,7 @@ def _measure(work: Path, cast: str, index: int) -> Measured:
     iou, error, is_wrong = judge(truth, read_media(without).frames_FHWC, folder)
     phrase = candidate.fact("subject", "phrase")
     names_another = bool(phrase) and not phrase.endswith(PLACES[truth.place])
-    return Measured(name, index, candidate.reject is None, reason, iou, error, is_wrong or names_another)
+    return FilmMeasurement(name, index, candidate.reject is None, reason, iou, error, is_wrong or names_another)
 
 
 def _rendered(scene: Scene) -> tuple[np.ndarray, np.ndarray]:

@@ -23,7 +23,7 @@ from ..editing.windows import FADE, SMOOTH, Window, edit_windows, plan_windows
 from .camera import CameraPath
 from .fill import pasted
 from .masks import box_around
-from .roles import Erased, Sighting
+from .roles import Erasure, Sighting
 
 if TYPE_CHECKING:
     from ..pipeline import InstructXPipeline
@@ -141,7 +141,7 @@ class OwnEraser:
     def name(self) -> str:
         return f"{self.editor.name} remove 1"
 
-    def erase(self, frames_FHWC: np.ndarray, changed_FHW: np.ndarray, path: CameraPath, phrase: str) -> Erased:
+    def erase(self, frames_FHWC: np.ndarray, changed_FHW: np.ndarray, path: CameraPath, phrase: str) -> Erasure:
         """Pixels outside of the grown mask stay as they are, to the bit; how the model would have drawn them beside it
         is measured."""
         without_FHWC = self.editor.edit(frames_FHWC, f"remove the {phrase or 'object'}")

@@ -11,7 +11,7 @@ from .setup import Setup
 from .stage import ClipStage
 from .stages.back_check import BackCheck
 from .stages.camera import Camera
-from .stages.check import CheckErased
+from .stages.check import CheckErasure
 from .stages.describe import Describe
 from .stages.erase import Erase
 from .stages.fingerprint import Fingerprint
@@ -42,7 +42,7 @@ def stages_of(setup: Setup) -> tuple[ClipStage, ...]:
         ChooseSubject(cast.finder, limits, gpus("grounder", "tracker")),
         Ground(cast.flow, limits, gpus("flow")),
         Erase(cast.eraser, limits, gpus("eraser")),
-        CheckErased(MotionFinder(), cast.grounder, limits, gpus("grounder")),
+        CheckErasure(MotionFinder(), cast.grounder, limits, gpus("grounder")),
         Fingerprint(),
         Describe(),
         Recolour(),

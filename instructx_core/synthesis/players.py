@@ -147,10 +147,10 @@ def _check_folder(role: str, player: Player) -> None:
     found = list[str]()
     for name, key in (("model_index.json", "_class_name"), ("config.json", "architectures")):
         try:
-            said = json.loads((folder / name).read_text(encoding="utf-8")).get(key)
+            value = json.loads((folder / name).read_text(encoding="utf-8")).get(key)
         except (OSError, ValueError):
             continue
-        found += [said] if isinstance(said, str) else said or []
+        found += [value] if isinstance(value, str) else value or []
     if wanted not in found:
         holds = ", ".join(found) or "no model_index.json or config.json"
         raise InputError(f"{role}: {folder} holds {holds}; {player.by} needs a folder of {wanted}")

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from ..pages.assemble import write_page
-from ..pages.embed import Embedded
+from ..pages.embed import PageMedia
 from .candidate import Candidate
 from .checks import CHECKS, LimitCheck
 from .clip import CLIP, ERASED, MASK, read_clip, read_mask
@@ -114,7 +114,7 @@ def _sample(candidate: Candidate, number: int) -> dict[str, Any]:
     }
 
 
-def strip(candidate: Candidate, folder: Path) -> Embedded:
+def strip(candidate: Candidate, folder: Path) -> PageMedia:
     """Stills of the clip, below them the same with the mask and of the erased clip, as far as there are any."""
     frames_FHWC = read_clip(folder, CLIP)
     picked = np.linspace(0, len(frames_FHWC) - 1, STILLS + 2).round().astype(int)[1:-1]
@@ -129,7 +129,7 @@ def strip(candidate: Candidate, folder: Path) -> Embedded:
     image = image.resize((width, max(1, round(image.height * width / image.width))), Image.Resampling.LANCZOS)
     stream = io.BytesIO()
     image.save(stream, "webp", quality=QUALITY)
-    return Embedded("image", "image/webp", stream.getvalue(), (image.height, image.width))
+    return PageMedia("image", "image/webp", stream.getvalue(), (image.height, image.width))
 
 
 def _marked(frames_FHWC: np.ndarray, mask_FHW: np.ndarray) -> np.ndarray:

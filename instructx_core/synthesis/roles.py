@@ -48,7 +48,7 @@ class Sighting:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Erased:
+class Erasure:
     """frames_FHWC: without the subject. hole_FHW: pixels that had to be made up, since nothing shows what is there;
     none of an eraser whose trade it is to make up.
 
@@ -101,7 +101,7 @@ class Eraser(Protocol):
     @property
     def name(self) -> str: ...
 
-    def erase(self, frames_FHWC: np.ndarray, changed_FHW: np.ndarray, path: CameraPath, phrase: str) -> Erased: ...
+    def erase(self, frames_FHWC: np.ndarray, changed_FHW: np.ndarray, path: CameraPath, phrase: str) -> Erasure: ...
 
 
 class Inpainter(Protocol):

@@ -175,7 +175,7 @@ class Trainer:
             (self.folder / "recipe.json").write_text(json.dumps(self.recipe.as_json(), indent=1))
         last = min(stop_at or self.recipe.num_steps, self.recipe.num_steps)
         previous = {s: signal.signal(s, self._request_stop) for s in (signal.SIGINT, signal.SIGTERM)}
-        said = over = False
+        has_peak = over = False
         bar = tqdm(total=self.recipe.num_steps, initial=self.step, desc=self.recipe.name, disable=bool(self.rank))
         try:
             if self.best is not None and not (self.rank or self.step or self.metrics.validated()):
@@ -185,8 +185,8 @@ class Trainer:
                 self.metrics.write({"step": self.step, **row})
                 bar.set_postfix_str(self.progress.line(row))
                 bar.update()
-                if not said and not self.rank:
-                    said = True
+                if not has_peak and not self.rank:
+                    has_peak = True
                     logger.info("%s", peak_memory(self.device))
                 self._every_so_often()
             if self.step % self.recipe.save_every and not (self.folder / f"step-{self.step:07d}").exists():

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Given:
+class EditMaterial:
     """What an edit is made of. source: an IMAGE batch or a VIDEO. rules: for its size, for its length."""
 
     model: Any
@@ -52,7 +52,7 @@ class Preparation:
     sound: Any
 
 
-def prepare_edit(given: Given, positive: Any, negative: Any = None) -> Preparation:
+def prepare_edit(given: EditMaterial, positive: Any, negative: Any = None) -> Preparation:
     """Raises InputError for parts that do not belong together. negative: None at cfg 1."""
     adapter = adapter_of(positive, "positive")
     if negative is not None and adapter_of(negative, "negative") != adapter:

@@ -39,7 +39,7 @@ SHORT = 16  # characters of the key in names
 
 
 @dataclass(eq=False)
-class Unfinished:
+class UnfinishedEdit:
     """The windows of one edit. saved: how many there are, and the edited tail that the next one starts from."""
 
     store: WindowStore
@@ -85,14 +85,14 @@ def edit_key(hidden: Any, clip: Source, references: dict[str, Tensor | None]) ->
     return graph_key(prompt, node, file_state, clip.digest, *pictures)
 
 
-def open_unfinished(output_folder: Path, key: str) -> Unfinished:
+def open_unfinished(output_folder: Path, key: str) -> UnfinishedEdit:
     """What an earlier run of the edit left, or a new folder. Old leftovers of other edits are removed."""
     folder = output_folder / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     clip = folder / f"{key[:SHORT]}.mp4"
     store = WindowStore(clip, {"key": key})
     _remove_old(folder, store.folder)
-    work = Unfinished(store, clip)
+    work = UnfinishedEdit(store, clip)
     try:
         work.saved = store.open()
     except InputError as error:

@@ -25,7 +25,7 @@ from .host_model import window_callback
 from .media import from_image, to_image
 from .sampling import sample_edit
 from .settings import SamplerInputs, SamplingSettings
-from .unfinished import Unfinished
+from .unfinished import UnfinishedEdit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +65,7 @@ class WindowRun:
     windows: tuple[Window, ...]
     sampling: SamplingSettings
     options: WindowOptions
-    work: Unfinished
+    work: UnfinishedEdit
     numbers: tuple[int, ...]  # of the frames that are edited
     bar: Any = None
     shared: ConditioningPair | None = None  # conditioning of the first window, where all follow it

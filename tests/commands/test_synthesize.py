@@ -10,7 +10,7 @@ import pytest
 
 from instructx_core.data.record import from_json
 from instructx_core.media.files import read_media, write_video
-from instructx_core.synthesis.drawn import FPS, draw_film
+from instructx_core.synthesis.drawn_films import FPS, draw_film
 
 REAL = ("add", "change_color", "reference_add")  # pairs whose target must be what the camera saw
 

@@ -1,4 +1,4 @@
-"""`eval edit` and `eval judge` with --runner ray give what the plain loops give, once."""
+"""`eval edit`, `eval judge` and `eval metrics` with --runner ray give what the plain loops give, once."""
 
 from __future__ import annotations
 
@@ -45,14 +45,20 @@ def lines(path: Path, *left_out: str) -> list[dict[str, Any]]:
     return sorted(({k: v for k, v in each.items() if k not in left_out} for each in found), key=lambda e: e["id"])
 
 
-def test_the_same_results(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_results(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     line = f'{sys.executable} -c "{COPY}" {{source}} {{output}} {{instruction}}'
     for name, options in (("plain", []), ("ray", RAY)):
         shutil.copytree(drawn, tmp_path / name)
         assert main(["eval", "edit", name, "--command", line, "--name", "copy", *options]) == 1, "one has no output"
         assert main(["eval", "judge", name, *options]) == 0
-    for file, changing in (("copy/outputs.jsonl", ("seconds",)), ("scores.jsonl", ()), ("copy/editor.json", None)):
+        assert main(["eval", "metrics", name, *options]) == 0
+    said = capsys.readouterr().out
+    assert said.count("outside_psnr") == 2 and said.count("copy has no output of 1 of 4 items") == 2
+    kept = ("scores.jsonl", ()), ("metrics.jsonl", ()), ("copy/editor.json", None)
+    for file, changing in (("copy/outputs.jsonl", ("seconds",)), *kept):
         plain, ray = tmp_path / "plain" / file, tmp_path / "ray" / file
         if changing is None:
             assert plain.read_text() == ray.read_text()
@@ -64,6 +70,9 @@ def test_the_same_results(drawn: Path, tmp_path: Path, monkeypatch: pytest.Monke
     assert main(["eval", "edit", "ray", "--command", line, "--name", "copy", *RAY]) == 1
     after = (tmp_path / "ray" / "copy" / "outputs.jsonl").read_text().splitlines()
     assert after[:-1] == before and "tone-00" in after[-1], "only what failed is tried again"
+    measured = (tmp_path / "ray" / "metrics.jsonl").read_text()
+    assert main(["eval", "metrics", "ray", *RAY]) == 0
+    assert (tmp_path / "ray" / "metrics.jsonl").read_text() == measured, "nothing is measured twice"
 
 
 def test_a_judge_behind_an_address(drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,6 +98,7 @@ def test_wrong_calls(drawn: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, said in (
         (["edit", str(drawn), "--workers", "2"], "--workers without --runner ray"),
         (["edit", str(drawn), "--outputs", str(drawn), "--runner", "ray"], "nothing is edited"),
+        (["metrics", str(drawn), "--workers", "2"], "--workers without --runner ray"),
         (["edit", str(drawn), "--diffusers", "kontext:nowhere", *RAY], "no model_index.json in it"),
     ):
         assert main(["eval", *arguments]) == 2

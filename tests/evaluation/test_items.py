@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,11 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
     path.write_text('{"id": "a"}\n')
     with pytest.raises(InputError, match="line 1: record a: no 'task'"):
         read_items(path)
+    for name in ("id", "task", "instruction"):
+        line = {"id": "a", "task": "add", "modality": "image", "instruction": "x", "source": "a.png", name: "\ud83d"}
+        path.write_text(json.dumps(line) + "\n")
+        with pytest.raises(InputError, match=f"line 1: record .*{name} holds half of a character"):
+            read_items(path)
     path.write_text("\n")
     with pytest.raises(InputError, match="holds no item"):
         read_items(path)

@@ -21,6 +21,17 @@ def test_every_status_is_kept(tmp_path: Path) -> None:
     assert read_scores(tmp_path / SCORES) == scores
 
 
+def test_half_of_a_character_does_not_end_a_run(tmp_path: Path) -> None:
+    """As a judge's reply may hold, that was cut within an emoji."""
+    file = ScoreFile(tmp_path)
+    file.start()
+    file.add([Score("a", "ours", "gpt", {"q": 3}, reason="good \ud83d"), Score("\U0001f600", "ours", "gpt", {"q": 3})])
+    assert [(score.id, score.reason) for score in read_scores(tmp_path / SCORES)] == [
+        ("a", "good \ufffd"),
+        ("\U0001f600", ""),
+    ]
+
+
 def test_one_line_counts_of_each_item_judge_and_sample(tmp_path: Path) -> None:
     file = ScoreFile(tmp_path)
     file.start()
@@ -49,6 +60,7 @@ def test_missing_outputs_are_asked_for_again(tmp_path: Path) -> None:
         ({"dimensions": [8]}, "status ok with dimensions"),
         ({"id": " "}, "id is ' '"),
         ({"sample": -1}, "sample is -1"),
+        ({"reason": ["x"]}, "reason is .*; it must be a text"),
     ],
 )
 def test_what_is_wrong_is_named(fields: dict[str, object], said: str) -> None:

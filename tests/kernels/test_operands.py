@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from instructx_core.kernels import abi, exact, int8, operands, reference, selftest
-from instructx_core.kernels.errors import KernelError, Refused
+from instructx_core.kernels.errors import KernelError, Refusal
 from instructx_core.kernels.operands import Inputs, NormRope
 
 BF16 = torch.bfloat16
@@ -116,7 +116,7 @@ def test_a_contiguous_view_off_its_boundary_is_copied() -> None:
 )
 def test_what_would_be_read_past_its_end_is_refused(name: str, key: str, change: Any) -> None:
     given = arguments()[name]
-    with pytest.raises(Refused):
+    with pytest.raises(Refusal):
         OPS[name](**given | {key: change(given[key])})
 
 

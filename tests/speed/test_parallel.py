@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from judge_server import scores, serve
 from tiny import clip
 
 from instructx_core.errors import InputError
@@ -63,6 +64,53 @@ def test_two_processes_edit_one_clip_from_the_command_line(tmp_path: Path, rando
     assert len(list(tmp_path.iterdir())) == 4
 
 
+@pytest.mark.slow
+def test_two_processes_go_on_with_a_long_clip(tmp_path: Path, random_checkpoint: Path) -> None:
+    """Windows that one process finished before it was killed are handed to all: all go on at the same one."""
+    from instructx_core.cli import main
+    from instructx_core.editing.windows.state import windows_folder
+    from instructx_core.media.files import read_media, write_video
+
+    write_video(tmp_path / "in.mp4", clip(13, 48, 80).numpy(), 8)
+    common = ["edit", "--input", str(tmp_path / "in.mp4"), "--steps", "2", "--instruction", "x", "--window", "5",
+              "--model", str(random_checkpoint), "--device", "cpu"]  # fmt: skip
+    whole = [*common, "--output", str(tmp_path / "one.mp4"), "--attention", "off"]
+    assert main(whole) == 0
+    (tmp_path / "one.mp4").rename(tmp_path / "whole.mp4")
+    kill = (
+        "import sys, os; from instructx_core.commands import edit; from instructx_core.cli import main; "
+        "edit.tell_window = lambda *_: os._exit(9); main(sys.argv[1:])"
+    )
+    assert subprocess.run([sys.executable, "-c", kill, *whole], capture_output=True).returncode == 9
+    windows_folder(tmp_path / "one.mp4").rename(windows_folder(tmp_path / "two.mp4"))
+    done = torchrun("-m", "instructx_core", *common, "--output", str(tmp_path / "two.mp4"), "--split")
+    assert done.returncode == 0 and done.stdout.count("written") == 1, done.stderr[-3000:]
+    assert "edited in 4 windows" in done.stdout and "windows 1 to 1 were finished before and kept" in done.stdout
+    one, two = (read_media(tmp_path / name).frames_FHWC.astype(int) for name in ("whole.mp4", "two.mp4"))
+    assert one.shape == two.shape and abs(one - two).mean() < 0.1 and one.std() > 5
+    left = sorted(path.name for path in tmp_path.iterdir() if path.name != ".one.mp4.lock")  # of the one that died
+    assert left == ["in.mp4", "two.mp4", "whole.mp4"]
+
+
+@pytest.mark.slow
+def test_two_processes_make_each_of_several_seeds_and_one_judges(tmp_path: Path, random_checkpoint: Path) -> None:
+    from instructx_core.cli import main
+    from instructx_core.media.files import read_image, write_image
+
+    write_image(tmp_path / "in.png", clip(1, 48, 80).numpy()[0])
+    common = ["edit", "--input", str(tmp_path / "in.png"), "--steps", "2", "--instruction", "x",
+              "--model", str(random_checkpoint), "--device", "cpu"]  # fmt: skip
+    with serve(scores(2), scores(9)) as server:
+        judge = ["--best-of", "2", "--judge", server.url, "--judge-model", "j", "--split"]
+        done = torchrun("-m", "instructx_core", *common, *judge, "--output", str(tmp_path / "two.png"))
+        assert done.returncode == 0 and len(server.seen) == 2, done.stderr[-3000:]
+    assert done.stdout.count("seed 1 of 2 kept by j: seed 0 6.00, seed 1 8.33") == 1
+    assert main([*common, "--seed", "1", "--output", str(tmp_path / "one.png"), "--attention", "off"]) == 0
+    one, two = (read_image(tmp_path / name).astype(int) for name in ("one.png", "two.png"))
+    assert abs(one - two).max() <= 2 and one.std() > 5
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.png", "one.png", "two.png"]
+
+
 def test_a_split_that_cannot_be_is_refused(
     tmp_path: Path, photo: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,7 +123,6 @@ def test_a_split_that_cannot_be_is_refused(
         monkeypatch.setenv(name, value)
     for extra, words in (
         (["--cache", "mag"], "--split with --cache"),
-        (["--window", "9"], "--split with a window"),
         (["--offload", "group", "--compile"], "--split with --compile, --offload"),
     ):
         assert main([*common, *extra]) == 2 and words in capsys.readouterr().err

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from small_mllm_pipelines import omnigen, qwen_image_edit, qwen_image_edit_plus
+
 
 def tokenizer() -> Any:
     from tokenizers import Tokenizer, models, pre_tokenizers
@@ -76,6 +78,7 @@ def kontext() -> Any:
         joint_attention_dim=32,
         pooled_projection_dim=32,
         axes_dims_rope=(4, 4, 8),
+        guidance_embeds=True,
     )
     vae = AutoencoderKL(
         block_out_channels=(4,),
@@ -129,6 +132,9 @@ def wan_v2v() -> Any:
 MAKERS: dict[str, Callable[[], Any]] = {
     "instruct-pix2pix": instruct_pix2pix,
     "kontext": kontext,
+    "qwen-image-edit": qwen_image_edit,
+    "qwen-image-edit-plus": qwen_image_edit_plus,
+    "omnigen": omnigen,
     "vace": vace,
     "wan-v2v": wan_v2v,
 }

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from instructx_core.media.files import write_video
-from instructx_core.synthesis.drawn import FPS, draw_film
+from instructx_core.synthesis.drawn_films import FPS, draw_film
 
 from ..evaluation.conftest import chromium  # noqa: F401
 

@@ -9,7 +9,7 @@ import pytest
 
 from instructx_core.media.files import write_video
 from instructx_core.synthesis.candidate import STATE
-from instructx_core.synthesis.drawn import FPS, draw_film
+from instructx_core.synthesis.drawn_films import FPS, draw_film
 from instructx_core.synthesis.films import find_films
 from instructx_core.synthesis.limits import Limits
 from instructx_core.synthesis.run import WORK, BadFilm, candidates_of

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from instructx_core.synthesis.camera import camera_path, plate_area
-from instructx_core.synthesis.drawn import draw_film
+from instructx_core.synthesis.drawn_films import draw_film
 
 
 @pytest.mark.parametrize("seed", [0, 3, 5])

@@ -12,7 +12,7 @@ import pytest
 from instructx_core.media.files import write_video
 from instructx_core.synthesis.candidate import STATE, load
 from instructx_core.synthesis.cluster import stage_groups
-from instructx_core.synthesis.drawn import FPS, draw_film
+from instructx_core.synthesis.drawn_films import FPS, draw_film
 from instructx_core.synthesis.pipeline import stages_of
 from instructx_core.synthesis.setup import Setup
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from instructx_core.synthesis.clip import ERASED, MASK, write_clip, write_mask
-from instructx_core.synthesis.drawn import draw_film
+from instructx_core.synthesis.drawn_films import draw_film
 from instructx_core.synthesis.measure import SETS, judge, measure_films, summary
 
 

@@ -17,7 +17,7 @@ from instructx_core.synthesis.candidate import load, save
 from instructx_core.synthesis.cast import make_casting, read_cast
 from instructx_core.synthesis.classic.seen import MotionGrounder
 from instructx_core.synthesis.clip import CLIP
-from instructx_core.synthesis.drawn import FPS, draw_film
+from instructx_core.synthesis.drawn_films import FPS, draw_film
 from instructx_core.synthesis.export import export
 from instructx_core.synthesis.films import find_films
 from instructx_core.synthesis.masks import box_around, main_piece

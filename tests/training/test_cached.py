@@ -22,6 +22,7 @@ from instructx_core.training.runs.caching import fill_cache
 from instructx_core.training.runs.run import build_job
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from local_ray import local_ray
 from small_paper import small_paper, write_base
 from small_stages import launch, shrink, write_mixture
 
@@ -72,13 +73,12 @@ def test_three_processes_write_the_same_bytes(given: Path, alone: Path, tmp_path
     )
 
 
-def test_ray_writes_the_same_bytes(given: Path, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("ray.data", reason="needs the extra scale")
-    monkeypatch.setenv("RAY_worker_niceness", "0")  # else workers starve beside other tests
-    assert main(cached(given, tmp_path, "--runner", "ray", "--workers", "2")) == 0
-    assert files(tmp_path) == files(alone)
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
-    assert main(cached(given, tmp_path, "--runner", "ray", "--workers", "2")) == 0
+def test_ray_writes_the_same_bytes(given: Path, alone: Path, tmp_path: Path) -> None:
+    with local_ray():
+        assert main(cached(given, tmp_path, "--runner", "ray", "--workers", "2")) == 0
+        assert files(tmp_path) == files(alone)
+        before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
+        assert main(cached(given, tmp_path, "--runner", "ray", "--workers", "2")) == 0
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
 
 

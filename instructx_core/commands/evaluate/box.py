@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from ...evaluation.editors.processes import edit_in_processes
     from ...evaluation.item_outputs import collect_outputs
     from ...evaluation.judge.run import judge_outputs
-    from ...evaluation.metrics.measure import Weights, measure_all
+    from ...evaluation.metrics.measure import Weights, cases_to_measure, measure_outputs
     from ...evaluation.run_folder import RunFolder
     from ...evaluation.table import score_table
 
@@ -51,9 +51,8 @@ def run(args: argparse.Namespace) -> int:
     name, outputs = edit_in_processes(folder, make, items, args.seed, progress, processes)
     scores = judge_outputs(folder, TruthJudge(), [name], items, progress=ProgressLine("judged"))
     failed = sum(output.error is not None for output in outputs)
-    measured, progress = collect_outputs(folder.path, [name]), ProgressLine("measured")
-    for number, _ in enumerate(measure_all(items, folder.path, measured, Weights()), 1):
-        progress(number, len(items))
+    cases = cases_to_measure(items, folder.path, collect_outputs(folder.path, [name]))
+    measure_outputs(cases, folder.path, Weights(), ProgressLine("measured"))
     print(score_table(items, scores))
     seconds = time.perf_counter() - started
     print(f"\n{len(items)} items in {seconds:.0f} s, {failed} failed; everything is in {folder.path}")

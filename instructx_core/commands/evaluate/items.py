@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ...errors import InputError
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("benchmark", metavar="BENCHMARK", help="vie, gedit, imgedit, openve or refvie")
@@ -22,6 +24,8 @@ def run(args: argparse.Namespace) -> int:
     benchmark, folder = benchmark_named(args.benchmark), RunFolder(args.out)
     folder.prepare({"name": args.benchmark, "download": str(args.download.absolute()), "partial": args.partial})
     items = benchmark.read(Download(args.download, args.out, args.partial))
+    if not items:
+        raise InputError(f"{args.download}: holds no item of {benchmark.title}; check the download")
     check_items(items, args.out)
     folder.write(items)
     print(f"{benchmark.title}: {len(items)} items in {args.out}")

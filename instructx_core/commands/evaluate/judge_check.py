@@ -10,8 +10,9 @@ import json
 import re
 from pathlib import Path
 
+from ..judge_options import add_judge_arguments, asked_by
 from ..model import ProgressLine
-from .judge import add_judge_arguments, model_judge
+from .judge import check_judge_named
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from ...evaluation.benchmarks.truth import TruthJudge
     from ...evaluation.items import read_items
+    from ...evaluation.judge.pictures import Viewing
     from ...evaluation.judge.run import judge_outputs
+    from ...evaluation.judge.vie import Vie
     from ...evaluation.judge_check.cases import drawn_edits, plant_edits, real_edits, source_and_plant
     from ...evaluation.judge_check.check import check_judge
     from ...evaluation.run_folder import RunFolder
@@ -34,7 +37,10 @@ def run(args: argparse.Namespace) -> int:
     from ...media.outputs import atomic_path, make_folder
 
     folder = RunFolder(make_folder(args.folder) / "judge-check")
-    judge = TruthJudge() if args.judge is None and args.records is None else model_judge(args, "vie")
+    by_truth = args.judge is None and args.records is None
+    if not by_truth:
+        check_judge_named(args)
+    judge = TruthJudge() if by_truth else asked_by(args, Vie(), Viewing())
     if args.records is None:
         known = drawn_edits(folder.path, args.sources)
         benchmark = {"name": "judge-check", "sources": args.sources}
@@ -56,7 +62,8 @@ def run(args: argparse.Namespace) -> int:
     result = check_judge(judge.name, scores)
     path = args.folder / f"judge-check-{re.sub(r'[^A-Za-z0-9.+-]+', '_', judge.name)}.json"
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(result.as_dict(), indent=1) + "\n", encoding="utf-8")
+        values = {**result.as_dict(), "settings": dict(judge.settings)}
+        temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     print(result.text())
     print(f"\n{cases} cases in {folder.path}; numbers in {path}")
     return 0

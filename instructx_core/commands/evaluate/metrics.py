@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..model import ProgressLine, add_runner_arguments, check_runner
+
+if TYPE_CHECKING:
+    from ...data.record import EditRecord
+    from ...evaluation.metrics.measure import MeasureCase, Weights
+    from ...evaluation.metrics.metric_lines import OutputMetrics
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,44 +24,71 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--similarity", type=Path, metavar="FOLDER", help="a CLIP or DINO for references")
     parser.add_argument("--vbench", metavar="COMMAND", help='what runs VBench, e.g. "conda run -n vbench vbench"')
     parser.add_argument("--again", action="store_true", help="measure anew what is measured already")
+    add_runner_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     from ...evaluation.item_outputs import collect_outputs
     from ...evaluation.items import ITEMS, read_items
-    from ...evaluation.lines import LineFile
-    from ...evaluation.metrics.lpips import load_lpips
-    from ...evaluation.metrics.measure import METRICS, OutputMetrics, Weights, measure_all
-    from ...evaluation.metrics.similarity import ReferenceSimilarity
-    from ...evaluation.metrics.vbench import vbench_scores
+    from ...evaluation.metrics.cluster import measure_on_ray
+    from ...evaluation.metrics.measure import cases_to_measure, measure_outputs
+    from ...evaluation.metrics.metric_lines import METRICS
+    from ...evaluation.metrics.vbench import measure_by_vbench
 
+    check_runner(args)
     items, outputs = read_items(args.folder / ITEMS), collect_outputs(args.folder, args.editors)
-    weights = Weights(
-        None if args.lpips is None else load_lpips(args.lpips),
-        None if args.similarity is None else ReferenceSimilarity(args.similarity),
-    )
-    values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    why: Counter[str] = Counter()
-    for line in measure_all(items, args.folder, outputs, weights, args.again):
-        for name, value in line.metrics.items():
-            values[line.editor][name].append(value)
-        why.update(f"{name}: {text.split(':')[0]}" for name, text in line.not_measured.items())
+    cases, progress = cases_to_measure(items, args.folder, outputs), ProgressLine("measured")
+    make = partial(load_weights, args.lpips, args.similarity)
+    if args.runner == "ray":
+        lines = measure_on_ray(cases, args.folder, make, progress, args.again, args.workers)
+    else:
+        lines = measure_outputs(cases, args.folder, make(), progress, args.again)
     if args.vbench is not None:
-        clips = {item.id for item in items if item.modality == "video"}
-        for editor, made in outputs.items():
-            files = {item: each.path for item, each in made.items() if item in clips and each.path is not None}
-            scores = vbench_scores(args.vbench, files) if files else {}
-            LineFile(args.folder / METRICS).add(
-                OutputMetrics(item, editor, of).as_json() for item, of in scores.items()
-            )
-            for of in scores.values():
-                for name, value in of.items():
-                    values[editor][name].append(value)
-    for editor, of_editor in values.items():
-        print(editor)
-        for name, numbers in of_editor.items():
-            print(f"  {name:<22} {sum(numbers) / len(numbers):>9.4f}  ({len(numbers)} outputs)")
-    for text, count in why.most_common():
-        print(f"not measured of {count} outputs: {text}")
+        lines = [*lines, *measure_by_vbench(args.vbench, cases, args.folder, args.again)]
+    print("\n".join([*_means(lines), *_not_measured(lines), *_not_made(items, cases, outputs)]))
     print(f"lines in {args.folder / METRICS}")
     return 0
+
+
+def load_weights(lpips: Path | None, similarity: Path | None) -> Weights:
+    """Raises InputError for folders that hold none."""
+    from ...evaluation.metrics.lpips import load_lpips
+    from ...evaluation.metrics.measure import Weights
+    from ...evaluation.metrics.similarity import ReferenceSimilarity
+
+    return Weights(
+        None if lpips is None else load_lpips(lpips), None if similarity is None else ReferenceSimilarity(similarity)
+    )
+
+
+def _means(lines: Sequence[OutputMetrics]) -> list[str]:
+    """Of each editor and metric."""
+    values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for line in lines:
+        for name, value in line.metrics.items():
+            values[line.editor][name].append(value)
+    found = list[str]()
+    for editor, of_editor in values.items():
+        found.append(editor)
+        found += [
+            f"  {name:<22} {sum(numbers) / len(numbers):>9.4f}  ({len(numbers)} outputs)"
+            for name, numbers in of_editor.items()
+        ]
+    return found
+
+
+def _not_measured(lines: Iterable[OutputMetrics]) -> list[str]:
+    why = Counter[str]()
+    for line in lines:
+        why.update(f"{name}: {text.split(':')[0]}" for name, text in line.not_measured.items())
+    return [f"not measured of {count} outputs: {text}" for text, count in why.most_common()]
+
+
+def _not_made(items: Sequence[EditRecord], cases: Iterable[MeasureCase], editors: Iterable[str]) -> list[str]:
+    """Editors without an output of some items."""
+    made = Counter(case.editor for case in cases)
+    return [
+        f"{editor} has no output of {len(items) - made[editor]} of {len(items)} items"
+        for editor in editors
+        if made[editor] < len(items)
+    ]

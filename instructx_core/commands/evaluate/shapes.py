@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..model import ProgressLine, pipeline_of
-from .drawn import Measured, add_common, common, run_drawn
+from .benchmark_run import BenchmarkRun, add_common, common, run_drawn
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +17,7 @@ def run(args: argparse.Namespace) -> int:
     return run_drawn(args, _measure)
 
 
-def _measure(args: argparse.Namespace, partial: Path) -> Measured:
+def _measure(args: argparse.Namespace, partial: Path) -> BenchmarkRun:
     from ...evaluation.shapes import EvalSettings, run_benchmark, worst_failures
 
     settings = EvalSettings(**common(args))

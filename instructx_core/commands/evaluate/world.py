@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...errors import InputError
 from ..model import ProgressLine, pipeline_of
-from .drawn import Measured, add_common, common, run_drawn
+from .benchmark_run import BenchmarkRun, add_common, common, run_drawn
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     return run_drawn(args, _measure)
 
 
-def _measure(args: argparse.Namespace, partial: Path) -> Measured:
+def _measure(args: argparse.Namespace, partial: Path) -> BenchmarkRun:
     from ...evaluation.groups import GROUPS, SampleLook, build_groups
     from ...evaluation.world import WorldSettings, run_world, worst_failures
 

@@ -78,9 +78,9 @@ def as_record(row: SetRow, columns: ColumnMap) -> EditRecord:
         for each in ("source", "target", "reference", "mask")
         if (found := _media(row, getattr(columns, each), columns.media)) is not None
     }
-    said = find(row.values, columns.instruction)
-    wordings = [*(said[1:] if isinstance(said, list) else ()), *_texts(find(row.values, columns.wordings))]
-    instruction = said[0] if isinstance(said, list) and said else said
+    text = find(row.values, columns.instruction)
+    wordings = [*(text[1:] if isinstance(text, list) else ()), *_texts(find(row.values, columns.wordings))]
+    instruction = text[0] if isinstance(text, list) and text else text
     if not isinstance(instruction, str):
         raise InputError(f"{columns.instruction} is {instruction!r:.60}; an instruction is text")
     task, caption = find(row.values, columns.task), find(row.values, columns.caption)

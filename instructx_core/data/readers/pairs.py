@@ -84,10 +84,10 @@ def _record(
         for word in ("source", "target"):
             if word not in media:
                 raise InputError(f"it has no {word}; add {name}_{word} beside its other file")
-        said = instruction or _instruction(folder, name, media, common)
+        words = instruction or _instruction(folder, name, media, common)
         moving = media["source"].suffix.lower() in MOVING
         places = {word: Locator(str(path)) for word, path in media.items()}
-        return EditRecord(name, folder.name or "edit", "video" if moving else "image", said, **places)
+        return EditRecord(name, folder.name or "edit", "video" if moving else "image", words, **places)
     except InputError as error:
         return RejectedRecord(name, str(error), str(folder))
 

@@ -81,7 +81,7 @@ def edit_rate(fps: Fraction, edit_fps: float | None) -> Fraction:
     return fps if edit_fps is None or edit_fps >= fps else Fraction(edit_fps).limit_denominator(1000)
 
 
-class Timed(Protocol):
+class ClipLength(Protocol):
     """A clip, as far as the length of its windows goes."""
 
     @property
@@ -91,7 +91,7 @@ class Timed(Protocol):
     def fps(self) -> Fraction: ...
 
 
-def window_size(clip: Timed, options: WindowOptions, longest: int, stride: int) -> int:
+def window_size(clip: ClipLength, options: WindowOptions, longest: int, stride: int) -> int:
     """Edited frames of a window: as asked, else 5 seconds, at most `longest`. See cut_into_windows."""
     rate = edit_rate(clip.fps, options.edit_fps)
     if options.seconds is not None:

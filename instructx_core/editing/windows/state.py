@@ -42,11 +42,16 @@ class WindowProgress:
     joins: tuple[tuple[float, float, float, float], ...] = ()
 
 
+def windows_folder(output: Path) -> Path:
+    """Where the finished windows of an edit lie."""
+    return hidden_beside(output, ".windows")
+
+
 class WindowStore:
     """The folder of one long edit. request: everything that decides the result, by name, as JSON values."""
 
     def __init__(self, output: Path, request: Mapping[str, Any]) -> None:
-        self.folder = hidden_beside(output, ".windows")
+        self.folder = windows_folder(output)
         self.request = json.loads(json.dumps(dict(request)))
         self.state = self.folder / "state.safetensors"
 

@@ -17,7 +17,7 @@ from typing import Any
 from ...errors import InputError, some
 from ...media.outputs import atomic_path
 from ...pages.assemble import write_page
-from ...pages.embed import Embedded, Rendition, embed
+from ...pages.embed import PageMedia, Rendition, embed
 from ..benchmarks.tasks import VIE_COUNTS
 from ..objects import read_object
 from .proposals import PROPOSALS, ClipProposals, read_proposals
@@ -94,7 +94,7 @@ def write_curation_page(path: Path, folder: Path, title: str, rendition: Renditi
     return write_page(path, title, data, embedded, [HERE / "curate.css"], [HERE / "curate.js"])
 
 
-def _embedded(files: Sequence[Path], rendition: Rendition, media: list[dict[str, Any]]) -> Iterator[Embedded]:
+def _embedded(files: Sequence[Path], rendition: Rendition, media: list[dict[str, Any]]) -> Iterator[PageMedia]:
     for number, file in enumerate(files):
         each = embed(file, rendition)
         media.append({"number": number, "kind": each.kind, "size": list(each.size), "seconds": each.seconds})

@@ -154,7 +154,7 @@ def _checked(given: list[Any], with_reference: bool) -> tuple[Proposal, ...]:
     found, seen = [], dict[str, int]()
     for number, each in enumerate(given, 1):
         kind, text = (each.get("kind"), each.get("instruction")) if isinstance(each, dict) else (None, None)
-        if kind not in VIE_COUNTS or (kind.startswith("reference") and not with_reference):
+        if not isinstance(kind, str) or kind not in VIE_COUNTS or (kind.startswith("reference") and not with_reference):
             raise Unreadable(f"instruction {number} is of the kind {kind!r:.60}")
         if not isinstance(text, str) or not text.strip():
             raise Unreadable(f"instruction {number} is {text!r:.60}, no text")
@@ -189,19 +189,19 @@ def _proposed(folder: Path, chat: ChatClient, viewing: Viewing, task: ClipTask) 
         if error.path != task.path:
             raise
         return ClipProposals(clip, task.name, "unreadable", reason=str(error))
-    said = chat.ask(question)
+    exchange = chat.ask(question)
     return ClipProposals(
         clip,
         task.name,
-        said.status,
-        said.answer or (),
-        said.reason,
+        exchange.status,
+        exchange.answer or (),
+        exchange.reason,
         size,
         seconds,
         reference,
-        said.attempts[-1]["model"] if said.attempts else "",
+        exchange.attempts[-1]["model"] if exchange.attempts else "",
         hashlib.sha256(question.prompt.encode()).hexdigest(),
-        said.attempts,
+        exchange.attempts,
     )
 
 

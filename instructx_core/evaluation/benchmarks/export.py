@@ -1,7 +1,8 @@
 """Outputs of an editor -> the layout that a benchmark's own scripts take, so that they judge the same files.
 
-Place: outputs -> export -> the authors' scripts. A picture of another kind than the scripts ask for is written anew
-without loss; a clip is copied as it is. Items without an output are named.
+Place: outputs -> export -> the authors' scripts. A picture that the scripts could see otherwise than judges here do
+(another suffix, transparent, turned, of 16 bits or another profile) is written anew without loss, as it was seen here;
+a clip is copied as it is. Items without an output, or with one that is no picture, are named.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import InputError
+from ...media.base import IMAGE_SUFFIXES
 from ...media.files import read_media, write_image
 from ...media.outputs import atomic_path, make_folder
 from ..items import media_path
@@ -23,20 +25,29 @@ from .known import benchmark_named
 from .openve import openve_row
 
 
+class NoPicture(InputError):
+    """An output that cannot be read."""
+
+
 @dataclass(frozen=True, slots=True)
 class ExportedOutputs:
-    """written: files; missing: ids of items without an output."""
+    """written: files; missing: ids of items without an output that can be read."""
 
     written: int
     missing: tuple[str, ...]
 
 
 def export_outputs(run: RunFolder, editor: str, folder: Path) -> ExportedOutputs:
-    """Writes FOLDER/EDITOR in the layout of the run's benchmark. Raises InputError for an editor without outputs."""
+    """Writes FOLDER/EDITOR in the layout of the run's benchmark.
+
+    Raises InputError for an editor without outputs, for a name that leads out of the folder or is two items'.
+    """
     name = str(run.benchmark()["name"])
+    if editor not in run.editors():
+        raise InputError(f"{run.path}: no outputs of {editor}; it has those of {', '.join(run.editors()) or 'nobody'}")
     layout, out = benchmark_named(name).layout, make_folder(folder / editor)
     outputs = read_outputs(run.path / editor / OUTPUTS)
-    missing, rows, written = list[str](), list[dict[str, str]](), 0
+    missing, rows, written, places = list[str](), list[dict[str, str]](), 0, dict[Path, str]()
     for item in run.items():
         output = outputs.get((item.id, editor))
         source = None if output is None else output.path(run.path / editor)
@@ -44,7 +55,13 @@ def export_outputs(run: RunFolder, editor: str, folder: Path) -> ExportedOutputs
             missing.append(item.id)
             continue
         place = _below(out, layout(item))
-        _copy(source, place)
+        if (other := places.setdefault(place, item.id)) != item.id:
+            raise InputError(f"{place}: would be the output of {other} and of {item.id}; rename one of the items")
+        try:
+            _copy(source, place)
+        except NoPicture:
+            missing.append(item.id)
+            continue
         written += 1
         if name == "gedit":
             original = media_path(item, "source", run.path)
@@ -69,14 +86,25 @@ def _below(out: Path, layout: str) -> Path:
 
 
 def _copy(source: Path, place: Path) -> None:
-    if source.suffix.lower() == place.suffix.lower():
-        with atomic_path(place) as temporary:
-            shutil.copyfile(source, temporary)
+    same = source.suffix.lower() == place.suffix.lower()
+    if same and place.suffix.lower() not in IMAGE_SUFFIXES:
+        _copy_bytes(source, place)
         return
-    media = read_media(source)
+    try:
+        media = read_media(source)
+    except InputError as error:
+        raise NoPicture(str(error)) from None
     if media.is_video:
         raise InputError(f"{source}: the benchmark's scripts take {place.suffix}; make the outputs of that kind")
-    write_image(place, media.frames_FHWC[0])
+    if same and not media.notes:
+        _copy_bytes(source, place)
+    else:
+        write_image(place, media.frames_FHWC[0])
+
+
+def _copy_bytes(source: Path, place: Path) -> None:
+    with atomic_path(place) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 def _write_rows(path: Path, rows: list[dict[str, str]]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +66,7 @@ def table_rows(path: Path) -> Iterator[TableRow]:
     """Rows of a .jsonl, .json (a list, or an object by key), .csv or .yaml file. Raises InputError with the row."""
     suffix = path.suffix.lower()
     if suffix == ".jsonl":
-        for number, values in read_lines(path):
+        for number, values in read_lines(path, is_whole=True):
             yield TableRow(f"{path}: line {number}", values)
         return
     if suffix == ".csv":
@@ -89,15 +90,28 @@ def _csv(path: Path) -> Iterator[TableRow]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             for number, row in enumerate(csv.DictReader(file), 2):
+                if None in row:
+                    raise InputError(
+                        f"{path}: row {number} has more cells than there are columns; write texts with commas in quotes"
+                    )
                 yield TableRow(f"{path}: row {number}", row)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as CSV ({error}); check the file") from None
 
 
 def _json(path: Path) -> Any:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):  # the last one would count, without a word
+            twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+            raise InputError(f"{path}: {twice!r:.80} is there twice in one object; the file was joined of others")
+        return found
+
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+        return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=unique)
+    except InputError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as JSON ({error}); check the file") from None
 
 
@@ -106,7 +120,7 @@ def _yaml(path: Path) -> Any:
 
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())}); check the file") from None
 
 

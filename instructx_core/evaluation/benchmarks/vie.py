@@ -51,22 +51,35 @@ def read_vie(download: Download) -> list[EditRecord]:
 
 def task_named(where: str, name: object) -> str:
     """Our name of a task. Raises InputError for one that VIE-Bench does not have."""
-    words = " ".join(re.sub(r"[^a-z]+", " ", str(name).lower()).split())
+    if not isinstance(name, str):
+        return check_task(where, name, VIE_COUNTS)
+    words = " ".join(re.sub(r"[^a-z]+", " ", name.lower()).split())
     return check_task(where, ALIASES.get(words, name), VIE_COUNTS)
 
 
 def _item(download: Download, folder: Path, row: TableRow, number: int) -> EditRecord:
     task = task_named(row.where, row.values.get("task"))
     reference = row.values.get("reference") or None
-    identity = row.values.get("id") or row.values.get("key")
     return _record(
         download,
-        str(identity) if identity is not None else f"{task}-{number:03}",
+        _identity(row) or f"{task}-{number:03}",
         task,
         row.text("instruction"),
         folder / row.text("source"),
         None if reference is None else folder / row.text("reference"),
     )
+
+
+def _identity(row: TableRow) -> str | None:
+    """What the row is called, None where it has no name. Raises InputError for what is no name."""
+    for column in ("id", "key"):
+        value = row.values.get(column)
+        if value is None or value == "":
+            continue
+        if type(value) not in (str, int):
+            raise InputError(f"{row.where}: {column} is {value!r:.80}; it must be a text or a whole number")
+        return str(value)
+    return None
 
 
 def _record(

@@ -8,6 +8,7 @@ that no instruction can become a command; no shell runs it. What it must say is 
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 import subprocess
@@ -28,6 +29,8 @@ class Command:
 
     def __init__(self, line: str, name: str, timeout: float = 3600.0) -> None:
         self.name, self.line, self.timeout = name, line, timeout
+        if not 0.0 < timeout < math.inf:
+            raise InputError(f"--timeout {timeout:g}: give the seconds that an item may take, more than 0")
         try:
             self.parts = shlex.split(line)
         except ValueError as error:

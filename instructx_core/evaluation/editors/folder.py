@@ -18,18 +18,18 @@ from ..outputs import Output, OutputFile
 from ..run_folder import RunFolder, output_name
 
 CLIP_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif")
-SUFFIXES = {"image": IMAGE_SUFFIXES, "video": (*CLIP_SUFFIXES, ".webp")}
+SUFFIXES = {"image": (*IMAGE_SUFFIXES, ".gif", ".avif"), "video": (*CLIP_SUFFIXES, ".webp")}
 
 
 def take_folder(run: RunFolder, name: str, folder: Path, items: Iterable[EditRecord]) -> list[Output]:
     """An output of every item, in their order; one without a file has that as its error.
 
-    Raises InputError for a folder without any of them, and for an item with two files.
+    Raises InputError for a folder without any of them, for an item with two files and for a file of two items.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: is no folder of outputs; check the path")
     layout, own = benchmark_named(str(run.benchmark()["name"])).layout, OutputFile(run.path / name)
-    found = list[Output]()
+    found, taken = list[Output](), dict[Path, str]()
     for item in items:
         names = dict.fromkeys([layout(item), output_name(item), *_by_id(item)])
         files = {path.resolve(): path for path in (folder / each for each in names) if path.is_file()}
@@ -38,7 +38,9 @@ def take_folder(run: RunFolder, name: str, folder: Path, items: Iterable[EditRec
         if not files:
             found.append(Output(item.id, name, None, error=f"no {layout(item)} in {folder}"))
             continue
-        (path,) = files.values()
+        ((place, path),) = files.items()
+        if (other := taken.setdefault(place, item.id)) != item.id:
+            raise InputError(f"{path}: fits item {other} and item {item.id}; rename it by the ids")
         found.append(Output(item.id, name, _relative(path, own.folder)))
     if not any(output.output for output in found):
         raise InputError(f"{folder}: no file of any item, like {found[0].error or 'none'}; check the path")

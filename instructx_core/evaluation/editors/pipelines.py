@@ -7,8 +7,7 @@ Shapes: frames_FHWC uint8.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,91 +20,11 @@ from ...errors import InputError
 from ...media.base import Media
 from ...media.files import read_image, read_media, write_image, write_video
 from ...precision import usual_dtype
+from ..objects import read_object
+from .adapters import ADAPTERS, FIXED_SIZE, PipelineCall, resized_picture
 from .run import EditTask
 
 TEMPORAL = 4  # Wan: 4n+1 frames
-
-
-@dataclass(frozen=True, slots=True)
-class PipelineCall:
-    """What a pipeline is called with. size: (H, W), None where it is the pipeline's own choice."""
-
-    instruction: str
-    frames: list[Image.Image]
-    reference: Image.Image | None
-    size: tuple[int, int] | None
-
-    @property
-    def image(self) -> Image.Image:
-        return self.frames[0]
-
-    @property
-    def sides(self) -> dict[str, int]:
-        return {} if self.size is None else {"height": self.size[0], "width": self.size[1]}
-
-
-@dataclass(frozen=True, slots=True)
-class PipelineAdapter:
-    """kind: the pipeline's class. multiple: of its sides. arguments: what it is called with, beside prompt, steps,
-    guidance and generator. guidance: the name that the scale of the text has there."""
-
-    kind: str
-    modality: str
-    arguments: Callable[[PipelineCall], dict[str, Any]]
-    takes_reference: bool = False
-    multiple: int = 16
-    guidance: str = "guidance_scale"
-
-
-def _kontext(call: PipelineCall) -> dict[str, Any]:
-    if call.size is None:
-        return {"image": call.image}
-    return {"image": call.image, **call.sides, "max_area": call.size[0] * call.size[1], "_auto_resize": False}
-
-
-def _omnigen(call: PipelineCall) -> dict[str, Any]:
-    pictures = [call.image, *([] if call.reference is None else [call.reference])]
-    named = " ".join(f"<img><|image_{number}|></img>" for number in range(1, len(pictures) + 1))
-    prompt = f"{named} {call.instruction}"
-    size = call.sides or {"use_input_image_size_as_output": True}
-    return {"prompt": prompt, "input_images": pictures, **size}
-
-
-def _vace(call: PipelineCall) -> dict[str, Any]:
-    width, height = call.image.size
-    reference = {} if call.reference is None else {"reference_images": [call.reference]}
-    sizes = {"height": height, "width": width, "num_frames": len(call.frames)}
-    return {"video": call.frames, **reference, **sizes}
-
-
-def _wan(call: PipelineCall) -> dict[str, Any]:
-    width, height = call.image.size
-    return {"video": call.frames, "height": height, "width": width}
-
-
-def _qwen_plus(call: PipelineCall) -> dict[str, Any]:
-    return {"image": [call.image, *([] if call.reference is None else [call.reference])], **call.sides}
-
-
-ADAPTERS = {
-    "instruct-pix2pix": PipelineAdapter(
-        "StableDiffusionInstructPix2PixPipeline", "image", lambda call: {"image": call.image}, multiple=8
-    ),
-    "kontext": PipelineAdapter("FluxKontextPipeline", "image", _kontext),
-    "qwen-image-edit": PipelineAdapter(
-        "QwenImageEditPipeline",
-        "image",
-        lambda call: {"image": call.image, **call.sides},
-        guidance="true_cfg_scale",
-    ),
-    "qwen-image-edit-plus": PipelineAdapter(
-        "QwenImageEditPlusPipeline", "image", _qwen_plus, takes_reference=True, guidance="true_cfg_scale"
-    ),
-    "omnigen": PipelineAdapter("OmniGenPipeline", "image", _omnigen, takes_reference=True),
-    "vace": PipelineAdapter("WanVACEPipeline", "video", _vace, takes_reference=True),
-    "wan-v2v": PipelineAdapter("WanVideoToVideoPipeline", "video", _wan),
-}
-FIXED_SIZE = ("instruct-pix2pix", "vace", "wan-v2v")  # whose frames are scaled before: they take no size, or need one
 
 
 class PipelineEditor:
@@ -143,7 +62,7 @@ class PipelineEditor:
         size = self._size(*frames_FHWC.shape[1:3])
         frames = [Image.fromarray(frame) for frame in frames_FHWC]
         if self.key in FIXED_SIZE and size is not None:
-            frames = [frame.resize((size[1], size[0]), Image.Resampling.LANCZOS) for frame in frames]
+            frames = [resized_picture(frame, size) for frame in frames]
         reference = None if task.reference is None else Image.fromarray(read_image(task.reference))
         call = PipelineCall(str(item.meta.get("target_prompt") or item.instruction), frames, reference, size)
         result = self._run(call, task.seed)
@@ -164,8 +83,10 @@ class PipelineEditor:
             given["num_inference_steps"] = self.steps
         if self.guidance is not None:
             given[self.adapter.guidance] = self.guidance
-        generator = torch.Generator("cpu").manual_seed(seed)
-        result = self.pipe(**given, generator=generator, output_type="np")
+        generator, device = torch.Generator("cpu").manual_seed(seed), torch.device(self.pipe.device)
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)  # OmniGen draws the latents of its pictures beside the generator
+            result = self.pipe(**given, generator=generator, output_type="np")
         pixels = np.asarray(result.frames[0] if self.adapter.modality == "video" else result.images)
         if not np.isfinite(pixels).all():
             raise InputError(f"{self.adapter.kind} gave numbers that are not finite; try another --dtype")
@@ -190,6 +111,7 @@ def open_pipeline(spec: str, device: torch.device, dtype: str | None) -> tuple[A
         raise InputError(f"--diffusers {spec!r}: use NAME:DIR with NAME one of {', '.join(ADAPTERS)}")
     if not (Path(place) / "model_index.json").is_file():
         raise InputError(f"{place}: no model_index.json in it; give the folder of a diffusers model")
+    _check_weights(name, Path(place))
     import diffusers
 
     kind = getattr(diffusers, ADAPTERS[name].kind, None)
@@ -204,3 +126,13 @@ def open_pipeline(spec: str, device: torch.device, dtype: str | None) -> tuple[A
         raise InputError(f"{place}: is no {ADAPTERS[name].kind} that this diffusers reads ({reason})") from None
     pipe.set_progress_bar_config(disable=True)
     return pipe.to(device), name, place
+
+
+def _check_weights(name: str, folder: Path) -> None:
+    """Raises InputError for a folder whose pipeline has a name of its own here: two may share their parts, and would
+    edit with each other's weights without a word."""
+    index = read_object(folder / "model_index.json", "download it again")
+    written = index.get("_class_name")
+    other = next((key for key, adapter in ADAPTERS.items() if adapter.kind == written and key != name), None)
+    if other is not None:
+        raise InputError(f"{folder}: holds a {written}; use --diffusers {other}:{folder}")

@@ -11,7 +11,8 @@ import dataclasses
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -57,26 +58,53 @@ class BestOf:
 
     def __call__(self, pipe: InstructXPipeline, look: Look, progress: Progress = SILENT) -> EditReport:
         """Raises InputError as edit, and where the judge cannot be asked: then nothing is written."""
-        request = look.request
-        self.check(request)
-        made: list[tuple[Path, EditReport, Score]] = []
-        with (
-            claim_output(request.output) as notes,
-            tempfile.TemporaryDirectory(prefix=".best-of-", dir=request.output.absolute().parent) as folder,
-        ):
-            for seed in range(request.seed, request.seed + self.count):
-                output = Path(folder) / f"{seed}{request.output.suffix}"
-                one = dataclasses.replace(look, request=dataclasses.replace(request, output=output, seed=seed))
-                report = edit(pipe, one, progress)
-                score, _ = self.judge.judge(
-                    JudgeCase(record_of(request, look.modality, seed), "best-of", output, Path())
-                )
-                made.append((output, report, score))
-            best = max(range(self.count), key=lambda number: (mean_of(made[number][2]), -number))
-            os.replace(made[best][0], output_place(request.output))  # of a link the target
-        report = made[best][1]
-        words = told([score for _, _, score in made], best, self.judge.name)
-        return dataclasses.replace(report, output=request.output, notes=(*report.notes, *notes), chosen=words)
+        self.check(look.request)
+        with folder_beside(look.request.output) as (folder, notes):
+            edits = self._edits(pipe, look, progress, folder)
+            return self._keep_best(look, [(each, self._score(look, each)) for each in edits], notes)
+
+    def together(self, pipe: InstructXPipeline, look: Look, progress: Progress = SILENT, *, judges: bool) -> EditReport:
+        """As a call, of one of several processes that make each edit together (`pipe.split`) and of which one judges.
+
+        All seeds are edited before the first is judged: no process waits for a judge in the middle of its steps. One
+        that does not judge has the first seed's edit as its output. Raises InputError as a call.
+        """
+        self.check(look.request)
+        with folder_beside(look.request.output) as (folder, notes):
+            edits = list(self._edits(pipe, look, progress, folder))
+            unjudged = Score("edit", "best-of", self.judge.name, {}, "missing")
+            return self._keep_best(
+                look, [(each, self._score(look, each) if judges else unjudged) for each in edits], notes
+            )
+
+    def _edits(self, pipe: InstructXPipeline, look: Look, progress: Progress, folder: Path) -> Iterator[EditReport]:
+        """The edit of each seed, in a file of its own."""
+        for seed in range(look.request.seed, look.request.seed + self.count):
+            output = folder / f"{seed}{look.request.output.suffix}"
+            request = dataclasses.replace(look.request, output=output, seed=seed)
+            yield edit(pipe, dataclasses.replace(look, request=request), progress)
+
+    def _score(self, look: Look, edited: EditReport) -> Score:
+        record = record_of(look.request, look.modality, edited.seed)
+        return self.judge.judge(JudgeCase(record, "best-of", edited.output, Path()))[0]
+
+    def _keep_best(self, look: Look, made: Sequence[tuple[EditReport, Score]], notes: tuple[str, ...]) -> EditReport:
+        """Moves the best edit to the output's place; the first of equals."""
+        best = max(range(len(made)), key=lambda number: (mean_of(made[number][1]), -number))
+        report, output = made[best][0], look.request.output
+        os.replace(report.output, output_place(output))  # of a link the target
+        words = choice_notes([score for _, score in made], best, self.judge.name)
+        return dataclasses.replace(report, output=output, notes=(*report.notes, *notes), chosen=words)
+
+
+@contextmanager
+def folder_beside(output: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    """A folder for what the output is chosen from, and notes of who claims it; both last as long as the block."""
+    with (
+        claim_output(output) as notes,
+        tempfile.TemporaryDirectory(prefix=".best-of-", dir=output.absolute().parent) as folder,
+    ):
+        yield Path(folder), notes
 
 
 def record_of(request: EditRequest, modality: str, seed: int) -> EditRecord:
@@ -96,7 +124,7 @@ def mean_of(score: Score) -> float:
     return fmean(score.dimensions.values()) if score.dimensions else 0.0
 
 
-def told(scores: Sequence[Score], best: int, judge: str) -> tuple[str, ...]:
+def choice_notes(scores: Sequence[Score], best: int, judge: str) -> tuple[str, ...]:
     """Which was kept, and every score."""
     named = [
         f"{score.id} {mean_of(score):.2f}" if score.dimensions else f"{score.id} {score.status} ({score.reason})"

@@ -16,7 +16,7 @@ from ...errors import InputError
 from ..items import media_path
 from .checkout import file_below, json_texts, text_constants, wanted
 from .pictures import ShownPicture, Viewing
-from .question import ModelQuestion, Scored
+from .question import DimensionScores, ModelQuestion
 from .replies import line_scores
 from .run import JudgeCase
 
@@ -65,7 +65,7 @@ class ByLines:
     def shown(self, case: JudgeCase, viewing: Viewing) -> list[ShownPicture]:
         raise NotImplementedError
 
-    def questions(self, case: JudgeCase, viewing: Viewing) -> list[ModelQuestion[Scored]]:
+    def questions(self, case: JudgeCase, viewing: Viewing) -> list[ModelQuestion[DimensionScores]]:
         words, asked = self.prompt_of(case)
         read = partial(line_scores, names=self.names[case.item.task], low=1, high=5)
         return [ModelQuestion(words, None, [asked, *self.shown(case, viewing)], read)]
@@ -110,7 +110,7 @@ class RefVIE(ByLines):
         path = file_below(prompts, "eval_refvie_gemini.py", "showlab/Kiwi-Edit")
         super().__init__(wanted(path, REFVIE, text_constants(path)))
 
-    def questions(self, case: JudgeCase, viewing: Viewing) -> list[ModelQuestion[Scored]]:
+    def questions(self, case: JudgeCase, viewing: Viewing) -> list[ModelQuestion[DimensionScores]]:
         (question,) = super().questions(case, viewing)
         system, *parts = question.parts
         assert isinstance(system, str), "the prompt comes first"

@@ -7,6 +7,7 @@ times; then it is "unparsed". The openai client itself repeats what failed on th
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -47,14 +48,18 @@ class ClientSettings:
     def __post_init__(self) -> None:
         if not self.url.startswith(("http://", "https://")):
             raise InputError(f"--judge {self.url!r} is no address; give one like http://localhost:8000/v1")
+        if not self.model.strip():
+            raise InputError("the model to ask has no name; give the one that the server knows it by")
         if self.structured not in ("auto", "off"):
             raise InputError(f"structured is {self.structured!r}; use auto or off")
         for name, least in (("concurrency", 1), ("tries", 1), ("retries", 0)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} is {getattr(self, name)}; use at least {least}")
         for name in ("rpm", "timeout", "max_requests", "max_tokens"):
-            if (value := getattr(self, name)) is not None and value <= 0:
+            if (value := getattr(self, name)) is not None and not 0 < value < math.inf:
                 raise InputError(f"{name} is {value}; it must be positive")
+        if not 0.0 <= self.temperature < math.inf:
+            raise InputError(f"temperature is {self.temperature:g}; use 0 or more")
 
     def note(self) -> dict[str, Any]:
         """What decides the scores; not how fast they are asked for."""
@@ -93,7 +98,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked(Generic[Answer]):
+class Exchange(Generic[Answer]):
     """What became of one question. status: ok, unparsed, refused; answer: where it is ok. attempts: every reply."""
 
     status: str
@@ -111,25 +116,25 @@ class ChatClient:
         self.structured = settings.structured == "auto"
         self._client: OpenAI | None = None
 
-    def ask(self, question: ModelQuestion[Answer]) -> Asked[Answer]:
+    def ask(self, question: ModelQuestion[Answer]) -> Exchange[Answer]:
         """Until a reply can be read. Raises InputError where the server cannot be used at all."""
         attempts: list[dict[str, Any]] = []
         reason = ""
         for _ in range(self.settings.tries):
             reply = self._request(question)
-            said = {"reply": reply.text, "model": reply.model, "finish": reply.finish}
-            attempts.append({**said, "retries": reply.retries, "seconds": round(reply.seconds, 3)})
+            note = {"reply": reply.text, "model": reply.model, "finish": reply.finish}
+            attempts.append({**note, "retries": reply.retries, "seconds": round(reply.seconds, 3)})
             if reply.refused is not None:
                 attempts[-1]["refused"] = reply.refused
-                return Asked("refused", None, reply.refused, attempts)
+                return Exchange("refused", None, reply.refused, attempts)
             try:
                 if reply.cut:
                     raise Unreadable(f"the reply was cut at {self.settings.max_tokens or 'the'} tokens")
-                return Asked("ok", question.read(reply.text), "", attempts)
+                return Exchange("ok", question.read(reply.text), "", attempts)
             except Unreadable as error:
                 reason = str(error)
                 attempts[-1]["unreadable"] = reason
-        return Asked("unparsed", None, reason, attempts)
+        return Exchange("unparsed", None, reason, attempts)
 
     def _request(self, question: ModelQuestion[Any]) -> Reply:
         """One reply. Raises InputError for an address, key or model that will not do, and for a spent budget."""

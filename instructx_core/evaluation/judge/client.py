@@ -50,13 +50,13 @@ class ModelJudge:
         answers, reasons, asked = list[dict[str, float]](), list[str](), list[dict[str, Any]]()
         status = "ok"
         for question in questions:
-            said = self.chat.ask(question)
-            asked.append({**question.note(), "attempts": said.attempts})
-            if said.answer is None:
-                status, reasons = said.status, [said.reason]
+            exchange = self.chat.ask(question)
+            asked.append({**question.note(), "attempts": exchange.attempts})
+            if exchange.answer is None:
+                status, reasons = exchange.status, [exchange.reason]
                 break
-            answers.append(said.answer[0])
-            reasons.append(said.answer[1])
+            answers.append(exchange.answer[0])
+            reasons.append(exchange.answer[1])
         names = ("item", "editor", "judge")
         transcript = {"id": identity, **dict(zip(names, base, strict=True)), "sample": case.sample}
         transcript |= {"settings": {**self.settings, "structured": self.chat.structured}, "questions": asked}

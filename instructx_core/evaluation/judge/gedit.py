@@ -13,7 +13,7 @@ from pathlib import Path
 from ..items import media_path
 from .checkout import file_below, text_constants, wanted
 from .pictures import Viewing
-from .question import ModelQuestion, Scored
+from .question import DimensionScores, ModelQuestion
 from .replies import list_scores
 from .run import JudgeCase
 
@@ -37,7 +37,7 @@ class GEdit:
         self.semantics = "\n".join([words["context"], words["rule"], words["semantics"]])
         self.quality = "\n".join([words["context"], words["quality"]])
 
-    def questions(self, case: JudgeCase, viewing: Viewing) -> list[ModelQuestion[Scored]]:
+    def questions(self, case: JudgeCase, viewing: Viewing) -> list[ModelQuestion[DimensionScores]]:
         source = media_path(case.item, "source", case.folder)
         assert source is not None, "every record has a source"
         before = viewing.picture(source, "")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ...media.animation import OpenAnimation
     from ...media.stream import OpenClip
 
+MIMES = {".mp4": "video/mp4", ".mov": "video/quicktime", ".mkv": "video/x-matroska", ".webm": "video/webm"}
 VideoForm = Literal["frames", "native"]
 # Of the estimate of a dry run only: OpenAI counts 85 for a picture and 170 for each tile of 512x512.
 TOKENS_PICTURE, TOKENS_TILE, TILE = 85, 170, 512
@@ -42,12 +43,14 @@ class Unshowable(InputError):
 
 @dataclass(frozen=True, slots=True)
 class ShownPicture:
-    """One picture, or one clip as a file. label: what the judge is told it is, "" for nothing. size: (H, W) as sent."""
+    """One picture, or one clip as a file. label: what the judge is told it is, "" for nothing. size: (H, W) as sent.
+    notes: what of the file is not as it was, as transparency, which is seen over white."""
 
     label: str
     data: bytes
     mime: str
     size: tuple[int, int]
+    notes: tuple[str, ...] = ()
 
     def part(self) -> dict[str, Any]:
         """As a part of a chat message."""
@@ -57,7 +60,8 @@ class ShownPicture:
 
     def note(self) -> dict[str, Any]:
         """For the transcript."""
-        return {"label": self.label, "size": list(self.size), "mime": self.mime, "bytes": len(self.data)}
+        note = {"label": self.label, "size": list(self.size), "mime": self.mime, "bytes": len(self.data)}
+        return {**note, "notes": list(self.notes)} if self.notes else note
 
     @property
     def tokens(self) -> int:
@@ -84,24 +88,29 @@ class Viewing:
         """Frames "label frame i/n", or the file. A picture is a clip of one frame. Raises Unshowable."""
         with _opened(path) as media:
             if isinstance(media, OpenImage):
-                frames = [media.read().frames_FHWC[0]]
+                read = media.read()
+                frames, notes = [read.frames_FHWC[0]], read.notes
             else:
                 scan = media.scan()
+                notes = scan.notes
                 if self.video == "native":
-                    return [_file(path, label, scan.size)]
+                    return [_file(path, label, scan.size, notes)]
                 picked = [scan.picked[number] for number in uniform(scan.frames, self.frames)]
                 frames = list(clip_frames(dataclasses.replace(scan, picked=picked)))  # the others never lie in memory
-        return [png(each_HWC, f"{label} frame {n}/{len(frames)}", self.side) for n, each_HWC in enumerate(frames, 1)]
+        count = len(frames)
+        shown = [png(each_HWC, f"{label} frame {n}/{count}", self.side) for n, each_HWC in enumerate(frames, 1)]
+        return [dataclasses.replace(shown[0], notes=notes), *shown[1:]]
 
     def picture(self, path: Path, label: str, like: tuple[int, int] | None = None) -> ShownPicture:
         """One picture. like: the (H, W) that it is resized to first, as a protocol may ask. Raises Unshowable."""
         with _opened(path) as media:
             if not isinstance(media, OpenImage):
                 raise InputError(f"{path}: is a clip; this benchmark is of pictures")
-            frame_HWC = media.read().frames_FHWC[0]
+            read = media.read()
+        frame_HWC = read.frames_FHWC[0]
         if like is not None and frame_HWC.shape[:2] != like:
             frame_HWC = np.asarray(Image.fromarray(frame_HWC).resize((like[1], like[0])))  # bicubic, Pillow's own
-        return png(frame_HWC, label, self.side)
+        return dataclasses.replace(png(frame_HWC, label, self.side), notes=read.notes)
 
 
 @contextlib.contextmanager
@@ -114,10 +123,11 @@ def _opened(path: Path) -> Iterator[OpenImage | OpenAnimation | OpenClip]:
         raise Unshowable(path, error) from None
 
 
-def _file(path: Path, label: str, size: tuple[int, int]) -> ShownPicture:
-    if path.suffix.lower() not in (".mp4", ".mov", ".mkv", ".webm"):
+def _file(path: Path, label: str, size: tuple[int, int], notes: tuple[str, ...]) -> ShownPicture:
+    mime = MIMES.get(path.suffix.lower())
+    if mime is None:
         raise InputError(f"{path}: is no clip that a server takes as a file; use --video frames")
-    return ShownPicture(label, path.read_bytes(), "video/mp4", size)
+    return ShownPicture(label, path.read_bytes(), mime, size, notes)
 
 
 def uniform(count: int, wanted: int) -> list[int]:

@@ -15,7 +15,7 @@ from .run import JudgeCase
 
 CHARACTERS_A_TOKEN = 4  # of the estimate of a dry run only
 Answer = TypeVar("Answer")
-Scored = tuple[dict[str, float], str]  # by dimension, and the judge's reason
+DimensionScores = tuple[dict[str, float], str]  # by dimension, and the judge's reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class JudgeProtocol(Protocol):
     @property
     def name(self) -> str: ...
 
-    def questions(self, case: JudgeCase, viewing: Viewing) -> list[ModelQuestion[Scored]]:
+    def questions(self, case: JudgeCase, viewing: Viewing) -> list[ModelQuestion[DimensionScores]]:
         """Raises Unshowable (pictures.py) for a file that is no picture, InputError for an item of another kind."""
         ...
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ...errors import InputError
@@ -25,23 +25,41 @@ def json_scores(text: str, keys: Mapping[str, str], low: float, high: float) -> 
     The object may stand in prose or a code fence, and is mended where it is broken (json-repair) but has its end. Keys
     are taken as written in any case, with _ for spaces, with "(1-10)".
     """
-    for values in json_objects(text):
+
+    def scores_of(values: Mapping[str, Any]) -> tuple[dict[str, float], str] | None:
         named = {_key(name): value for name, value in values.items()}
-        if all(key in named for key in keys):
-            scores = {dimension: number(named[key], low, high, key) for key, dimension in keys.items()}
-            reason = named.get("reason", named.get("reasoning", ""))
-            return scores, reason if isinstance(reason, str) else json.dumps(reason, ensure_ascii=False)
-    raise Unreadable(f"no JSON object with {', '.join(keys)}")
+        if not all(key in named for key in keys):
+            return None
+        scores = {dimension: number(named[key], low, high, key) for key, dimension in keys.items()}
+        reason = named.get("reason", named.get("reasoning", ""))
+        return scores, reason if isinstance(reason, str) else json.dumps(reason, ensure_ascii=False)
+
+    return _only(map(scores_of, json_objects(text)), f"no JSON object with {', '.join(keys)}")
 
 
 def list_scores(text: str, names: Sequence[str], low: float, high: float) -> tuple[dict[str, float], str]:
     """VIEScore's {"score": [a, b], "reasoning": ".."}: as many numbers as names."""
-    for values in json_objects(text):
+
+    def scores_of(values: Mapping[str, Any]) -> tuple[dict[str, float], str] | None:
         scores = values.get("score")
-        if isinstance(scores, list) and len(scores) == len(names):
-            found = {name: number(score, low, high, name) for name, score in zip(names, scores, strict=True)}
-            return found, str(values.get("reasoning", ""))
-    raise Unreadable(f"no JSON object with a score of {len(names)} numbers")
+        if not isinstance(scores, list) or len(scores) != len(names):
+            return None
+        found = {name: number(score, low, high, name) for name, score in zip(names, scores, strict=True)}
+        return found, str(values.get("reasoning", ""))
+
+    return _only(map(scores_of, json_objects(text)), f"no JSON object with a score of {len(names)} numbers")
+
+
+def _only(found: Iterable[tuple[dict[str, float], str] | None], nothing: str) -> tuple[dict[str, float], str]:
+    """The scores of the objects that have some, where all say the same. Raises Unreadable."""
+    first = None
+    for each in found:
+        if each is not None and first is not None and each[0] != first[0]:
+            raise Unreadable("several JSON objects with different scores")
+        first = first or each
+    if first is None:
+        raise Unreadable(nothing)
+    return first
 
 
 def line_scores(text: str, names: Sequence[str], low: float, high: float) -> tuple[dict[str, float], str]:
@@ -81,22 +99,35 @@ def _key(name: object) -> str:
 
 
 def json_objects(text: str) -> Iterator[dict[str, Any]]:
-    """Every JSON object of a text, as it is; then what json-repair makes of the part that looks like one."""
-    decoder, position = json.JSONDecoder(), text.find("{")
+    """Every JSON object of a text as it is; where none is whole, what json-repair makes of the part that looks like
+    one. Raises Unreadable for an object that gives one name two values."""
+    decoder, position, whole = json.JSONDecoder(object_pairs_hook=_unambiguous), text.find("{"), 0
     while position != -1:
         try:
             value, end = decoder.raw_decode(text, position)
         except json.JSONDecodeError:
             position = text.find("{", position + 1)
             continue
+        except RecursionError:  # a thousand deep: from every one of them on it would be tried again
+            return
         if isinstance(value, dict):
+            whole += 1
             yield value
         position = text.find("{", end)
     start, stop = text.find("{"), text.rfind("}")
-    if 0 <= start < stop:  # of a reply that was cut nothing is mended: half a number is a wrong one
+    if 0 <= start < stop and not whole:  # of a reply that was cut nothing is mended: half a number is a wrong one
         value = _repair(text[start : stop + 1])
         if isinstance(value, dict):
             yield value
+
+
+def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found and found[name] != value:
+            raise Unreadable(f"{name!r:.60} is there twice with different values")
+        found[name] = value
+    return found
 
 
 def _repair(text: str) -> object:

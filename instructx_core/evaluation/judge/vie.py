@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..items import media_path
 from .pictures import ShownPicture, Viewing
-from .question import ModelQuestion, Scored
+from .question import DimensionScores, ModelQuestion
 from .replies import json_scores
 from .run import JudgeCase
 
@@ -36,7 +36,7 @@ def prompt(with_reference: bool) -> str:
 class Vie:
     name = "vie"
 
-    def questions(self, case: JudgeCase, viewing: Viewing) -> list[ModelQuestion[Scored]]:
+    def questions(self, case: JudgeCase, viewing: Viewing) -> list[ModelQuestion[DimensionScores]]:
         reference = media_path(case.item, "reference", case.folder)
         source = media_path(case.item, "source", case.folder)
         assert source is not None, "every record has a source"

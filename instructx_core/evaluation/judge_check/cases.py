@@ -108,7 +108,7 @@ def plant_edits(run: RunFolder, benchmark: dict[str, Any], known: Iterable[Known
     for edit in known:
         item = edit.item
         items.append(item)
-        for plant, frames_FHWC in planted_edits(edit.pair, item.reference is not None).items():
+        for plant, frames_FHWC in planted_edits(edit.pair, item.reference is not None):
             place = make_folder(run.path / plant)
             file = _written(place, f"{len(items):05d}", frames_FHWC, edit.fps)
             outputs.setdefault(plant, []).append(Output(item.id, plant, file.name))

@@ -13,10 +13,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ...errors import InputError
+from ..objects import REWRITE, read_object
 from ..scores import Score
 from ..statistics.intervals import Estimate, mean_interval
 from ..statistics.paired import permutation_p
@@ -95,18 +98,20 @@ def _won(better: float, worse: float) -> float:
 
 def ordered(chain: Sequence[str], scores: Scores, dimension: str) -> list[float]:
     """1, 0 or 0.5 for a tie of every pair of the chain that both have a score in the dimension."""
-    held = [scores[name][dimension] for name in chain if dimension in scores.get(name, {})]
-    return [_won(better, worse) for better, worse in combinations(held, 2)]
+    chain_scores = [scores[name][dimension] for name in chain if dimension in scores.get(name, {})]
+    return [_won(better, worse) for better, worse in combinations(chain_scores, 2)]
 
 
 def rank_correlation(chain: Sequence[str], scores: Scores, dimension: str) -> float | None:
     """Spearman's of a chain of three and more; 0 where all scores are equal."""
     from scipy import stats
 
-    held = [scores[name][dimension] for name in chain if dimension in scores.get(name, {})]
-    if len(held) < 3:
+    chain_scores = [scores[name][dimension] for name in chain if dimension in scores.get(name, {})]
+    if len(chain_scores) < 3:
         return None
-    return 0.0 if len(set(held)) == 1 else float(stats.spearmanr(range(len(held), 0, -1), held)[0])
+    return (
+        0.0 if len(set(chain_scores)) == 1 else float(stats.spearmanr(range(len(chain_scores), 0, -1), chain_scores)[0])
+    )
 
 
 def ordering(chains: Sequence[Sequence[str]], sources: Iterable[Scores], dimension: str) -> Ordering:
@@ -172,3 +177,18 @@ def _means(sources: Sequence[Scores]) -> dict[str, dict[str, float]]:
             for name, value in dimensions.items():
                 found[plant][name].append(value)
     return {plant: {name: float(np.mean(each)) for name, each in of.items()} for plant, of in found.items()}
+
+
+def read_check(path: Path) -> dict[str, Any]:
+    """What judge-check wrote. Raises InputError for another file, or one that was changed."""
+    values = read_object(path, REWRITE)
+    try:
+        orderings = [Ordering(**of) for of in (*values["dimensions"].values(), values["swapped"])]
+        estimates = [] if values["longer"] is None else [Estimate(**values["longer"])]
+    except (KeyError, TypeError, AttributeError):
+        raise InputError(f"{path}: is no result of judge-check; run it again or remove the file") from None
+    numbers = [value for each in (*orderings, *estimates) for value in dataclasses.astuple(each)]
+    numbers += [values.get(name) for name in ("equal", "spread", "longer_p")]
+    if not isinstance(values.get("judge"), str) or any(type(n) not in (int, float, type(None)) for n in numbers):
+        raise InputError(f"{path}: is no result of judge-check; run it again or remove the file")
+    return values

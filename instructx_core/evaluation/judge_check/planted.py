@@ -9,7 +9,7 @@ Shapes: frames_FHWC uint8, mask_FHW bool (F = 1: all along), white where the edi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +47,11 @@ def _levels(frames: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(frames), 0, 255).astype(np.uint8)
 
 
+def _by_frame(change: Callable[[np.ndarray, int], np.ndarray], frames_FHWC: np.ndarray) -> np.ndarray:
+    """change(frame, its number) of each, in levels: a clip of a film as floats would not lie in memory."""
+    return np.stack([_levels(change(frame_HWC, number)) for number, frame_HWC in enumerate(frames_FHWC)])
+
+
 def right(pair: Pair) -> np.ndarray:
     return pair.target_FHWC
 
@@ -57,7 +62,11 @@ def undone(pair: Pair) -> np.ndarray:
 
 def halfway(pair: Pair) -> np.ndarray:
     """The edit as a ghost: halfway between source and target."""
-    return _levels((pair.source_FHWC.astype(np.float32) + pair.target_FHWC) / 2.0)
+
+    def halfway_frame(frame_HWC: np.ndarray, number: int) -> np.ndarray:
+        return (pair.source_FHWC[number].astype(np.float32) + frame_HWC) / 2.0
+
+    return _by_frame(halfway_frame, pair.target_FHWC)
 
 
 def wrong_colour(pair: Pair) -> np.ndarray | None:
@@ -67,9 +76,16 @@ def wrong_colour(pair: Pair) -> np.ndarray | None:
         return None
     target = pair.target_FHWC
     options = [np.roll(target, 1, axis=-1), 255 - target]
-    changes = [np.abs(option.astype(np.float32) - target)[edit[..., 0]].mean() / 255.0 for option in options]
+    changes = [_change(option, target, edit) for option in options]
     best = int(np.argmax(changes))
     return None if changes[best] < LEAST_CHANGE else np.where(edit, options[best], target)
+
+
+def _change(frames_FHWC: np.ndarray, target_FHWC: np.ndarray, edit_FHW1: np.ndarray) -> float:
+    """Mean |difference| in the edit, in [0, 1]."""
+    sides = zip(frames_FHWC, target_FHWC, edit_FHW1[..., 0], strict=True)
+    total = sum(float(np.abs(a[there].astype(np.float32) - b[there]).sum()) for a, b, there in sides)
+    return total / (3 * int(edit_FHW1.sum())) / 255.0
 
 
 def wrong_object(pair: Pair) -> np.ndarray | None:
@@ -89,22 +105,33 @@ def damaged(pair: Pair, degree: int) -> np.ndarray | None:
     edit = pair.edit_FHW1
     if edit is None or edit.all():
         return None
-    noise = pair.rng.normal(0.0, NOISES[degree], pair.target_FHWC.shape)
-    return np.where(edit, pair.target_FHWC, _levels(pair.target_FHWC + noise))
+    rng = pair.rng
+
+    def noisy_frame(frame_HWC: np.ndarray, _number: int) -> np.ndarray:
+        return frame_HWC + rng.normal(0.0, NOISES[degree], frame_HWC.shape)
+
+    return np.where(edit, pair.target_FHWC, _by_frame(noisy_frame, pair.target_FHWC))
 
 
 def blurred(pair: Pair, degree: int) -> np.ndarray:
     sigma = BLURS[degree] * pair.target_FHWC.shape[2] / 64.0
-    return _levels(gaussian_filter(pair.target_FHWC.astype(np.float32), (0.0, sigma, sigma, 0.0), mode="nearest"))
+
+    def blurred_frame(frame_HWC: np.ndarray, _number: int) -> np.ndarray:
+        return gaussian_filter(frame_HWC.astype(np.float32), (sigma, sigma, 0.0), mode="nearest")
+
+    return _by_frame(blurred_frame, pair.target_FHWC)
 
 
 def flickering(pair: Pair, degree: int) -> np.ndarray | None:
     """Every second frame nearer to middle grey; of a picture None."""
-    frames = pair.target_FHWC.astype(np.float32)
-    if len(frames) < 3:
+    if len(pair.target_FHWC) < 3:
         return None
-    frames[1::2] += FLICKERS[degree] * np.sign(127.5 - frames[1::2])
-    return _levels(frames)
+
+    def flickering_frame(frame_HWC: np.ndarray, number: int) -> np.ndarray:
+        frame = frame_HWC.astype(np.float32)
+        return frame + number % 2 * FLICKERS[degree] * np.sign(127.5 - frame)
+
+    return _by_frame(flickering_frame, pair.target_FHWC)
 
 
 def _degrees(
@@ -141,9 +168,9 @@ CHAINS: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 
 
-def planted_edits(pair: Pair, has_reference: bool) -> dict[str, np.ndarray]:
-    """Every plant that the pair can have."""
-    found = {name: frames for name, plant in PLANTS.items() if (frames := plant(pair)) is not None}
-    if has_reference and "wrong colour" in found:
-        found[WRONG_REFERENCE] = found.pop("wrong colour")
-    return found
+def planted_edits(pair: Pair, has_reference: bool) -> Iterator[tuple[str, np.ndarray]]:
+    """Name and frames of every plant that the pair can have, one after the other: each is as large as the clip."""
+    for name, plant in PLANTS.items():
+        frames_FHWC = plant(pair)
+        if frames_FHWC is not None:
+            yield WRONG_REFERENCE if has_reference and name == "wrong colour" else name, frames_FHWC

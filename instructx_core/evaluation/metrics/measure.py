@@ -1,18 +1,14 @@
-"""Every metric of every output, one JSON line an item and editor: metrics.jsonl, made once and gone on with.
+"""Outputs -> measure -> metrics.jsonl, resumably: what is measured is not measured again.
 
-    {"id": "add/3", "editor": "instructx", "metrics": {"outside_psnr": 31.2}, "not_measured": {"flicker": "a picture"}}
-
-Place: items, outputs -> measure -> report. A metric that cannot be had of an item says why; it is never guessed. An
-output of another size than its source is not resized: what compares the two is not measured then.
+Place: items, outputs -> measure -> metric_lines -> report. An output of another size than its source is not resized:
+what compares the two is not measured then. What is transparent is seen over white, as judges and pages show it.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,25 +17,13 @@ from ...errors import InputError
 from ...media.files import read_image, read_media
 from ..item_outputs import ItemOutput
 from ..items import media_path
-from ..lines import LineFile, check_names, read_lines
+from ..lines import LineFile
+from .metric_lines import METRICS, UNREADABLE, OutputMetrics, read_output_metrics
 from .preservation import Distance, outside_distance, outside_psnr, outside_ssim
 from .temporal import outside_flicker, smoothness_proxy
 
-METRICS = "metrics.jsonl"
 Similarity = Callable[[np.ndarray, np.ndarray, "np.ndarray | None"], float]
-
-
-@dataclass(frozen=True, slots=True)
-class OutputMetrics:
-    """Of one output. metrics: by name. not_measured: name -> why."""
-
-    id: str
-    editor: str
-    metrics: Mapping[str, float]
-    not_measured: Mapping[str, str] = field(default_factory=dict)
-
-    def as_json(self) -> dict[str, Any]:
-        return {**dataclasses.asdict(self), "metrics": dict(self.metrics), "not_measured": dict(self.not_measured)}
+OnMeasured = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,30 +33,27 @@ class Weights:
     lpips: Distance | None = None
     similarity: Similarity | None = None
 
+    def wanted(self, item: EditRecord) -> set[str]:
+        """Metrics that the line of an output of this item must speak of, to be whole."""
+        found = {"smoothness_proxy"} | ({"outside_lpips"} if self.lpips else set())
+        return found | ({"reference_similarity"} if self.similarity and item.reference else set())
 
-def read_output_metrics(path: Path) -> dict[tuple[str, str], OutputMetrics]:
-    """The lines of each (item, editor), later ones over earlier ones. Raises InputError with the line that is wrong."""
-    found: dict[tuple[str, str], OutputMetrics] = {}
-    for number, values in read_lines(path):
-        where = f"{path}: line {number}"
-        check_names(where, values, ("id", "editor", "metrics", "not_measured"), ("id", "editor", "metrics"))
-        line = OutputMetrics(values["id"], values["editor"], values["metrics"], values.get("not_measured", {}))
-        wrong = [name for name, value in line.metrics.items() if type(value) not in (int, float)]
-        if wrong:
-            raise InputError(f"{where}: {wrong[0]} is {line.metrics[wrong[0]]!r:.40}; it must be a number")
-        key = (line.id, line.editor)
-        old = found.get(key, OutputMetrics(line.id, line.editor, {}))
-        metrics = {**old.metrics, **line.metrics}
-        why = {name: text for name, text in {**old.not_measured, **line.not_measured}.items() if name not in metrics}
-        found[key] = OutputMetrics(line.id, line.editor, metrics, why)
-    return found
+
+@dataclass(frozen=True, slots=True)
+class MeasureCase:
+    """One output to be measured. folder: of items.jsonl."""
+
+    item: EditRecord
+    editor: str
+    output: Path
+    folder: Path
 
 
 def _mask(path: Path, frames: int, size: tuple[int, int]) -> np.ndarray:
     """(1, H, W) of a picture or (F, H, W) of a clip, white where the edit is. Raises InputError for another size."""
     mask_FHW = read_media(path).frames_FHWC.mean(axis=-1) > 127.5
     if mask_FHW.shape[1:] != size or len(mask_FHW) not in (1, frames):
-        raise InputError(f"the mask is {mask_FHW.shape}, the source {(frames, *size)}")
+        raise InputError(f"{path}: the mask is {mask_FHW.shape}, the source {(frames, *size)}; make them fit")
     return mask_FHW
 
 
@@ -90,7 +71,7 @@ def measure_output(
     try:
         output_FHWC = read_media(output).frames_FHWC
     except InputError as error:
-        return {}, dict.fromkeys([*compared, "smoothness_proxy"], f"the output cannot be read: {error}")
+        return {}, dict.fromkeys([*compared, *sorted(weights.wanted(item))], f"{UNREADABLE}: {error}")
     found: dict[str, float | None] = {"smoothness_proxy": smoothness_proxy(output_FHWC)}
     why = {"smoothness_proxy": "fewer than three frames"}
     mask_FHW = None if mask_path is None else _mask(mask_path, len(source_FHWC), source_FHWC.shape[1:3])
@@ -104,9 +85,12 @@ def measure_output(
             "outside_ssim": outside_ssim(*sides),
             "flicker": outside_flicker(*sides),
         }
-        if weights.lpips is not None:
-            found["outside_lpips"] = outside_distance(weights.lpips, *sides)
         why |= dict.fromkeys(compared, "nothing lies outside of the edit")
+        if weights.lpips is not None:
+            try:
+                found["outside_lpips"] = outside_distance(weights.lpips, *sides)
+            except InputError as error:  # of a picture that is too small for it
+                why["outside_lpips"] = str(error)
         why["flicker"] = "a picture" if len(source_FHWC) == 1 else why["flicker"]
     if weights.similarity is not None and reference is not None:
         fits = mask_FHW is not None and mask_FHW.shape[1:] == output_FHWC.shape[1:3]
@@ -117,26 +101,60 @@ def measure_output(
     return metrics, {name: text for name, text in why.items() if name not in metrics}
 
 
-def measure_all(
-    items: Sequence[EditRecord],
+def measure_case(case: MeasureCase, weights: Weights) -> OutputMetrics:
+    """Raises InputError as measure_output."""
+    return OutputMetrics(case.item.id, case.editor, *measure_output(case.item, case.folder, case.output, weights))
+
+
+def cases_to_measure(
+    items: Sequence[EditRecord], folder: Path, outputs: Mapping[str, Mapping[str, ItemOutput]]
+) -> list[MeasureCase]:
+    """Every output that was made, by editor, in the order of the items."""
+    return [
+        MeasureCase(item, editor, made.path, folder)
+        for editor, of_editor in outputs.items()
+        for item in items
+        if (made := of_editor.get(item.id)) is not None and made.path is not None
+    ]
+
+
+def measure_outputs(
+    cases: Sequence[MeasureCase],
     folder: Path,
-    outputs: Mapping[str, Mapping[str, ItemOutput]],
     weights: Weights,
+    progress: OnMeasured | None = None,
     again: bool = False,
-) -> Iterator[OutputMetrics]:
-    """A line an output that was made, written to folder/metrics.jsonl as it comes; what is there is not made again."""
+) -> list[OutputMetrics]:
+    """A line of every case, in their order, written to folder/metrics.jsonl as it comes; again: measured anew."""
+
+    def made(todo: Sequence[MeasureCase]) -> Iterator[OutputMetrics]:
+        return (measure_case(case, weights) for case in todo)
+
+    return keep_metrics(cases, folder, weights, made, progress, again)
+
+
+def keep_metrics(
+    cases: Sequence[MeasureCase],
+    folder: Path,
+    weights: Weights,
+    made: Callable[[Sequence[MeasureCase]], Iterable[OutputMetrics]],
+    progress: OnMeasured | None = None,
+    again: bool = False,
+) -> list[OutputMetrics]:
+    """What `made` makes of the cases that are not measured yet, each written as it comes, and what is known."""
     file = LineFile(folder / METRICS)
     file.start()
-    done = {} if again else read_output_metrics(file.path)
-    wanted = {"smoothness_proxy"} | ({"outside_lpips"} if weights.lpips else set())
-    for editor, of_editor in outputs.items():
-        for item in items:
-            made = of_editor.get(item.id)
-            if made is None or made.path is None:
-                continue
-            names = wanted | ({"reference_similarity"} if weights.similarity and item.reference else set())
-            old = done.get((item.id, editor))
-            if old is None or not names <= {*old.metrics, *old.not_measured}:
-                old = OutputMetrics(item.id, editor, *measure_output(item, folder, made.path, weights))
-                file.add([old.as_json()])
-            yield old
+    old = {} if again else read_output_metrics(file.path)
+    found, todo = dict[tuple[str, str], OutputMetrics](), list[MeasureCase]()
+    for case in cases:
+        line = old.get((case.item.id, case.editor))
+        if line is None or not weights.wanted(case.item) <= {*line.metrics, *line.not_measured}:
+            todo.append(case)
+        else:
+            found[line.id, line.editor] = line
+    for line in made(todo):
+        file.add([line.as_json()])
+        found[line.id, line.editor] = line
+        if progress is not None:
+            progress(len(found), len(cases))
+    return [found[case.item.id, case.editor] for case in cases]

@@ -9,7 +9,7 @@ Shapes: frames_FHWC uint8, mask_FHW bool with F = 1 for one that holds all along
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -25,13 +25,20 @@ def outside_of(mask_FHW: np.ndarray, frames: int) -> np.ndarray:
     return np.broadcast_to(~mask_FHW, (frames, *mask_FHW.shape[1:]))
 
 
+def _frames(
+    source_FHWC: np.ndarray, output_FHWC: np.ndarray, mask_FHW: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """(source, output, outside) of each frame: a clip of 720P as numbers of eight bytes would not lie in memory."""
+    yield from zip(source_FHWC, output_FHWC, outside_of(mask_FHW, len(source_FHWC)), strict=True)
+
+
 def outside_psnr(source_FHWC: np.ndarray, output_FHWC: np.ndarray, mask_FHW: np.ndarray) -> float | None:
     """dB over all outside pixels of all frames, at most PSNR_MOST; None where the edit is everywhere."""
-    outside_FHW = outside_of(mask_FHW, len(source_FHWC))
-    if not outside_FHW.any():
-        return None
-    error = (source_FHWC.astype(np.float64) - output_FHWC) ** 2
-    return 10.0 * math.log10(255.0**2 / max(float(error[outside_FHW].mean()), ROUNDING))
+    total, count = 0.0, 0
+    for source_HWC, output_HWC, outside_HW in _frames(source_FHWC, output_FHWC, mask_FHW):
+        total += float(((source_HWC.astype(np.float64) - output_HWC)[outside_HW] ** 2).sum())
+        count += 3 * int(outside_HW.sum())
+    return None if count == 0 else 10.0 * math.log10(255.0**2 / max(total / count, ROUNDING))
 
 
 def outside_ssim(source_FHWC: np.ndarray, output_FHWC: np.ndarray, mask_FHW: np.ndarray) -> float | None:
@@ -41,11 +48,10 @@ def outside_ssim(source_FHWC: np.ndarray, output_FHWC: np.ndarray, mask_FHW: np.
         from skimage.metrics import structural_similarity
     except ImportError as error:
         raise InputError(f"SSIM needs {error.name}; pip install 'instructx[eval]'") from None
-    outside_FHW = outside_of(mask_FHW, len(source_FHWC))
     if min(source_FHWC.shape[1:3]) < WINDOW:
         return None
     total, count = 0.0, 0
-    for source_HWC, output_HWC, outside_HW in zip(source_FHWC, output_FHWC, outside_FHW, strict=True):
+    for source_HWC, output_HWC, outside_HW in _frames(source_FHWC, output_FHWC, mask_FHW):
         clear_HW = minimum_filter(outside_HW, size=WINDOW, mode="nearest")
         if clear_HW.any():
             map_HWC = structural_similarity(
@@ -60,8 +66,10 @@ def outside_distance(
     distance: Distance, source_FHWC: np.ndarray, output_FHWC: np.ndarray, mask_FHW: np.ndarray
 ) -> float | None:
     """Mean over frames of a distance of two pictures, of source and of output with the source inside the edit."""
-    outside_FHW = outside_of(mask_FHW, len(source_FHWC))
-    if not outside_FHW.any():
+    if not outside_of(mask_FHW, len(source_FHWC)).any():
         return None
-    pasted_FHWC = np.where(outside_FHW[..., None], output_FHWC, source_FHWC)
-    return float(np.mean([distance(a, b) for a, b in zip(source_FHWC, pasted_FHWC, strict=True)]))
+    found = [
+        distance(source_HWC, np.where(outside_HW[..., None], output_HWC, source_HWC))
+        for source_HWC, output_HWC, outside_HW in _frames(source_FHWC, output_FHWC, mask_FHW)
+    ]
+    return float(np.mean(found))

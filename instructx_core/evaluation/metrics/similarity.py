@@ -27,6 +27,8 @@ class ReferenceSimilarity:
         """Raises InputError for a folder that is no model of pictures. Loads nothing from elsewhere."""
         from transformers import AutoImageProcessor, AutoModel
 
+        if not (folder / "config.json").is_file():
+            raise InputError(f"{folder}: no config.json in it; give the folder of a CLIP or DINO for transformers")
         try:
             self.processor: Any = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
             model: Any = AutoModel.from_pretrained(folder, local_files_only=True)

@@ -18,11 +18,17 @@ def outside_flicker(source_FHWC: np.ndarray, output_FHWC: np.ndarray, mask_FHW: 
     """Mean |change of the output - change of the source| of pixels outside in both frames, in [0, 1]; None for a
     picture, and where the edit is everywhere."""
     outside_FHW = outside_of(mask_FHW, len(source_FHWC))
-    both_FHW = outside_FHW[1:] & outside_FHW[:-1]
-    if not both_FHW.any():
-        return None
-    error_FHWC = output_FHWC.astype(np.float32) - source_FHWC
-    return float(np.abs(np.diff(error_FHWC, axis=0))[both_FHW].mean() / 255.0)
+    total, count, before_HWC = 0.0, 0, _error(output_FHWC[0], source_FHWC[0])
+    for number in range(1, len(source_FHWC)):
+        error_HWC = _error(output_FHWC[number], source_FHWC[number])
+        both_HW = outside_FHW[number] & outside_FHW[number - 1]
+        total += float(np.abs(error_HWC - before_HWC)[both_HW].sum(dtype=np.float64))
+        count, before_HWC = count + 3 * int(both_HW.sum()), error_HWC
+    return None if count == 0 else total / count / 255.0
+
+
+def _error(output_HWC: np.ndarray, source_HWC: np.ndarray) -> np.ndarray:
+    return output_HWC.astype(np.float32) - source_HWC
 
 
 def smoothness_proxy(frames_FHWC: np.ndarray) -> float | None:

@@ -1,8 +1,8 @@
 """VBench's motion smoothness and aesthetic quality, by VBench itself in an environment of its own.
 
-Place: clips -> vbench -> measure, Table 3. Its requirements exclude ours, so the user gives a command that runs it:
-"conda run -n vbench vbench", to which `evaluate` and its options are added. `vbench` itself says nothing of a failure:
-what counts is the file of results.
+Place: clips -> vbench -> metric_lines, Table 3. Its requirements exclude ours, so the user gives a command that runs
+it: "conda run -n vbench vbench", to which `evaluate` and its options are added. `vbench` itself says nothing of a
+failure: what counts is the file of results.
 """
 
 from __future__ import annotations
@@ -12,13 +12,49 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
+from ..lines import LineFile
+from .measure import MeasureCase
+from .metric_lines import METRICS, UNREADABLE, OutputMetrics, read_output_metrics
 
 DIMENSIONS = {"smoothness": "motion_smoothness", "aesthetics": "aesthetic_quality"}  # as in Table 3: as VBench's
+
+
+def measure_by_vbench(
+    command: str, cases: Iterable[MeasureCase], folder: Path, again: bool = False
+) -> list[OutputMetrics]:
+    """A line of every clip that VBench has not measured yet, in folder/metrics.jsonl once an editor's are done.
+
+    folder: of an evaluation that was measured otherwise already. again: of every clip. Raises InputError as
+    vbench_scores; of a clip that cannot be given to it the line says why.
+    """
+    file, found = LineFile(folder / METRICS), list[OutputMetrics]()
+    old, clips = read_output_metrics(file.path), dict[str, dict[str, Path]]()
+    for case in cases:
+        line = old.get((case.item.id, case.editor), OutputMetrics(case.item.id, case.editor, {}))
+        if case.item.modality != "video" or (not again and DIMENSIONS.keys() <= {*line.metrics, *line.not_measured}):
+            continue
+        if (why := _unfit(case.output, line)) is None:
+            clips.setdefault(case.editor, {})[case.item.id] = case.output
+        else:
+            found.append(OutputMetrics(case.item.id, case.editor, {}, dict.fromkeys(DIMENSIONS, why)))
+    file.add(line.as_json() for line in found)
+    for editor, of_editor in clips.items():
+        made = [OutputMetrics(item, editor, of) for item, of in vbench_scores(command, of_editor).items()]
+        file.add(line.as_json() for line in made)
+        found += made
+    return found
+
+
+def _unfit(clip: Path, line: OutputMetrics) -> str | None:
+    """Why VBench, which stops at the first such file, is not given a clip."""
+    if clip.suffix.lower() != ".mp4":
+        return f"VBench is given .mp4 here: convert {clip.name} first"
+    return next((why for why in line.not_measured.values() if why.startswith(UNREADABLE)), None)
 
 
 def vbench_scores(command: str, clips: Mapping[str, Path]) -> dict[str, dict[str, float]]:
@@ -50,7 +86,10 @@ def vbench_scores(command: str, clips: Mapping[str, Path]) -> dict[str, dict[str
 
 def _run(command: str, videos: Path, dimension: str, out: Path) -> dict[str, float]:
     """Name of a file -> its score in one dimension."""
-    words = shlex.split(command)
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise InputError(f"--vbench {command!r}: cannot be split ({error}); check the quotes") from None
     words += ["evaluate", "--videos_path", str(videos), "--dimension", dimension, "--mode", "custom_input"]
     words += ["--output_path", str(out)]
     try:
@@ -61,8 +100,8 @@ def _run(command: str, videos: Path, dimension: str, out: Path) -> dict[str, flo
         ) from None
     results = sorted(out.glob("*_eval_results.json"))
     if not results:
-        said = (run.stderr or run.stdout).strip().splitlines()
-        raise InputError(f"VBench wrote no results of {dimension}; it said: {said[-1] if said else 'nothing'}")
+        output = (run.stderr or run.stdout).strip().splitlines()
+        raise InputError(f"VBench wrote no results of {dimension}; it said: {output[-1] if output else 'nothing'}")
     try:
         lines: list[dict[str, Any]] = json.loads(results[-1].read_text(encoding="utf-8"))[dimension][1]
         return {Path(line["video_path"]).name: float(line["video_results"]) for line in lines}

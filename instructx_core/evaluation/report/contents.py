@@ -15,19 +15,21 @@ from ...data.record import EditRecord
 from ...errors import InputError
 from ..item_outputs import ItemOutput, collect_outputs
 from ..items import ITEMS, read_items
-from ..metrics.measure import METRICS, read_output_metrics
-from ..objects import read_object
+from ..judge_check.check import read_check
+from ..metrics.metric_lines import METRICS, read_output_metrics
+from ..objects import REWRITE, read_object
+from ..run_folder import RunFolder
 from ..scores import SCORES, Score, read_scores
 from ..statistics.cells import Judgements, gather
 from ..statistics.rules import RULES, Averaging
-from .studies import study_table
+from .studies import read_study, study_table
 from .tables import PAPER_TABLES, ReportTable, TableData, difference_table, metric_table, plain_table
 
 BENCHMARK = "benchmark.json"
 CHECKS = "judge-check*.json"
 STUDIES = "study-result*.json"
 LEAST_ACCURACY = 0.8  # of ordered pairs of planted edits, below which a judge's dimension is warned of
-REWRITE = "write it again or remove it"
+EVERYWHERE, OF_CLIPS = ("model", "temperature"), ("frames", "side", "video")  # settings that decide scores
 TRUTH = "truth"  # the judge of the drawn world, which is its own definition
 
 
@@ -44,6 +46,7 @@ class Report:
     averaging: Averaging
     checks: dict[str, dict[str, Any]] = field(default_factory=dict)
     studies: list[dict[str, Any]] = field(default_factory=list)  # what study-result wrote
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)  # judge -> how it was asked
     strange: int = 0  # items that have scores and are no items of the evaluation, as of an earlier, larger one
 
     @property
@@ -95,10 +98,15 @@ class Report:
                     f"The judge {judge} was not checked on planted edits (instructx eval judge-check): nobody knows "
                     "how far its scores can be trusted."
                 )
+            if check is not None and (differ := self._asked_otherwise(judge)):
+                found.append(
+                    f"The judge {judge} was checked with another {', '.join(differ)} than it judged with here: what "
+                    "the check says need not hold."
+                )
             for name, of in ({} if check is None else check["dimensions"]).items():
                 if of["accuracy"] is None or of["accuracy"] < LEAST_ACCURACY:
-                    said = "nothing" if of["accuracy"] is None else f"{100 * of['accuracy']:.0f} % of planted pairs"
-                    found.append(f"The judge {judge} orders {said} rightly in {name}: do not trust that dimension.")
+                    share = "nothing" if of["accuracy"] is None else f"{100 * of['accuracy']:.0f} % of planted pairs"
+                    found.append(f"The judge {judge} orders {share} rightly in {name}: do not trust that dimension.")
         for editor, made in self.outputs.items():
             lost = [item.id for item in self.items if item.id not in made or made[item.id].path is None]
             if lost:
@@ -109,6 +117,12 @@ class Report:
         if unknown:
             found.append(f"Scores of {', '.join(unknown)} are left out: their outputs are not there.")
         return found
+
+    def _asked_otherwise(self, judge: str) -> list[str]:
+        """Settings in which the check of a judge and its scores here differ; of other protocols what all have."""
+        here, there = self.settings.get(judge, {}), self.checks[judge].get("settings", {})
+        names = EVERYWHERE if here.get("protocol") != there.get("protocol") else (*EVERYWHERE, *OF_CLIPS)
+        return [name for name in names if name in here and name in there and here[name] != there[name]]
 
 
 def read_report(folder: Path, editors: Sequence[str] = ()) -> Report:
@@ -123,26 +137,26 @@ def read_report(folder: Path, editors: Sequence[str] = ()) -> Report:
     metrics = {key: dict(line.metrics) for key, line in measured.items()}
     averaging = RULES.get(benchmark, Averaging(benchmark or "plain", scale=(0.0, 10.0)))
     checks, studies = _checks(folder), _studies(folder)
-    return Report(benchmark, folder, items, outputs, scores, metrics, averaging, checks, studies, len(strange))
+    settings = {score.judge: {} for score in scores}
+    settings = {judge: RunFolder(folder).judge_settings(judge) for judge in settings}
+    return Report(
+        benchmark, folder, items, outputs, scores, metrics, averaging, checks, studies, settings, len(strange)
+    )
 
 
 def _benchmark(path: Path) -> str:
-    return str(read_object(path, REWRITE).get("name", "")) if path.exists() else ""
+    if not path.exists():
+        return ""
+    name = read_object(path, REWRITE).get("name", "")
+    if not isinstance(name, str):
+        raise InputError(f"{path}: name is {name!r:.40}, no benchmark; {REWRITE}")
+    return name
 
 
 def _checks(folder: Path) -> dict[str, dict[str, Any]]:
-    found = {}
-    for path in sorted(folder.glob(CHECKS)):
-        values = read_object(path, REWRITE)
-        if not isinstance(values.get("judge"), str) or not isinstance(values.get("dimensions"), dict):
-            raise InputError(f"{path}: is no result of judge-check; run it again or remove the file")
-        found[values["judge"]] = values
-    return found
+    checks = [read_check(path) for path in sorted(folder.glob(CHECKS))]
+    return {check["judge"]: check for check in checks}
 
 
 def _studies(folder: Path) -> list[dict[str, Any]]:
-    found = [(path, read_object(path, REWRITE)) for path in sorted(folder.glob(STUDIES))]
-    for path, values in found:
-        if not isinstance(values.get("means"), dict) or not isinstance(values.get("agreement"), dict):
-            raise InputError(f"{path}: is no result of study-result --json; {REWRITE}")
-    return [values for _, values in found]
+    return [read_study(path) for path in sorted(folder.glob(STUDIES))]

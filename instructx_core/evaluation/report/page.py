@@ -12,7 +12,7 @@ from typing import Any
 
 from ...errors import InputError
 from ...pages.assemble import write_page
-from ...pages.embed import PREVIEW, Embedded, Rendition, embed
+from ...pages.embed import PREVIEW, PageMedia, Rendition, embed
 from ..items import media_path
 from ..statistics.cells import overall
 from ..statistics.rules import OVERALL
@@ -66,7 +66,7 @@ def write_report_page(path: Path, report: Report, title: str, rendition: Renditi
 
 def _embedded(
     files: list[Path], outputs: set[Path], rendition: Rendition, media: list[dict[str, Any]]
-) -> Iterator[Embedded]:
+) -> Iterator[PageMedia]:
     """Each file for the page. An output that cannot be shown is nothing there, and says why; a source must be whole."""
     for number, file in enumerate(files):
         try:
@@ -75,7 +75,7 @@ def _embedded(
             if file not in outputs:
                 raise
             media.append({"number": number, "kind": "none", "why": str(error).removeprefix(f"{file}: ")})
-            yield Embedded("none", "text/plain", b"", (0, 0))
+            yield PageMedia("none", "text/plain", b"", (0, 0))
             continue
         media.append({"number": number, "kind": each.kind, "size": list(each.size), "seconds": each.seconds})
         yield each

@@ -38,6 +38,6 @@ def interval_plot(title: str, rows: Sequence[tuple[str, Estimate]], scale: tuple
             f'<circle cx="{across(estimate.mean):.1f}" cy="{y:.1f}" r="5" class="mean">'
             f"<title>{html.escape(name)}: {estimate}</title></circle>"
         )
-    said = html.escape("; ".join(f"{name} {estimate}" for name, estimate in rows), quote=True)
-    label = f"{html.escape(title, quote=True)}: {said}"
+    summary = html.escape("; ".join(f"{name} {estimate}" for name, estimate in rows), quote=True)
+    label = f"{html.escape(title, quote=True)}: {summary}"
     return f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{label}">{"".join(parts)}</svg>'

@@ -6,8 +6,11 @@ Place: what study-result --json wrote -> studies -> page, Markdown.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from ...errors import InputError
+from ..objects import REWRITE, read_object
 from ..statistics.intervals import Estimate
 from .tables import ReportCell, ReportRow, ReportTable, number_cell, ranked
 
@@ -19,6 +22,16 @@ COLUMNS = {
 }
 
 
+def read_study(path: Path) -> dict[str, Any]:
+    """What study-result --json wrote. Raises InputError for a file that no table can be made of."""
+    values = read_object(path, REWRITE)
+    try:
+        study_table(values)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise InputError(f"{path}: is no result of study-result --json; {REWRITE}") from None
+    return values
+
+
 def study_table(values: Mapping[str, Any]) -> ReportTable:
     """A row an editor, from 1 to 5, and Krippendorff's alpha of each question in the last one."""
     rows = [
@@ -27,11 +40,11 @@ def study_table(values: Mapping[str, Any]) -> ReportTable:
     ]
     agreement = [number_cell(_estimate(values["agreement"].get(key)), 2) for key in COLUMNS]
     rows = [*ranked(rows, range(1, 1 + len(COLUMNS))), ReportRow((ReportCell("Agreement (alpha)"), *agreement))]
-    said = [f"{each['first']} - {each['second']}: {_words(each)}" for each in values["differences"]["average"]]
+    differences = [f"{each['first']} - {each['second']}: {_words(each)}" for each in values["differences"]["average"]]
     notes = [
         f"{len(values['raters'])} raters, {values['items']} items, {values['given']} of {values['asked']} ratings; "
         "intervals are over raters and items.",
-        *([f"Differences of the average, p-values by Holm's method: {'; '.join(said)}."] if said else []),
+        *([f"Differences of the average, p-values by Holm's method: {'; '.join(differences)}."] if differences else []),
     ]
     return ReportTable(f"User study {values['study']}", ("Model", *COLUMNS.values()), tuple(rows), tuple(notes))
 

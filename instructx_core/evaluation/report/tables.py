@@ -144,8 +144,8 @@ def vie_table(of: TableData) -> ReportTable:
 def _metric(of: TableData, editor: str, group: str, name: str) -> ReportCell:
     items = [item for item, other in of.groups.items() if other == group]
     values = [of.metrics.get((item, editor), {}).get(name) for item in items]
-    held = [value for value in values if value is not None]
-    return ReportCell("-") if not held else ReportCell(f"{fmean(held):.3f}", value=fmean(held))
+    figures = [value for value in values if value is not None]
+    return ReportCell("-") if not figures else ReportCell(f"{fmean(figures):.3f}", value=fmean(figures))
 
 
 def gedit_table(of: TableData) -> ReportTable:

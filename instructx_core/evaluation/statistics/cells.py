@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ...errors import InputError
 from ..scores import STATUSES, Score
 from .intervals import Estimate, mean_interval, mean_of_groups
 from .rules import OVERALL, Averaging
@@ -58,7 +59,7 @@ def gather(scores: Iterable[Score], rule: Averaging) -> list[Judgements]:
     for (editor, judge), of_items in lines.items():
         items, failed = {}, {}
         for item, samples in of_items.items():
-            good = [_with_overall(sample.dimensions, rule) for sample in samples if sample.status == "ok"]
+            good = [_with_overall(sample, rule) for sample in samples if sample.status == "ok"]
             if good:
                 names = [name for name in good[0] if all(name in each for each in good)]
                 items[item] = {name: sum(each[name] for each in good) / len(good) for name in names}
@@ -68,8 +69,11 @@ def gather(scores: Iterable[Score], rule: Averaging) -> list[Judgements]:
     return found
 
 
-def _with_overall(dimensions: Mapping[str, float], rule: Averaging) -> dict[str, float]:
-    return {**dimensions, OVERALL: rule.of_item(dimensions)}
+def _with_overall(score: Score, rule: Averaging) -> dict[str, float]:
+    try:
+        return {**score.dimensions, OVERALL: rule.of_item(score.dimensions)}
+    except InputError as error:
+        raise InputError(f"score of item {score.id} of {score.editor} by {score.judge}: {error}") from None
 
 
 def cells(judged: Judgements, groups: Mapping[str, str], rule: Averaging, method: str = "percentile") -> list[Cell]:

@@ -45,7 +45,8 @@ class StudyScores:
 def read_answers(path: Path, plan: StudyPlan) -> Answers:
     """Raises InputError for another file, another study's, an unknown item or code, a score that is not 1 to 5."""
     values = read_object(path)
-    if values.get("kind") != KIND or not isinstance(values.get("rater"), str):
+    rater = values.get("rater")
+    if values.get("kind") != KIND or not isinstance(rater, str) or not rater.strip():
         raise InputError(f"{path}: holds no answers of a study; give the files that raters saved from the form")
     if values.get("study") != plan.study:
         raise InputError(
@@ -66,7 +67,7 @@ def read_answers(path: Path, plan: StudyPlan) -> Answers:
                         f"{path}: item {item}: {question} is {score!r:.40}; scores of {', '.join(QUESTIONS)} are whole "
                         f"numbers from {LOWEST} to {HIGHEST}"
                     )
-    return Answers(values["rater"], ratings, path)
+    return Answers(rater, ratings, path)
 
 
 def _object(path: Path, value: object) -> dict[str, Any]:

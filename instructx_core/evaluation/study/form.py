@@ -13,7 +13,7 @@ from typing import Any
 
 from ...data.record import EditRecord
 from ...pages.assemble import write_page
-from ...pages.embed import FULL, Embedded, Rendition, embed
+from ...pages.embed import FULL, PageMedia, Rendition, embed
 from ..items import media_path
 from .plan import StudyPlan
 from .questions import introduction, questions
@@ -63,7 +63,7 @@ def write_form(
     return write_page(path, title, data, _embedded(files, rendition, media), [HERE / "form.css"], [HERE / "form.js"])
 
 
-def _embedded(files: list[Path], rendition: Rendition, media: list[dict[str, Any]]) -> Iterator[Embedded]:
+def _embedded(files: list[Path], rendition: Rendition, media: list[dict[str, Any]]) -> Iterator[PageMedia]:
     """Each file for the page; what the page must know of it goes to `media`."""
     for number, file in enumerate(files):
         each = embed(file, rendition)

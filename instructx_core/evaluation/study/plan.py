@@ -47,7 +47,8 @@ def make_plan(
 ) -> StudyPlan:
     """outputs: editor -> item -> file. count: items to draw, None for all.
 
-    Raises InputError for fewer than two editors, for more items than there are, where no item has all outputs.
+    Raises InputError for fewer than two editors, for more items than there are, where no item has all outputs, for a
+    seed below 0.
     """
     if len(outputs) < 2:
         raise InputError(f"a study compares editors; {len(outputs)} given, give the outputs of at least two")
@@ -57,6 +58,8 @@ def make_plan(
     }
     if not whole:
         raise InputError("no item has an output of every editor; give outputs of the same items")
+    if seed < 0:
+        raise InputError(f"seed is {seed}; use 0 or more")
     if count is not None and not 1 <= count <= len(whole):
         raise InputError(f"count is {count}; {len(whole)} items have an output of every editor, use 1 to {len(whole)}")
     if count is not None:
@@ -84,4 +87,10 @@ def read_key(path: Path) -> StudyPlan:
     values = read_object(path)
     if values.get("kind") != KIND:
         raise InputError(f"{path}: is no key of a study; give the .key.json that study-form wrote beside the form")
-    return StudyPlan(values["study"], values["codes"], values["tasks"], values["left_out"])
+    codes, tasks, left_out = (values.get(name) for name in ("codes", "tasks", "left_out"))
+    whole = isinstance(codes, dict) and all(
+        isinstance(of, dict) and all(isinstance(editor, str) for editor in of.values()) for of in codes.values()
+    )
+    if not whole or not codes or not isinstance(values.get("study"), str) or not isinstance(left_out, dict):
+        raise InputError(f"{path}: is a key that was changed or cut; give it as study-form wrote it")
+    return StudyPlan(values["study"], codes, tasks if isinstance(tasks, dict) else {}, left_out)

@@ -13,7 +13,7 @@ from torch import Tensor
 from ...errors import InputError, some
 from .tensor_source import FLOATS, TensorSource
 
-Named = Mapping[str, Tensor] | Mapping[str, tuple[int, ...]]
+NamedTensors = Mapping[str, Tensor] | Mapping[str, tuple[int, ...]]
 
 
 def is_finite(tensor: Tensor) -> bool:
@@ -52,7 +52,7 @@ def name_all(source: TensorSource, keys: Iterable[str], rename: Callable[[str], 
     return names
 
 
-def check_tensor_names(file: str, have: Named, want: Named) -> None:
+def check_tensor_names(file: str, have: NamedTensors, want: NamedTensors) -> None:
     """Raises InputError naming the first few missing, unexpected or misshapen tensors. Values: tensors or shapes."""
     missing, extra = set(want) - set(have), set(have) - set(want)
     if missing or extra:

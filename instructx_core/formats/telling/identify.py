@@ -39,8 +39,8 @@ def identify(path: str | Path, opened: OpenFiles | None = None) -> Identity:
     path = Path(path)
     if path.is_dir() and folder_layout(path) is None and (found := _folder(path)) is not None:
         return found
-    told = layout_of(opened, path).tell(opened, path)
-    return _part(opened.open(path).once(Header)) if told is None else _with_parts(told, opened)
+    answer = layout_of(opened, path).tell(opened, path)
+    return _part(opened.open(path).once(Header)) if answer is None else _with_parts(answer, opened)
 
 
 def _with_parts(found: Identity, opened: OpenFiles) -> Identity:

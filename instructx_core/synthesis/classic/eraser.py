@@ -13,7 +13,7 @@ import numpy as np
 
 from ..camera import CameraPath
 from ..masks import beside, grown
-from ..roles import Erased
+from ..roles import Erasure
 from .plate import clean_plate
 
 VISIBLE = 24.0  # levels
@@ -24,7 +24,7 @@ REACH = 3  # pixels from which cv2.inpaint fills
 class PlateEraser:
     name: str = "classic plate 2"
 
-    def erase(self, frames_FHWC: np.ndarray, changed_FHW: np.ndarray, path: CameraPath, phrase: str = "") -> Erased:
+    def erase(self, frames_FHWC: np.ndarray, changed_FHW: np.ndarray, path: CameraPath, phrase: str = "") -> Erasure:
         """Pixels outside of the grown mask stay as they are, to the bit."""
         covered_FHW = grown(changed_FHW)
         plate = clean_plate(frames_FHWC, path, covered_FHW)
@@ -41,5 +41,5 @@ class PlateEraser:
                 erased_FHWC[number] = cv2.inpaint(erased_FHWC[number], hole, REACH, cv2.INPAINT_TELEA)
         differences = np.concatenate(around)
         if not differences.size:
-            return Erased(erased_FHWC, hole_FHW)
-        return Erased(erased_FHWC, hole_FHW, float(differences.mean()), float((differences > VISIBLE).mean()))
+            return Erasure(erased_FHWC, hole_FHW)
+        return Erasure(erased_FHWC, hole_FHW, float(differences.mean()), float((differences > VISIBLE).mean()))

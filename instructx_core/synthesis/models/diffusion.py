@@ -20,7 +20,7 @@ from ...errors import InputError
 from ..camera import CameraPath
 from ..fill import pasted
 from ..masks import grown
-from ..roles import Erased, Poses
+from ..roles import Erasure, Poses
 from .poses import draw_poses, faces
 from .reading import read_pipeline, weights_name
 
@@ -63,7 +63,7 @@ class Vace:
     def name(self) -> str:
         return f"wan vace {weights_name(self.weights)} steps={self.steps}"
 
-    def erase(self, frames_FHWC: np.ndarray, changed_FHW: np.ndarray, path: CameraPath, phrase: str) -> Erased:
+    def erase(self, frames_FHWC: np.ndarray, changed_FHW: np.ndarray, path: CameraPath, phrase: str) -> Erasure:
         """The scene goes on where the subject was; the film's own pixels stay outside of the grown mask."""
         return pasted(frames_FHWC, self._fill(frames_FHWC, grown(changed_FHW), EMPTY, f"{phrase}, {AWAY}"), changed_FHW)
 

@@ -26,7 +26,7 @@ from ...media.files import read_media, write_image, write_video
 from ..camera import CameraPath
 from ..fill import pasted
 from ..masks import grown
-from ..roles import Erased, Poses, Unplayable
+from ..roles import Erasure, Poses, Unplayable
 from .poses import draw_poses
 
 FIELD = re.compile(r"\{(\w+)\}")
@@ -77,7 +77,7 @@ class CommandPlayer:
     def name(self) -> str:
         return f"command {self.line}"
 
-    def erase(self, frames_FHWC: np.ndarray, changed_FHW: np.ndarray, path: CameraPath, phrase: str) -> Erased:
+    def erase(self, frames_FHWC: np.ndarray, changed_FHW: np.ndarray, path: CameraPath, phrase: str) -> Erasure:
         media = {"source": frames_FHWC, "mask": _white(grown(changed_FHW))}
         return pasted(frames_FHWC, self._run(media, {"prompt": phrase}, frames_FHWC.shape), changed_FHW)
 

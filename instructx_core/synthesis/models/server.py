@@ -61,8 +61,8 @@ class ServerWriter:
         return tuple(without_article(str(each).strip().strip(".")) for each in found if str(each).strip())
 
     def swap(self, frames_FHWC: np.ndarray, phrase: str, key: str) -> SwapWords:
-        said = self._ask(SWAP.format(phrase=f"the {phrase}"), _shown(frames_FHWC, "frame"), "other", "edit", "back")
-        return SwapWords(said["edit"], said["other"], said["back"])
+        reply = self._ask(SWAP.format(phrase=f"the {phrase}"), _shown(frames_FHWC, "frame"), "other", "edit", "back")
+        return SwapWords(reply["edit"], reply["other"], reply["back"])
 
     def instruction(self, source_FHWC: np.ndarray, target_FHWC: np.ndarray, task: str, draft: str) -> str:
         before, after = _shown(source_FHWC, "before"), _shown(target_FHWC, "after")
@@ -80,12 +80,12 @@ class ServerWriter:
 
         question = ModelQuestion(words, None, [words, *pictures], read)
         try:
-            said = _chat(self.url, self.model).ask(question)
+            reply = _chat(self.url, self.model).ask(question)
         except InputError as error:
             raise Unplayable(str(error)) from None
-        if said.answer is None:
-            raise InputError(f"{self.model} at {self.url}: no answer that can be read ({said.reason})")
-        return said.answer
+        if reply.answer is None:
+            raise InputError(f"{self.model} at {self.url}: no answer that can be read ({reply.reason})")
+        return reply.answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ RING = 7  # pixels, of the square that a ring around a mask is made with
 
 
 @dataclass(frozen=True, slots=True)
-class CheckErased:
+class CheckErasure:
     """finder: of what moves. grounder: looks for the subject by its words, where there are words."""
 
     finder: Finder

@@ -60,7 +60,7 @@ class LoraJob:
         self.vae.to(CPU)
         self.encoder: ContextEncoder | None = encoder
         self.trainable: dict[str, nn.Parameter] = {}
-        self.said = {id(pool): self._texts(pool) for pool in (*self.pools.values(), *self.validation.values())}
+        self.wordings = {id(pool): self._texts(pool) for pool in (*self.pools.values(), *self.validation.values())}
         self.tables: dict[int, ContextTable] = {}
         if recipe.mllm_rank:
             language = encoder.mllm.language_model
@@ -89,7 +89,7 @@ class LoraJob:
 
     def _key(self, folder: Path, bucket: Bucket, pool: Pool) -> TableKey:
         mark = f"{self.recipe.base} {self.recipe.precision} {self.config.to_json()}"
-        return TableKey(folder, mark, bucket, pool, self.said[id(pool)])
+        return TableKey(folder, mark, bucket, pool, self.wordings[id(pool)])
 
     def _texts(self, pool: Pool) -> RowTexts:
         return row_texts(pool, self.recipe.keep, self.recipe.keep_each, self.recipe.seed)
@@ -110,7 +110,7 @@ class LoraJob:
         if self.encoder is None:
             context_BLD = self.tables[id(pool)].take(rows, choices).to(self.device)
         else:
-            context_BLD = self._encoded(pool, bucket, rows, self.said[id(pool)].chosen(rows, choices))
+            context_BLD = self._encoded(pool, bucket, rows, self.wordings[id(pool)].chosen(rows, choices))
         source = pool.take("source", rows).to(self.device)
         references = pool.take("reference", rows).to(self.device) if bucket.reference else None
         return Conditions(context_BLD, source=source, references=references)
@@ -133,7 +133,7 @@ class LoraJob:
         rows = own[rng.draw_indices(recipe.seed, step, batch.size, len(own), shares)][part]
         draws = rng.draw_texts(recipe.seed, step, batch.size)[part]
         kept = (random_stream(recipe.seed, step, rng.KEPT).random(batch.size) < recipe.keep_share)[part]
-        choices = self.said[id(pool)].choose(rows, draws, kept)
+        choices = self.wordings[id(pool)].choose(rows, draws, kept)
         kept_B = torch.from_numpy(kept).to(self.device)
         conditions = self.conditions(pool, bucket, rows, choices)
         clean = pool.take("target", rows).to(self.device)
@@ -157,12 +157,12 @@ class LoraJob:
         found: dict[str, list[float]] = {}
         for bucket, pool in self.validation.items():
             rows = np.arange(len(pool))
-            zeros, said = np.zeros_like(rows), self.said[id(pool)]
+            zeros, wordings = np.zeros_like(rows), self.wordings[id(pool)]
             predict = partial(self._velocity, self.conditions(pool, bucket, rows, zeros))
             loss = validation_loss(pool.take("target", rows).to(self.device), predict)
             found.setdefault(f"{bucket.label} loss", []).append(loss)
             if self.recipe.keep_share:
-                moved = self._moved(pool, bucket, rows, said.choose(rows, zeros, np.ones_like(rows)))
+                moved = self._moved(pool, bucket, rows, wordings.choose(rows, zeros, np.ones_like(rows)))
                 found.setdefault(f"{bucket.label} moved", []).append(moved)
         return {name: sum(values) / len(values) for name, values in found.items()}
 

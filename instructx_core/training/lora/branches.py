@@ -60,9 +60,9 @@ def add_branches(module: Any, layers: Sequence[str], rank: int, alpha: float, se
     for name, layer in chosen:
         parent, _, child = name.rpartition(".")
         branch = LoraLinear(layer, rank, alpha, rng.torch_generator(seed, zlib.crc32(name.encode())))
-        held = layer.packed.stored if isinstance(layer, PackedLinear) else layer.weight
+        base_weight = layer.packed.stored if isinstance(layer, PackedLinear) else layer.weight
         for half in (branch.lora_A, branch.lora_B):
-            half.data = half.data.to(held.device)
+            half.data = half.data.to(base_weight.device)
         setattr(module.get_submodule(parent), child, branch)
         trained |= {f"{name}.lora_A": branch.lora_A, f"{name}.lora_B": branch.lora_B}
     return trained

@@ -63,7 +63,7 @@ def row_texts(pool: Pool, keep: Sequence[str], each: int, seed: int) -> RowTexts
 class ContextTable:
     """Contexts by row and number of the text; starts: of the first of each row."""
 
-    said: RowTexts
+    wordings: RowTexts
     contexts_NLD: Tensor
     starts: np.ndarray
 
@@ -80,12 +80,12 @@ class TableKey:
     mark: str
     bucket: Bucket
     pool: Pool
-    said: RowTexts
+    wordings: RowTexts
 
     def path(self, kind: str) -> Path:
         seen = [{name: each for name, each in shard.items() if "vision" in name} for shard in self.pool.shards]
-        told = json.dumps([self.mark, self.said.texts, self.pool.numbers.tolist(), weights_digest(*seen)])
-        return self.folder / f"{kind}-{self.bucket}-{hashlib.sha256(told.encode()).hexdigest()[:16]}.safetensors"
+        content = json.dumps([self.mark, self.wordings.texts, self.pool.numbers.tolist(), weights_digest(*seen)])
+        return self.folder / f"{kind}-{self.bucket}-{hashlib.sha256(content.encode()).hexdigest()[:16]}.safetensors"
 
     def tensor(self, kind: str, compute: Callable[[], Iterator[Tensor]]) -> Tensor:
         """From the disk, or computed now and kept there."""
@@ -98,40 +98,44 @@ class TableKey:
 
 def build_contexts(key: TableKey, encode: Encode) -> ContextTable:
     """Of every row under each of its texts."""
-    counts = [len(texts) for texts in key.said.texts]
+    counts = [len(texts) for texts in key.wordings.texts]
     rows = np.repeat(np.arange(len(counts)), counts)
-    texts = [text for some in key.said.texts for text in some]
+    texts = [text for some in key.wordings.texts for text in some]
 
     def compute() -> Iterator[Tensor]:  # one by one: of several, the shorter would be padded, which changes rounding
         for place, text in enumerate(tqdm(texts, desc=f"contexts {key.bucket}")):
             yield encode(rows[place : place + 1], [text])
 
-    return ContextTable(key.said, key.tensor("contexts", compute), np.cumsum([0, *counts])[:-1])
+    return ContextTable(key.wordings, key.tensor("contexts", compute), np.cumsum([0, *counts])[:-1])
 
 
 @dataclass(frozen=True, slots=True)
 class KeptEdits:
     """What the model makes of each row under the instructions that it keeps; starts: of the first of each row."""
 
-    said: RowTexts
+    wordings: RowTexts
     latents_NCTHW: Tensor
     starts: np.ndarray
 
     def take(self, rows: np.ndarray, choices: np.ndarray) -> Tensor:
-        places = [self.starts[row] + choice - self.said.taught[row] for row, choice in zip(rows, choices, strict=True)]
+        places = [
+            self.starts[row] + choice - self.wordings.taught[row] for row, choice in zip(rows, choices, strict=True)
+        ]
         return self.latents_NCTHW[torch.tensor(places)].float()
 
 
 def build_kept(key: TableKey, edit: Callable[[np.ndarray, np.ndarray], Tensor], at_once: int) -> KeptEdits:
     """edit(rows, choices): latents of a batch, made by the model as it was."""
-    said = key.said
-    counts = [len(texts) - own for texts, own in zip(said.texts, said.taught, strict=True)]
+    wordings = key.wordings
+    counts = [len(texts) - own for texts, own in zip(wordings.texts, wordings.taught, strict=True)]
     rows = np.repeat(np.arange(len(counts)), counts)
-    choices = np.array([own + place for own, count in zip(said.taught, counts, strict=True) for place in range(count)])
+    choices = np.array(
+        [own + place for own, count in zip(wordings.taught, counts, strict=True) for place in range(count)]
+    )
 
     def compute() -> Iterator[Tensor]:
         for first in tqdm(range(0, len(rows), at_once), desc=f"what the model makes, {key.bucket}"):
             part = slice(first, first + at_once)
             yield edit(rows[part], choices[part]).half()
 
-    return KeptEdits(said, key.tensor("kept", compute), np.cumsum([0, *counts])[:-1])
+    return KeptEdits(wordings, key.tensor("kept", compute), np.cumsum([0, *counts])[:-1])

@@ -41,7 +41,7 @@ class LoraFacts:
 
     def metadata(self) -> dict[str, str]:
         """The first two as other trainers write them."""
-        told = {
+        about = {
             "model": self.model,
             "model_digest": self.recipe.base,
             "pairs": dict(self.pairs),
@@ -52,7 +52,7 @@ class LoraFacts:
         return {
             "ss_network_dim": str(self.recipe.rank),
             "ss_network_alpha": f"{self.recipe.alpha:g}",
-            "instructx_lora": json.dumps(told),
+            "instructx_lora": json.dumps(about),
         }
 
 

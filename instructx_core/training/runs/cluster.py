@@ -6,7 +6,6 @@ another to a disk that all machines see. What is there is not made again, so any
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ...cluster import join_cluster
 from ...data.cache import Cache, ShardTask, edit_encoder
 from ...data.raw_sample import Renderer
 from ...errors import InputError
@@ -45,21 +45,15 @@ def write_on_ray(tasks: Sequence[ShardTask], opened: Callable[[], StageModel], c
     Connects to the cluster that RAY_ADDRESS names or that runs here, else starts one of this machine. Raises InputError
     without Ray, and where too many samples cannot be read.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read at import; a cluster started here tells nobody
-    try:
-        import ray
-        from ray.data import ActorPoolStrategy, DataContext, from_items
-    except ImportError:
-        raise InputError("--runner ray needs Ray Data; install it with: pip install 'instructx[scale]'") from None
     missing = [task for task in tasks if not task.path.is_file()]
     if not missing:
         return
     for folder in {task.path.parent for task in missing}:
         folder.mkdir(parents=True, exist_ok=True)
-    if not ray.is_initialized():
-        ray.init(logging_level=logging.WARNING)
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
-    DataContext.get_current().enable_progress_bars = False
+    join_cluster()
+    import ray
+    from ray.data import ActorPoolStrategy, from_items
+
     count = min(workers, len(missing))
     written = from_items([{"task": task} for task in missing], override_num_blocks=len(missing)).map(
         ShardWriter,

@@ -49,7 +49,7 @@ class Lesson:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class LoraSetup:
     """Everything that can be known without a tensor."""
 
     model: TaughtModel
@@ -57,12 +57,12 @@ class Prepared:
     recipe: LoraRecipe
 
 
-def prepare(lesson: Lesson) -> Prepared:
+def prepare(lesson: Lesson) -> LoraSetup:
     """Raises InputError for a model or pairs that cannot be used, and for fewer pairs than a batch."""
     model = open_taught(lesson.model, lesson.parts)
     source = open_pairs(lesson.pairs, model.config, lesson.instructions, lesson.validation, lesson.mirror)
     recipe = lora_recipe(model, source, lesson)
-    return Prepared(model, source, recipe)
+    return LoraSetup(model, source, recipe)
 
 
 def lora_recipe(model: TaughtModel, source: Records, lesson: Lesson) -> LoraRecipe:
@@ -106,7 +106,7 @@ def is_small(config: InstructXConfig) -> bool:
     return bool(config.trained_on)
 
 
-def train_lora(prepared: Prepared, lesson: Lesson, output: Path, machine: Machine, stop_at: int | None) -> Path | None:
+def train_lora(prepared: LoraSetup, lesson: Lesson, output: Path, machine: Machine, stop_at: int | None) -> Path | None:
     """Starts or resumes; the LoRA file, None when stopped before the end."""
     recipe, folder = prepared.recipe, output / lesson.name
     job = LoraJob(recipe, prepared.model, prepared.source, output, machine)

@@ -68,7 +68,7 @@ def test_kinds_are_asked_for_in_the_shares_of_table_4() -> None:
         assert abs(count - 60 * VIE_COUNTS[kind] / 120) < 1
 
 
-def rows(*texts: str, kind: str = "add") -> str:
+def rows(*texts: str, kind: Any = "add") -> str:
     return json.dumps({"instructions": [{"kind": kind, "instruction": text} for text in texts]})
 
 
@@ -81,10 +81,11 @@ def rows(*texts: str, kind: str = "add") -> str:
         (rows("Add a dog.", "b", "add a DOG", "d", "e"), "instructions 1 and 3 are the same"),
         (rows("a", "b", "", "d", "e"), "instruction 3 is '', no text"),
         (rows("a", "b", "c", "d", "e", kind="paint"), "is of the kind 'paint'"),
+        (rows("a", "b", "c", "d", "e", kind=["add"]), "is of the kind ['add']"),
         (rows("a", "b", "c", "d", "e", kind="reference_add"), "is of the kind 'reference_add'"),
         (lambda request: (200, completion(rows("a", "b", "c")[:40], finish="length")), "the reply was cut"),
     ],
-    ids=["prose", "few", "many", "same", "empty", "kind", "no reference", "cut"],
+    ids=["prose", "few", "many", "same", "empty", "kind", "kinds", "no reference", "cut"],
 )
 def test_what_cannot_be_used_is_asked_again_and_then_unparsed(
     clips: Path, tmp_path: Path, proposing: Callable[..., str], bad: Any, said: str

@@ -158,6 +158,8 @@ WRONG = [
     ("vie", lambda rows: rows.pop(), "VIE-Bench: reference_add: 9 instead of 10; complete the download"),
     ("vie", lambda rows: rows[1].update(task="add"), "swap: 24 instead of 25; add: 31 instead of 30"),
     ("vie", lambda rows: [row.update(id="same") for row in rows], "item same is there twice"),
+    ("vie", lambda rows: rows[0].update(task=["swap"]), "line 1: task ['swap'] is unknown"),
+    ("vie", lambda rows: rows[0].update(id=1.5), "line 1: id is 1.5; it must be a text or a whole number"),
     ("gedit", lambda rows: rows[0].update(task_type="paint"), "row 1: task 'paint' is unknown"),
     (
         "gedit",
@@ -294,3 +296,55 @@ def test_a_layout_cannot_lead_out(tmp_path: Path) -> None:
     file.add([Output("../../evil", "ours", "a.png")])
     with pytest.raises(InputError, match="cannot lie outside"):
         export_outputs(run, "ours", tmp_path / "out")
+
+
+def test_one_file_is_not_two_items(tmp_path: Path) -> None:
+    """Ids that end alike: neither exported over each other, nor taken twice."""
+    run, made = run_of("vie", tmp_path, 1), tmp_path / "made"
+    (item,) = run.items()
+    ids = (f"{item.task}/a", "other/a")
+    run.write([dataclasses.replace(item, id=id) for id in ids])
+    (made / item.task).mkdir(parents=True)
+    (made / item.task / "a.mp4").write_bytes(b"x")
+    with pytest.raises(InputError, match=rf"a\.mp4: fits item {ids[0]} and item {ids[1]}"):
+        take_folder(run, "theirs", made, run.items())
+    (run.path / "ours").mkdir()
+    (run.path / "ours" / "a.mp4").write_bytes(b"x")
+    file = OutputFile(run.path / "ours")
+    file.start()
+    file.add(Output(id, "ours", "a.mp4") for id in ids)
+    with pytest.raises(InputError, match=f"would be the output of {ids[0]} and of {ids[1]}"):
+        export_outputs(run, "ours", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "text", "said"),
+    [
+        ("vie", "manifest.jsonl", '{"id": "a", "task": "add", "instruction": "x", "sour', "line 1 is no JSON"),
+        ("vie", "manifest.json", "[" * 100_000, "cannot be read as JSON"),
+        ("vie", "manifest.csv", "id,task,source,instruction\na,add,s.mp4,put it here, please", "row 2 has more cells"),
+        ("imgedit", "basic_edit.json", '{"0": {"edit_type": "add"}, "0": {}}', "'0' is there twice in one object"),
+    ],
+)
+def test_files_that_say_less_than_they_seem_to(name: str, file: str, text: str, said: str, tmp_path: Path) -> None:
+    """A line that was cut, a comma that ends a text, a key that hides another: none is passed over."""
+    (tmp_path / file).write_text(text)
+    with pytest.raises(InputError) as caught:
+        BENCHMARKS[name].read(Download(tmp_path, tmp_path / "run", partial=True))
+    assert said in str(caught.value)
+
+
+def test_names_of_vie_items(tmp_path: Path) -> None:
+    def named(rows: Rows) -> None:
+        for row, name in zip(rows, (0, "a", "", None), strict=False):
+            row["id"] = name
+
+    assert [item.id for item in read("vie", tmp_path, named)[:4]] == ["0", "a", "swap-002", "swap-003"]
+
+
+def test_a_benchmark_without_items_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from instructx_core.cli import main
+
+    (tmp_path / "manifest.jsonl").write_text("\n")
+    assert main(["eval", "items", "vie", str(tmp_path), "--out", str(tmp_path / "run"), "--partial"]) == 2
+    assert "holds no item of VIE-Bench" in capsys.readouterr().err

@@ -85,6 +85,12 @@ def test_lines_that_cannot_be(line: str, said: str) -> None:
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf")])
+def test_times_that_cannot_be(seconds: float) -> None:
+    with pytest.raises(InputError, match="give the seconds that an item may take"):
+        Command("edit {source} {output} {instruction}", "x", seconds)
+
+
 def test_no_such_program(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"/no/such/editor: cannot be started"):
         Command("/no/such/editor {source} {output} {instruction}", "x").edit(task(tmp_path, item("n")))

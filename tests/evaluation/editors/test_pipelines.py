@@ -1,7 +1,5 @@
-"""diffusers' own pipelines at their smallest, with random weights, saved and read as a user's folder.
-
-QwenImageEdit's pipelines and OmniGen are not run here: the first work at 1024x1024 whatever they are given.
-"""
+"""diffusers' own pipelines at their smallest, with random weights, saved and read as a user's folder: each that there
+is an adapter of edits an item, with and without a reference where it takes one."""
 
 from __future__ import annotations
 
@@ -13,10 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from instructx_core.data.record import EditRecord, Locator
 from instructx_core.errors import InputError
-from instructx_core.evaluation.editors.pipelines import ADAPTERS, PipelineEditor, open_pipeline
+from instructx_core.evaluation.editors.adapters import ADAPTERS, PipelineCall
+from instructx_core.evaluation.editors.pipelines import PipelineEditor, open_pipeline
 from instructx_core.evaluation.editors.run import EditTask
 from instructx_core.media.files import read_media, write_image, write_video
 
@@ -28,10 +28,15 @@ CPU = torch.device("cpu")
 
 def task(folder: Path, modality: Any, reference: bool = False) -> EditTask:
     write_image(folder / "in.png", np.full((48, 70, 3), 90, np.uint8))
+    write_image(folder / "it.png", np.random.default_rng(1).integers(0, 256, (40, 24, 3), np.uint8))
     write_video(folder / "in.mp4", np.full((6, 32, 48, 3), 90, np.uint8), 8)
     end = "png" if modality == "image" else "mp4"
     item = EditRecord("a", "add", modality, "make it blue", Locator(f"in.{end}"))
-    return EditTask(item, folder / f"in.{end}", folder / "in.png" if reference else None, folder / f"out.{end}", 3)
+    return EditTask(item, folder / f"in.{end}", folder / "it.png" if reference else None, folder / f"out.{end}", 3)
+
+
+def test_every_adapter_is_run_here() -> None:
+    assert MAKERS.keys() == ADAPTERS.keys()
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -41,17 +46,41 @@ def test_an_item_through_a_folder_of_weights(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     MAKERS[name]().save_pretrained(tmp_path / "weights")
     pipe, adapter, place = open_pipeline(f"{name}:{tmp_path / 'weights'}", CPU, None)
-    editor = PipelineEditor(pipe, adapter, weights=place, steps=2, guidance=1.5, max_pixels=48 * 64)
     modality = ADAPTERS[name].modality
+
+    def edited(edit: EditTask, guidance: float = 1.5) -> np.ndarray:
+        editor = PipelineEditor(pipe, adapter, weights=place, steps=2, guidance=guidance, max_pixels=48 * 64)
+        editor.edit(edit)
+        media = read_media(edit.output)
+        assert media.frames_FHWC.shape == ((6, 32, 48, 3) if modality == "video" else (1, 48, 64, 3))
+        assert modality == "image" or media.fps == 8
+        return media.frames_FHWC
+
     edit = task(tmp_path, modality)
-    editor.edit(edit)
-    first = read_media(edit.output)
-    assert first.frames_FHWC.shape == ((6, 32, 48, 3) if modality == "video" else (1, 48, 64, 3))
-    assert modality == "image" or first.fps == 8
-    editor.edit(edit)
-    assert (read_media(edit.output).frames_FHWC == first.frames_FHWC).all(), "the seed is the item's noise"
-    editor.edit(dataclasses.replace(edit, seed=4))
-    assert (read_media(edit.output).frames_FHWC != first.frames_FHWC).any()
+    first = edited(edit)
+    assert (edited(edit) == first).all(), "the seed is the item's noise"
+    assert (edited(dataclasses.replace(edit, seed=4)) != first).any()
+    assert (edited(edit, guidance=500.0) != first).any(), "the scale of the text counts"
+    if ADAPTERS[name].takes_reference:
+        assert (edited(task(tmp_path, modality, reference=True)) != first).any(), "it is seen"
+
+
+def test_the_reference_does_not_give_the_size() -> None:
+    """Of Qwen-Image-Edit-Plus, which takes that of its last picture: it is told what it gives without a reference."""
+    from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus import VAE_IMAGE_SIZE, calculate_dimensions
+
+    for width, height in ((70, 48), (48, 70), (1024, 1024), (1920, 1080), (333, 1000)):
+        source, reference = Image.new("RGB", (width, height)), Image.new("RGB", (30, 90))
+        given = ADAPTERS["qwen-image-edit-plus"].arguments(PipelineCall("x", [source], reference, None))
+        assert (given["width"], given["height"]) == calculate_dimensions(VAE_IMAGE_SIZE, width / height)
+        assert given["image"] == [source, reference]
+
+
+def test_omnigen_sees_the_source_at_the_size_of_its_output() -> None:
+    source = Image.new("RGB", (70, 48))
+    given = ADAPTERS["omnigen"].arguments(PipelineCall("x", [source], None, (48, 80)))
+    assert given["input_images"][0].size == (80, 48) and given["max_input_image_size"] == 80
+    assert ADAPTERS["omnigen"].arguments(PipelineCall("x", [source], None, None))["input_images"] == [source]
 
 
 @pytest.mark.parametrize(
@@ -79,6 +108,12 @@ def test_folders_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "model_index.json").write_text("{}")
     with pytest.raises(InputError, match="is no FluxKontextPipeline that this diffusers reads"):
         open_pipeline(f"kontext:{tmp_path}", CPU, None)
+    (tmp_path / "model_index.json").write_text('{"_class_name": "QwenImageEditPlusPipeline"}')
+    with pytest.raises(InputError, match="holds a QwenImageEditPlusPipeline; use --diffusers qwen-image-edit-plus:"):
+        open_pipeline(f"qwen-image-edit:{tmp_path}", CPU, None)
+    (tmp_path / "model_index.json").write_text("[1]")
+    with pytest.raises(InputError, match="is no JSON object; download it again"):
+        open_pipeline(f"kontext:{tmp_path}", CPU, None)
 
 
 def test_every_adapter_names_a_pipeline_and_its_arguments() -> None:
@@ -86,9 +121,6 @@ def test_every_adapter_names_a_pipeline_and_its_arguments() -> None:
     import inspect
 
     import diffusers
-    from PIL import Image
-
-    from instructx_core.evaluation.editors.pipelines import PipelineCall
 
     picture = Image.new("RGB", (64, 48))
     for adapter in ADAPTERS.values():

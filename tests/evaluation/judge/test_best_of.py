@@ -90,7 +90,6 @@ def test_jobs(random_checkpoint: Path, source: Path, capsys: pytest.CaptureFixtu
             ["--best-of", "2", "--judge", "http://x/v1", "--judge-model", "j", "--reference", "in.png"] * 2,
             "--best-of with several references",
         ),
-        (["--best-of", "2", "--judge", "http://x/v1", "--judge-model", "j", "--split"], "--best-of with --split"),
     ],
 )
 def test_what_cannot_be(source: Path, options: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

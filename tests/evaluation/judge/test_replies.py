@@ -21,6 +21,8 @@ GOOD = '{"instruction": "x", "instruct follow score": 8, "quality score": 7, "re
         GOOD.replace('"fine"}', '"fine",}'),  # json-repair's
         GOOD.replace('"', "'"),
         f'{{"note": "no scores here"}}\n{GOOD}',
+        f"{GOOD}\nAs JSON once more: {GOOD}",
+        GOOD.replace(": 8", ': 8, "instruct follow score": 8'),
     ],
 )
 def test_json_is_found(text: str) -> None:
@@ -46,6 +48,9 @@ def test_json_is_found(text: str) -> None:
         (GOOD.replace(', "quality score": 7', ""), "no JSON object"),
         (GOOD[: GOOD.index("7") + 1], "no JSON object"),  # cut: "7" may have been the half of a longer number
         ("[8, 7]", "no JSON object"),
+        (f"At first: {GOOD}, then: {GOOD.replace(': 8', ': 3')}", "several JSON objects with different scores"),
+        (GOOD.replace(": 8", ': 8, "instruct follow score": 3'), "is there twice with different values"),
+        ('{"a":' * 100_000, "no JSON object"),
     ],
 )
 def test_nothing_is_guessed(text: str, said: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from judge_server import scores, serve
 
 from instructx_core.cli import main
 from instructx_core.data.record import EditRecord, Locator
@@ -110,7 +111,7 @@ def known_pair(modality: str) -> Pair:
 @pytest.mark.parametrize("modality", ["image", "video"])
 def test_each_plant_is_wrong_where_it_should_be(modality: str) -> None:
     pair = known_pair(modality)
-    made = planted_edits(pair, has_reference=False)
+    made = dict(planted_edits(pair, has_reference=False))
     edit = pair.mask_FHW
     assert edit is not None and (made["right"] == pair.target_FHWC).all() and (made["undone"] == pair.source_FHWC).all()
     error = {name: np.abs(frames.astype(int) - pair.target_FHWC).mean(axis=-1) for name, frames in made.items()}
@@ -121,7 +122,7 @@ def test_each_plant_is_wrong_where_it_should_be(modality: str) -> None:
         means = [error[f"{name} {degree}"].mean() for degree in (1, 2, 3)]
         assert 0 < means[0] < means[1] < means[2], name
     assert ("flickering 1" in made) == (modality == "video")
-    unmasked = planted_edits(Pair(pair.source_FHWC, pair.target_FHWC, None, 1), has_reference=False)
+    unmasked = dict(planted_edits(Pair(pair.source_FHWC, pair.target_FHWC, None, 1), has_reference=False))
     assert not {"wrong colour", "wrong object", "damaged 1"} & set(unmasked) and "half done" in unmasked
 
 
@@ -164,3 +165,18 @@ def test_dry_run_and_another_number_of_sources(
     assert "cases, each judged 1 times; nothing was sent" in capsys.readouterr().out
     assert main(["eval", "judge-check", str(checked[0]), "--sources", "2"]) == 2
     assert "choose another folder" in capsys.readouterr().err
+
+
+def test_a_judge_behind_an_address(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the command, of drawn edits; the next run asks nothing again, a judge without a name is nobody."""
+    pytest.importorskip("openai")
+    command = ["eval", "judge-check", str(tmp_path), "--sources", "1", "--frames", "1"]
+    assert main([*command, "--dry-run"]) == 0 and "nothing was sent" in capsys.readouterr().out
+    with serve(scores()) as server:
+        judge = ["--judge", server.url, "--judge-model", "j"]
+        assert main([*command, "--judge", server.url]) == 2 and "--judge-model" in capsys.readouterr().err
+        assert main([*command, *judge]) == 0 and main([*command, *judge]) == 0
+        cases = int(capsys.readouterr().out.split(" cases in ")[0].split()[-1])
+        assert len(server.seen) == cases
+    result = json.loads((tmp_path / "judge-check-j.json").read_text())
+    assert result["dimensions"]["instruction"]["accuracy"] == 0.5 and result["lost"] == {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from instructx_core.data.record import EditRecord, Locator
 from instructx_core.errors import InputError
 from instructx_core.evaluation.item_outputs import collect_outputs
 from instructx_core.evaluation.items import read_items, write_items
-from instructx_core.evaluation.metrics.measure import METRICS, Weights, measure_all, read_output_metrics
+from instructx_core.evaluation.metrics.measure import Weights, cases_to_measure, measure_outputs
+from instructx_core.evaluation.metrics.metric_lines import METRICS, OutputMetrics, read_output_metrics
 from instructx_core.evaluation.metrics.vbench import vbench_scores
 from instructx_core.evaluation.outputs import Output, OutputFile
 
@@ -61,8 +63,12 @@ def test_every_output_has_a_line_that_says_what_is_missing(benchmark_folder: Cal
     file.start()
     file.add([Output("item001", "ours", None, error="out of memory")])
     items = read_items(folder / "items.jsonl")
-    outputs = collect_outputs(folder)
-    lines = {line.id: line for line in measure_all(items, folder, outputs, Weights())}
+    cases = cases_to_measure(items, folder, collect_outputs(folder))
+
+    def measured(**weights: Any) -> dict[str, OutputMetrics]:
+        return {line.id: line for line in measure_outputs(cases, folder, Weights(**weights))}
+
+    lines = measured()
     assert list(lines) == ["item000", "item002", "item003"], "an item without an output has nothing to measure"
     assert (
         lines["item000"].metrics == {}
@@ -71,12 +77,41 @@ def test_every_output_has_a_line_that_says_what_is_missing(benchmark_folder: Cal
     assert set(lines["item002"].metrics) == {"outside_psnr", "outside_ssim", "flicker", "smoothness_proxy"}
     assert lines["item003"].not_measured["outside_psnr"].startswith("the output is (1, 32, 32), the source (1, 48, 64)")
     kept = (folder / METRICS).read_text()
-    assert {line.id: line for line in measure_all(items, folder, outputs, Weights())} == lines
+    assert measured() == lines
     assert (folder / METRICS).read_text() == kept, "what is measured is not measured again"
-    seen = list(measure_all(items, folder, outputs, Weights(lpips=lambda a, b: 0.5)))
-    assert (
-        seen[1].metrics["outside_lpips"] == 0.5 and read_output_metrics(folder / METRICS)["item002", "ours"] == seen[1]
-    )
+    seen = measured(lpips=lambda a, b: 0.5)["item002"]
+    assert seen.metrics["outside_lpips"] == 0.5 and read_output_metrics(folder / METRICS)["item002", "ours"] == seen
+
+
+def test_what_a_network_cannot_see_is_not_measured(benchmark_folder: Callable[..., Path]) -> None:
+    folder = benchmark_folder(3, ("ours",)).parent
+    masked(folder)
+    cases = cases_to_measure(read_items(folder / "items.jsonl"), folder, collect_outputs(folder))
+
+    def too_small(a_HWC: np.ndarray, b_HWC: np.ndarray) -> float:
+        raise InputError("a picture of 64x48 is too small")
+
+    lines = measure_outputs(cases, folder, Weights(lpips=too_small))
+    assert [line.not_measured["outside_lpips"] for line in lines[1:]] == ["a picture of 64x48 is too small"] * 2
+    assert all("outside_psnr" in line.metrics for line in lines[1:])
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"id": "item000", "editor": "ours", "metrics": {"flicker": NaN}}', "flicker is nan; it must be a number"),
+        ('{"id": "item000", "editor": "ours", "metrics": [1]}', "metrics is [1]; it must be an object"),
+        ('{"id": "item000", "editor": "ours", "metrics": {}, "not_measured": 3}', "not_measured is 3"),
+    ],
+)
+def test_lines_that_are_none(
+    benchmark_folder: Callable[..., Path], line: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = benchmark_folder(2, ("ours",)).parent
+    (folder / METRICS).write_text(line + "\n")
+    assert main(["eval", "metrics", str(folder)]) == 2
+    error = capsys.readouterr().err
+    assert f"{METRICS}: line 1: {said}" in error
 
 
 def test_vbench_runs_in_its_own_process(
@@ -95,7 +130,11 @@ def test_vbench_runs_in_its_own_process(
     assert (
         "smoothness" not in found["item001", "ours"].metrics and "smoothness_proxy" in found["item000", "ours"].metrics
     )
+    capsys.readouterr()
     (folder / "broken").touch()
+    assert main(["eval", "metrics", str(folder), "--vbench", command]) == 0, "nothing is measured twice"
+    said = capsys.readouterr().out
+    assert said.count("smoothness             ") == 2 and said.count("(2 outputs)") == 6
     clips = {"a": folder / "out0" / "000.mp4"}
     with pytest.raises(InputError, match="CUDA is not there"):
         vbench_scores(command, clips)

@@ -48,6 +48,8 @@ def test_what_raters_said_is_on_the_report(benchmark_folder: Callable[..., Path]
     text = (folder / "report.md").read_text()
     assert f"### User study {plan.study}" in text and "| **5.00**" in text
     assert plan.study in (folder / "report.html").read_text()
-    result.write_text(json.dumps({"means": 3}))
-    with pytest.raises(InputError, match=r"study-result\.json: is no result of study-result"):
-        read_report(folder)
+    values = json.loads(result.read_text())
+    for wrong in ({"means": 3}, {**values, "means": {"a": 1}}, {**values, "agreement": {"quality": {"mean": "high"}}}):
+        result.write_text(json.dumps(wrong))
+        with pytest.raises(InputError, match=r"study-result\.json: is no result of study-result"):
+            read_report(folder)

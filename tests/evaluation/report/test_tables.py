@@ -16,6 +16,7 @@ from instructx_core.evaluation.report.contents import read_report
 from instructx_core.evaluation.report.markdown import markdown_report, markdown_table
 from instructx_core.evaluation.report.published import published
 from instructx_core.evaluation.report.tables import ReportTable, TableData, gedit_table, imgedit_table, vie_table
+from instructx_core.evaluation.run_folder import RunFolder
 from instructx_core.evaluation.scores import Score, ScoreFile
 from instructx_core.evaluation.statistics.cells import gather
 from instructx_core.evaluation.statistics.rules import GEDIT, IMGEDIT, VIE, Averaging
@@ -121,14 +122,34 @@ def vie_folder(benchmark_folder: Callable[..., Path]) -> Path:
 def test_the_report_warns_of_a_judge_that_was_not_checked_or_did_badly(vie_folder: Path) -> None:
     report = read_report(vie_folder)
     assert any("gpt-4o was not checked" in warning for warning in report.warnings())
-    of = {"accuracy": 0.95, "correlation": 0.9, "pairs": 40}
-    check = {"judge": "gpt-4o", "dimensions": {"instruction": of, "quality": {**of, "accuracy": 0.55}}}
+    of = {"accuracy": 0.95, "low": 0.9, "high": 1.0, "correlation": 0.9, "pairs": 40, "tied": 2}
+    dimensions = {"instruction": of, "quality": {**of, "accuracy": 0.55}}
+    check = {"judge": "gpt-4o", "dimensions": dimensions, "swapped": of, "longer": None}
     (vie_folder / "judge-check-gpt.json").write_text(json.dumps(check))
     (warning,) = read_report(vie_folder).warnings()
     assert "55 % of planted pairs rightly in quality" in warning
-    (vie_folder / "judge-check-gpt.json").write_text("{}")
-    with pytest.raises(InputError, match="no result of judge-check"):
-        read_report(vie_folder)
+    asked = {"protocol": "vie", "model": "gpt-4o", "temperature": 0.0, "frames": 8}
+    RunFolder(vie_folder).keep_judge("gpt-4o", asked)
+    for settings, differ in (
+        (asked, None),
+        ({**asked, "frames": 4, "temperature": 0.6}, "another temperature, frames than"),
+        ({**asked, "protocol": "gedit", "frames": 4}, None),
+    ):
+        (vie_folder / "judge-check-gpt.json").write_text(json.dumps({**check, "settings": settings}))
+        text = " ".join(read_report(vie_folder).warnings())
+        assert differ in text if differ else "than it judged with here" not in text
+    wrong = [{}, {**check, "swapped": {}}, {**check, "dimensions": {"quality": {**of, "accuracy": "good"}}}]
+    for values in (*wrong, {**check, "dimensions": {"quality": 3}}, {**check, "judge": 5}):
+        (vie_folder / "judge-check-gpt.json").write_text(json.dumps(values))
+        with pytest.raises(InputError, match="no result of judge-check"):
+            read_report(vie_folder)
+
+
+def test_a_score_off_the_scale_is_named_with_its_item(vie_folder: Path) -> None:
+    off = {"instruction": 12, "preservation": 3, "quality": 3}
+    ScoreFile(vie_folder).add([Score("item001", "mine", "gpt-4o", off)])
+    with pytest.raises(InputError, match="score of item item001 of mine by gpt-4o: VIE-Bench: instruction is 12"):
+        markdown_report(read_report(vie_folder), "x")
 
 
 def test_markdown_of_a_folder(vie_folder: Path) -> None:

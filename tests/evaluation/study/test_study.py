@@ -15,7 +15,7 @@ from instructx_core.cli import main
 from instructx_core.data.record import EditRecord, Locator
 from instructx_core.errors import InputError
 from instructx_core.evaluation.study.answers import QUESTIONS, Answers, read_answers
-from instructx_core.evaluation.study.plan import StudyPlan, make_plan
+from instructx_core.evaluation.study.plan import StudyPlan, make_plan, read_key, write_key
 from instructx_core.evaluation.study.result import study_result
 
 EDITORS = ("alpha-edit", "beta-edit", "gamma-edit")
@@ -126,6 +126,7 @@ def answers_file(tmp_path: Path, plan: StudyPlan, **changed: Any) -> Path:
         ({"ratings": {"i0": [3]}}, "stands where ratings should"),
         ({"ratings": None}, "no ratings"),
         ({"rater": 3}, "no answers of a study"),
+        ({"rater": " "}, "no answers of a study"),
     ],
 )
 def test_wrong_answers_are_named(tmp_path: Path, changed: dict[str, Any], why: str) -> None:
@@ -140,6 +141,16 @@ def test_a_score_off_the_scale_is_named(tmp_path: Path, score: Any) -> None:
     code = next(iter(plan.codes["i0"]))
     with pytest.raises(InputError, match="from 1 to 5"):
         read_answers(answers_file(tmp_path, plan, ratings={"i0": {code: {"quality": score}}}), plan)
+
+
+@pytest.mark.parametrize("changed", [{"codes": {}}, {"codes": {"i0": 5}}, {"codes": None}, {"study": 3}])
+def test_a_key_that_was_changed_is_named(tmp_path: Path, changed: dict[str, Any]) -> None:
+    write_key(tmp_path / "key.json", plan_of(3))
+    assert read_key(tmp_path / "key.json").codes == plan_of(3).codes
+    values = json.loads((tmp_path / "key.json").read_text())
+    (tmp_path / "key.json").write_text(json.dumps({**values, **changed}))
+    with pytest.raises(InputError, match="a key that was changed or cut"):
+        read_key(tmp_path / "key.json")
 
 
 def test_incomplete_and_double_answers(tmp_path: Path) -> None:
@@ -162,6 +173,8 @@ def test_items_without_all_outputs_are_left_out_and_counted() -> None:
         make_plan(items, {"a": files["a"]})
     with pytest.raises(InputError, match="use 1 to 1"):
         make_plan(items, files, 2)
+    with pytest.raises(InputError, match="seed is -1; use 0 or more"):
+        make_plan(items, files, 1, seed=-1)
     with pytest.raises(InputError, match="no item has an output of every editor"):
         make_plan(items, {"a": {"i0": Path("x")}, "b": {"i1": Path("x")}})
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ...pipeline import InstructXPipeline
 
 
-Measured = tuple["InstructXPipeline", Any, Callable[[Any, Any], "Image.Image | None"]]
+BenchmarkRun = tuple["InstructXPipeline", Any, Callable[[Any, Any], "Image.Image | None"]]
 
 
 def add_common(parser: argparse.ArgumentParser, images: int, clips: int) -> None:
@@ -36,7 +36,7 @@ def add_common(parser: argparse.ArgumentParser, images: int, clips: int) -> None
     add_model_arguments(parser)
 
 
-def run_drawn(args: argparse.Namespace, measure: Callable[[argparse.Namespace, Path], Measured]) -> int:
+def run_drawn(args: argparse.Namespace, measure: Callable[[argparse.Namespace, Path], BenchmarkRun]) -> int:
     """Runs it and writes what was asked for."""
     from ...media.outputs import output_kind
 

@@ -1,7 +1,7 @@
 """Films drawn for measuring: a thing that moves over a ground like a photograph, with what makes films hard.
 
-Place: world/ -> drawn -> measure.py. Of every film the truth is known: which pixels show the subject, and the film as
-it would be without it, through the same camera, noise apart. A film is a pure function of its seed and its troubles.
+Place: world/ -> drawn_films -> measure.py. Of every film the truth is known: which pixels show the subject, and the
+film as it would be without it, through the same camera, noise apart. It is a function of its seed and its troubles.
 Shapes: frames_FHWC uint8; mask_FHW bool.
 """
 
