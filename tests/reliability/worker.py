@@ -261,6 +261,7 @@ def short_memory(place: Place) -> dict[str, Any]:
 
 def main() -> None:
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what is in its background without
     faulthandler.enable()
     # tqdm's own lock is shared between processes, and each child starts a thread under it: one killed there would stop
     # all others for ever.
