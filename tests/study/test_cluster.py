@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from local_ray import local_ray
 from safetensors.torch import save_file
 
 from instructx_core.errors import InputError
@@ -38,13 +38,13 @@ def records_of(output: Path, name: str) -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray")
 def test_ray_gives_the_records_of_the_plain_loop(tmp_path: Path) -> None:
     ours, theirs = tmp_path / "plain", tmp_path / "ray"
     assert make_start(LEAST, ours, Machine())
     shutil.copytree(ours, theirs)
     assert take_runs(RUNS, Workplace(ours, Machine()))
-    assert study_on_ray(RUNS, Workplace(theirs, Machine()), workers=1)
+    with local_ray():
+        assert study_on_ray(RUNS, Workplace(theirs, Machine()), workers=1)
     for run in RUNS:
         assert is_measured(run, theirs) and records_of(ours, run.name) == records_of(theirs, run.name)
 

@@ -20,6 +20,7 @@ def local_ray() -> Iterator[str]:
     ray = pytest.importorskip("ray", reason="ray is not installed (extra: scale)")
     # Workers of a busy machine would wait for all else at Ray's niceness of 15; no token is written to the home folder.
     os.environ |= {"RAY_worker_niceness": "0", "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    ray.shutdown()  # of a test before that ended badly; nothing where there is none
     # "local": another test's cluster may run on this machine, and Ray would join it.
     ray.init("local", num_cpus=2, include_dashboard=False, logging_level="ERROR", object_store_memory=80 << 20)
     try:
