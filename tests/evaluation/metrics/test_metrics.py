@@ -136,7 +136,7 @@ def test_weights_that_are_none_are_named(tmp_path: Path, lpips_folder: Path) -> 
         load_lpips(tmp_path)
     with pytest.raises(InputError, match="too small"):
         Lpips()(np.zeros((16, 16, 3), np.uint8), np.zeros((16, 16, 3), np.uint8))
-    with pytest.raises(InputError, match="no config.json in it; give the folder of a CLIP or DINO"):
+    with pytest.raises(InputError, match=r"no config\.json in it; give the folder of a CLIP or DINO"):
         ReferenceSimilarity(tmp_path)
 
 
