@@ -15,7 +15,7 @@ from torch.nn import functional
 
 class CausalConv3d(WanCausalConv3d):
     def forward(self, x_BCTHW: Tensor, cache_x: Tensor | None = None) -> Tensor:
-        left, _, top, _, front, _ = self._padding
+        left, _, top, _, front, _ = map(int, self._padding)
         if x_BCTHW.shape[2] == 1 and cache_x is None and self.stride[0] == 1 and front == self.kernel_size[0] - 1:
             return self._single_frame(x_BCTHW, (top, left))
         if not _is_plain(x_BCTHW):
