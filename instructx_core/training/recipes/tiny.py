@@ -28,7 +28,7 @@ HOURS = {  # on two cores, from the time of single steps; without what else runs
 COMMON: dict[str, Any] = {
     "preset": "tiny2",
     "data": "world",
-    "precision": "fp32",  # bf16 is 90 times slower on a CPU without AVX-512 BF16, and 1.2 times faster with it
+    "precision": "fp32",  # bf16 is many times slower on a CPU without AVX-512 BF16, and gains little with it
     "learning_rate": 1e-3,
     "warmup_steps": 100,
     "ema_decay": 0.998,
