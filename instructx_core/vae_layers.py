@@ -25,7 +25,7 @@ class CausalConv3d(WanCausalConv3d):
             front -= cache_x.shape[2]
         if front:
             x_BCTHW = functional.pad(x_BCTHW, (0, 0, 0, 0, front, 0))
-        # On one thread torch takes an im2col of its own, three times slower, for all but large inputs.
+        # On one thread torch takes an im2col of its own, which is slower, for all but large inputs.
         x_BCTHW = x_BCTHW.contiguous(memory_format=torch.channels_last_3d)
         padding = (0, top, left)
         return torch.mkldnn_convolution(x_BCTHW, self.weight, self.bias, padding, self.stride, self.dilation, 1)
@@ -39,7 +39,7 @@ class CausalConv3d(WanCausalConv3d):
 
 
 class ChannelNorm(WanRMS_norm):
-    """Over the channels; torch's norm over a dimension that is not the last is fifteen times slower on a CPU."""
+    """Over the channels; torch has no quick norm over a dimension that is not the last on a CPU."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not _is_plain(x):
