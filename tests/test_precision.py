@@ -53,6 +53,19 @@ def test_the_usual_format_of_a_device() -> None:
     assert dtype_of("bf16", "cpu") is torch.bfloat16 and dtype_of("fp32", "cuda") is torch.float32
 
 
+@pytest.mark.parametrize(("has", "wanted"), [(True, torch.bfloat16), (False, torch.float32), (None, torch.float32)])
+def test_native_is_bf16_where_the_processor_has_it(
+    has: bool | None, wanted: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None: a release of torch that cannot tell."""
+    if has is None:
+        monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
+    else:
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has, raising=False)
+    assert dtype_of("native", "cpu") is wanted and dtype_of("native", "cuda") is torch.bfloat16
+    assert dtype_of("auto", "cpu") is torch.float32, "what nobody asked for stays"
+
+
 def test_files_in_bf16_are_edited_with_in_fp32(random_checkpoint: Path) -> None:
     from PIL import Image
 
@@ -73,7 +86,8 @@ def test_a_step_of_training(precision: str, half: bool, tmp_path: Path) -> None:
     assert products.formats and bool(products.formats & HALF) == half
 
 
-def test_no_recipe_computes_in_bf16_on_a_cpu() -> None:
+def test_no_recipe_computes_in_bf16_on_a_cpu_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
     fields = {field.name: field.default for field in dataclasses.fields(Recipe)}
     assert fields["precision"] == "auto"
     assert {dtype_of(make().precision, "cpu") for make in RECIPES.values()} == {torch.float32}

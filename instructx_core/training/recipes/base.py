@@ -36,8 +36,9 @@ class Recipe:
     betas: tuple[float, float] = (0.9, 0.95)  # not in paper
     weight_decay: float = 0.01  # not in paper
     clip_norm: float = 1.0  # not in paper
-    # of the forward pass; weights, gradients and averages are fp32. auto: what the device computes in (precision.py)
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    # of the forward pass; weights, gradients and averages are fp32. auto: what the device computes in; native: bf16 on
+    # a CPU too, if that has products of it (precision.py)
+    precision: Literal["auto", "native", "fp32", "bf16"] = "auto"
     ema_decay: float = 0.0  # 0: off; not in paper
     image_batch: int = 128
     video_batch: int = 32
