@@ -19,11 +19,10 @@ from instructx_core.kernels.errors import Refusal
 from instructx_core.kernels.operands import Inputs
 from instructx_core.kernels.trial import Trial
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE / "csrc"))
+sys.path.insert(0, str(Path(__file__).parent / "csrc"))
 import checks
 
-PAGE = " ".join((HERE.parents[1] / "docs" / "kernels.md").read_text(encoding="utf-8").split())
+PAGE = " ".join((Path(__file__).parents[2] / "docs" / "kernels.md").read_text(encoding="utf-8").split())
 CPU = torch.device("cpu")
 
 
@@ -166,9 +165,7 @@ def test_a_launch_allocates_nothing_and_waits_for_nothing() -> None:
 
 
 def test_no_memory_switches_nothing_off(on_stand_in, stand_in, good, monkeypatch, caplog) -> None:
-    says(
-        "No memory, operands that a kernel cannot take and a graph's capture concern one call: it falls back, the report"
-    )
+    says("No memory, operands that a kernel cannot take and a graph's capture concern one call: it falls back, the")
     monkeypatch.setattr(select, "verdict", lambda device, again=False: good)
     session, q = Session("int8", "Wan"), torch.randn(1, 2048, 1, 64).to(torch.bfloat16)
     stand_in.break_("cuLaunchKernel")
