@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -22,8 +23,9 @@ from instructx_core.evaluation.judge.pictures import Viewing
 from instructx_core.evaluation.judge.run import TRANSCRIPTS, JudgeCase, judge_outputs
 from instructx_core.evaluation.judge.vie import Vie
 from instructx_core.evaluation.outputs import Output, OutputFile
+from instructx_core.evaluation.report.contents import read_report
 from instructx_core.evaluation.run_folder import RunFolder
-from instructx_core.evaluation.scores import Score
+from instructx_core.evaluation.scores import SCORES, Score
 from instructx_core.media.files import write_image, write_video
 
 pytest.importorskip("openai")
@@ -234,6 +236,38 @@ def test_several_at_once_and_every_sample(run: RunFolder) -> None:
     assert server.most_under_way == 3
     lines = [json.loads(line) for line in (run.path / TRANSCRIPTS).read_text().splitlines()]
     assert {line["id"] for line in lines} == {score.transcript for score in found}
+
+
+def test_an_output_that_was_made_anew_is_judged_anew(run: RunFolder, media: Path) -> None:
+    items, output = run.items(), run.path / "ours" / "i0.mp4"
+    with serve(scores()) as server:
+
+        def asked() -> int:
+            judge_outputs(run, judge_of(server), ["ours"], items)
+            return len(server.seen)
+
+        assert asked() == asked() == 6
+        shutil.copyfile(media / "after.mp4", output)
+        OutputFile(run.path / "ours").add([Output("i0", "ours", "i0.mp4")])
+        assert asked() == 6, "the same bytes in another place"
+        shutil.copyfile(media / "before.mp4", output)
+        assert read_report(run.path).left_out == {"ours": 1}
+        assert asked() == 7 and read_report(run.path).left_out == {}
+
+
+def test_another_model_under_the_judges_name_is_refused(run: RunFolder) -> None:
+    """As a server of one's own after an exchanged checkpoint, or a name like gpt-4o after an update."""
+    items, other = run.items(), {**completion(scores()), "model": "judge-2026-06-01"}
+    with serve(scores()) as server:
+        judge_outputs(run, judge_of(server), ["ours"], items[:1])
+    kept = (run.path / SCORES).read_bytes()
+    said = "now answers as judge-2026-06-01, its scores here are of judge-2026-01-01"
+    with serve((200, other)) as server:
+        with pytest.raises(InputError, match=said):
+            judge_outputs(run, judge_of(server), ["ours"], items)
+        assert (run.path / SCORES).read_bytes() == kept
+        found = judge_outputs(run, judge_of(server, name="june"), ["ours"], items)
+        assert {score.status for score in found} == {"ok"} and len(found) == 6
 
 
 def test_a_spent_budget_loses_nothing(run: RunFolder) -> None:
