@@ -155,12 +155,26 @@ def test_a_server_without_schemas_is_asked_as_text(media: Path) -> None:
         ((404, {"error": {"message": "no model judge"}}), "answers 404: no model judge"),
         ((200, "<html>hello</html>"), "answers what is no chat completion"),
         ((200, {"hello": 1}), "answers what is no chat completion"),
+        ((200, {**completion(""), "choices": {"0": "yes"}}), "answers what is no chat completion"),
+        ((200, {**completion(""), "choices": [{"text": "8"}]}), "answers what is no chat completion"),
+        ((200, {**completion(""), "choices": [{"message": {"content": {"score": 8}}}]}), "what is no chat completion"),
         ((500, "oops"), "answers 500"),
     ],
 )
 def test_a_server_that_will_not_do_ends_the_run(media: Path, answer: Any, said: str) -> None:
     with serve(answer) as server, pytest.raises(InputError, match=said):
         asked(server, media, retries=0)
+
+
+def test_a_message_in_parts_is_read(media: Path) -> None:
+    body = completion(None)
+    body["choices"][0]["message"]["content"] = [
+        {"type": "text", "text": scores()[:30]},
+        {"type": "text", "text": scores()[30:]},
+    ]
+    body["model"] = None
+    with serve((200, body)) as server:
+        assert asked(server, media)[0].status == "ok"
 
 
 def test_nobody_there(media: Path) -> None:

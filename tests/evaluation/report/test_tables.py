@@ -96,6 +96,14 @@ def test_table_2() -> None:
     assert row_of(part, "mine")["Overall"] == "-" and row_of(part, "mine")["Style"] == "-"
 
 
+def test_editors_that_share_no_scored_item_have_no_difference() -> None:
+    """One of pictures, one of clips: each has its rows all the same."""
+    scores = [Score(item, editor, "j", {"quality": 4}) for item, editor in (("a", "one"), ("b", "one"), ("c", "two"))]
+    table = difference_table(evaluated(scores, dict.fromkeys("abc", "all"), Averaging("plain", scale=(0.0, 10.0))))
+    assert table is not None
+    assert [cell.text for cell in table.rows[0].cells] == ["one", "two", "-", "-", "-", "0", "3"]
+
+
 @pytest.fixture
 def vie_folder(benchmark_folder: Callable[..., Path]) -> Path:
     """Nine items of three tasks, two editors, scores; one reply that could not be read."""
