@@ -15,7 +15,14 @@ from instructx_core.evaluation.items import read_items, write_items
 from instructx_core.evaluation.report.contents import read_report
 from instructx_core.evaluation.report.markdown import markdown_report, markdown_table
 from instructx_core.evaluation.report.published import published
-from instructx_core.evaluation.report.tables import ReportTable, TableData, gedit_table, imgedit_table, vie_table
+from instructx_core.evaluation.report.tables import (
+    ReportTable,
+    TableData,
+    difference_table,
+    gedit_table,
+    imgedit_table,
+    vie_table,
+)
 from instructx_core.evaluation.run_folder import RunFolder
 from instructx_core.evaluation.scores import Score, ScoreFile
 from instructx_core.evaluation.statistics.cells import gather
