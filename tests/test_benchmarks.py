@@ -28,7 +28,7 @@ SMALLEST = {
     "loader": "--samples 2 --image-size 64x64 --video-size 64x64 --frames 5 --rounds 1",
     "load": "--dim 128 --layers 1 --kinds bf16",
     "long_memory": "--seconds 1 --steps 1 --side 32",
-    "lora": "--pairs 10 --steps 2 --new 1 --images 11 --clips 11",
+    "lora": "--pairs 10 --steps 2 --new 1 --images 11 --clips 0",
     "media": "--seconds 1 --size 32x32 --rounds 1",
     "pipeline": "--frames 1 --size 32 --steps 1 --rounds 1",
     "rates": "--tasks color --fps 24 --steps 1",
