@@ -99,6 +99,7 @@ ROOMS = {
         "editing",
         "errors",
         "fields",
+        "file_lock",
         "media",
         "pages",
         "pipeline",
