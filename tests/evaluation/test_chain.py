@@ -157,6 +157,20 @@ def test_a_second_process_in_the_folder_is_refused(run: RunFolder, stage: str) -
     assert file.stat().st_size and not list(file.parent.glob(".*.lock"))
 
 
+def test_an_item_that_has_outputs_stays_what_it_is(run: RunFolder) -> None:
+    """As after a manifest was mended in its place: what was made for the old words is no edit by the new ones."""
+    items = run.items()
+    mended = [dataclasses.replace(items[0], instruction="Mended."), *items[1:]]
+    run.write(mended)
+    run.write(items)  # nothing was made yet
+    edit_items(run, Copies("right", True), items[:1])
+    run.write([dataclasses.replace(item, meta={**item.meta, "group": "other"}) for item in items])
+    run.write(items)
+    with pytest.raises(InputError, match="holds outputs of other edits under the ids add-00; choose another folder"):
+        run.write(mended)
+    assert run.items() == items
+
+
 @pytest.mark.parametrize("name", ["", "../x", "media", "..", "a/b", ".hidden", "CON"])
 def test_names_that_no_folder_has(run: RunFolder, name: str) -> None:
     with pytest.raises(InputError, match="can be no folder"):
