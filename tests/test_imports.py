@@ -97,6 +97,7 @@ ROOMS = {
         "data",
         "digests",
         "editing",
+        "editing/windows",
         "errors",
         "fields",
         "file_lock",
