@@ -171,13 +171,14 @@ def propose(folder: Path, tasks: Sequence[ClipTask], chat: ChatClient, viewing: 
     Raises InputError where the model cannot be asked at all; then what came before is in the file.
     """
     file = LineFile(make_folder(folder) / PROPOSALS)
-    file.start()
-    done = {name: line for name, line in read_proposals(file.path).items() if line.status == "ok"}
-    yield from (done[task.name] for task in tasks if task.name in done)
-    todo = [task for task in tasks if task.name not in done]
-    for line in as_they_come(partial(_proposed, folder, chat, viewing), todo, chat.settings.concurrency):
-        file.add([line.as_json()])
-        yield line
+    with file.claim():
+        file.start()
+        done = {name: line for name, line in read_proposals(file.path).items() if line.status == "ok"}
+        yield from (done[task.name] for task in tasks if task.name in done)
+        todo = [task for task in tasks if task.name not in done]
+        for line in as_they_come(partial(_proposed, folder, chat, viewing), todo, chat.settings.concurrency):
+            file.add([line.as_json()])
+            yield line
 
 
 def _proposed(folder: Path, chat: ChatClient, viewing: Viewing, task: ClipTask) -> ClipProposals:

@@ -23,7 +23,8 @@ from ...digests import file_digest, model_files_digest
 from ...errors import InputError
 from .run import EditTask
 
-NAMES = ("source", "instruction", "output", "reference", "seed", "id", "task")
+NAMES = ("source", "instruction", "output", "reference", "mask", "seed", "id", "task")
+OPTIONAL = ("reference", "mask")  # what not every item has
 NEEDED = ("source", "instruction", "output")
 SCRIPTS = (".py", ".sh", ".bat", ".toml", ".yaml", ".yml", ".json")  # what a program is made of, not what it writes
 WEIGHTS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".onnx")
@@ -31,8 +32,8 @@ FIELD = re.compile(r"\{(\w+)\}")
 
 
 class Command:
-    """timeout: seconds an item may take. An argument that holds {reference} is left out, with a flag before it, of
-    items that have none."""
+    """timeout: seconds an item may take. An argument that holds {reference} or {mask} is left out, with a flag before
+    it, of items that have none."""
 
     def __init__(self, line: str, name: str, timeout: float = 3600.0) -> None:
         self.name, self.line, self.timeout = name, line, timeout
@@ -93,12 +94,12 @@ class Command:
             "id": task.item.id,
             "task": task.item.task,
         }
-        if task.reference is not None:
-            values["reference"] = str(task.reference.absolute())
+        files = {"reference": task.reference, "mask": task.mask}
+        values |= {name: str(path.absolute()) for name, path in files.items() if path is not None}
         found = list[str]()
         for part in self.parts:
-            if "{reference}" in part and task.reference is None:
-                if found and found[-1].startswith("-") and part == "{reference}":
+            if any(f"{{{name}}}" in part and name not in values for name in OPTIONAL):
+                if found and found[-1].startswith("-") and FIELD.fullmatch(part):
                     found.pop()
                 continue
             found.append(FIELD.sub(lambda match: values[match[1]], part))

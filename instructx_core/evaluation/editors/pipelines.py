@@ -32,7 +32,7 @@ CONFIGURATIONS = (".json", ".txt", ".model", ".jinja")  # of a folder of weights
 
 
 class PipelineEditor:
-    """weights: what identifies them (weights_key). steps, guidance: None is the pipeline's own. max_pixels: largest
+    """weights: what identifies them (pipeline_digest). steps, guidance: None is the pipeline's own. max_pixels: largest
     area; the source's shape is kept."""
 
     def __init__(
@@ -130,10 +130,10 @@ def open_pipeline(spec: str, device: torch.device, dtype: str | None) -> tuple[A
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{place}: is no {ADAPTERS[name].kind} that this diffusers reads ({reason})") from None
     pipe.set_progress_bar_config(disable=True)
-    return pipe.to(device), name, weights_key(pipe, Path(place))
+    return pipe.to(device), name, pipeline_digest(pipe, Path(place))
 
 
-def weights_key(pipe: Any, folder: Path) -> str:
+def pipeline_digest(pipe: Any, folder: Path) -> str:
     """By content: every weight as it was loaded, in its number format, and the folder's configurations and
     vocabularies; where the folder lies counts for nothing."""
     modules = [part for _, part in sorted(pipe.components.items()) if isinstance(part, nn.Module)]

@@ -138,18 +138,19 @@ def keep_scores(
     Raises InputError where the server's model is another one than that of this judge's earlier replies.
     """
     file, transcripts = ScoreFile(run.path), LineFile(run.path / TRANSCRIPTS)
-    todo, found = sort_cases(run, judge, editors, items, samples, file.start())
-    transcripts.start()
-    file.add(score for score in found if score.status == "missing")
-    total, models = len(found) + len(todo), AnsweringModels(run.path / TRANSCRIPTS, judge)
-    judged = {(case.item.id, case.editor, case.sample): case.sha256 for case in todo}
-    for score, transcript in made(todo):
-        score = dataclasses.replace(score, sha256=judged[score.id, score.editor, score.sample])
-        if transcript is not None:
-            models.check(transcript)
-            transcripts.add([transcript])
-        file.add([score])
-        found.append(score)
-        if progress is not None:
-            progress(len(found), total)
+    with file.file.claim():
+        todo, found = sort_cases(run, judge, editors, items, samples, file.start())
+        transcripts.start()
+        file.add(score for score in found if score.status == "missing")
+        total, models = len(found) + len(todo), AnsweringModels(run.path / TRANSCRIPTS, judge)
+        judged = {(case.item.id, case.editor, case.sample): case.sha256 for case in todo}
+        for score, transcript in made(todo):
+            score = dataclasses.replace(score, sha256=judged[score.id, score.editor, score.sample])
+            if transcript is not None:
+                models.check(transcript)
+                transcripts.add([transcript])
+            file.add([score])
+            found.append(score)
+            if progress is not None:
+                progress(len(found), total)
     return found

@@ -157,18 +157,19 @@ def keep_metrics(
 ) -> list[OutputMetrics]:
     """What `made` makes of the cases that are not measured yet, each written as it comes, and what is known."""
     file = LineFile(folder / METRICS)
-    file.start()
-    old = {} if again else read_output_metrics(file.path)
-    found, todo = dict[tuple[str, str], OutputMetrics](), list[MeasureCase]()
-    for case in cases:
-        line = old.get((case.item.id, case.editor))
-        if line is not None and case.is_known(line, weights):
+    with file.claim():
+        file.start()
+        old = {} if again else read_output_metrics(file.path)
+        found, todo = dict[tuple[str, str], OutputMetrics](), list[MeasureCase]()
+        for case in cases:
+            line = old.get((case.item.id, case.editor))
+            if line is not None and case.is_known(line, weights):
+                found[line.id, line.editor] = line
+            else:
+                todo.append(case)
+        for line in made(todo):
+            file.add([line.as_json()])
             found[line.id, line.editor] = line
-        else:
-            todo.append(case)
-    for line in made(todo):
-        file.add([line.as_json()])
-        found[line.id, line.editor] = line
-        if progress is not None:
-            progress(len(found), len(cases))
+            if progress is not None:
+                progress(len(found), len(cases))
     return [found[case.item.id, case.editor] for case in cases]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 import time
@@ -37,6 +38,10 @@ def test_parts_are_filled_in_after_the_line_is_split(tmp_path: Path) -> None:
     arguments = command.arguments(task(tmp_path, item("n", said, reference=True)))
     source, output = str(tmp_path / "a.png"), str(tmp_path / "o.png")
     assert arguments == ["edit", source, f"--text={said}", "-o", output, "-s", "7", "-r", source, "--kind", "add/n"]
+    masked = Command("remove {source} {instruction} {output} --mask {mask} --on={mask}", "x")
+    with_mask = dataclasses.replace(task(tmp_path, item("n")), mask=tmp_path / "m.png")
+    assert masked.arguments(with_mask)[4:] == ["--mask", str(tmp_path / "m.png"), f"--on={tmp_path / 'm.png'}"]
+    assert masked.arguments(task(tmp_path, item("n")))[4:] == []
     without = command.arguments(task(tmp_path, item("n")))
     assert without == ["edit", source, "--text=make it blue", "-o", output, "-s", "7", "--kind", "add/n"]
 
