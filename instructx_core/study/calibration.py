@@ -33,7 +33,7 @@ logger = logging.getLogger("instructx")
 COSTS = "costs.json"
 LEAST_STEPS, SKIPPED = 3, 1  # that are timed; before them
 DRAWS = 400  # steps whose buckets say how often each comes
-FEW = {"image": 12, "video": 4}  # samples that are drawn, encoded and measured for it
+FEW = {"image": 12, "video": 4}  # samples that are drawn, encoded and measured for it, where a run has as many
 SAME = 0.15  # the share by which the fixed work may differ on what is called the same machine
 Seconds = dict[str, float]  # of a kind: "<stage> <modality>" step; "draw <modality>", "measure <modality>"; "open"
 
@@ -102,7 +102,8 @@ def fixed_work() -> float:
 def timed(run: Run, stage: str, modality: str, output: Path, machine: Machine) -> Seconds:
     """Of runs like this one; in a folder of its own with the start's weights linked into it, of which nothing is
     kept."""
-    few, recipe = FEW[modality], few_samples(run, modality)
+    few = few_samples(run, modality)
+    recipe = recipe_of_few(run, modality, few)
     with tempfile.TemporaryDirectory(prefix="timed-", dir=output) as name:
         folder = Path(name)
         for part in recipe.requires:
@@ -131,10 +132,16 @@ def timed(run: Run, stage: str, modality: str, output: Path, machine: Machine) -
     }
 
 
-def few_samples(run: Run, modality: str) -> Any:
+def few_samples(run: Run, modality: str) -> int:
+    """No more than are measured of the run, and two, whose difference says what one more takes."""
+    measured = {"image": run.scale.images, "video": run.scale.clips}
+    return max(2, min(FEW[modality], measured[modality]))
+
+
+def recipe_of_few(run: Run, modality: str, few: int) -> Any:
     """The run's recipe from the scale's start, on a few samples of one modality."""
     kept = {"image_pool": 0, "video_pool": 0, "video_probability": float(modality == "video")}
-    kept |= {f"{modality}_pool": FEW[modality], "image_validation": 0, "pool_start": 0}
+    kept |= {f"{modality}_pool": few, "image_validation": 0, "pool_start": 0}
     return dataclasses.replace(run.recipe, **kept | {"requires": run.scale.start})
 
 
