@@ -23,6 +23,7 @@ import torch
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 PARTS = {"results", "comfy_host", "process"}  # what they share
 PROCESSES = {"pipeline", "lora", "sharded_step"}  # what these start are processes here too
+PROCESS = subprocess.run
 SMALLEST = {
     "chain": "--items 3 --rounds 1",
     "ceiling": "--world world --tasks color --images 1 --clips 1",
@@ -57,12 +58,12 @@ def run_here(path: str, *arguments: str) -> None:
                 raise
 
 
-def child_here(command: list[str], **_options: Any) -> subprocess.CompletedProcess[str]:
-    """`subprocess.run` of a benchmark, without a process."""
-    python, path, *arguments = command
-    assert python == sys.executable and Path(path).parent == BENCHMARKS
+def child_here(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+    """`subprocess.run`, of a benchmark without a process."""
+    if command[0] != sys.executable or Path(command[1]).parent != BENCHMARKS:
+        return PROCESS(command, **options)
     with redirect_stdout(StringIO()) as output:
-        run_here(path, *arguments)
+        run_here(*command[1:])
     return subprocess.CompletedProcess(command, 0, output.getvalue(), "")
 
 

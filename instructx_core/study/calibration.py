@@ -2,7 +2,8 @@
 
 Between schedule.py and cost.py. The very jobs that will run are made with a few samples, and a step of every bucket is
 timed by the process's own CPU time, which other processes on the machine hardly change. Times are kept in costs.json
-and made anew on another processor, and where a fixed piece of work takes longer or shorter than it did.
+and made anew on another processor, and where a fixed piece of work takes longer or shorter than it did; what was timed
+within the hour is not doubted, so that processes which share a folder do not time it one after the other.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ COSTS = "costs.json"
 LEAST_STEPS, SKIPPED = 3, 1  # that are timed; before them
 DRAWS = 400  # steps whose buckets say how often each comes
 FEW = {"image": 12, "video": 4}  # samples that are drawn, encoded and measured for it, where a run has as many
+FRESH = 3600.0  # seconds in which times are not doubted
 SAME = 0.15  # the share by which the fixed work may differ on what is called the same machine
 Seconds = dict[str, float]  # of a kind: "<stage> <modality>" step; "draw <modality>", "measure <modality>"; "open"
 
@@ -48,10 +50,9 @@ def calibrate(runs: Sequence[Run], output: Path, machine: Machine) -> dict[str, 
     """Times by kind, of all kinds in `runs`; from costs.json where this machine has timed them. Their start must be in
     `output`."""
     path, about = output / COSTS, f"{processor()}, {machine.device.type}, {torch.get_num_threads()} threads"
-    probe = fixed_work()
     kept = read_costs(path)
-    if kept.get("machine") != about or not 1 - SAME < probe / kept["probe"] < 1 + SAME:
-        kept = {"machine": about, "probe": probe, "kinds": {}}
+    if kept.get("machine") != about or not (is_fresh(path) or is_as_fast(kept["probe"])):
+        kept = {"machine": about, "probe": fixed_work(), "kinds": {}}
     times: dict[str, Seconds] = kept["kinds"]
     for kind, wanted in wanted_times(runs).items():
         missing = {key: run for key, run in wanted.items() if key not in times.get(kind, {})}
@@ -83,6 +84,15 @@ def read_costs(path: Path) -> dict[str, Any]:
         return found if found["probe"] > 0 and isinstance(found["kinds"], dict) else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
+
+
+def is_fresh(path: Path) -> bool:
+    return time.time() - path.stat().st_mtime < FRESH
+
+
+def is_as_fast(probe: float) -> bool:
+    """Whether the fixed work takes what it took."""
+    return 1 - SAME < fixed_work() / probe < 1 + SAME
 
 
 def fixed_work() -> float:
