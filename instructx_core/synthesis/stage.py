@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import InputError
-from .candidate import Candidate, Reject, load, save
-from .roles import Unplayable
+from .terms.candidate import Candidate, Reject, load, save
+from .terms.roles import Unplayable
 
 
 class ClipStage(Protocol):

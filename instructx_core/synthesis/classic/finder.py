@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..camera import CameraPath
-from ..masks import grown
-from ..roles import Subject
+from ..terms.camera import CameraPath
+from ..terms.masks import grown
+from ..terms.roles import Subject
 from .motion import tracks
 from .plate import clean_plate
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ..camera import CameraPath, plate_size
+from ..terms.camera import CameraPath, plate_size
 
 SAMPLES = 41  # frames of which the median is taken: an odd number, spread over the clip
 UNSEEN = 1 << 14  # above every level
