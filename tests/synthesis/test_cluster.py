@@ -11,11 +11,11 @@ import pytest
 
 from instructx_core.cli import main
 from instructx_core.media.files import write_video
-from instructx_core.synthesis.candidate import STATE, load
 from instructx_core.synthesis.cluster import stage_groups
 from instructx_core.synthesis.drawn_films import FPS, draw_film
 from instructx_core.synthesis.pipeline import stages_of
 from instructx_core.synthesis.setup import Setup
+from instructx_core.synthesis.terms.candidate import STATE, load
 
 psutil = pytest.importorskip("psutil")
 PATIENCE = 240.0  # seconds

@@ -11,7 +11,6 @@ import torch
 
 from instructx_core.cli import main
 from instructx_core.errors import InputError
-from instructx_core.synthesis.camera import CameraPath
 from instructx_core.synthesis.cast import make_casting, read_cast
 from instructx_core.synthesis.classic.flow import DisFlow
 from instructx_core.synthesis.models.diffusion import LONGEST, Animate, Kontext, Vace
@@ -21,7 +20,8 @@ from instructx_core.synthesis.models.poses import POINTS, VitPoses, draw_poses
 from instructx_core.synthesis.models.raft import RaftFlow
 from instructx_core.synthesis.models.sam2 import Sam2Tracker
 from instructx_core.synthesis.players import check_players, players_of
-from instructx_core.synthesis.roles import Poses, Sighting
+from instructx_core.synthesis.terms.camera import CameraPath
+from instructx_core.synthesis.terms.roles import Poses, Sighting
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from small_pipelines import kontext, vace, wan_animate

@@ -149,7 +149,8 @@ def read_report(folder: Path, editors: Sequence[str] = ()) -> Report:
     is_current = current_test(outputs)
     left_out = Counter(line.editor for line in (*scores, *measured.values()) if not is_current(line))
     scores = [score for score in scores if is_current(score)]
-    lines = [line for line in measured.values() if is_current(line)]
+    lost = {(item, editor) for editor, of in outputs.items() for item, made in of.items() if made.path is None}
+    lines = [line for key, line in measured.items() if is_current(line) and key not in lost]
     metrics = {(line.id, line.editor): dict(line.metrics) for line in lines}
     averaging = RULES.get(benchmark, Averaging(benchmark or "plain", scale=(0.0, 10.0)))
     checks, studies = _checks(folder), _studies(folder)
