@@ -74,7 +74,12 @@ def test_the_chain(run: RunFolder) -> None:
     assert min(by_editor["right"]) > 8 and max(by_editor["idle"]) < 2, "H.264 costs little, nothing done is nothing"
     assert sorted(map(str, read_scores(run.path / SCORES))) == sorted(map(str, scores))
     table = score_table(items, scores)
-    assert "right, judged by truth" in table and "Ref Base Swap" in table and "without a score" not in table
+    assert (
+        "right, judged by truth" in table
+        and "Ref Base Swap" in table
+        and "all items" in table
+        and "without a score" not in table
+    )
 
 
 def test_masks_are_the_truths(run: RunFolder) -> None:
