@@ -11,7 +11,6 @@ from statistics import fmean
 from ..data.record import EditRecord
 from .scores import STATUSES, Score
 
-
 ALL = "all items"  # their mean; a report's "all" weighs the groups alike
 
 
