@@ -26,8 +26,8 @@ import torch
 KINDS = ("replicated", "sharded")
 
 
-def train(args: argparse.Namespace) -> dict[str, Any]:
-    """In one of the processes: what `args.kind` costs."""
+def train(kind: str, args: argparse.Namespace) -> dict[str, Any]:
+    """In one of the processes: what a kind costs."""
     from torch import nn
 
     from instructx_core.config import tiny
@@ -46,7 +46,7 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
     config = dataclasses.replace(config, denoiser=dataclasses.replace(config.denoiser, num_layers=args.layers))
     torch.manual_seed(0)
     encoder, denoiser = build_encoder(config).requires_grad_(False), build_denoiser(config)
-    sharded = args.kind == "sharded"
+    sharded = kind == "sharded"
     root = nn.ModuleDict({"encoder": encoder, "denoiser": denoiser})
     shard_modules(Parts(None, encoder, denoiser, root), Engine(sharded=sharded), torch.device("cpu"), bf16=False)
     width, height = map(int, args.size.split("x"))
@@ -70,9 +70,8 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
         seconds.append(time.perf_counter() - started)
         processor.append(time.process_time() - used)
     rows = sum(local_part(parameter).numel() for parameter in parameters)
-    distributed.shutdown()
     return {
-        "kind": args.kind,
+        "kind": kind,
         "seconds": statistics.median(seconds[1:]),
         "processor_seconds": statistics.median(processor[1:]),
         "state_bytes": 16 * rows,  # fp32: weight, gradient, two moments
@@ -80,10 +79,20 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def launch(kind: str, args: argparse.Namespace) -> dict[str, Any]:
-    """What the first of the processes found."""
+def train_all(args: argparse.Namespace) -> None:
+    """In one of the processes, one kind after the other; the first process writes what it found."""
+    from instructx_core.training import distributed
+
+    found = [train(kind, args) for kind in KINDS]
+    if not distributed.rank():
+        sys.stdout.write(json.dumps(found) + "\n")
+    distributed.shutdown()
+
+
+def launch(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """What the first of the processes found, by kind."""
     spread = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={args.processes}"]
-    given = ["--kind", kind, "--layers", str(args.layers), "--size", args.size, "--steps", str(args.steps)]
+    given = ["--rank", "--layers", str(args.layers), "--size", args.size, "--steps", str(args.steps)]
     done = subprocess.run(
         [sys.executable, *spread, __file__, *given],
         capture_output=True,
@@ -91,8 +100,8 @@ def launch(kind: str, args: argparse.Namespace) -> dict[str, Any]:
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).resolve().parents[1])},
     )
     if done.returncode:
-        raise SystemExit(f"error: {kind} failed\n{done.stderr[-2000:]}")
-    return json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))
+        raise SystemExit(f"error: a process failed\n{done.stderr[-2000:]}")
+    return json.loads(next(line for line in done.stdout.splitlines() if line.startswith("[{")))
 
 
 def main() -> None:
@@ -101,15 +110,13 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--size", default="256x256")
     parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--kind", choices=KINDS, help=argparse.SUPPRESS)
+    parser.add_argument("--rank", action="store_true", help=argparse.SUPPRESS)
     results.add_options(parser)
     args = parser.parse_args()
-    if args.kind:
-        found = train(args)
-        if not int(os.environ.get("RANK", "0")):
-            sys.stdout.write(json.dumps(found) + "\n")
+    if args.rank:
+        train_all(args)
         return
-    found = [launch(kind, args) for kind in KINDS]
+    found = launch(args)
     apart = max(abs(a - b) for a, b in zip(found[0]["losses"], found[1]["losses"], strict=True))
     if apart > 1e-4:
         raise SystemExit(f"error: the losses are {apart:g} apart; both must learn the same")

@@ -24,7 +24,6 @@ import results
 from tqdm import tqdm
 
 from instructx_core.media.files import write_video
-from instructx_core.synthesis.candidate import Candidate, Reject
 from instructx_core.synthesis.drawn_films import CRF, FPS, FRAMES, draw_film
 from instructx_core.synthesis.films import Film, cut, film_id
 from instructx_core.synthesis.funnel import funnel
@@ -32,6 +31,7 @@ from instructx_core.synthesis.measure import CLEAN_CRF, SETS
 from instructx_core.synthesis.pipeline import stages_of
 from instructx_core.synthesis.setup import Setup
 from instructx_core.synthesis.stage import ClipStage, run_stages
+from instructx_core.synthesis.terms.candidate import Candidate, Reject
 
 EVERY = 10  # clips between two looks at the memory
 

@@ -57,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         module = importlib.import_module(VERBS[args.verb][0], __package__)
         parser = argparse.ArgumentParser(prog=f"instructx {args.verb}", description=VERBS[args.verb][1])
         module.add_arguments(parser)
-        return int(module.run(parser.parse_args(arguments[1:])) or 0)
+        given = module.with_stage(arguments[1:]) if args.verb == "eval" else arguments[1:]
+        return int(module.run(parser.parse_args(given)) or 0)
     except InputError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -1,7 +1,7 @@
 """Every benchmark runs, at its smallest size. Nobody looks at the figures here.
 
-Each runs as a program in this process, which has loaded the libraries already; what it starts are processes.
-Those that need a ComfyUI run in its lane: tests/comfyui/test_benchmarks.py.
+Each runs as a program in this process, which has loaded the libraries already, and so does a benchmark that another one
+starts, except for those of PROCESSES. Those that need a ComfyUI run in its lane: tests/comfyui/test_benchmarks.py.
 """
 
 from __future__ import annotations
@@ -11,14 +11,19 @@ import runpy
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 PARTS = {"results", "comfy_host", "process"}  # what they share
+PROCESSES = {"pipeline", "lora", "sharded_step"}  # what these start are processes here too
+PROCESS = subprocess.run
 SMALLEST = {
     "chain": "--items 3 --rounds 1",
     "ceiling": "--world world --tasks color --images 1 --clips 1",
@@ -28,7 +33,7 @@ SMALLEST = {
     "loader": "--samples 2 --image-size 64x64 --video-size 64x64 --frames 5 --rounds 1",
     "load": "--dim 128 --layers 1 --kinds bf16",
     "long_memory": "--seconds 1 --steps 1 --side 32",
-    "lora": "--pairs 10 --steps 2 --new 1 --images 11 --clips 11",
+    "lora": "--pairs 10 --steps 2 --new 1 --images 11 --clips 0",
     "media": "--seconds 1 --size 32x32 --rounds 1",
     "pipeline": "--frames 1 --size 32 --steps 1 --rounds 1",
     "rates": "--tasks color --fps 24 --steps 1",
@@ -41,19 +46,36 @@ SMALLEST = {
 }
 
 
-@pytest.fixture
-def program(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """program(name, *arguments): runs a benchmark as its command line does."""
-    modules = set(sys.modules)
-
-    def run(name: str, *arguments: str) -> None:
-        path = str(BENCHMARKS / f"{name}.py")
-        monkeypatch.setattr(sys, "argv", [path, *arguments])
-        monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
+def run_here(path: str, *arguments: str) -> None:
+    """A benchmark as its command line runs it. Raises SystemExit with its code where it has one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [path, *arguments])
+        patch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
         try:
             runpy.run_path(path, run_name="__main__")
         except SystemExit as ended:
-            assert not ended.code, ended.code
+            if ended.code:
+                raise
+
+
+def child_here(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+    """`subprocess.run`, of a benchmark without a process."""
+    if command[0] != sys.executable or Path(command[1]).parent != BENCHMARKS:
+        return PROCESS(command, **options)
+    with redirect_stdout(StringIO()) as output:
+        run_here(*command[1:])
+    return subprocess.CompletedProcess(command, 0, output.getvalue(), "")
+
+
+@pytest.fixture
+def program(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """program(name, *arguments): runs a benchmark."""
+    modules = set(sys.modules)
+
+    def run(name: str, *arguments: str) -> None:
+        if name not in PROCESSES:
+            monkeypatch.setattr(subprocess, "run", child_here)
+        run_here(str(BENCHMARKS / f"{name}.py"), *arguments)
 
     yield run
     for name in (PARTS & sys.modules.keys()) - modules:  # "results" is a name that another may want

@@ -9,6 +9,8 @@ import torch
 from tiny import clip, own_config, pipeline
 
 KINDS = {"image": (1, False), "clip with a reference": (5, True)}
+COMPILED = [(kind, "aot_eager") for kind in KINDS]
+COMPILED += [pytest.param("clip with a reference", "inductor", marks=pytest.mark.slow)]  # a minute of C++: once
 
 
 def edit(pipe: Any, kind: str, seed: int) -> torch.Tensor:
@@ -25,8 +27,7 @@ def edit(pipe: Any, kind: str, seed: int) -> torch.Tensor:
     )[0]
 
 
-@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize(("kind", "backend"), COMPILED)
 def test_one_graph_and_no_second_compilation(kind: str, backend: str) -> None:
     torch.compiler.reset()
     pipe = pipeline(own_config())

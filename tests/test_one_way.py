@@ -12,9 +12,6 @@ from sources import MODULES, SOURCES, Source, room_of
 PARTS = {
     "instructx_core/data/readers",
     "instructx_core/media/sound",
-    "instructx_core/synthesis/classic",
-    "instructx_core/synthesis/models",
-    "instructx_core/synthesis/stages",
     "instructx_core/world/language",
 }
 

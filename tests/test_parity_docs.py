@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from pathlib import Path
 
+import kiwi_case as case
+import kiwi_edits as edits
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,6 +32,26 @@ def test_every_row_names_a_test() -> None:
     plain = [row for row in rows if "::test_" not in row]
     assert [row.split("|")[-2].strip() for row in plain] == ["test"] * 4, "a row without a test"
     assert len(rows) > 30
+
+
+def test_a_bound_of_a_row_is_what_its_tests_assert() -> None:
+    """`at most 1e-5` stands in the test that the row names."""
+    bounds = re.findall(r"^\|.*\| at most (\S+) \| `([\w/]+\.py)::(\w+)` \|$", TEXT, re.M)
+    assert len(bounds) >= 5
+    for bound, file, name in bounds:
+        source = (ROOT / file).read_text(encoding="utf-8")
+        (test,) = (n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef) and n.name == name)
+        assert bound in (ast.get_source_segment(source, test) or ""), f"{name} does not assert {bound}"
+
+
+def test_every_case_of_whole_edits_is_stored_and_named() -> None:
+    """Picture, clip and reference of every size, and the other VAE: what the row says is what the golden file holds."""
+    stored = json.loads((ROOT / "tests" / "golden" / "kiwi_edits.json").read_text(encoding="utf-8"))["cases"]
+    assert set(stored) == {f"{kind} {height}x{width} {c}" for kind, height, width, c in edits.CASES}
+    assert len(stored) == 18
+    (row,) = re.findall(r"^\| whole edits: .*$", TEXT, re.M)
+    assert all(f"{width}x{height}" in row for height, width in edits.SIZES)
+    assert {kind for kind, height, width, _ in edits.CASES if (height, width) == edits.SIZES[-1]} == set(case.KINDS)
 
 
 def test_every_unstated_choice_is_named() -> None:

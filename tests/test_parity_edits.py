@@ -1,7 +1,7 @@
 """Whole edits against the public reference: its pipeline ran on tiny models, scripts/make_golden.py stored its numbers.
 
-Picture, clip and reference of 208x144, 426x240, 352x288, 176x112, picture and clip of 1280x720: MLLM and connectors,
-latents of source and reference, the first velocity, the latents after two steps, the decoded pixels. Each within 1e-5
+Picture, clip and reference of 208x144, 426x240, 352x288, 176x112 and 1280x720: MLLM and connectors, latents of source
+and reference, the first velocity, the latents after two steps, the decoded pixels. Each within 1e-5
 of its largest stored value, fp32 on both sides; of the crop, a part of a pixel apart, the reference's is taken.
 """
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -150,7 +150,7 @@ def best_of(args: argparse.Namespace) -> BestOf | None:
     if args.judge is None or not args.judge_model:
         raise InputError("--best-of needs a judge; give --judge URL and --judge-model NAME")
     refuse_pace_on_ray(args)
-    return BestOf(args.best_of, asked_by(args, Vie(), Viewing()))
+    return BestOf(args.best_of, asked_by(args, Vie(), Viewing()), cache(partial(_key, args)))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -189,7 +189,7 @@ def run_one(args: argparse.Namespace) -> int:
         report = (several or edit)(pipe, look, Progress(line, partial(tell_window, line)))
     else:
         first = place_of().rank == 0
-        make = edit if several is None else partial(several.together, judges=first)
+        make = edit if several is None else partial(several.together, judges=first, share=share_folder)
         with pipe.split(request.output) as output:
             share_folder(windows_folder(output))
             ours = dataclasses.replace(look, request=dataclasses.replace(request, output=output))
@@ -266,7 +266,7 @@ def _here(args: argparse.Namespace, jobs: list[Job | BadLine], journal: Journal)
     several, load = best_of(args), partial(pipeline_of, args)
     if several is None:
         return run_jobs(jobs, journal, _key(args), load)
-    return run_jobs(jobs, journal, several.key(_key(args)), load, several)
+    return run_jobs(jobs, journal, several.key(), load, several)
 
 
 def _on_ray(args: argparse.Namespace, jobs: list[Job | BadLine], journal: Journal) -> Iterator[Outcome]:
@@ -284,7 +284,7 @@ def _on_ray(args: argparse.Namespace, jobs: list[Job | BadLine], journal: Journa
 def _key_of_several(args: argparse.Namespace) -> str:
     several = best_of(args)
     assert several is not None
-    return several.key(_key(args))
+    return several.key()
 
 
 def _key(args: argparse.Namespace) -> str:

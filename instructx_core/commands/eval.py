@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+from collections.abc import Sequence
 from types import ModuleType
 
 # stage -> (module, one line of help)
@@ -33,18 +34,19 @@ STAGES = {
 DEFAULT = "box"
 
 
+def with_stage(given: Sequence[str]) -> list[str]:
+    """What was given, where no stage is named as the default's: `instructx eval`, `instructx eval --limit 1`."""
+    is_named = bool(given) and (not given[0].startswith("-") or given[0] in ("-h", "--help"))
+    return list(given) if is_named else [DEFAULT, *given]
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    stages = parser.add_subparsers(dest="stage", metavar="STAGE")
+    stages = parser.add_subparsers(dest="stage", metavar="STAGE", required=True)
     for name, (_, text) in STAGES.items():
         _module(name).add_arguments(stages.add_parser(name, help=text, description=text))
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.stage is None:  # as if the default had been named
-        parser = argparse.ArgumentParser(prog=f"instructx eval {DEFAULT}")
-        _module(DEFAULT).add_arguments(parser)
-        args = parser.parse_args([])
-        return int(_module(DEFAULT).run(args) or 0)
     return int(_module(args.stage).run(args) or 0)
 
 

@@ -120,9 +120,9 @@ def _setup(args: argparse.Namespace) -> Setup:
     """Thresholds and cast. Raises InputError for what cannot be, before any work."""
     from ..synthesis.cast import make_casting, on_device, read_cast
     from ..synthesis.licences import check_licences, read_film_licences
-    from ..synthesis.limits import read_limits
     from ..synthesis.players import check_players
     from ..synthesis.setup import Setup
+    from ..synthesis.terms.limits import read_limits
 
     casting = make_casting(
         args.backend,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -48,36 +49,67 @@ class SampleCost:
     activations: int
 
 
-def count_weights(recipe: EditRecipe, config: InstructXConfig) -> StageWeights:
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """Parameters of a whole model, whatever is trained of it. reader: the MLLM or text encoder that stays frozen;
+    tower: the MLLM's for pictures; beside: of the DiT's embedders of pictures; unused: of its text embedder."""
+
+    reader: int
+    lora: int
+    tower: int
+    tower_lora: int
+    connector: int
+    queries: tuple[tuple[str, int], ...]
+    dit: int
+    blocks: int
+    beside: int
+    unused: int
+    vae: int
+    block: int
+    tensor: int
+
+
+@cache
+def _counts(config: InstructXConfig) -> _Counts:
     """From the modules themselves, without values."""
     with torch.device("meta"):  # peft refuses fake tensors
         encoder, denoiser, vae = build_encoder(config), build_denoiser(config), build_vae(config.vae)
-        reader = encoder.text_encoder if encoder.mllm is None else encoder.mllm  # frozen but for its LoRA
+        reader = encoder.text_encoder if encoder.mllm is None else encoder.mllm
         words = count(reader)
         encoder.add_lora(config.lora)
-        lora = count(reader) - words
         visual = None if encoder.mllm is None else encoder.mllm.visual
-        tower = 0 if visual is None else count(visual)
-        tower_lora = 0 if visual is None else sum(p.numel() for n, p in visual.named_parameters() if ".lora_" in n)
-        inner = count(denoiser.blocks)
-        beside = sum(p.numel() for n, p in denoiser.named_parameters() if n.startswith(EMBEDDERS))
-        unused = count(denoiser.condition_embedder.text_embedder) if denoiser.config.context == "direct" else 0
-        connector = count(encoder) - count(reader) - sum(p.numel() for p in encoder.queries.values())
-        queries = sum(p.numel() for name, p in encoder.queries.items() if f"queries.{name}" in recipe.train)
-        dit = count(denoiser)
-        block = max(count(layer) for layer in [*_layers(encoder), *denoiser.blocks])
-        tensor = max(p.numel() for module in (encoder, denoiser) for p in module.parameters())
-    whole = "denoiser" in recipe.train
-    trained = queries + connector + lora + (dit - unused if whole else 0)
-    head = dit - inner - unused
+        queries = tuple((name, p.numel()) for name, p in encoder.queries.items())
+        named = dict(denoiser.named_parameters())
+        return _Counts(
+            reader=words,
+            lora=count(reader) - words,
+            tower=0 if visual is None else count(visual),
+            tower_lora=0 if visual is None else sum(p.numel() for n, p in visual.named_parameters() if ".lora_" in n),
+            connector=count(encoder) - count(reader) - sum(size for _, size in queries),
+            queries=queries,
+            dit=count(denoiser),
+            blocks=count(denoiser.blocks),
+            beside=sum(p.numel() for n, p in named.items() if n.startswith(EMBEDDERS)),
+            unused=count(denoiser.condition_embedder.text_embedder) if denoiser.config.context == "direct" else 0,
+            vae=count(vae),
+            block=max(count(layer) for layer in [*_layers(encoder), *denoiser.blocks]),
+            tensor=max(p.numel() for module in (encoder, denoiser) for p in module.parameters()),
+        )
+
+
+def count_weights(recipe: EditRecipe, config: InstructXConfig) -> StageWeights:
+    found, whole = _counts(config), "denoiser" in recipe.train
+    queries = sum(size for name, size in found.queries if f"queries.{name}" in recipe.train)
+    embedders = found.beside if EMBEDDERS[0] in recipe.train else 0
+    head = found.dit - found.blocks - found.unused
     return StageWeights(
-        trained=trained,
-        frozen=words + (unused if whole else dit - (beside if EMBEDDERS[0] in recipe.train else 0)),
-        vae=count(vae),
-        block=block,
-        root_trained=queries + connector + tower_lora + (head if whole else 0),
-        root_frozen=tower - tower_lora + unused + (0 if whole else head),
-        tensor=tensor,
+        trained=queries + found.connector + found.lora + (found.dit - found.unused if whole else 0),
+        frozen=found.reader + (found.unused if whole else found.dit - embedders),
+        vae=found.vae,
+        block=found.block,
+        root_trained=queries + found.connector + found.tower_lora + (head if whole else 0),
+        root_frozen=found.tower - found.tower_lora + found.unused + (0 if whole else head),
+        tensor=found.tensor,
     )
 
 
@@ -154,6 +186,7 @@ def _denoiser_cost(
         return cost_of_training(loss, denoiser)
 
 
+@cache  # the same for all recipes
 def _encoder_cost(config: InstructXConfig, clip: ClipSize, recompute: bool) -> Cost:
     """With its vision tower where that is trained; else its features come from the cache."""
     modality = "image" if clip.frames == 1 else "video"

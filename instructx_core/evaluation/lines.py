@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..file_lock import Lock, NoLockFile, file_lock
+from ..media.names import hidden_beside
 from ..media.outputs import not_written
 
 
@@ -50,6 +53,21 @@ class LineFile:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+
+    @contextmanager
+    def claim(self) -> Iterator[None]:
+        """In the block no other process adds to the file: two would do all work twice and cut each other's lines.
+
+        Raises InputError where one does, or the folder cannot be written to. A file system without locks keeps nobody
+        away.
+        """
+        try:
+            with file_lock(hidden_beside(self.path, ".lock")) as lock:
+                if lock is Lock.THEIRS:
+                    raise InputError(f"{self.path}: another process is adding to it; run this again when it has ended")
+                yield
+        except NoLockFile as error:
+            raise not_written(self.path, error) from None
 
     def start(self) -> None:
         """Makes the file where there is none; drops the half line that a crash left. Raises InputError where the file

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.record import EditRecord
-from ..errors import InputError
+from ..errors import InputError, some
 from ..media.names import no_windows_name
 from ..media.outputs import atomic_path, make_folder
 from .items import ITEMS, read_items, write_items
@@ -49,6 +49,15 @@ class RunFolder:
         _write_json(place, benchmark)
 
     def write(self, items: Iterable[EditRecord]) -> None:
+        """Raises InputError where an item that editors have outputs of would become another edit under its id."""
+        items = list(items)
+        if self.editors() and (self.path / ITEMS).exists():
+            old = {item.id: item for item in self.items()}
+            changed = [item.id for item in items if item.id in old and _asked(item) != _asked(old[item.id])]
+            if changed:
+                raise InputError(
+                    f"{self.path}: holds outputs of other edits under the ids {some(changed)}; choose another folder"
+                )
         write_items(self.path / ITEMS, items)
 
     def benchmark(self) -> dict[str, Any]:
@@ -95,6 +104,11 @@ class RunFolder:
     def _judge_place(self, name: str) -> Path:
         plain = f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)[:80]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
         return self.path / JUDGES / f"{plain}.json"
+
+
+def _asked(item: EditRecord) -> tuple[object, ...]:
+    """What an editor is asked for."""
+    return item.modality, item.instruction, item.source, item.reference
 
 
 def _keep(place: Path, settings: Mapping[str, Any], what: str, option: str) -> None:

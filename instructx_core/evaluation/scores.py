@@ -28,7 +28,7 @@ Key = tuple[str, str, str, int]  # item, editor, judge, sample
 class Score:
     """One judgement. status: ok; unparsed: no reply could be read after all tries; missing: there was no output;
     refused: the judge would not. dimensions: by name, empty unless ok. sample: which of several times the same judge
-    was asked, from 0. transcript: id in transcripts.jsonl."""
+    was asked, from 0. transcript: id in transcripts.jsonl. sha256: of the file that was judged; None: not known."""
 
     id: str
     editor: str
@@ -38,6 +38,7 @@ class Score:
     reason: str = ""
     transcript: str | None = None
     sample: int = 0
+    sha256: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("id", "editor", "judge"):
@@ -53,6 +54,8 @@ class Score:
                 raise InputError(f"score of item {self.id}: {name} is {value!r:.80}; it must be a number")
         if not isinstance(self.reason, str):
             raise InputError(f"score of item {self.id}: reason is {self.reason!r:.80}; it must be a text")
+        if not isinstance(self.sha256, str | None):
+            raise InputError(f"score of item {self.id}: sha256 is {self.sha256!r:.80}; use a text or null")
         if type(self.sample) is not int or self.sample < 0:
             raise InputError(f"score of item {self.id}: sample is {self.sample!r:.80}; samples count from 0")
 

@@ -11,19 +11,21 @@ from statistics import fmean
 from ..data.record import EditRecord
 from .scores import STATUSES, Score
 
+ALL = "all items"  # their mean; a report's "all" weighs the groups alike
+
 
 def score_table(items: Iterable[EditRecord], scores: Sequence[Score]) -> str:
     """A block an editor and judge: a line a group with the mean of every dimension; "-" where there is none."""
     groups = {item.id: str(item.meta.get("group", item.task)) for item in items}
     names = list(dict.fromkeys(name for score in scores for name in score.dimensions))
-    width = max([5, *map(len, groups.values())])
+    width = max([len(ALL), *map(len, groups.values())])
     blocks = []
     for editor, judge in dict.fromkeys((score.editor, score.judge) for score in scores):
         chosen = [score for score in scores if (score.editor, score.judge) == (editor, judge)]
         lines = [f"{editor}, judged by {judge}", f"{'':<{width}} {'n':>4} " + " ".join(f"{n:>13}" for n in names)]
         for group in dict.fromkeys(groups.values()):
             lines.append(_line(group, [s for s in chosen if groups.get(s.id) == group], names, width))
-        lines.append(_line("all", chosen, names, width))
+        lines.append(_line(ALL, chosen, names, width))
         lost = {status: sum(score.status == status for score in chosen) for status in STATUSES if status != "ok"}
         if any(lost.values()):
             lines.append("without a score: " + ", ".join(f"{count} {name}" for name, count in lost.items() if count))

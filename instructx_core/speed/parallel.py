@@ -151,9 +151,9 @@ def _gather(part_BLP: Tensor) -> Tensor:
 def share_folder(folder: Path) -> None:
     """Gives all processes of the default group what lies in the first one's folder; each names its own folder.
 
-    What the others had there is gone, and where the first one has none, nobody has one. For folders without folders.
+    What the others had there is gone, and where the first one has none, nobody has one. Folders in it are left out.
     """
-    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else None
+    names = sorted(path.name for path in folder.iterdir() if path.is_file()) if folder.is_dir() else None
     names = json.loads(_share_bytes(json.dumps(names).encode()))
     first = dist.get_rank() == 0
     if not first:

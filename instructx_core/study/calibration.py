@@ -2,7 +2,8 @@
 
 Between schedule.py and cost.py. The very jobs that will run are made with a few samples, and a step of every bucket is
 timed by the process's own CPU time, which other processes on the machine hardly change. Times are kept in costs.json
-and made anew on another processor, and where a fixed piece of work takes longer or shorter than it did.
+and made anew on another processor, and where a fixed piece of work takes longer or shorter than it did; what was timed
+within the hour is not doubted, so that processes which share a folder do not time it one after the other.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ logger = logging.getLogger("instructx")
 COSTS = "costs.json"
 LEAST_STEPS, SKIPPED = 3, 1  # that are timed; before them
 DRAWS = 400  # steps whose buckets say how often each comes
-FEW = {"image": 12, "video": 4}  # samples that are drawn, encoded and measured for it
+FEW = {"image": 12, "video": 4}  # samples that are drawn, encoded and measured for it, where a run has as many
+FRESH = 3600.0  # seconds in which times are not doubted
 SAME = 0.15  # the share by which the fixed work may differ on what is called the same machine
 Seconds = dict[str, float]  # of a kind: "<stage> <modality>" step; "draw <modality>", "measure <modality>"; "open"
 
@@ -48,10 +50,9 @@ def calibrate(runs: Sequence[Run], output: Path, machine: Machine) -> dict[str, 
     """Times by kind, of all kinds in `runs`; from costs.json where this machine has timed them. Their start must be in
     `output`."""
     path, about = output / COSTS, f"{processor()}, {machine.device.type}, {torch.get_num_threads()} threads"
-    probe = fixed_work()
     kept = read_costs(path)
-    if kept.get("machine") != about or not 1 - SAME < probe / kept["probe"] < 1 + SAME:
-        kept = {"machine": about, "probe": probe, "kinds": {}}
+    if kept.get("machine") != about or not (is_fresh(path) or is_as_fast(kept["probe"])):
+        kept = {"machine": about, "probe": fixed_work(), "kinds": {}}
     times: dict[str, Seconds] = kept["kinds"]
     for kind, wanted in wanted_times(runs).items():
         missing = {key: run for key, run in wanted.items() if key not in times.get(kind, {})}
@@ -85,6 +86,15 @@ def read_costs(path: Path) -> dict[str, Any]:
         return {}
 
 
+def is_fresh(path: Path) -> bool:
+    return time.time() - path.stat().st_mtime < FRESH
+
+
+def is_as_fast(probe: float) -> bool:
+    """Whether the fixed work takes what it took."""
+    return 1 - SAME < fixed_work() / probe < 1 + SAME
+
+
 def fixed_work() -> float:
     """CPU seconds of the products that a small model's step is made of, forward and backward: the best of three."""
     generator = torch.Generator().manual_seed(0)
@@ -102,7 +112,8 @@ def fixed_work() -> float:
 def timed(run: Run, stage: str, modality: str, output: Path, machine: Machine) -> Seconds:
     """Of runs like this one; in a folder of its own with the start's weights linked into it, of which nothing is
     kept."""
-    few, recipe = FEW[modality], few_samples(run, modality)
+    few = few_samples(run, modality)
+    recipe = recipe_of_few(run, modality, few)
     with tempfile.TemporaryDirectory(prefix="timed-", dir=output) as name:
         folder = Path(name)
         for part in recipe.requires:
@@ -131,10 +142,16 @@ def timed(run: Run, stage: str, modality: str, output: Path, machine: Machine) -
     }
 
 
-def few_samples(run: Run, modality: str) -> Any:
+def few_samples(run: Run, modality: str) -> int:
+    """No more than are measured of the run, and two, whose difference says what one more takes."""
+    measured = {"image": run.scale.images, "video": run.scale.clips}
+    return max(2, min(FEW[modality], measured[modality]))
+
+
+def recipe_of_few(run: Run, modality: str, few: int) -> Any:
     """The run's recipe from the scale's start, on a few samples of one modality."""
     kept = {"image_pool": 0, "video_pool": 0, "video_probability": float(modality == "video")}
-    kept |= {f"{modality}_pool": FEW[modality], "image_validation": 0, "pool_start": 0}
+    kept |= {f"{modality}_pool": few, "image_validation": 0, "pool_start": 0}
     return dataclasses.replace(run.recipe, **kept | {"requires": run.scale.start})
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
@@ -80,6 +81,7 @@ def _tried(run: Run, config: InstructXConfig, costs: dict[str, SampleCost], card
     return TriedRun(run, cost.weights.trained, *encoder_parameters(config), hours, bytes_a_card)
 
 
+@cache  # most runs have one of a few encoders
 def encoder_parameters(config: InstructXConfig) -> tuple[int, int]:
     """Of the encoder with its LoRA, and of its connector or Q-Former."""
     with torch.device("meta"):

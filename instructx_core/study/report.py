@@ -50,7 +50,8 @@ definitions, from public files for all four designs, and the benchmarks of [eval
 
 Before it runs, the command times a few steps of every kind of variant on the machine at hand, by CPU time and for
 every size of sample, and prints what is left to do in CPU hours; on another processor, or where a fixed piece of work
-takes 15% longer or shorter than it did, it times them anew. What was estimated is written beside what the run took.
+takes 15% longer or shorter than it did an hour ago or more, it times them anew. What was estimated is written beside
+what the run took.
 """
 RULE = f"""
 ## How a verdict is reached

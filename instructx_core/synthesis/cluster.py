@@ -15,12 +15,12 @@ from typing import Any
 
 from ..cluster import join_cluster
 from ..errors import InputError
-from .candidate import Candidate, load
 from .films import Film, cut
 from .pipeline import stages_of
 from .run import WORK, BadFilm, film_spans
 from .setup import Setup
 from .stage import run_stages
+from .terms.candidate import Candidate, load
 
 
 class Cutter:

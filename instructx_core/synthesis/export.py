@@ -15,13 +15,13 @@ from pathlib import Path
 from ..data.readers.jsonl import write_records
 from ..data.record import EditRecord, Locator
 from ..media.outputs import atomic_path
-from .candidate import Candidate
-from .clip import CHANGED
 from .licences import film_licence, licences_of
-from .pairs import PAIRS, WITH_REFERENCE, said_of
 from .setup import Setup
 from .stages.fingerprint import distance
 from .stages.reference import REFERENCE
+from .terms.candidate import Candidate
+from .terms.clip import CHANGED
+from .terms.pairs import PAIRS, WITH_REFERENCE, said_of
 
 RECORDS, MEDIA = "records.jsonl", "media"
 BETWEEN = "."  # a candidate's id and the name of its file: ids hold no dot

@@ -27,9 +27,9 @@ from ..media.outputs import atomic_path
 from ..media.timing import constant_rate, rates_of
 from ..media.tracks import video_track
 from ..media.video import FrameReader
-from .candidate import STATE, Candidate, save
-from .clip import CLIP, write_clip
-from .limits import Limits
+from .terms.candidate import STATE, Candidate, save
+from .terms.clip import CLIP, write_clip
+from .terms.limits import Limits
 
 VERSION = "1"
 MULTIPLE = 16  # of the sides of a clip, as the DiT needs them

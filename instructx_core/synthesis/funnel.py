@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .candidate import Candidate
+from .terms.candidate import Candidate
 
 
 @dataclass(frozen=True, slots=True)

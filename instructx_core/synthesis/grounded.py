@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .camera import CameraPath
-from .masks import grown, overlap
-from .places import agree, named_place, where_in_picture
-from .roles import Grounder, Sighting, Subject, Tracker
+from .terms.camera import CameraPath
+from .terms.masks import grown, overlap
+from .terms.places import agree, named_place, where_in_picture
+from .terms.roles import Grounder, Sighting, Subject, Tracker
 
 SAME = 0.5  # intersection over union of two masks from which on they are of one thing
 AROUND = 5  # pixels, of the square by which a mask is grown to what the thing changes

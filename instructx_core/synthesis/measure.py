@@ -17,13 +17,13 @@ from typing import Protocol
 import numpy as np
 
 from ..media.files import read_media, write_video
-from .clip import ERASED, MASK, read_clip, read_mask
 from .drawn_films import CRF, FPS, draw_film
 from .films import Film, cut, film_id
-from .masks import grown
 from .pipeline import stages_of
 from .setup import Setup
 from .stage import run_stages
+from .terms.clip import ERASED, MASK, read_clip, read_mask
+from .terms.masks import grown
 
 CLEAN_CRF = 16  # of a film without the trouble "compression"
 WRONG_LEVEL = 24.0  # of 255, mean over channels: an error that is seen

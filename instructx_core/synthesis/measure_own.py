@@ -20,14 +20,14 @@ from ..shapes.render import render_layers
 from ..shapes.sampling import sample
 from ..shapes.scene import Scene, frame_times
 from .cast import CLASSIC, SELF, make_casting
-from .clip import MASK, read_mask
 from .films import Film, cut, film_id
-from .limits import Limits
-from .masks import overlap
 from .measure import CLEAN_CRF, FilmMeasurement, judge
 from .pipeline import stages_of
 from .setup import Setup
 from .stage import run_stages
+from .terms.clip import MASK, read_mask
+from .terms.limits import Limits
+from .terms.masks import overlap
 
 FPS = 8
 LIMITS = Limits(least_side=64, smallest=0.01)  # clips of 17 frames, 64x64

@@ -20,10 +20,10 @@ from ..digests import model_files_digest
 from ..editing.piece import Piece, edit_piece
 from ..editing.settings import Sampling
 from ..editing.windows import FADE, SMOOTH, Window, edit_windows, plan_windows
-from .camera import CameraPath
-from .fill import pasted
-from .masks import box_around
-from .roles import Erasure, Sighting
+from .terms.camera import CameraPath
+from .terms.fill import pasted
+from .terms.masks import box_around
+from .terms.roles import Erasure, Sighting
 
 if TYPE_CHECKING:
     from ..pipeline import InstructXPipeline

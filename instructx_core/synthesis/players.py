@@ -19,7 +19,7 @@ from .classic.flow import DisFlow
 from .classic.seen import MotionGrounder, MotionTracker
 from .classic.writer import TemplateWriter
 from .grounded import GroundedFinder
-from .roles import Animator, Eraser, Finder, Flow, FrameEditor, Grounder, Inpainter, PairJudge, PoseReader, Writer
+from .terms.roles import Animator, Eraser, Finder, Flow, FrameEditor, Grounder, Inpainter, PairJudge, PoseReader, Writer
 
 CLASSES = {  # what a folder of weights must say that it holds
     "grounding-dino": "GroundingDinoForObjectDetection",

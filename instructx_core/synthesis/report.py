@@ -17,12 +17,12 @@ from PIL import Image
 
 from ..pages.assemble import write_page
 from ..pages.embed import PageMedia
-from .candidate import Candidate
-from .checks import CHECKS, LimitCheck
-from .clip import CLIP, ERASED, MASK, read_clip, read_mask
 from .funnel import funnel
-from .limits import Limits
-from .pairs import said_of
+from .terms.candidate import Candidate
+from .terms.checks import CHECKS, LimitCheck
+from .terms.clip import CLIP, ERASED, MASK, read_clip, read_mask
+from .terms.limits import Limits
+from .terms.pairs import said_of
 
 REPORT = "report.html"
 HERE = Path(__file__).parent

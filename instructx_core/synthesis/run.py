@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
-from .candidate import STATE, Candidate, load
 from .films import Film, Span, cut, spans
 from .licences import film_licence, forbids
 from .pipeline import stages_of
 from .setup import Setup
 from .stage import run_stages
+from .terms.candidate import STATE, Candidate, load
 
 logger = logging.getLogger("instructx")
 

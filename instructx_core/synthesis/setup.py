@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from .cast import CLASSIC_CAST, Casting
-from .limits import Limits
+from .terms.limits import Limits
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What a stage is, and running one: skipped where it is done, its outcome on disk before the next begins.
 
-Place: candidate.py -> stage -> stages/, run.py. A stage reads the candidate and the files of its folder, writes files
-under names of its own, and returns the candidate with what it found, or why it goes no further.
+Place: terms/candidate.py -> stage -> stages/, run.py. A stage reads the candidate and the files of its folder, writes
+files under names of its own, and returns the candidate with what it found, or why it goes no further.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import InputError
-from .candidate import Candidate, Reject, load, save
-from .roles import Unplayable
+from .terms.candidate import Candidate, Reject, load, save
+from .terms.roles import Unplayable
 
 
 class ClipStage(Protocol):

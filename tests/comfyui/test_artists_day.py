@@ -42,10 +42,20 @@ def day(request: pytest.FixtureRequest, browser: Any, host: Any, ready: str) -> 
     page.set_default_timeout(180_000)
     page.goto(host.url, wait_until="domcontentloaded")
     page.wait_for_function(ready)
-    page.wait_for_selector(CARD)  # the last thing that the frontend does on a first start
+    all_templates(page)  # the last thing that the frontend does on a first start
     yield Day(page, host, request.param, ready)
     page.context.close()
     settings.write_text(before, encoding="utf-8")
+
+
+def all_templates(page: Any) -> None:
+    """Chooses them in the dialog, and waits for cards.
+
+    Frontends before 1.58 open a newcomer's dialog at Getting Started, a search stays within what is open, and with
+    newer templates nothing is there.
+    """
+    page.locator("[role=dialog]").get_by_text("All Templates", exact=True).first.click()
+    page.wait_for_selector(CARD)
 
 
 @pytest.fixture(autouse=True)
@@ -211,7 +221,7 @@ def photo(height: int = 170, width: int = 250) -> np.ndarray:
 
 
 def test_first_start(day: Day) -> None:
-    """Templates open by themselves; a search for our name finds Try it now before all else."""
+    """Templates open by themselves; a search for our name in all of them finds Try it now before all else."""
     page = day.page
     page.locator("[role=dialog] input[placeholder^='Search']").first.fill("InstructX")
     ours = CARD.replace("workflow-", "workflow-InstructX")

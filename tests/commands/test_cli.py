@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import runpy
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,11 @@ def test_help_of_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
             main(arguments)
         assert caught.value.code == 0
     assert "instructx edit" in capsys.readouterr().out
+
+
+def test_a_process_that_a_verb_starts_runs_no_verb_of_its_own() -> None:
+    """It imports the file that was run once more, under another name (multiprocessing's spawn)."""
+    runpy.run_module("instructx_core.__main__", run_name="__mp_main__")
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

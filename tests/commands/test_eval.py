@@ -11,6 +11,7 @@ import pytest
 from judge_server import serve
 
 from instructx_core.cli import main
+from instructx_core.commands.eval import with_stage
 from instructx_core.media.files import write_image
 
 COPY = "import sys, shutil; shutil.copyfile(sys.argv[1], sys.argv[2])"
@@ -52,6 +53,17 @@ def test_a_benchmark(download: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert {score["status"] for score in scores} == {"ok"} and scores[0]["dimensions"]["Three"] == 5
     assert main(["eval", "export", run, "--editor", "copy", "--out", str(tmp_path / "out")]) == 0
     assert (tmp_path / "out" / "copy" / "1.png").is_file()
+
+
+def test_without_a_stage_options_are_the_boxs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert with_stage([]) == ["box"] and with_stage(["--limit", "1"]) == ["box", "--limit", "1"]
+    assert with_stage(["report", "--help"]) == ["report", "--help"] and with_stage(["--help"]) == ["--help"]
+    assert main(["eval", "--model", "/no/such/model"]) == 2
+    assert "/no/such/model: no such checkpoint folder" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir()), "nothing is drawn for a model that is not there"
 
 
 def test_what_is_missing_is_said(download: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""`instructx synthesize` as a process: films in, records out, the film itself as target, and again without work."""
+"""`instructx synthesize`: films in, records out, the film itself as target, and again without work."""
 
 import json
 import shutil
@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from instructx_core.cli import main
 from instructx_core.data.record import from_json
 from instructx_core.media.files import read_media, write_video
 from instructx_core.synthesis.drawn_films import FPS, draw_film
@@ -15,13 +16,13 @@ from instructx_core.synthesis.drawn_films import FPS, draw_film
 REAL = ("add", "change_color", "reference_add")  # pairs whose target must be what the camera saw
 
 
-def synthesize(*arguments):
-    command = [sys.executable, "-m", "instructx_core", "synthesize", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def command(*arguments):
+    return ["synthesize", *map(str, arguments)]
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
+    """By a process of its own, as a user runs it; what follows in this one."""
     folder = tmp_path_factory.mktemp("synthesize")
     films = folder / "films"
     films.mkdir()
@@ -30,7 +31,8 @@ def made(tmp_path_factory):
     shutil.copy(films / "two scenes.mp4", films / "the same again.mp4")
     write_video(films / "still.mp4", np.repeat(frames_FHWC[:1], 48, axis=0), FPS)
     (films / "broken.mp4").write_bytes((films / "still.mp4").read_bytes()[:900])
-    done = synthesize(films, "--output", folder / "set", "--workers", 2, "--json", folder / "made.json")
+    line = command(films, "--output", folder / "set", "--workers", 2, "--json", folder / "made.json")
+    done = subprocess.run([sys.executable, "-m", "instructx_core", *line], capture_output=True, text=True, check=False)
     return films, folder / "set", done, json.loads((folder / "made.json").read_text())
 
 
@@ -66,13 +68,11 @@ def test_records_can_be_read_and_the_film_is_the_target(made):
         assert (record.reference is not None) == (record.task == "reference_add")
 
 
-def test_training_can_read_every_record(made):
+def test_training_can_read_every_record(made, capsys):
     """What `instructx data check` says of the set, every frame decoded."""
     _, output, _, counts = made
-    command = [sys.executable, "-m", "instructx_core", "data", "check", str(output), "--decode", "--json"]
-    checked = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert checked.returncode == 0, checked.stderr
-    found = json.loads(checked.stdout)
+    assert main(["data", "check", str(output), "--decode", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
     assert found["rejects"] == []
     assert found["tasks"] == {task: count for task, count in counts["records"].items() if count}
     assert found["modalities"] == {"video": 6, "video+reference": 2}
@@ -82,8 +82,7 @@ def test_the_same_command_again_does_no_work(made):
     films, output, _, counts = made
     before = {path: path.stat().st_mtime_ns for path in (output / "work").rglob("*") if path.is_file()}
     lines = (output / "records.jsonl").read_bytes()
-    done = synthesize(films, "--output", output)
-    assert done.returncode == 0
+    assert main(command(films, "--output", output)) == 0
     assert (output / "records.jsonl").read_bytes() == lines
     assert {path: path.stat().st_mtime_ns for path in (output / "work").rglob("*") if path.is_file()} == before
     assert sum(counts["records"].values()) == len(lines.splitlines())
@@ -98,10 +97,9 @@ def test_the_same_command_again_does_no_work(made):
         ("{", "JSON"),
     ],
 )
-def test_bad_limits_are_said_before_any_work(tmp_path, limits, words):
+def test_bad_limits_are_said_before_any_work(tmp_path, capsys, limits, words):
     (tmp_path / "limits.json").write_text(limits)
     (tmp_path / "film.mp4").write_bytes(b"x")
-    done = synthesize(tmp_path, "--output", tmp_path / "set", "--limits", tmp_path / "limits.json")
-    assert done.returncode == 2
-    assert words in done.stderr
+    assert main(command(tmp_path, "--output", tmp_path / "set", "--limits", tmp_path / "limits.json")) == 2
+    assert words in capsys.readouterr().err
     assert not (tmp_path / "set").exists()

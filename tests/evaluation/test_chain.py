@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,12 @@ from instructx_core.errors import InputError
 from instructx_core.evaluation.benchmarks.box import draw_box, truth_of
 from instructx_core.evaluation.benchmarks.truth import TruthJudge
 from instructx_core.evaluation.editors.run import EditTask, edit_items
+from instructx_core.evaluation.item_outputs import collect_outputs
 from instructx_core.evaluation.items import media_path
 from instructx_core.evaluation.judge.run import judge_outputs
+from instructx_core.evaluation.lines import LineFile
+from instructx_core.evaluation.metrics.measure import METRICS, Weights, cases_to_measure, measure_outputs
+from instructx_core.evaluation.outputs import OUTPUTS
 from instructx_core.evaluation.run_folder import RunFolder, output_name
 from instructx_core.evaluation.scores import SCORES, read_scores
 from instructx_core.evaluation.table import score_table
@@ -70,7 +74,12 @@ def test_the_chain(run: RunFolder) -> None:
     assert min(by_editor["right"]) > 8 and max(by_editor["idle"]) < 2, "H.264 costs little, nothing done is nothing"
     assert sorted(map(str, read_scores(run.path / SCORES))) == sorted(map(str, scores))
     table = score_table(items, scores)
-    assert "right, judged by truth" in table and "Ref Base Swap" in table and "without a score" not in table
+    assert (
+        "right, judged by truth" in table
+        and "Ref Base Swap" in table
+        and "all items" in table
+        and "without a score" not in table
+    )
 
 
 def test_masks_are_the_truths(run: RunFolder) -> None:
@@ -130,6 +139,41 @@ def test_other_settings_are_not_mixed(run: RunFolder) -> None:
         edit_items(run, Copies("one", True), items, seed=1)
     with pytest.raises(InputError, match="choose another folder"):
         run.prepare({"name": "vie"})
+
+
+@pytest.mark.parametrize("stage", ["edit", "judge", "metrics"])
+def test_a_second_process_in_the_folder_is_refused(run: RunFolder, stage: str) -> None:
+    """It would do all work twice, and cut the line that the first one is writing."""
+    items = run.items()
+    edit_items(run, Copies("right", True), items[:1])
+    cases = cases_to_measure(items, run.path, collect_outputs(run.path))
+    calls: dict[str, tuple[Path, Callable[[], object]]] = {
+        "edit": (run.path / "right" / OUTPUTS, lambda: edit_items(run, Copies("right", True), items)),
+        "judge": (run.path / SCORES, lambda: judge_outputs(run, TruthJudge(), ["right"], items[:1])),
+        "metrics": (run.path / METRICS, lambda: measure_outputs(cases, run.path, Weights())),
+    }
+    file, call = calls[stage]
+    with LineFile(file).claim():
+        before = file.read_bytes() if file.exists() else None
+        with pytest.raises(InputError, match="another process is adding to it; run this again when it has ended"):
+            call()
+        assert (file.read_bytes() if file.exists() else None) == before
+    call()
+    assert file.stat().st_size and not list(file.parent.glob(".*.lock"))
+
+
+def test_an_item_that_has_outputs_stays_what_it_is(run: RunFolder) -> None:
+    """As after a manifest was mended in its place: what was made for the old words is no edit by the new ones."""
+    items = run.items()
+    mended = [dataclasses.replace(items[0], instruction="Mended."), *items[1:]]
+    run.write(mended)
+    run.write(items)  # nothing was made yet
+    edit_items(run, Copies("right", True), items[:1])
+    run.write([dataclasses.replace(item, meta={**item.meta, "group": "other"}) for item in items])
+    run.write(items)
+    with pytest.raises(InputError, match="holds outputs of other edits under the ids add-00; choose another folder"):
+        run.write(mended)
+    assert run.items() == items
 
 
 @pytest.mark.parametrize("name", ["", "../x", "media", "..", "a/b", ".hidden", "CON"])

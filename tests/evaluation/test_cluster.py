@@ -23,6 +23,7 @@ from instructx_core.media.files import write_image
 
 COPY = "import sys, shutil; sys.exit(3) if 'tone' in sys.argv[1] else shutil.copyfile(sys.argv[1], sys.argv[2])"
 RAY = ["--runner", "ray", "--workers", "2"]
+ONE = ["--runner", "ray", "--workers", "1"]  # where it does not matter how many: each loads the libraries
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -67,7 +68,7 @@ def test_the_same_results(
     for clip in (tmp_path / "plain" / "copy").glob("*.mp4"):
         assert clip.read_bytes() == (tmp_path / "ray" / "copy" / clip.name).read_bytes()
     before = (tmp_path / "ray" / "copy" / "outputs.jsonl").read_text().splitlines()
-    assert main(["eval", "edit", "ray", "--command", line, "--name", "copy", *RAY]) == 1
+    assert main(["eval", "edit", "ray", "--command", line, "--name", "copy", *ONE]) == 1
     after = (tmp_path / "ray" / "copy" / "outputs.jsonl").read_text().splitlines()
     assert after[:-1] == before and "tone-00" in after[-1], "only what failed is tried again"
     measured = (tmp_path / "ray" / "metrics.jsonl").read_text()
@@ -90,7 +91,7 @@ def test_a_judge_behind_an_address(drawn: Path, tmp_path: Path, capsys: pytest.C
     ] * 3
     assert len(lines(tmp_path / "run" / "transcripts.jsonl")) == 3
     with serve((401, {"error": {"message": "wrong key"}})) as server:
-        judged = ["eval", "judge", run, "--judge", server.url, "--judge-model", "other", *RAY]
+        judged = ["eval", "judge", run, "--judge", server.url, "--judge-model", "other", *ONE]
         assert main(judged) == 2 and "answers 401: wrong key" in capsys.readouterr().err
 
 
@@ -115,7 +116,7 @@ def test_the_best_of_several_seeds(tmp_path: Path, capsys: pytest.CaptureFixture
             write_image(tmp_path / name / f"in{number}.png", np.full((64, 64, 3), 90 * number, np.uint8))
             jobs.append({"input": f"in{number}.png", "instruction": "make it grayscale", "output": f"out{number}.png"})
         (tmp_path / name / "jobs.jsonl").write_text("".join(json.dumps(job) + "\n" for job in jobs))
-    for name, options in (("plain", []), ("ray", RAY)):
+    for name, options in (("plain", []), ("ray", ONE)):
         asked = Counter[str]()
 
         def better_and_better(request: dict[str, Any], asked: Counter[str] = asked) -> str:

@@ -181,8 +181,12 @@ def test_opcheck_of_the_op_that_chooses(good_card) -> None:
         assert set(found.values()) == {"SUCCESS"}, found
 
 
-@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("mode", ["int8", "exact", "off"])
+@pytest.mark.parametrize(
+    ("mode", "backend"),
+    [(mode, "aot_eager") for mode in ("int8", "exact", "off")]
+    # int8 runs on the card, the others on the host's attention, by one graph
+    + [pytest.param(mode, "inductor", marks=pytest.mark.slow) for mode in ("int8", "off")],
+)
 def test_compiles_without_a_graph_break(good_card, mode: str, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel_session, "_by_mode", {})  # as in a process where nothing ran before
     q, k, v = qkv(33)

@@ -1,8 +1,17 @@
-"""One of two processes: the split model against the whole one. argv: nothing; started by torchrun."""
+"""One of two processes: the split model against the whole one, then command lines, each by both.
+
+torchrun parallel_worker.py FOLDER LINES    JSON: [[port, [argument, ...]], ...]. FOLDER/RANK.json: tokens of a split
+sample that this process computed, then [exit code, output] of each line. The libraries are loaded once for all of
+them; each line has a group of its own, over its port.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import sys
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "support"), str(Path(__file__).parents[2])]
@@ -11,6 +20,7 @@ import torch  # noqa: E402
 import torch.distributed as dist  # noqa: E402
 from tiny import own_config, randomise  # noqa: E402
 
+from instructx_core.cli import main  # noqa: E402
 from instructx_core.denoiser import build_denoiser  # noqa: E402
 from instructx_core.speed.constants import constants_of  # noqa: E402
 from instructx_core.speed.parallel import place_of, split_clip  # noqa: E402
@@ -21,7 +31,8 @@ def threads() -> list[str]:
     return [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
 
 
-def main() -> None:
+def split_tokens() -> int:
+    """How many of a sample's 27 tokens this process computed; their result is the whole model's."""
     dist.init_process_group("cpu:gloo")
     for position in ("last", "first"):
         torch.manual_seed(0)
@@ -43,16 +54,23 @@ def main() -> None:
                 for _ in range(2):
                     split = model(**given, return_dict=False)[0]
                     torch.testing.assert_close(split, whole, rtol=1e-5, atol=1e-5)
-            assert seen == [14 - place_of().rank] * 2, seen
+            assert seen[0] == seen[1]
             assert torch.equal(model(**given, return_dict=False)[0], whole), "and then it is whole again"
-    rank = dist.get_rank()
     dist.barrier()
     dist.destroy_process_group()
-    left = [name for name in threads() if "gloo" in name]
-    assert not left, f"they would run into the end of the interpreter: {left}"
-    if rank == 0:
-        print("EQUAL")
+    return seen[0]
+
+
+def run(port: int, arguments: list[str]) -> tuple[int, str]:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "False"}
+    with redirect_stdout(StringIO()) as output:
+        code = main(arguments)
+    return code, output.getvalue()
 
 
 if __name__ == "__main__":
-    main()
+    tokens = split_tokens()
+    results = [run(port, arguments) for port, arguments in json.loads(sys.argv[2])]
+    (Path(sys.argv[1]) / f"{place_of().rank}.json").write_text(json.dumps([tokens, *results]))
+    left = [name for name in threads() if "gloo" in name]
+    assert not left, f"they would run into the end of the interpreter: {left}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -50,9 +52,18 @@ def test_every_kind_of_variant_is_timed_once(tmp_path: Path, monkeypatch: pytest
     assert watch.calibrate(tmp_path, fig4) == 2, "those of InstructX are there"
 
 
+def old(output: Path) -> None:
+    """Two hours pass."""
+    before = time.time() - 7200
+    os.utime(output / COSTS, (before, before))
+
+
 def test_another_machine_is_timed_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     watch = Stopwatch(monkeypatch)
     assert watch.calibrate(tmp_path) == 6
+    watch.probe = 1.3
+    assert watch.calibrate(tmp_path) == 0, "within the hour"
+    old(tmp_path)
     watch.probe = 1.1
     assert watch.calibrate(tmp_path) == 0
     watch.probe = 1.3

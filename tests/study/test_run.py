@@ -9,11 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
+from instructx_core.cli import main
 from instructx_core.study.cost import COST
 from instructx_core.study.experiments import EXPERIMENTS
 from instructx_core.study.records import RECORDS, samples_of
@@ -25,14 +28,22 @@ pytestmark = pytest.mark.slow
 RUNS = all_runs(REHEARSAL, [EXPERIMENTS["fig15"]])
 
 
-def study(*words: str, output: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*words, output=output), capture_output=True, text=True, timeout=900, env=quiet())
+@pytest.fixture(autouse=True)
+def same_threads() -> Iterator[None]:
+    """`main` sets them for this process."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def words_of(*words: str, output: Path) -> list[str]:
+    return ["study", *words, "--scale", "rehearsal", "--output", str(output)]
 
 
 def command(*words: str, output: Path, before: tuple[str, ...] = ()) -> list[str]:
     """before: a launcher's words."""
-    launched = [sys.executable, "-m", *before, *("-m",) * bool(before), "instructx_core", "study", *words]
-    return [*launched, "--scale", "rehearsal", "--output", str(output)]
+    launched = [sys.executable, "-m", *before, *("-m",) * bool(before), "instructx_core"]
+    return [*launched, *words_of(*words, output=output)]
 
 
 def quiet() -> dict[str, str]:
@@ -61,18 +72,6 @@ def test_what_it_took_stands_beside_what_was_estimated(done: Path) -> None:
         assert 0.2 < ratio < 5, (run.name, found["estimate"], found["cpu_seconds"])
 
 
-def test_processes_of_one_command_share_the_queue(done: Path, tmp_path: Path) -> None:
-    """Two of them, from the start that is there: the same weights as ranks of torchrun gave."""
-    output = tmp_path / "runs"
-    for part in REHEARSAL.start:
-        shutil.copytree(done / part, output / part)
-    for name in ("tokenizer.json", "costs.json"):
-        shutil.copyfile(done / name, output / name)
-    ran = study("run", "fig15", "--processes", "2", output=output)
-    assert ran.returncode == 0, ran.stderr
-    assert_same_weights(output, done)
-
-
 def assert_same_weights(first: Path, second: Path) -> None:
     for run in RUNS:
         ours, theirs = load_file(first / run.name / FINAL), load_file(second / run.name / FINAL)
@@ -87,7 +86,7 @@ def test_records_say_where_they_come_from(done: Path) -> None:
         assert found["commit"] and found["recipe"]["seed"] == 0 and found["cpu_seconds"]["train"] > 0
         records = found["records"]
         assert len(records) == sum(samples_of(run).values())
-        assert {record["task"] for record in records if record["modality"] == "video"} >= {"style", "segment"}
+        assert "style" in {record["task"] for record in records if record["modality"] == "video"}
         assert all(("flicker" in record) == (record["modality"] == "video") for record in records)
         assert all(record["loss"] > 0 and isinstance(record["success"], bool) for record in records)
 
@@ -96,19 +95,25 @@ def test_all_variants_are_measured_on_the_same_samples(done: Path) -> None:
     found = [json.loads((done / run.name / RECORDS).read_text())["records"] for run in RUNS if run.measured]
     usual = [[r["id"] for r in records if "drawn" not in r] for records in found]
     assert len(usual) == 2 and usual[0] == usual[1] and len(usual[0]) == REHEARSAL.images + REHEARSAL.clips
-    assert sorted(len(records) for records in found) == [20, 22]  # fig14 asks for two zero-shot clips of InstructX
+    assert sorted(len(records) for records in found) == [10, 12]  # fig14 asks for two zero-shot clips of InstructX
 
 
-def test_nothing_is_done_twice(done: Path) -> None:
+def test_nothing_is_done_twice(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in done.rglob("*.safetensors")}
-    assert study("run", "fig15", output=done).returncode == 0
+    assert main(words_of("run", "fig15", output=done)) == 0
     assert before == {path: path.stat().st_mtime_ns for path in done.rglob("*.safetensors")}
-    assert "4 of 4 runs done" in study("list", "fig15", output=done).stdout
+    assert main(words_of("list", "fig15", output=done)) == 0
+    assert "4 of 4 runs done" in capsys.readouterr().out
 
 
-def test_a_killed_study_goes_on_to_the_same_bits(done: Path, tmp_path: Path) -> None:
-    """Killed while it trains, then the same command again."""
+def test_a_killed_study_goes_on_in_two_processes_to_the_same_bits(done: Path, tmp_path: Path) -> None:
+    """Killed while it trains, from the start that is there. Then two processes of one command share what is left: the
+    same weights as ranks of torchrun gave that nobody killed."""
     output = tmp_path / "runs"
+    for part in REHEARSAL.start:
+        shutil.copytree(done / part, output / part)
+    for name in ("tokenizer.json", "costs.json"):
+        shutil.copyfile(done / name, output / name)
     process = subprocess.Popen(
         command("run", "fig15", output=output), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=quiet()
     )
@@ -117,10 +122,13 @@ def test_a_killed_study_goes_on_to_the_same_bits(done: Path, tmp_path: Path) -> 
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert study("run", "fig15", output=output).returncode == 0
+    assert not all((output / run.name / FINAL).is_file() for run in RUNS)
+    again = command("run", "fig15", "--processes", "2", output=output)
+    ran = subprocess.run(again, capture_output=True, text=True, timeout=900, env=quiet())
+    assert ran.returncode == 0, ran.stderr
     assert_same_weights(output, done)
 
 
-def test_unknown_words_are_refused(tmp_path: Path) -> None:
-    refused = study("run", "fig5", output=tmp_path)
-    assert refused.returncode == 2 and "no experiment 'fig5'" in refused.stderr and not list(tmp_path.iterdir())
+def test_unknown_words_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words_of("run", "fig5", output=tmp_path)) == 2
+    assert "no experiment 'fig5'" in capsys.readouterr().err and not list(tmp_path.iterdir())

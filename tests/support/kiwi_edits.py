@@ -21,9 +21,8 @@ from instructx_core.geometry import fit_size
 from instructx_core.vae import build_vae
 
 SIZES = ((144, 208), (240, 426), (288, 352), (112, 176), (720, 1280))
-# (kind, height, width, channels of the VAE): the public weights' VAE everywhere, but for the reference of the largest
-# size; the other VAE at the smallest size
-CASES = [(kind, *size, 48) for size in SIZES for kind in case.KINDS][:-1]
+# (kind, height, width, channels of the VAE): the public weights' VAE everywhere; the other VAE at the smallest size
+CASES = [(kind, *size, 48) for size in SIZES for kind in case.KINDS]
 CASES += [(kind, *SIZES[3], 16) for kind in case.KINDS]
 STEPS, SEED, INSTRUCTION = 2, 7, "Make it blue."
 MULTIPLE, MAX_PIXELS = 32, 720 * 1280  # of the reference's demo

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from instructx_core.media.files import write_video
-from instructx_core.synthesis.candidate import STATE
 from instructx_core.synthesis.drawn_films import FPS, draw_film
 from instructx_core.synthesis.films import find_films
-from instructx_core.synthesis.limits import Limits
 from instructx_core.synthesis.run import WORK, BadFilm, candidates_of
 from instructx_core.synthesis.setup import Setup
+from instructx_core.synthesis.terms.candidate import STATE
+from instructx_core.synthesis.terms.limits import Limits
 
 GROUND_HWC = draw_film(2).without_FHWC[0]
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from instructx_core.synthesis.camera import camera_path, plate_area
 from instructx_core.synthesis.drawn_films import draw_film
+from instructx_core.synthesis.terms.camera import camera_path, plate_area
 
 
 @pytest.mark.parametrize("seed", [0, 3, 5])

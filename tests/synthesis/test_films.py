@@ -9,7 +9,7 @@ from instructx_core.errors import InputError
 from instructx_core.media.files import write_video
 from instructx_core.synthesis.drawn_films import FPS, draw_film
 from instructx_core.synthesis.films import MARGIN, film_id, find_films, fit, parts, read_span, scenes
-from instructx_core.synthesis.limits import Limits
+from instructx_core.synthesis.terms.limits import Limits
 
 from .conftest import SEEDS
 

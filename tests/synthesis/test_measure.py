@@ -8,9 +8,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from instructx_core.synthesis.clip import ERASED, MASK, write_clip, write_mask
 from instructx_core.synthesis.drawn_films import draw_film
 from instructx_core.synthesis.measure import SETS, judge, measure_films, summary
+from instructx_core.synthesis.terms.clip import ERASED, MASK, write_clip, write_mask
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 and read as a user's folder. What comes out means nothing; its kind, size and place are looked at."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from instructx_core.cli import main
 from instructx_core.errors import InputError
-from instructx_core.synthesis.camera import CameraPath
 from instructx_core.synthesis.cast import make_casting, read_cast
 from instructx_core.synthesis.classic.flow import DisFlow
 from instructx_core.synthesis.models.diffusion import LONGEST, Animate, Kontext, Vace
@@ -21,7 +20,8 @@ from instructx_core.synthesis.models.poses import POINTS, VitPoses, draw_poses
 from instructx_core.synthesis.models.raft import RaftFlow
 from instructx_core.synthesis.models.sam2 import Sam2Tracker
 from instructx_core.synthesis.players import check_players, players_of
-from instructx_core.synthesis.roles import Poses, Sighting
+from instructx_core.synthesis.terms.camera import CameraPath
+from instructx_core.synthesis.terms.roles import Poses, Sighting
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from small_pipelines import kontext, vace, wan_animate
@@ -281,10 +281,8 @@ def test_a_cast_that_cannot_play_is_named_before_any_work(tmp_path, cast, words)
         check_players(make_casting("classic", (), read_cast(tmp_path / "cast.json")))
 
 
-def test_models_without_a_cast_file_are_named_before_any_work(tmp_path):
+def test_models_without_a_cast_file_are_named_before_any_work(tmp_path, capsys):
     (tmp_path / "film.mp4").write_bytes(b"x")
-    command = [sys.executable, "-m", "instructx_core", "synthesize", str(tmp_path), "--output", str(tmp_path / "set")]
-    done = subprocess.run([*command, "--backend", "models"], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "grounder is to be played by a model and no cast file says which" in done.stderr
+    assert main(["synthesize", str(tmp_path), "--output", str(tmp_path / "set"), "--backend", "models"]) == 2
+    assert "grounder is to be played by a model and no cast file says which" in capsys.readouterr().err
     assert not (tmp_path / "set").exists()

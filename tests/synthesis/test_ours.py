@@ -21,11 +21,11 @@ from instructx_core.synthesis.cast import make_casting
 from instructx_core.synthesis.export import export
 from instructx_core.synthesis.films import find_films
 from instructx_core.synthesis.grounded import GroundedFinder
-from instructx_core.synthesis.masks import overlap
 from instructx_core.synthesis.measure_own import CLEAN_CRF, FPS, shapes_clip, shapes_setup
 from instructx_core.synthesis.ours import OwnEditor, OwnGrounder, OwnTracker
 from instructx_core.synthesis.run import WORK, candidates_of
 from instructx_core.synthesis.setup import Setup
+from instructx_core.synthesis.terms.masks import overlap
 from instructx_core.training.jobs.flow import validation_loss
 from instructx_core.training.recipes.base import FROM_SHIPPED
 from instructx_core.training.runs.run import build_job

@@ -6,11 +6,11 @@ import pytest
 from instructx_core.media.files import write_video
 from instructx_core.synthesis.drawn_films import FPS, draw_film
 from instructx_core.synthesis.films import find_films
-from instructx_core.synthesis.limits import Limits
 from instructx_core.synthesis.pipeline import stages_of
 from instructx_core.synthesis.report import write_report
 from instructx_core.synthesis.run import candidates_of
 from instructx_core.synthesis.setup import Setup
+from instructx_core.synthesis.terms.limits import Limits
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from judge_server import scores, serve
 from instructx_core.errors import InputError
 from instructx_core.media.files import write_video
 from instructx_core.synthesis.models.server import ServerJudge, ServerWriter
-from instructx_core.synthesis.roles import Unplayable
+from instructx_core.synthesis.terms.roles import Unplayable
 
 pytest.importorskip("openai")
 FRAMES = np.random.default_rng(0).integers(0, 256, (9, 32, 48, 3), np.uint8)

@@ -3,9 +3,9 @@
 import dataclasses
 
 from instructx_core.errors import InputError
-from instructx_core.synthesis.candidate import STATE, Candidate, Reject, load, save
 from instructx_core.synthesis.funnel import Step, funnel
 from instructx_core.synthesis.stage import run_stages
+from instructx_core.synthesis.terms.candidate import STATE, Candidate, Reject, load, save
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,20 +13,20 @@ import pytest
 from instructx_core.data.record import from_json
 from instructx_core.errors import InputError
 from instructx_core.media.files import read_media, write_video
-from instructx_core.synthesis.candidate import load, save
 from instructx_core.synthesis.cast import make_casting, read_cast
 from instructx_core.synthesis.classic.seen import MotionGrounder
-from instructx_core.synthesis.clip import CLIP
 from instructx_core.synthesis.drawn_films import FPS, draw_film
 from instructx_core.synthesis.export import export
 from instructx_core.synthesis.films import find_films
-from instructx_core.synthesis.masks import box_around, main_piece
 from instructx_core.synthesis.models.poses import POINTS
-from instructx_core.synthesis.pairs import PAIRS
-from instructx_core.synthesis.roles import Poses, Unplayable
 from instructx_core.synthesis.run import WORK, candidates_of
 from instructx_core.synthesis.setup import Setup
 from instructx_core.synthesis.stage import run_stages
+from instructx_core.synthesis.terms.candidate import load, save
+from instructx_core.synthesis.terms.clip import CLIP
+from instructx_core.synthesis.terms.masks import box_around, main_piece
+from instructx_core.synthesis.terms.pairs import PAIRS
+from instructx_core.synthesis.terms.roles import Poses, Unplayable
 
 BLUE = (30, 60, 220)
 

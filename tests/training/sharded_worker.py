@@ -1,4 +1,5 @@
-"""For test_sharded.py, and run by it as one process: several launches of several processes, forked after the imports.
+"""For tests of whole runs, and run by them as one process: several launches of several processes, forked after the
+imports.
 
 python sharded_worker.py LAUNCHES    JSON: [{"world": 2, "tasks": [[NAME, ARGUMENT, ...], ...]}, ...]; a task is a
 function below. A launch that was killed is no failure; its exit codes are printed.
@@ -88,6 +89,16 @@ def dump(output: str, run: str, sharded: bool, file: str) -> None:
             tensors |= {f"{resumed.names[parameter]}|{key}": whole_tensor(value) for key, value in state.items()}
     if not distributed.rank():
         save_file({name: value.contiguous().clone() for name, value in tensors.items()}, file)
+
+
+def train_nano(folder: str, steps: int, micro: int, *place: float) -> None:
+    """place: the step in which it is killed, and after which share of its calls."""
+    import nano_run
+
+    made = nano_run.trainer(Path(folder), steps, micro)
+    if place:
+        nano_run.die_in(made, int(place[0]), place[1])
+    made.run()
 
 
 # --- launches ---

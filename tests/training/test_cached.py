@@ -78,11 +78,11 @@ def test_ray_writes_the_same_bytes(given: Path, alone: Path, tmp_path: Path) -> 
         assert main(cached(given, tmp_path, "--runner", "ray", "--workers", "2")) == 0
         assert files(tmp_path) == files(alone)
         before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
-        assert main(cached(given, tmp_path, "--runner", "ray", "--workers", "2")) == 0
+        assert main(cached(given, tmp_path, "--runner", "ray", "--workers", "1")) == 0
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
 
 
-def test_a_run_without_the_vae(given: Path, alone: Path, tmp_path: Path) -> None:
+def test_a_run_without_the_vae(given: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Its base has none any more: what it trains is to the bit what a run with the VAE trains."""
     base = shutil.copytree(given / "base", tmp_path / "base")
     data = str(given / "sets" / "mixture.toml")
@@ -90,9 +90,9 @@ def test_a_run_without_the_vae(given: Path, alone: Path, tmp_path: Path) -> None
     assert main([*train, str(tmp_path / "with")]) == 0
     assert main(["data", "cache", data, *train[4:], str(tmp_path / "without"), "--recipe", "stage1"]) == 0
     shutil.rmtree(base / "vae")
-    done = launch([["train", "stage1", "--data", data, "--device", "cpu", "--output", str(tmp_path / "without")]], 1)
-    assert done.returncode == 0, done.stderr
-    assert "is gone: all samples are encoded, but no sample sheets are made" in done.stderr
+    with caplog.at_level("INFO"):
+        assert main(["train", "stage1", "--data", data, "--device", "cpu", "--output", str(tmp_path / "without")]) == 0
+    assert "is gone: all samples are encoded, but no sample sheets are made" in caplog.text
     one, other = (load_file(tmp_path / run / "stage1" / "final.safetensors") for run in ("with", "without"))
     assert one.keys() == other.keys() and all(one[name].equal(other[name]) for name in one)
     assert not (tmp_path / "without" / "stage1" / "sample-0000004.png").exists()

@@ -18,7 +18,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "train_on_gpu.sh"
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    values = {"PYTHON": sys.executable, "WORKERS": "2", "HARDWARE": "a rehearsal", "OMP_NUM_THREADS": "1"}
+    values = {"PYTHON": sys.executable, "WORKERS": "1", "HARDWARE": "a rehearsal", "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         ["bash", str(SCRIPT), *arguments], capture_output=True, text=True, env=os.environ | values, timeout=1500
     )

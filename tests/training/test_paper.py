@@ -94,6 +94,15 @@ def test_what_is_frozen_is_the_public_file(runs: Path, base: Path, tmp_path: Pat
     assert main(["inspect", str(tmp_path / "model")]) == 0
 
 
+@pytest.mark.parametrize("world", ["shapes", "world"])
+def test_the_procedural_world_serves_these_stages_too(world: str, base: Path, tmp_path: Path) -> None:
+    """Stage 1 reads its pictures, stage 2 its clips as well, as any other data."""
+    for stage, more in (("stage1", ["--base", str(base)]), ("stage2", [])):
+        options = ["--output", str(tmp_path), "--device", "cpu", "--threads", "1", *more]
+        assert main(["train", stage, "--data", world, "--steps", "1", *options]) == 0
+        assert (tmp_path / stage / "final.safetensors").is_file()
+
+
 def test_published_folders_give_the_same_numbers(base: Path, tmp_path: Path) -> None:
     """Diffusers' names in shards, Qwen's shards: the same tensors as the single files of ComfyUI."""
     given = write_base(tmp_path, published=True)

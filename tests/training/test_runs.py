@@ -1,7 +1,11 @@
-"""Whole runs: killed and resumed equals uninterrupted; two processes equal one; a full disk loses nothing."""
+"""Whole runs: killed and resumed equals uninterrupted; two processes equal one; a full disk loses nothing.
+
+What needs processes is done by one that forks them (sharded_worker.py); the rest is trained here.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -9,6 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -32,15 +37,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from nano import FAST, small_vae
 from small_source import SmallSource
 
-WORKER = Path(__file__).parent / "worker.py"
+WORKER = Path(__file__).parent / "sharded_worker.py"
 STEPS = 6
 
 
 Train = Callable[..., None]
-
-
-def command(folder: Path, *more: str, micro: int = 4) -> list[str]:
-    return [sys.executable, str(WORKER), str(folder), str(STEPS), str(micro), *more]
 
 
 def final(folder: Path) -> dict[str, torch.Tensor]:
@@ -49,14 +50,14 @@ def final(folder: Path) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def train(load_helper: Callable[[str, str], ModuleType]) -> Train:
-    """train(folder): what `command` does, in this process, on one thread as there."""
-    worker = load_helper("instructx_test_training_worker", "training/worker.py")
+    """train(folder): what the processes do, in this one, on one thread as there."""
+    nano_run = load_helper("instructx_test_nano_run", "training/nano_run.py")
 
     def run(folder: Path, micro: int = 4) -> None:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            worker.trainer(folder, STEPS, micro).run()
+            nano_run.trainer(folder, STEPS, micro).run()
         finally:
             torch.set_num_threads(threads)
 
@@ -70,22 +71,42 @@ def uninterrupted(train: Train, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-def test_killed_and_resumed_equals_uninterrupted(uninterrupted: Path, train: Train, tmp_path: Path) -> None:
-    chance = random.Random(os.getpid())
-    place = (str(chance.randint(1, STEPS - 2)), str(chance.random()))
-    victim = subprocess.run(command(tmp_path, *place), capture_output=True, text=True, timeout=500)
-    assert victim.returncode == -signal.SIGKILL, f"was not killed in {place}: {victim.stderr}"
-    assert not (tmp_path / "stage2" / "final.safetensors").exists()
-    train(tmp_path)
-    whole, resumed = final(uninterrupted), final(tmp_path)
+@dataclass(frozen=True)
+class Forked:
+    """killed: the folder of a run that was killed in `place`. two: of one by two processes."""
+
+    killed: Path
+    place: tuple[int, float]
+    two: Path
+
+
+@pytest.fixture(scope="module")
+def forked(tmp_path_factory: pytest.TempPathFactory) -> Forked:
+    folder, chance = tmp_path_factory.mktemp("forked"), random.Random(os.getpid())
+    made = Forked(folder / "killed", (chance.randint(1, STEPS - 2), chance.random()), folder / "two")
+    launches = [
+        {"world": 1, "tasks": [["train_nano", str(made.killed), STEPS, 4, *made.place]]},
+        {"world": 2, "tasks": [["train_nano", str(made.two), STEPS, 4]]},
+    ]
+    done = subprocess.run(
+        [sys.executable, str(WORKER), json.dumps(launches)], capture_output=True, text=True, timeout=500
+    )
+    assert done.returncode == 0, done.stderr
+    codes = json.loads(done.stdout.splitlines()[-1])
+    assert codes == [[-signal.SIGKILL], [0, 0]], f"was not killed in {made.place}: {done.stderr}"
+    return made
+
+
+def test_killed_and_resumed_equals_uninterrupted(uninterrupted: Path, forked: Forked, train: Train) -> None:
+    assert not (forked.killed / "stage2" / "final.safetensors").exists()
+    train(forked.killed)
+    whole, resumed = final(uninterrupted), final(forked.killed)
     assert whole.keys() == resumed.keys()
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole), f"killed in {place}"
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole), f"killed in {forked.place}"
 
 
-def test_two_processes_train_like_one(uninterrupted: Path, tmp_path: Path) -> None:
-    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    subprocess.run([*run, *command(tmp_path)[1:]], check=True, capture_output=True, timeout=500)
-    whole, shared = final(uninterrupted), final(tmp_path)
+def test_two_processes_train_like_one(uninterrupted: Path, forked: Forked) -> None:
+    whole, shared = final(uninterrupted), final(forked.two)
     for name, tensor in whole.items():
         assert torch.allclose(tensor, shared[name], atol=2e-5), name
 

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..model import ProgressLine, add_model_arguments, add_sampling_arguments, pick_device, pipeline_of
+from ..model import ModelOptions, ProgressLine, add_model_arguments, add_sampling_arguments, pick_device, pipeline_of
 from . import report
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from ...evaluation.run_folder import RunFolder
     from ...evaluation.table import score_table
 
+    ModelOptions.of(args)  # what is wrong with it is said before anything is drawn
     started, folder = time.perf_counter(), RunFolder(args.out)
     counts = {task: min(count, args.limit or count) for task, count in VIE_COUNTS.items()}
     folder.prepare({"name": "box", **WORLD})

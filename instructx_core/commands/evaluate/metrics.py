@@ -56,9 +56,10 @@ def load_weights(lpips: Path | None, similarity: Path | None) -> Weights:
     from ...evaluation.metrics.measure import Weights
     from ...evaluation.metrics.similarity import ReferenceSimilarity
 
-    return Weights(
-        None if lpips is None else load_lpips(lpips), None if similarity is None else ReferenceSimilarity(similarity)
-    )
+    distance = None if lpips is None else load_lpips(lpips)
+    likeness = None if similarity is None else ReferenceSimilarity(similarity)
+    by_metric = {"outside_lpips": distance, "reference_similarity": likeness}
+    return Weights(distance, likeness, {name: model.key for name, model in by_metric.items() if model is not None})
 
 
 def _means(lines: Sequence[OutputMetrics]) -> list[str]:

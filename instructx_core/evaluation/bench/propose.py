@@ -25,7 +25,7 @@ from ..editors.folder import CLIP_SUFFIXES
 from ..judge.chat import ChatClient
 from ..judge.pictures import ShownPicture, Unshowable, Viewing
 from ..judge.question import ModelQuestion
-from ..judge.replies import Unreadable, json_objects
+from ..judge.replies import Unreadable, json_objects, without_thoughts
 from ..lines import LineFile
 from ..run_folder import plain_name
 from ..threads import as_they_come
@@ -142,7 +142,7 @@ def question_of(task: ClipTask, viewing: Viewing) -> ModelQuestion[tuple[Proposa
 
 def read_reply(text: str, with_reference: bool) -> tuple[Proposal, ...]:
     """Exactly COUNT proposals of known kinds, no two alike. Raises Unreadable."""
-    for values in json_objects(text):
+    for values in json_objects(without_thoughts(text)):
         if isinstance(values.get("instructions"), list):
             return _checked(values["instructions"], with_reference)
     raise Unreadable("no JSON object with instructions")
@@ -171,13 +171,14 @@ def propose(folder: Path, tasks: Sequence[ClipTask], chat: ChatClient, viewing: 
     Raises InputError where the model cannot be asked at all; then what came before is in the file.
     """
     file = LineFile(make_folder(folder) / PROPOSALS)
-    file.start()
-    done = {name: line for name, line in read_proposals(file.path).items() if line.status == "ok"}
-    yield from (done[task.name] for task in tasks if task.name in done)
-    todo = [task for task in tasks if task.name not in done]
-    for line in as_they_come(partial(_proposed, folder, chat, viewing), todo, chat.settings.concurrency):
-        file.add([line.as_json()])
-        yield line
+    with file.claim():
+        file.start()
+        done = {name: line for name, line in read_proposals(file.path).items() if line.status == "ok"}
+        yield from (done[task.name] for task in tasks if task.name in done)
+        todo = [task for task in tasks if task.name not in done]
+        for line in as_they_come(partial(_proposed, folder, chat, viewing), todo, chat.settings.concurrency):
+            file.add([line.as_json()])
+            yield line
 
 
 def _proposed(folder: Path, chat: ChatClient, viewing: Viewing, task: ClipTask) -> ClipProposals:

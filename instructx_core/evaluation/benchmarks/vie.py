@@ -1,13 +1,15 @@
 """VIE-Bench (A.1, Table 4): a manifest, or a folder of clips with their instructions -> items.
 
-A manifest (.jsonl, .json, .csv) has `task`, `instruction`, `source` and, for reference edits, `reference`; `id` where
-it has one. A folder has TASK/ID.mp4 with the instruction in TASK/ID.txt and a reference in TASK/ID.png or .jpg. Paths
-are relative to the manifest. Tasks go by our names or by those of Tables 3 and 4.
+A manifest (.jsonl, .json, .csv) has `task`, `instruction`, `source` and, for reference edits, `reference`; `id`, and
+`mask` (white where the edit may be), where it has one. A folder has TASK/ID.mp4 with the instruction in TASK/ID.txt and
+a reference in TASK/ID.png or .jpg. Paths are relative to the manifest. Tasks go by our names or by those of Tables 3
+and 4.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from ...data.record import EditRecord
@@ -59,15 +61,9 @@ def task_named(where: str, name: object) -> str:
 
 def _item(download: Download, folder: Path, row: TableRow, number: int) -> EditRecord:
     task = task_named(row.where, row.values.get("task"))
-    reference = row.values.get("reference") or None
-    return _record(
-        download,
-        _identity(row) or f"{task}-{number:03}",
-        task,
-        row.text("instruction"),
-        folder / row.text("source"),
-        None if reference is None else folder / row.text("reference"),
-    )
+    files = {name: folder / row.text(name) for name in ("source", "reference", "mask") if row.values.get(name)}
+    files.setdefault("source", folder / row.text("source"))
+    return _record(download, _identity(row) or f"{task}-{number:03}", task, row.text("instruction"), files)
 
 
 def _identity(row: TableRow) -> str | None:
@@ -82,19 +78,17 @@ def _identity(row: TableRow) -> str | None:
     return None
 
 
-def _record(
-    download: Download, identity: str, task: str, instruction: str, source: Path, reference: Path | None
-) -> EditRecord:
-    if task.startswith("reference") and reference is None:
+def _record(download: Download, identity: str, task: str, instruction: str, files: Mapping[str, Path]) -> EditRecord:
+    """files: source, and reference and mask where there are some."""
+    if task.startswith("reference") and "reference" not in files:
         raise InputError(f"item {identity}: a {task} without a reference picture; complete the download")
     return EditRecord(
         id=identity,
         task=task,
         modality="video",
         instruction=instruction.strip(),
-        source=download.locator(source),
-        reference=None if reference is None else download.locator(reference),
         meta={"group": VIE_ROWS[task]},
+        **{name: download.locator(path) for name, path in files.items()},
     )
 
 
@@ -109,8 +103,8 @@ def _from_folder(download: Download) -> list[EditRecord]:
             except (OSError, UnicodeDecodeError) as error:
                 raise InputError(f"{clip}: its instruction {words.name} cannot be read ({error})") from None
             pictures = [p for p in sorted(folder.glob(f"{clip.stem}.*")) if p.suffix.lower() in IMAGE_SUFFIXES]
-            reference = pictures[0] if pictures else None
-            items.append(_record(download, f"{task}/{clip.stem}", task, instruction, clip, reference))
+            files = {"source": clip, **({"reference": pictures[0]} if pictures else {})}
+            items.append(_record(download, f"{task}/{clip.stem}", task, instruction, files))
     if not items:
         names = " or ".join(MANIFESTS[:3])
         raise InputError(f"{download.place}: no {names}, and no clips in folders named by task; see docs/evaluation.md")

@@ -45,8 +45,9 @@ def take_folder(run: RunFolder, name: str, folder: Path, items: Iterable[EditRec
     if not any(output.output for output in found):
         raise InputError(f"{folder}: no file of any item, like {found[0].error or 'none'}; check the path")
     run.editor_folder(name, {"kind": "folder", "folder": str(folder.absolute())})
-    own.start()
-    own.add(found)
+    with own.file.claim():
+        own.start()
+        own.add(found)
     return found
 
 

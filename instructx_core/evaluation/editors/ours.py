@@ -5,6 +5,7 @@ Place: items -> ours (editing/edit.py) -> outputs.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,13 @@ class Ours:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        return {"kind": "instructx", "model": fingerprint(self.pipe), **self.options}
+        scheduler, cache = self.pipe.scheduler, self.pipe.step_cache
+        numbers = {name: value for name, value in scheduler.config.items() if not name.startswith("_")}
+        running = {
+            "scheduler": {"kind": type(scheduler).__name__, **json.loads(json.dumps(numbers, default=str))},
+            "cache": None if cache is None else f"{cache.kind}:{cache.threshold:g}",
+        }
+        return {"kind": "instructx", "model": fingerprint(self.pipe), **self.options, **running}
 
     def edit(self, task: EditTask) -> None:
         request = EditRequest(

@@ -7,6 +7,7 @@ Shapes: frames_FHWC uint8.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
 
+from ...digests import file_digest, weights_digest
 from ...editing.fit import pad_clip
 from ...errors import InputError
 from ...media.base import Media
@@ -25,10 +28,12 @@ from .adapters import ADAPTERS, FIXED_SIZE, PipelineCall, resized_picture
 from .run import EditTask
 
 TEMPORAL = 4  # Wan: 4n+1 frames
+CONFIGURATIONS = (".json", ".txt", ".model", ".jinja")  # of a folder of weights: what is no weight and changes results
 
 
 class PipelineEditor:
-    """steps, guidance: None is the pipeline's own. max_pixels: largest area; the source's shape is kept."""
+    """weights: what identifies them (pipeline_digest). steps, guidance: None is the pipeline's own. max_pixels: largest
+    area; the source's shape is kept."""
 
     def __init__(
         self,
@@ -104,8 +109,8 @@ def _plural(modality: str) -> str:
 
 
 def open_pipeline(spec: str, device: torch.device, dtype: str | None) -> tuple[Any, str, str]:
-    """NAME:DIR -> a pipeline of that kind, its adapter's name and the folder. Raises InputError for an unknown name, a
-    folder that is none, weights of another kind. Nothing is downloaded."""
+    """NAME:DIR -> a pipeline of that kind, its adapter's name and what identifies its weights. Raises InputError for an
+    unknown name, a folder that is none, weights of another kind. Nothing is downloaded."""
     name, _, place = spec.partition(":")
     if name not in ADAPTERS or not place:
         raise InputError(f"--diffusers {spec!r}: use NAME:DIR with NAME one of {', '.join(ADAPTERS)}")
@@ -125,7 +130,19 @@ def open_pipeline(spec: str, device: torch.device, dtype: str | None) -> tuple[A
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{place}: is no {ADAPTERS[name].kind} that this diffusers reads ({reason})") from None
     pipe.set_progress_bar_config(disable=True)
-    return pipe.to(device), name, place
+    return pipe.to(device), name, pipeline_digest(pipe, Path(place))
+
+
+def pipeline_digest(pipe: Any, folder: Path) -> str:
+    """By content: every weight as it was loaded, in its number format, and the folder's configurations and
+    vocabularies; where the folder lies counts for nothing."""
+    modules = [part for _, part in sorted(pipe.components.items()) if isinstance(part, nn.Module)]
+    digest = hashlib.sha256(weights_digest(*(module.state_dict() for module in modules)).encode())
+    for file in sorted(path for path in folder.rglob("*") if path.suffix in CONFIGURATIONS and path.is_file()):
+        name = file.relative_to(folder)
+        if not any(part.startswith(".") for part in name.parts):  # what a download notes for itself
+            digest.update(f"{name.as_posix()} {file_digest(file)}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def _check_weights(name: str, folder: Path) -> None:

@@ -25,13 +25,15 @@ FAILURES = (Exception, SystemExit)  # anything but an interrupt costs one item
 
 @dataclass(frozen=True, slots=True)
 class EditTask:
-    """One item with its files found. output: what is to be written."""
+    """One item with its files found. output: what is to be written. mask: white where the edit may be, if that is
+    known."""
 
     item: EditRecord
     source: Path
     reference: Path | None
     output: Path
     seed: int
+    mask: Path | None = None
 
 
 class Editor(Protocol):
@@ -72,13 +74,14 @@ def keep_outputs(
 ) -> list[Output]:
     """What `made` makes of the items that have no output yet, each written as it comes; all of them, in order."""
     file = OutputFile(folder)
-    done = file.start()
-    found = {item.id: done[item.id, editor] for item in items if (item.id, editor) in done}
-    for output in made([item for item in items if item.id not in found]):
-        file.add([output])
-        found[output.id] = output
-        if progress is not None:
-            progress(len(found), len(items))
+    with file.file.claim():
+        done = file.start()
+        found = {item.id: done[item.id, editor] for item in items if (item.id, editor) in done}
+        for output in made([item for item in items if item.id not in found]):
+            file.add([output])
+            found[output.id] = output
+            if progress is not None:
+                progress(len(found), len(items))
     return [found[item.id] for item in items]
 
 
@@ -91,7 +94,8 @@ def edit_item(run: RunFolder, editor: Editor, item: EditRecord, folder: Path, se
         if not source.is_file():
             raise InputError(f"its source {source} is not there; complete the download")
         (folder / name).unlink(missing_ok=True)  # of a run that failed: it would pass for this one's
-        editor.edit(EditTask(item, source, media_path(item, "reference", run.path), folder / name, seed))
+        reference, mask = (media_path(item, kind, run.path) for kind in ("reference", "mask"))
+        editor.edit(EditTask(item, source, reference, folder / name, seed, mask))
         if not (folder / name).is_file():
             raise InputError("the editor wrote no output")
     except FAILURES as error:

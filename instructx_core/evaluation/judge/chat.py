@@ -11,6 +11,7 @@ import math
 import os
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic
 
@@ -177,13 +178,17 @@ class ChatClient:
         except ValueError:  # no JSON, under its name
             answer = None
         choices = getattr(answer, "choices", None)
-        if not choices:
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        message = getattr(choice, "message", None)  # the client checks no reply against its own types
+        text = message_text(getattr(message, "content", None))
+        if message is None or text is None:
             raise InputError(self._cannot("answers what is no chat completion"))
-        message, finish = choices[0].message, choices[0].finish_reason or ""
-        refused = getattr(message, "refusal", None)
+        finish, refused = getattr(choice, "finish_reason", None) or "", getattr(message, "refusal", None)
         if finish == "content_filter":
             refused = refused or "the server's content filter"
-        return Reply(message.content or "", answer.model or "", finish, refused, raw.retries_taken, _since(start))
+        words = None if refused is None else str(refused)
+        model = str(getattr(answer, "model", None) or "")
+        return Reply(text, model, str(finish), words, raw.retries_taken, _since(start))
 
     def _cannot(self, what: str) -> str:
         return f"{self.what} at {self.settings.url} {what}; what is done is kept, run again to go on"
@@ -194,6 +199,16 @@ class ChatClient:
             if self._client is None:
                 self._client = connect(self.settings, self.pace)
             return self._client
+
+
+def message_text(content: object) -> str | None:
+    """Of a message: text, nothing, or a list of parts, as some servers write it. None for what is none of these."""
+    if content is None or isinstance(content, str):
+        return content or ""
+    if not isinstance(content, list):
+        return None
+    parts = [part if isinstance(part, Mapping) else vars(part) if hasattr(part, "__dict__") else {} for part in content]
+    return "".join(str(part["text"]) for part in parts if isinstance(part.get("text"), str))
 
 
 def connect(settings: ClientSettings, pace: Pace) -> OpenAI:

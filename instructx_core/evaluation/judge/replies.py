@@ -14,9 +14,17 @@ from typing import Any
 
 from ...errors import InputError
 
+THOUGHTS = re.compile(r"^.*</think(?:ing)?>|<think(?:ing)?>(?!.*</think).*$", re.DOTALL)  # ended, or cut off
+
 
 class Unreadable(Exception):
     """Why a reply gives no score."""
+
+
+def without_thoughts(text: str) -> str:
+    """What a model says after it has thought aloud, as Qwen3 and DeepSeek do where their server does not cut it off:
+    scores that it weighs on the way are not its answer."""
+    return THOUGHTS.sub("", text)
 
 
 def json_scores(text: str, keys: Mapping[str, str], low: float, high: float) -> tuple[dict[str, float], str]:
@@ -25,6 +33,8 @@ def json_scores(text: str, keys: Mapping[str, str], low: float, high: float) -> 
     The object may stand in prose or a code fence, and is mended where it is broken (json-repair) but has its end. Keys
     are taken as written in any case, with _ for spaces, with "(1-10)".
     """
+
+    text = without_thoughts(text)
 
     def scores_of(values: Mapping[str, Any]) -> tuple[dict[str, float], str] | None:
         named = {_key(name): value for name, value in values.items()}
@@ -39,6 +49,8 @@ def json_scores(text: str, keys: Mapping[str, str], low: float, high: float) -> 
 
 def list_scores(text: str, names: Sequence[str], low: float, high: float) -> tuple[dict[str, float], str]:
     """VIEScore's {"score": [a, b], "reasoning": ".."}: as many numbers as names."""
+
+    text = without_thoughts(text)
 
     def scores_of(values: Mapping[str, Any]) -> tuple[dict[str, float], str] | None:
         scores = values.get("score")
@@ -64,7 +76,7 @@ def _only(found: Iterable[tuple[dict[str, float], str] | None], nothing: str) ->
 
 def line_scores(text: str, names: Sequence[str], low: float, high: float) -> tuple[dict[str, float], str]:
     """Lines "Name: 4", as ImgEdit, OpenVE and RefVIE ask for; bold or in a list, with 4.0 or 4/5 for 4."""
-    found: dict[str, float] = {}
+    text, found = without_thoughts(text), dict[str, float]()
     for name in names:
         spaced = r"\s*".join(map(re.escape, name.split()))
         pattern = rf"^[\s*_#\-\d.]*{spaced}[*_\s]*:[*_\s]*(\d+(?:\.\d+)?(?:\s*/\s*\d+)?)[*_\s.]*$"

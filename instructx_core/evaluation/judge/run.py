@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ...data.record import EditRecord
+from ...digests import file_digest
 from ...errors import InputError
 from ..lines import LineFile
 from ..outputs import OUTPUTS, Output, read_outputs
 from ..run_folder import RunFolder
 from ..scores import Key, Score, ScoreFile
 from ..threads import as_they_come
+from .answering import AnsweringModels
 
 TRANSCRIPTS = "transcripts.jsonl"
 OnScore = Callable[[int, int], None]
@@ -25,13 +27,15 @@ OnScore = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class JudgeCase:
-    """One output to be judged. folder: of the run, which the item's media are relative to. sample: which of several."""
+    """One output to be judged. folder: of the run, which the item's media are relative to. sample: which of several.
+    sha256: of the output's file, where it is known."""
 
     item: EditRecord
     editor: str
     output: Path
     folder: Path
     sample: int = 0
+    sha256: str | None = None
 
 
 class Judge(Protocol):
@@ -83,20 +87,24 @@ def sort_cases(
 ) -> tuple[list[JudgeCase], list[Score]]:
     """What that judge has still to judge, and the scores that are known: judged before, and of missing outputs.
 
-    done: of scores.jsonl. Raises InputError for fewer samples than one, and as cases_of.
+    An output whose file is not the one that was judged is judged again. done: of scores.jsonl. Raises InputError for
+    fewer samples than one, and as cases_of.
     """
     if samples < 1:
         raise InputError(f"samples is {samples}; use at least 1")
     todo, known = list[JudgeCase](), list[Score]()
     for each in cases_of(run, editors, items):
+        sha256 = None if isinstance(each, Output) else file_digest(each.output)
         for sample in range(samples):
             if isinstance(each, Output):
                 reason = each.error or "no output"
                 known.append(Score(each.id, each.editor, judge, {}, "missing", reason, sample=sample))
-            elif (score := done.get((each.item.id, each.editor, judge, sample))) is not None:
+                continue
+            score = done.get((each.item.id, each.editor, judge, sample))
+            if score is not None and score.sha256 in (None, sha256):
                 known.append(score)
             else:
-                todo.append(dataclasses.replace(each, sample=sample))
+                todo.append(dataclasses.replace(each, sample=sample, sha256=sha256))
     return todo, known
 
 
@@ -125,17 +133,24 @@ def keep_scores(
     made: Callable[[Sequence[JudgeCase]], Iterable[tuple[Score, Mapping[str, Any] | None]]],
     progress: OnScore | None = None,
 ) -> list[Score]:
-    """What `made` makes of the cases that are not judged yet, each written as it comes, and what is known of others."""
+    """What `made` makes of the cases that are not judged yet, each written as it comes, and what is known of others.
+
+    Raises InputError where the server's model is another one than that of this judge's earlier replies.
+    """
     file, transcripts = ScoreFile(run.path), LineFile(run.path / TRANSCRIPTS)
-    todo, found = sort_cases(run, judge, editors, items, samples, file.start())
-    transcripts.start()
-    file.add(score for score in found if score.status == "missing")
-    total = len(found) + len(todo)
-    for score, transcript in made(todo):
-        if transcript is not None:
-            transcripts.add([transcript])
-        file.add([score])
-        found.append(score)
-        if progress is not None:
-            progress(len(found), total)
+    with file.file.claim():
+        todo, found = sort_cases(run, judge, editors, items, samples, file.start())
+        transcripts.start()
+        file.add(score for score in found if score.status == "missing")
+        total, models = len(found) + len(todo), AnsweringModels(run.path / TRANSCRIPTS, judge)
+        judged = {(case.item.id, case.editor, case.sample): case.sha256 for case in todo}
+        for score, transcript in made(todo):
+            score = dataclasses.replace(score, sha256=judged[score.id, score.editor, score.sample])
+            if transcript is not None:
+                models.check(transcript)
+                transcripts.add([transcript])
+            file.add([score])
+            found.append(score)
+            if progress is not None:
+                progress(len(found), total)
     return found

@@ -34,6 +34,7 @@ def measure_on_ray(
                 "editor": case.editor,
                 "output": str(case.output),
                 "folder": str(case.folder),
+                "sha256": case.sha256,
             }
             for case in todo
         ]
@@ -47,7 +48,8 @@ def _measuring(make: Callable[[], Weights]) -> Work:
     weights = make()
 
     def work(row: dict[str, Any]) -> dict[str, Any]:
-        case = MeasureCase(from_json(row["item"]), row["editor"], Path(row["output"]), Path(row["folder"]))
+        paths = {name: Path(row[name]) for name in ("output", "folder")}
+        case = MeasureCase(**{**row, **paths, "item": from_json(row["item"])})
         return measure_case(case, weights).as_json()
 
     return work

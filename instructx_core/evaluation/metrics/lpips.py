@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ...digests import weights_digest
 from ...errors import InputError
 
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # of the authors' ScalingLayer
@@ -39,6 +40,11 @@ class Lpips(nn.Module):
             {str(n): nn.Conv2d(i, o, kernel, stride, padding) for n, i, o, kernel, stride, padding in CONVOLUTIONS}
         )
         self.linear = nn.ModuleList(nn.Conv2d(row[2], 1, 1, bias=False) for row in CONVOLUTIONS)
+
+    @property
+    def key(self) -> str:
+        """Identifies the weights."""
+        return weights_digest(self.state_dict())[:16]
 
     def features(self, picture_BCHW: Tensor) -> list[Tensor]:
         shift, scale = (torch.tensor(values).view(1, 3, 1, 1) for values in (SHIFT, SCALE))

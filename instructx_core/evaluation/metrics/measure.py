@@ -7,12 +7,13 @@ what compares the two is not measured then. What is transparent is seen over whi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from ...data.record import EditRecord
+from ...digests import file_digest
 from ...errors import InputError
 from ...media.files import read_image, read_media
 from ..item_outputs import ItemOutput
@@ -28,10 +29,12 @@ OnMeasured = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What the metrics need beside the pictures; None: not measured, and not spoken of."""
+    """What the metrics need beside the pictures; None: not measured, and not spoken of. keys: metric -> digest of the
+    weights behind it; what was measured with others is measured anew."""
 
     lpips: Distance | None = None
     similarity: Similarity | None = None
+    keys: Mapping[str, str] = field(default_factory=dict)
 
     def wanted(self, item: EditRecord) -> set[str]:
         """Metrics that the line of an output of this item must speak of, to be whole."""
@@ -41,12 +44,21 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class MeasureCase:
-    """One output to be measured. folder: of items.jsonl."""
+    """One output to be measured. folder: of items.jsonl. sha256: of the output's file."""
 
     item: EditRecord
     editor: str
     output: Path
     folder: Path
+    sha256: str
+
+    def is_known(self, line: OutputMetrics, weights: Weights) -> bool:
+        """A line says all there is to measure, of this file and with these weights."""
+        if line.sha256 not in (None, self.sha256):
+            return False
+        wanted = weights.wanted(self.item)
+        same = all(line.weights.get(name) == key for name, key in weights.keys.items() if name in wanted)
+        return same and wanted <= {*line.metrics, *line.not_measured}
 
 
 def _mask(path: Path, frames: int, size: tuple[int, int]) -> np.ndarray:
@@ -103,7 +115,9 @@ def measure_output(
 
 def measure_case(case: MeasureCase, weights: Weights) -> OutputMetrics:
     """Raises InputError as measure_output."""
-    return OutputMetrics(case.item.id, case.editor, *measure_output(case.item, case.folder, case.output, weights))
+    metrics, why = measure_output(case.item, case.folder, case.output, weights)
+    keys = {name: key for name, key in weights.keys.items() if name in weights.wanted(case.item)}
+    return OutputMetrics(case.item.id, case.editor, metrics, why, case.sha256, keys)
 
 
 def cases_to_measure(
@@ -111,7 +125,7 @@ def cases_to_measure(
 ) -> list[MeasureCase]:
     """Every output that was made, by editor, in the order of the items."""
     return [
-        MeasureCase(item, editor, made.path, folder)
+        MeasureCase(item, editor, made.path, folder, file_digest(made.path))
         for editor, of_editor in outputs.items()
         for item in items
         if (made := of_editor.get(item.id)) is not None and made.path is not None
@@ -143,18 +157,19 @@ def keep_metrics(
 ) -> list[OutputMetrics]:
     """What `made` makes of the cases that are not measured yet, each written as it comes, and what is known."""
     file = LineFile(folder / METRICS)
-    file.start()
-    old = {} if again else read_output_metrics(file.path)
-    found, todo = dict[tuple[str, str], OutputMetrics](), list[MeasureCase]()
-    for case in cases:
-        line = old.get((case.item.id, case.editor))
-        if line is None or not weights.wanted(case.item) <= {*line.metrics, *line.not_measured}:
-            todo.append(case)
-        else:
+    with file.claim():
+        file.start()
+        old = {} if again else read_output_metrics(file.path)
+        found, todo = dict[tuple[str, str], OutputMetrics](), list[MeasureCase]()
+        for case in cases:
+            line = old.get((case.item.id, case.editor))
+            if line is not None and case.is_known(line, weights):
+                found[line.id, line.editor] = line
+            else:
+                todo.append(case)
+        for line in made(todo):
+            file.add([line.as_json()])
             found[line.id, line.editor] = line
-    for line in made(todo):
-        file.add([line.as_json()])
-        found[line.id, line.editor] = line
-        if progress is not None:
-            progress(len(found), len(cases))
+            if progress is not None:
+                progress(len(found), len(cases))
     return [found[case.item.id, case.editor] for case in cases]

@@ -18,43 +18,62 @@ from ...errors import InputError
 from ..lines import check_names, read_lines
 
 METRICS = "metrics.jsonl"
+MAPPINGS = ("metrics", "not_measured", "weights")
 UNREADABLE = "the output cannot be read"
 
 
 @dataclass(frozen=True, slots=True)
 class OutputMetrics:
-    """Of one output. metrics: by name. not_measured: name -> why."""
+    """Of one output. metrics: by name. not_measured: name -> why. sha256: of the file that was measured; None: not
+    known. weights: metric -> digest of the weights that it was measured with, where it needs some."""
 
     id: str
     editor: str
     metrics: Mapping[str, float]
     not_measured: Mapping[str, str] = field(default_factory=dict)
+    sha256: str | None = None
+    weights: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        return {**dataclasses.asdict(self), "metrics": dict(self.metrics), "not_measured": dict(self.not_measured)}
+        mappings = {name: dict(getattr(self, name)) for name in MAPPINGS}
+        return {**dataclasses.asdict(self), **mappings}
 
 
 def read_output_metrics(path: Path) -> dict[tuple[str, str], OutputMetrics]:
-    """The lines of each (item, editor), later ones over earlier ones. Raises InputError with the line that is wrong."""
+    """The lines of each (item, editor), later ones over earlier ones, of the last file that was measured.
+
+    Raises InputError with the line that is wrong.
+    """
+    names = [field.name for field in dataclasses.fields(OutputMetrics)]
     found: dict[tuple[str, str], OutputMetrics] = {}
     for number, values in read_lines(path):
         where = f"{path}: line {number}"
-        check_names(where, values, ("id", "editor", "metrics", "not_measured"), ("id", "editor", "metrics"))
-        line = OutputMetrics(values["id"], values["editor"], values["metrics"], values.get("not_measured", {}))
+        check_names(where, values, names, ("id", "editor", "metrics"))
+        line = OutputMetrics(**values)
         for name in ("id", "editor"):
             if not isinstance(values[name], str):
                 raise InputError(f"{where}: {name} is {values[name]!r:.40}; it must be a text")
-        for name, of in (("metrics", line.metrics), ("not_measured", line.not_measured)):
-            if not isinstance(of, Mapping):
-                raise InputError(f"{where}: {name} is {of!r:.40}; it must be an object")
+        for name in MAPPINGS:
+            if not isinstance(values.get(name, {}), Mapping):
+                raise InputError(f"{where}: {name} is {values[name]!r:.40}; it must be an object")
+        if not isinstance(line.sha256, str | None):
+            raise InputError(f"{where}: sha256 is {line.sha256!r:.40}; it must be a text or null")
         wrong = [
             name for name, value in line.metrics.items() if type(value) not in (int, float) or not math.isfinite(value)
         ]
         if wrong:
             raise InputError(f"{where}: {wrong[0]} is {line.metrics[wrong[0]]!r:.40}; it must be a number")
-        key = (line.id, line.editor)
-        old = found.get(key, OutputMetrics(line.id, line.editor, {}))
-        metrics = {**old.metrics, **line.metrics}
-        why = {name: text for name, text in {**old.not_measured, **line.not_measured}.items() if name not in metrics}
-        found[key] = OutputMetrics(line.id, line.editor, metrics, why)
+        old = found.get((line.id, line.editor))
+        if old is not None and (old.sha256 == line.sha256 or None in (old.sha256, line.sha256)):
+            line = _both(old, line)
+        found[line.id, line.editor] = line
     return found
+
+
+def _both(old: OutputMetrics, line: OutputMetrics) -> OutputMetrics:
+    """A later line over an earlier one of the same file."""
+    kept = {name: value for name, value in old.metrics.items() if name not in line.not_measured}
+    metrics = {**kept, **line.metrics}
+    why = {name: text for name, text in {**old.not_measured, **line.not_measured}.items() if name not in metrics}
+    weights = {**old.weights, **line.weights}
+    return OutputMetrics(line.id, line.editor, metrics, why, line.sha256 or old.sha256, weights)

@@ -8,6 +8,8 @@ Shapes: frames_FHWC uint8, mask_FHW bool.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...digests import weights_digest
 from ...errors import InputError
 from ...precision import usual_dtype
 from ..sheet import shown_frames
@@ -37,6 +40,13 @@ class ReferenceSimilarity:
             raise InputError(
                 f"{folder}: is no model of pictures for transformers ({error}); give a CLIP or DINO"
             ) from None
+
+    @property
+    def key(self) -> str:
+        """Identifies the weights, in their number format, and how pictures are prepared for them."""
+        digest = hashlib.sha256(weights_digest(self.model.state_dict()).encode())
+        digest.update(json.dumps(self.processor.to_dict(), sort_keys=True, default=str).encode())
+        return digest.hexdigest()[:16]
 
     @torch.no_grad()
     def features(self, pictures: list[np.ndarray]) -> Tensor:

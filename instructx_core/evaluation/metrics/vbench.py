@@ -32,22 +32,34 @@ def measure_by_vbench(
     folder: of an evaluation that was measured otherwise already. again: of every clip. Raises InputError as
     vbench_scores; of a clip that cannot be given to it the line says why.
     """
+    cases = list(cases)
     file, found = LineFile(folder / METRICS), list[OutputMetrics]()
-    old, clips = read_output_metrics(file.path), dict[str, dict[str, Path]]()
-    for case in cases:
-        line = old.get((case.item.id, case.editor), OutputMetrics(case.item.id, case.editor, {}))
-        if case.item.modality != "video" or (not again and DIMENSIONS.keys() <= {*line.metrics, *line.not_measured}):
-            continue
-        if (why := _unfit(case.output, line)) is None:
-            clips.setdefault(case.editor, {})[case.item.id] = case.output
-        else:
-            found.append(OutputMetrics(case.item.id, case.editor, {}, dict.fromkeys(DIMENSIONS, why)))
-    file.add(line.as_json() for line in found)
-    for editor, of_editor in clips.items():
-        made = [OutputMetrics(item, editor, of) for item, of in vbench_scores(command, of_editor).items()]
-        file.add(line.as_json() for line in made)
-        found += made
+    measured = {(case.item.id, case.editor): case.sha256 for case in cases}
+    with file.claim():
+        old, clips = read_output_metrics(file.path), dict[str, dict[str, Path]]()
+        for case in cases:
+            line = _known(case, old)
+            is_done = not again and DIMENSIONS.keys() <= {*line.metrics, *line.not_measured}
+            if case.item.modality != "video" or is_done:
+                continue
+            if (why := _unfit(case.output, line)) is None:
+                clips.setdefault(case.editor, {})[case.item.id] = case.output
+            else:
+                found.append(OutputMetrics(case.item.id, case.editor, {}, dict.fromkeys(DIMENSIONS, why), case.sha256))
+        file.add(line.as_json() for line in found)
+        for editor, of_editor in clips.items():
+            scores = vbench_scores(command, of_editor)
+            made = [OutputMetrics(item, editor, of, {}, measured[item, editor]) for item, of in scores.items()]
+            file.add(line.as_json() for line in made)
+            found += made
     return found
+
+
+def _known(case: MeasureCase, old: Mapping[tuple[str, str], OutputMetrics]) -> OutputMetrics:
+    """What was measured of the file that lies there now."""
+    nothing = OutputMetrics(case.item.id, case.editor, {})
+    line = old.get((case.item.id, case.editor), nothing)
+    return line if line.sha256 in (None, case.sha256) else nothing
 
 
 def _unfit(clip: Path, line: OutputMetrics) -> str | None:

@@ -6,17 +6,20 @@ plain benchmark. A judge that was not checked against planted edits is warned of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ...data.record import EditRecord
+from ...digests import file_digest
 from ...errors import InputError
 from ..item_outputs import ItemOutput, collect_outputs
 from ..items import ITEMS, read_items
 from ..judge_check.check import read_check
-from ..metrics.metric_lines import METRICS, read_output_metrics
+from ..metrics.metric_lines import METRICS, OutputMetrics, read_output_metrics
 from ..objects import REWRITE, read_object
 from ..run_folder import RunFolder
 from ..scores import SCORES, Score, read_scores
@@ -48,6 +51,8 @@ class Report:
     studies: list[dict[str, Any]] = field(default_factory=list)  # what study-result wrote
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)  # judge -> how it was asked
     strange: int = 0  # items that have scores and are no items of the evaluation, as of an earlier, larger one
+    left_out: dict[str, int] = field(default_factory=dict)  # editor -> scores and metrics of files that were replaced
+    mixed: tuple[str, ...] = ()  # metrics that were not measured with the same weights everywhere
 
     @property
     def judges(self) -> list[str]:
@@ -111,6 +116,13 @@ class Report:
             lost = [item.id for item in self.items if item.id not in made or made[item.id].path is None]
             if lost:
                 found.append(f"{editor} has no output of {len(lost)} of {len(self.items)} items.")
+        for editor, count in self.left_out.items():
+            found.append(
+                f"{count} scores and metrics of {editor} are left out: the outputs were made anew since. Judge and "
+                "measure them again."
+            )
+        for name in self.mixed:
+            found.append(f"{name} was not measured with the same weights everywhere: measure all outputs again.")
         if self.strange:
             found.append(f"Scores of {self.strange} items are left out: {ITEMS} has not these items.")
         unknown = sorted({score.editor for score in self.scores} - set(self.outputs))
@@ -134,14 +146,41 @@ def read_report(folder: Path, editors: Sequence[str] = ()) -> Report:
     strange = {score.id for score in scores if score.id not in known}
     scores = [score for score in scores if score.id in known]
     measured = read_output_metrics(folder / METRICS) if (folder / METRICS).exists() else {}
-    metrics = {key: dict(line.metrics) for key, line in measured.items()}
+    is_current = current_test(outputs)
+    left_out = Counter(line.editor for line in (*scores, *measured.values()) if not is_current(line))
+    scores = [score for score in scores if is_current(score)]
+    lost = {(item, editor) for editor, of in outputs.items() for item, made in of.items() if made.path is None}
+    lines = [line for key, line in measured.items() if is_current(line) and key not in lost]
+    metrics = {(line.id, line.editor): dict(line.metrics) for line in lines}
     averaging = RULES.get(benchmark, Averaging(benchmark or "plain", scale=(0.0, 10.0)))
     checks, studies = _checks(folder), _studies(folder)
     settings = {score.judge: {} for score in scores}
     settings = {judge: RunFolder(folder).judge_settings(judge) for judge in settings}
     return Report(
-        benchmark, folder, items, outputs, scores, metrics, averaging, checks, studies, settings, len(strange)
+        *(benchmark, folder, items, outputs, scores, metrics, averaging, checks, studies, settings, len(strange)),
+        left_out=dict(left_out),
+        mixed=_mixed_weights(lines),
     )
+
+
+def current_test(outputs: Mapping[str, Mapping[str, ItemOutput]]) -> Callable[[Score | OutputMetrics], bool]:
+    """Tells whether what was said of an output is of the file that lies there now; without its digest it is taken to
+    be, and so it is where the file is gone, which is warned of elsewhere."""
+    digest = cache(file_digest)
+
+    def is_current(line: Score | OutputMetrics) -> bool:
+        made = outputs.get(line.editor, {}).get(line.id)
+        return line.sha256 is None or made is None or made.path is None or digest(made.path) == line.sha256
+
+    return is_current
+
+
+def _mixed_weights(lines: Iterable[OutputMetrics]) -> tuple[str, ...]:
+    found: dict[str, set[str]] = {}
+    for line in lines:
+        for name, key in line.weights.items():
+            found.setdefault(name, set()).add(key)
+    return tuple(name for name, keys in found.items() if len(keys) > 1)
 
 
 def _benchmark(path: Path) -> str:

@@ -36,8 +36,9 @@ function table(of) {
       return shown;
     }));
   });
+  const isNamedTwice = of.columns[0] === "Task" && of.columns[1] === "Model"; // both stay in sight on a phone
   return element("section", {}, element("h2", {}, of.title),
-    element("div.scroll", { tabindex: "0", role: "region", "aria-label": of.title },
+    element(`div.scroll${isNamedTwice ? ".two" : ""}`, { tabindex: "0", role: "region", "aria-label": of.title },
       element("table", {}, element("thead", {}, head), element("tbody", {}, ...rows))),
     ...of.notes.map((note) => element("p.soft", {}, note)));
 }
@@ -177,8 +178,9 @@ function card(entry) {
   if (item.reference !== null) {
     made.append(element("div.reference", {}, picture(DATA.media[item.reference], "Reference"), "reference"));
   }
-  if (score && score.reason) {
-    made.append(element("details", {}, element("summary", {}, "Why, in the judge's words"), element("p", {}, score.reason)));
+  if (score && score.reason && entry.output !== null) {
+    const why = score.status === "ok" ? "Why, in the judge's words" : "Why there is no score";
+    made.append(element("details", {}, element("summary", {}, why), element("p", {}, score.reason)));
   }
   if (metrics.length) made.append(element("div.about", {}, metrics.join(", ")));
   return made;

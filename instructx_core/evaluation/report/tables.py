@@ -237,7 +237,8 @@ def difference_table(of: TableData) -> ReportTable | None:
         p, holm = ("-" if value is None else f"{value:.4f}" for value in (each.p, each.p_holm))
         left = each.only_first + each.only_second
         words = (each.first, each.second)
-        numbers = (ReportCell(str(each.difference.count)), ReportCell(str(left)))
+        both = 0 if each.difference is None else each.difference.count
+        numbers = (ReportCell(str(both)), ReportCell(str(left)))
         found = number_cell(each.difference, 3)
         rows.append(ReportRow((*map(ReportCell, words), found, ReportCell(p), ReportCell(holm), *numbers)))
     columns = ("Model", "Other", "Difference of Avg.", "p", "p (Holm)", "Items of both", "Items of one")

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import InputError
 from .intervals import SEED, Estimate, mean_interval
 
 PERMUTATIONS = 9999
@@ -23,14 +22,15 @@ LEAST_ITEMS = 2
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How much `first` scores above `second` on the items of both. p: None where there are fewer than two items.
+    """How much `first` scores above `second` on the items of both; difference: None where there is no such item, p
+    where there are fewer than two.
 
     p_holm: the p-value corrected for all pairs that were compared. only_first, only_second: items left out.
     """
 
     first: str
     second: str
-    difference: Estimate
+    difference: Estimate | None
     p: float | None
     p_holm: float | None
     only_first: int = 0
@@ -71,15 +71,14 @@ def holm(p_N: Sequence[float]) -> list[float]:
 
 
 def differences(scores: Mapping[str, Mapping[str, float]], method: str = "percentile") -> list[Difference]:
-    """Every pair of editors. scores: editor -> item -> score. Raises InputError for a pair without a common item."""
+    """Every pair of editors. scores: editor -> item -> score."""
     found: list[Difference] = []
     for first, second in combinations(scores, 2):
         common = [item for item in scores[first] if item in scores[second]]
-        if not common:
-            raise InputError(f"{first} and {second} have no scored item in common; judge both on the same items")
         values = [scores[first][item] - scores[second][item] for item in common]
         alone = len(scores[first]) - len(common), len(scores[second]) - len(common)
-        found.append(Difference(first, second, mean_interval(values, method), permutation_p(values), None, *alone))
+        difference = mean_interval(values, method) if values else None
+        found.append(Difference(first, second, difference, permutation_p(values), None, *alone))
     tested = [each for each in found if each.p is not None]
     corrected = dict(zip((id(each) for each in tested), holm([each.p or 0.0 for each in tested]), strict=True))
     return [_with_holm(each, corrected.get(id(each))) for each in found]

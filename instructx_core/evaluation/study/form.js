@@ -132,7 +132,7 @@ function showStart() {
     element("form", { onsubmit: submit },
       element("label.visually-hidden", { for: "rater" }, "Your name or number"), name,
       element("button.main", { type: "submit" }, "Start"))));
-  name.focus();
+  name.focus({ preventScroll: true }); // on a phone the introduction stands above it
 }
 
 function scale(isOpen) {

@@ -78,7 +78,8 @@ def _cell(estimate: Estimate | None, nothing: str = "-") -> str:
 
 def _said(each: Difference) -> str:
     p = "" if each.p_holm is None else f", p = {each.p_holm:.4f}"
-    return f"- {each.first} - {each.second}: {_cell(each.difference)}{p}"
+    nothing = "no item with ratings of both"
+    return f"- {each.first} - {each.second}: {_cell(each.difference, nothing)}{p}"
 
 
 def study_result(plan: StudyPlan, answers: Sequence[Answers]) -> StudyResult:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ..camera import CameraPath
-from ..masks import beside, grown
-from ..roles import Erasure
+from ..terms.camera import CameraPath
+from ..terms.masks import beside, grown
+from ..terms.roles import Erasure
 from .plate import clean_plate
 
 VISIBLE = 24.0  # levels

@@ -1,7 +1,7 @@
 """The classic finder: what moves before a clean plate is a subject. No words: it says where a thing is, not what.
 
-Place: camera.py, plate.py, motion.py -> finder -> stages/subject.py. Two passes: the first plate still holds a shadow
-of what moves slowly; the second is made without the tracks of the first.
+Place: terms/camera.py, plate.py, motion.py -> finder -> stages/subject.py. Two passes: the first plate still holds a
+shadow of what moves slowly; the second is made without the tracks of the first.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..camera import CameraPath
-from ..masks import grown
-from ..roles import Subject
+from ..terms.camera import CameraPath
+from ..terms.masks import grown
+from ..terms.roles import Subject
 from .motion import tracks
 from .plate import clean_plate
 

@@ -1,7 +1,7 @@
 """The clean plate: what the camera would see without whatever moves, of real pixels from other times.
 
-Place: camera.py -> plate -> motion.py (what differs from it moves), eraser.py (what lies under the subject). A plate
-is as large as all that the camera sees; a pixel that is never seen uncovered is a hole, and said to be one.
+Place: terms/camera.py -> plate -> motion.py (what differs from it moves), eraser.py (what lies under the subject). A
+plate is as large as all that the camera sees; a pixel that is never seen uncovered is a hole, and said to be one.
 Shapes: frames_FHWC uint8; covered_FHW bool; plate_HWC uint8, seen_HW bool, in pixels of the plate.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ..camera import CameraPath, plate_size
+from ..terms.camera import CameraPath, plate_size
 
 SAMPLES = 41  # frames of which the median is taken: an odd number, spread over the clip
 UNSEEN = 1 << 14  # above every level

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..camera import CameraPath
-from ..masks import box_around
-from ..roles import Sighting
+from ..terms.camera import CameraPath
+from ..terms.masks import box_around
+from ..terms.roles import Sighting
 from .finder import MotionFinder
 
 

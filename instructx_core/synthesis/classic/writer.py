@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..roles import SwapWords, without_article
+from ..terms.roles import SwapWords, without_article
 
 
 @dataclass(frozen=True, slots=True)

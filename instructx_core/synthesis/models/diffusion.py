@@ -17,10 +17,10 @@ from PIL import Image
 from ...editing.fit import pad_clip
 from ...editing.windows import FADE, SMOOTH, Window, edit_windows, plan_windows
 from ...errors import InputError
-from ..camera import CameraPath
-from ..fill import pasted
-from ..masks import grown
-from ..roles import Erasure, Poses
+from ..terms.camera import CameraPath
+from ..terms.fill import pasted
+from ..terms.masks import grown
+from ..terms.roles import Erasure, Poses
 from .poses import draw_poses, faces
 from .reading import read_pipeline, weights_name
 

@@ -23,10 +23,10 @@ import numpy as np
 
 from ...errors import InputError
 from ...media.files import read_media, write_image, write_video
-from ..camera import CameraPath
-from ..fill import pasted
-from ..masks import grown
-from ..roles import Erasure, Poses, Unplayable
+from ..terms.camera import CameraPath
+from ..terms.fill import pasted
+from ..terms.masks import grown
+from ..terms.roles import Erasure, Poses, Unplayable
 from .poses import draw_poses
 
 FIELD = re.compile(r"\{(\w+)\}")
@@ -142,5 +142,5 @@ def python_player(role: str, entry: str, weights: str, device: str) -> Any:
         raise Unplayable(f"{role}: {entry!r} is no MODULE:NAME of a class")
     player = made(weights, device)
     if not isinstance(getattr(player, "name", None), str) or not callable(getattr(player, METHODS[role], None)):
-        raise Unplayable(f"{role}: {entry} needs a `name` and a method `{METHODS[role]}` (synthesis/roles.py)")
+        raise Unplayable(f"{role}: {entry} needs a `name` and a method `{METHODS[role]}` (synthesis/terms/roles.py)")
     return player

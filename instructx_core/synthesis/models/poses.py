@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 import torch
 
-from ..masks import box_around, main_piece
-from ..roles import Poses, Unplayable
+from ..terms.masks import box_around, main_piece
+from ..terms.roles import Poses, Unplayable
 from .reading import read_part, weights_name
 
 POINTS = 17

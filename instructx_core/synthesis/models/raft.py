@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..roles import Unplayable
+from ..terms.roles import Unplayable
 from .reading import weights_name
 
 STRIDE, LEAST = 8, 128  # of the sides; torchvision's RAFT takes no smaller picture

@@ -13,7 +13,7 @@ import torch
 
 from ...digests import model_files_digest
 from ...precision import usual_dtype
-from ..roles import Unplayable
+from ..terms.roles import Unplayable
 
 
 @lru_cache(maxsize=16)

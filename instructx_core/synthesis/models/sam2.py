@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..camera import CameraPath
-from ..roles import Sighting
+from ..terms.camera import CameraPath
+from ..terms.roles import Sighting
 from .reading import read_part, weights_name
 
 

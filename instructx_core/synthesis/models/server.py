@@ -23,7 +23,7 @@ from ...evaluation.judge.question import ModelQuestion
 from ...evaluation.judge.replies import Unreadable, json_objects
 from ...evaluation.judge.run import JudgeCase
 from ...evaluation.judge.vie import Vie
-from ..roles import SwapWords, Unplayable, without_article
+from ..terms.roles import SwapWords, Unplayable, without_article
 
 SHOWN, SIDE = 4, 512  # frames of a clip, pixels of their longer side
 THINGS = (

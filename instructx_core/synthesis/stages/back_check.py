@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..candidate import Candidate, Reject
-from ..limits import Limits
-from ..pairs import PAIRS
-from ..roles import PairJudge
+from ..terms.candidate import Candidate, Reject
+from ..terms.limits import Limits
+from ..terms.pairs import PAIRS
+from ..terms.roles import PairJudge
 
 
 @dataclass(frozen=True, slots=True)

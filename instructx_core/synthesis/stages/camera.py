@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from ...media.outputs import atomic_path
-from ..camera import CameraPath, camera_path, plate_area
-from ..candidate import Candidate, Reject
-from ..checks import find_reject, limits_of
-from ..clip import read_clip
-from ..limits import Limits
+from ..terms.camera import CameraPath, camera_path, plate_area
+from ..terms.candidate import Candidate, Reject
+from ..terms.checks import find_reject, limits_of
+from ..terms.clip import read_clip
+from ..terms.limits import Limits
 
 PATH = "camera.json"
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..candidate import Candidate, Reject
-from ..checks import find_reject, limits_of
-from ..clip import CHANGED, ERASED, MASK, read_clip, read_mask
-from ..limits import Limits
-from ..masks import box_around, grown, overlap
-from ..roles import Box, Finder, Grounder
+from ..terms.candidate import Candidate, Reject
+from ..terms.checks import find_reject, limits_of
+from ..terms.clip import CHANGED, ERASED, MASK, read_clip, read_mask
+from ..terms.limits import Limits
+from ..terms.masks import box_around, grown, overlap
+from ..terms.roles import Box, Finder, Grounder
 from .camera import read_path
 
 SLOPE = 16.0  # of Sobel, below which a codec's own noise lies: it must not count on a plain ground

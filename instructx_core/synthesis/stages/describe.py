@@ -11,10 +11,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..candidate import Candidate, Reject
-from ..clip import MASK, read_clip, read_mask
-from ..colours import colour_name
-from ..places import where_in_picture
+from ..terms.candidate import Candidate, Reject
+from ..terms.clip import MASK, read_clip, read_mask
+from ..terms.colours import colour_name
+from ..terms.places import where_in_picture
 
 FAR = 0.25  # of the picture's side that a thing must cross to be said to move across it
 

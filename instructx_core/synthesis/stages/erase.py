@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..candidate import Candidate, Reject
-from ..checks import find_reject, limits_of
-from ..clip import CHANGED, ERASED, read_clip, read_mask, write_clip
-from ..limits import Limits
-from ..roles import Eraser
+from ..terms.candidate import Candidate, Reject
+from ..terms.checks import find_reject, limits_of
+from ..terms.clip import CHANGED, ERASED, read_clip, read_mask, write_clip
+from ..terms.limits import Limits
+from ..terms.roles import Eraser
 from .camera import read_path
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..candidate import Candidate, Reject
-from ..clip import read_clip
+from ..terms.candidate import Candidate, Reject
+from ..terms.clip import read_clip
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..candidate import Candidate, Reject
-from ..checks import find_reject, limits_of
-from ..clip import read_clip
-from ..limits import Limits
+from ..terms.candidate import Candidate, Reject
+from ..terms.checks import find_reject, limits_of
+from ..terms.clip import read_clip
+from ..terms.limits import Limits
 
 SIDE = 256  # pixels, of the longer side at which sharpness and letters are judged
 SAMPLES = 9

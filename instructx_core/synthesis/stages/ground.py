@@ -12,10 +12,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..candidate import Candidate, Reject
-from ..clip import CHANGED, read_clip, read_mask
-from ..limits import Limits
-from ..roles import Flow
+from ..terms.candidate import Candidate, Reject
+from ..terms.clip import CHANGED, read_clip, read_mask
+from ..terms.limits import Limits
+from ..terms.roles import Flow
 from .camera import read_path
 
 PAIRS = 7  # of neighbouring frames that are looked at

@@ -10,11 +10,11 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..candidate import Candidate, Reject
-from ..clip import read_clip
-from ..pairs import PAIRS
-from ..places import named_place
-from ..roles import Writer
+from ..terms.candidate import Candidate, Reject
+from ..terms.clip import read_clip
+from ..terms.pairs import PAIRS
+from ..terms.places import named_place
+from ..terms.roles import Writer
 
 REMOVE = (
     "Remove the {thing}{which}.",

@@ -13,11 +13,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..candidate import Candidate, Reject
-from ..clip import MASK, read_clip, read_mask, write_clip
-from ..colours import DEGREES, colour_name, recoloured
-
-RECOLOURED = "recoloured.mp4"
+from ..terms.candidate import Candidate, Reject
+from ..terms.clip import MASK, RECOLOURED, read_clip, read_mask, write_clip
+from ..terms.colours import DEGREES, colour_name, recoloured
 
 
 @dataclass(frozen=True, slots=True)

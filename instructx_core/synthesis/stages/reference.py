@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 
 from ...media.images import write_image
-from ..candidate import Candidate, Reject
-from ..clip import MASK, read_clip, read_mask
+from ..terms.candidate import Candidate, Reject
+from ..terms.clip import MASK, read_clip, read_mask
 
 REFERENCE = "reference.png"
 SIDE, FILL = 256, 0.7  # pixels of the picture; share of it that the longer side of the subject takes

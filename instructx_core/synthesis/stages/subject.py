@@ -12,12 +12,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..candidate import Candidate, Reject
-from ..checks import find_reject, limits_of
-from ..clip import CHANGED, MASK, read_clip, write_mask
-from ..limits import Limits
-from ..masks import main_piece
-from ..roles import Finder, Subject
+from ..terms.candidate import Candidate, Reject
+from ..terms.checks import find_reject, limits_of
+from ..terms.clip import CHANGED, MASK, read_clip, write_mask
+from ..terms.limits import Limits
+from ..terms.masks import main_piece
+from ..terms.roles import Finder, Subject
 from .camera import read_path
 
 PIECE = 0.2  # of the subject's area, from which on a second piece counts

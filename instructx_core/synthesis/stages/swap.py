@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..candidate import Candidate, Reject
-from ..checks import find_reject, limits_of
-from ..clip import CHANGED, MASK, SWAPPED, read_clip, read_mask, write_clip
-from ..limits import Limits
-from ..masks import grown
-from ..roles import Animator, FrameEditor, Inpainter, PoseReader, Poses, SwapWords, Writer, without_article
+from ..terms.candidate import Candidate, Reject
+from ..terms.checks import find_reject, limits_of
+from ..terms.clip import CHANGED, MASK, SWAPPED, read_clip, read_mask, write_clip
+from ..terms.limits import Limits
+from ..terms.masks import grown
+from ..terms.roles import Animator, FrameEditor, Inpainter, PoseReader, Poses, SwapWords, Writer, without_article
 from .check import psnr_outside
 
 DRIVEN, INPAINTED = "driven", "in-painted"

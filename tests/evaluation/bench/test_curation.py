@@ -152,7 +152,8 @@ def test_two_windows_do_not_undo_each_other(
     second.keyboard.press("r")
     until(first, "document.querySelectorAll('.proposal.reject').length === 1")
     first.reload()
-    assert first.locator(".proposal.accept").count() == first.locator(".proposal.reject").count() == 1
+    until(first, "document.querySelectorAll('.proposal.accept').length === 1")
+    until(first, "document.querySelectorAll('.proposal.reject').length === 1")
 
 
 @pytest.mark.browser

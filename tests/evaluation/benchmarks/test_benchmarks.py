@@ -342,6 +342,15 @@ def test_names_of_vie_items(tmp_path: Path) -> None:
     assert [item.id for item in read("vie", tmp_path, named)[:4]] == ["0", "a", "swap-002", "swap-003"]
 
 
+def test_masks_of_vie_items(tmp_path: Path) -> None:
+    def masked(rows: Rows) -> None:
+        rows[0]["mask"] = "masks/0.png"
+
+    first, second, *_ = read("vie", tmp_path, masked)
+    assert first.mask is not None and first.mask.path.endswith("masks/0.png") and second.mask is None
+    assert any("mask" in line for line in missing_media([first], tmp_path))
+
+
 def test_a_benchmark_without_items_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from instructx_core.cli import main
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -35,6 +38,10 @@ def test_parts_are_filled_in_after_the_line_is_split(tmp_path: Path) -> None:
     arguments = command.arguments(task(tmp_path, item("n", said, reference=True)))
     source, output = str(tmp_path / "a.png"), str(tmp_path / "o.png")
     assert arguments == ["edit", source, f"--text={said}", "-o", output, "-s", "7", "-r", source, "--kind", "add/n"]
+    masked = Command("remove {source} {instruction} {output} --mask {mask} --on={mask}", "x")
+    with_mask = dataclasses.replace(task(tmp_path, item("n")), mask=tmp_path / "m.png")
+    assert masked.arguments(with_mask)[4:] == ["--mask", str(tmp_path / "m.png"), f"--on={tmp_path / 'm.png'}"]
+    assert masked.arguments(task(tmp_path, item("n")))[4:] == []
     without = command.arguments(task(tmp_path, item("n")))
     assert without == ["edit", source, "--text=make it blue", "-o", output, "-s", "7", "--kind", "add/n"]
 
@@ -69,6 +76,53 @@ def test_a_program_that_fails_costs_one_item(tmp_path: Path, code: str, said: st
         RunFolder(tmp_path), Command(line, "theirs", timeout=0.5 if "sleep" in code else 60), [item("one")]
     )
     assert output.output is None and said in (output.error or "")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="groups of processes are POSIX")
+def test_what_a_program_started_is_stopped_with_it(tmp_path: Path) -> None:
+    """Its own child would hold the pipe, and be waited for, long after the time-out."""
+    child = f'{sys.executable} -c "import time; time.sleep(50)" & echo $! > child; wait'
+    (tmp_path / "start.sh").write_text(f"cd {tmp_path}\n{child}\n")
+    command = Command(f"sh {tmp_path / 'start.sh'} {{source}} {{output}} {{instruction}}", "x", 3.0)
+    start = time.monotonic()
+    with pytest.raises(InputError, match="took more than 3 s and was stopped"):
+        command.edit(task(tmp_path, item("n")))
+    assert time.monotonic() - start < 40
+    pid = int((tmp_path / "child").read_text())
+    for _ in range(200):  # until init has taken it away
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z":
+                return
+        except FileNotFoundError:
+            return
+        time.sleep(0.05)
+    pytest.fail("the program's child goes on")
+
+
+def test_an_exchanged_program_or_checkpoint_is_another_editor(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"picture")
+    script, weights, log = tmp_path / "copy.py", tmp_path / "weights", tmp_path / "log.txt"
+    script.write_text(COPY + f"\nopen({str(log)!r}, 'a').write('one more')")
+    (weights / "unet").mkdir(parents=True)
+    (weights / "unet" / "model.safetensors").write_bytes(b"first")
+    line = f"{sys.executable} {script} {{source}} {{output}} {{instruction}} --weights={weights} {weights} {log}"
+    long = f"{line} --note {'x' * 300}"
+    run, items = RunFolder(tmp_path), [item("one"), item("two")]
+
+    def edited(line: str = line) -> None:
+        assert [each.error for each in edit_items(run, Command(line, "theirs"), items)] == [None, None]
+
+    edited()
+    edited()  # what it wrote itself makes it no other one
+    assert Command(long, "x").settings["files"].keys() == Command(line, "x").settings["files"].keys()
+    (weights / "unet" / "model.safetensors").write_bytes(b"other")
+    with pytest.raises(InputError, match="there are outputs of another files; give this one another --name"):
+        edited()
+    (weights / "unet" / "model.safetensors").write_bytes(b"first")
+    edited()
+    script.write_text(COPY)
+    with pytest.raises(InputError, match="there are outputs of another files"):
+        edited()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ is an adapter of edits an item, with and without a reference where it takes one.
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from instructx_core.data.record import EditRecord, Locator
 from instructx_core.errors import InputError
 from instructx_core.evaluation.editors.adapters import ADAPTERS, PipelineCall
 from instructx_core.evaluation.editors.pipelines import PipelineEditor, open_pipeline
-from instructx_core.evaluation.editors.run import EditTask
+from instructx_core.evaluation.editors.run import EditTask, edit_items
+from instructx_core.evaluation.run_folder import RunFolder
 from instructx_core.media.files import read_media, write_image, write_video
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
@@ -63,6 +65,43 @@ def test_an_item_through_a_folder_of_weights(name: str, tmp_path: Path) -> None:
     assert (edited(edit, guidance=500.0) != first).any(), "the scale of the text counts"
     if ADAPTERS[name].takes_reference:
         assert (edited(task(tmp_path, modality, reference=True)) != first).any(), "it is seen"
+
+
+def test_exchanged_weights_are_another_editor(tmp_path: Path) -> None:
+    """By content: not where the folder lies, but every weight, its number format and the configurations."""
+    weights, run = tmp_path / "weights", RunFolder(tmp_path / "run")
+    torch.manual_seed(0)
+    made = MAKERS["instruct-pix2pix"]()
+    made.save_pretrained(weights)
+    edit = task(tmp_path, "image")
+    item = dataclasses.replace(edit.item, source=Locator(str(edit.source)))
+
+    def editor(place: Path, dtype: str | None = None) -> PipelineEditor:
+        return PipelineEditor(*open_pipeline(f"instruct-pix2pix:{place}", CPU, dtype)[:2], weights=key(place, dtype))
+
+    def key(place: Path, dtype: str | None = None) -> str:
+        return open_pipeline(f"instruct-pix2pix:{place}", CPU, dtype)[2]
+
+    first = editor(weights)
+    first.steps = 1
+    assert edit_items(run, first, [item])[0].error is None
+    shutil.copytree(weights, tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / ".cache").mkdir()
+    (tmp_path / "elsewhere" / ".cache" / "download.json").write_text("{}")
+    same = editor(tmp_path / "elsewhere")
+    same.steps = 1
+    edit_items(run, same, [item])
+    assert key(weights, "float64") != key(weights)
+    with torch.no_grad():
+        next(made.unet.parameters()).view(-1)[7] += 1e-3
+    made.unet.save_pretrained(weights / "unet")
+    other = editor(weights)
+    other.steps = 1
+    with pytest.raises(InputError, match="there are outputs of another weights; give this one another --name"):
+        edit_items(run, other, [item])
+    scheduler = tmp_path / "elsewhere" / "scheduler" / "scheduler_config.json"
+    scheduler.write_text(scheduler.read_text().replace('"beta_end": 0.02', '"beta_end": 0.03'))
+    assert key(tmp_path / "elsewhere") != same.weights
 
 
 def test_the_reference_does_not_give_the_size() -> None:

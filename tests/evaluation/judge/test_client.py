@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -22,8 +23,9 @@ from instructx_core.evaluation.judge.pictures import Viewing
 from instructx_core.evaluation.judge.run import TRANSCRIPTS, JudgeCase, judge_outputs
 from instructx_core.evaluation.judge.vie import Vie
 from instructx_core.evaluation.outputs import Output, OutputFile
+from instructx_core.evaluation.report.contents import read_report
 from instructx_core.evaluation.run_folder import RunFolder
-from instructx_core.evaluation.scores import Score
+from instructx_core.evaluation.scores import SCORES, Score
 from instructx_core.media.files import write_image, write_video
 
 pytest.importorskip("openai")
@@ -153,12 +155,26 @@ def test_a_server_without_schemas_is_asked_as_text(media: Path) -> None:
         ((404, {"error": {"message": "no model judge"}}), "answers 404: no model judge"),
         ((200, "<html>hello</html>"), "answers what is no chat completion"),
         ((200, {"hello": 1}), "answers what is no chat completion"),
+        ((200, {**completion(""), "choices": {"0": "yes"}}), "answers what is no chat completion"),
+        ((200, {**completion(""), "choices": [{"text": "8"}]}), "answers what is no chat completion"),
+        ((200, {**completion(""), "choices": [{"message": {"content": {"score": 8}}}]}), "what is no chat completion"),
         ((500, "oops"), "answers 500"),
     ],
 )
 def test_a_server_that_will_not_do_ends_the_run(media: Path, answer: Any, said: str) -> None:
     with serve(answer) as server, pytest.raises(InputError, match=said):
         asked(server, media, retries=0)
+
+
+def test_a_message_in_parts_is_read(media: Path) -> None:
+    body = completion(None)
+    body["choices"][0]["message"]["content"] = [
+        {"type": "text", "text": scores()[:30]},
+        {"type": "text", "text": scores()[30:]},
+    ]
+    body["model"] = None
+    with serve((200, body)) as server:
+        assert asked(server, media)[0].status == "ok"
 
 
 def test_nobody_there(media: Path) -> None:
@@ -234,6 +250,38 @@ def test_several_at_once_and_every_sample(run: RunFolder) -> None:
     assert server.most_under_way == 3
     lines = [json.loads(line) for line in (run.path / TRANSCRIPTS).read_text().splitlines()]
     assert {line["id"] for line in lines} == {score.transcript for score in found}
+
+
+def test_an_output_that_was_made_anew_is_judged_anew(run: RunFolder, media: Path) -> None:
+    items, output = run.items(), run.path / "ours" / "i0.mp4"
+    with serve(scores()) as server:
+
+        def asked() -> int:
+            judge_outputs(run, judge_of(server), ["ours"], items)
+            return len(server.seen)
+
+        assert asked() == asked() == 6
+        shutil.copyfile(media / "after.mp4", output)
+        OutputFile(run.path / "ours").add([Output("i0", "ours", "i0.mp4")])
+        assert asked() == 6, "the same bytes in another place"
+        shutil.copyfile(media / "before.mp4", output)
+        assert read_report(run.path).left_out == {"ours": 1}
+        assert asked() == 7 and read_report(run.path).left_out == {}
+
+
+def test_another_model_under_the_judges_name_is_refused(run: RunFolder) -> None:
+    """As a server of one's own after an exchanged checkpoint, or a name like gpt-4o after an update."""
+    items, other = run.items(), {**completion(scores()), "model": "judge-2026-06-01"}
+    with serve(scores()) as server:
+        judge_outputs(run, judge_of(server), ["ours"], items[:1])
+    kept = (run.path / SCORES).read_bytes()
+    said = "now answers as judge-2026-06-01, its scores here are of judge-2026-01-01"
+    with serve((200, other)) as server:
+        with pytest.raises(InputError, match=said):
+            judge_outputs(run, judge_of(server), ["ours"], items)
+        assert (run.path / SCORES).read_bytes() == kept
+        found = judge_outputs(run, judge_of(server, name="june"), ["ours"], items)
+        assert {score.status for score in found} == {"ok"} and len(found) == 6
 
 
 def test_a_spent_budget_loses_nothing(run: RunFolder) -> None:

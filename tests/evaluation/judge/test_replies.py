@@ -23,6 +23,8 @@ GOOD = '{"instruction": "x", "instruct follow score": 8, "quality score": 7, "re
         f'{{"note": "no scores here"}}\n{GOOD}',
         f"{GOOD}\nAs JSON once more: {GOOD}",
         GOOD.replace(": 8", ': 8, "instruct follow score": 8'),
+        f"<think>\nPerhaps {GOOD.replace(': 8', ': 3')}? No.\n</think>\n\n{GOOD}",
+        f"Perhaps {GOOD.replace(': 8', ': 3')}? No.</think>{GOOD}",  # the server's template has opened it
     ],
 )
 def test_json_is_found(text: str) -> None:
@@ -51,6 +53,8 @@ def test_json_is_found(text: str) -> None:
         (f"At first: {GOOD}, then: {GOOD.replace(': 8', ': 3')}", "several JSON objects with different scores"),
         (GOOD.replace(": 8", ': 8, "instruct follow score": 3'), "is there twice with different values"),
         ('{"a":' * 100_000, "no JSON object"),
+        (f"<think>Perhaps {GOOD}? Let me look", "no JSON object"),
+        (f"<think>Perhaps {GOOD}</think>It is hard to say.", "no JSON object"),
     ],
 )
 def test_nothing_is_guessed(text: str, said: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +17,12 @@ from instructx_core.data.record import EditRecord, Locator
 from instructx_core.errors import InputError
 from instructx_core.evaluation.item_outputs import collect_outputs
 from instructx_core.evaluation.items import read_items, write_items
+from instructx_core.evaluation.lines import LineFile
 from instructx_core.evaluation.metrics.measure import Weights, cases_to_measure, measure_outputs
 from instructx_core.evaluation.metrics.metric_lines import METRICS, OutputMetrics, read_output_metrics
 from instructx_core.evaluation.metrics.vbench import vbench_scores
 from instructx_core.evaluation.outputs import Output, OutputFile
+from instructx_core.evaluation.report.contents import read_report
 
 # What `vbench evaluate` takes and writes (version 0.1.5), with scores out of the files' sizes.
 VBENCH = """
@@ -81,6 +84,34 @@ def test_every_output_has_a_line_that_says_what_is_missing(benchmark_folder: Cal
     assert (folder / METRICS).read_text() == kept, "what is measured is not measured again"
     seen = measured(lpips=lambda a, b: 0.5)["item002"]
     assert seen.metrics["outside_lpips"] == 0.5 and read_output_metrics(folder / METRICS)["item002", "ours"] == seen
+
+
+def test_other_weights_and_other_outputs_are_measured_anew(benchmark_folder: Callable[..., Path]) -> None:
+    folder = benchmark_folder(3, ("ours",)).parent
+    masked(folder)
+    items, asked = read_items(folder / "items.jsonl"), list[float]()
+
+    def measured(key: str, value: float) -> list[float]:
+        cases = cases_to_measure(items, folder, collect_outputs(folder))
+        weights = Weights(lpips=lambda a, b: asked.append(value) or value, keys={"outside_lpips": key})
+        lines = measure_outputs(cases, folder, weights)
+        assert lines[1:] == [read_output_metrics(folder / METRICS)[each.id, "ours"] for each in items[1:]]
+        return [line.metrics["outside_lpips"] for line in lines[1:]]
+
+    assert measured("first", 0.5) == [0.5, 0.5] and len(asked) == 2
+    assert measured("first", 0.9) == [0.5, 0.5] and len(asked) == 2
+    assert measured("exchanged", 0.25) == [0.25, 0.25] and len(asked) == 4
+    Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(folder / "out0" / "002.png")
+    assert measured("exchanged", 0.125) == [0.25, 0.125] and len(asked) == 5
+    kept = read_output_metrics(folder / METRICS)
+    Image.fromarray(np.zeros((40, 64, 3), np.uint8)).save(folder / "out0" / "002.png")
+    report = read_report(folder)
+    assert report.metrics.keys() == {("item000", "ours"), ("item001", "ours")}
+    assert any("1 scores and metrics of ours are left out: the outputs were made anew" in w for w in report.warnings())
+    file = LineFile(folder / METRICS)
+    file.add([dataclasses.replace(kept["item001", "ours"], weights={"outside_lpips": "first"}).as_json()])
+    file.add([dataclasses.replace(kept["item002", "ours"], sha256=None).as_json()])
+    assert any("outside_lpips was not measured with the same weights" in w for w in read_report(folder).warnings())
 
 
 def test_what_a_network_cannot_see_is_not_measured(benchmark_folder: Callable[..., Path]) -> None:

@@ -15,7 +15,14 @@ from instructx_core.evaluation.items import read_items, write_items
 from instructx_core.evaluation.report.contents import read_report
 from instructx_core.evaluation.report.markdown import markdown_report, markdown_table
 from instructx_core.evaluation.report.published import published
-from instructx_core.evaluation.report.tables import ReportTable, TableData, gedit_table, imgedit_table, vie_table
+from instructx_core.evaluation.report.tables import (
+    ReportTable,
+    TableData,
+    difference_table,
+    gedit_table,
+    imgedit_table,
+    vie_table,
+)
 from instructx_core.evaluation.run_folder import RunFolder
 from instructx_core.evaluation.scores import Score, ScoreFile
 from instructx_core.evaluation.statistics.cells import gather
@@ -94,6 +101,14 @@ def test_table_2() -> None:
     assert row["Overall"] == f"{sum(means) / 8:.2f}" and row["n"] == "16", "extract is left out"
     part = imgedit_table(evaluated(scores, {i: g for i, g in groups.items() if g != "style"}, IMGEDIT))
     assert row_of(part, "mine")["Overall"] == "-" and row_of(part, "mine")["Style"] == "-"
+
+
+def test_editors_that_share_no_scored_item_have_no_difference() -> None:
+    """One of pictures, one of clips: each has its rows all the same."""
+    scores = [Score(item, editor, "j", {"quality": 4}) for item, editor in (("a", "one"), ("b", "one"), ("c", "two"))]
+    table = difference_table(evaluated(scores, dict.fromkeys("abc", "all"), Averaging("plain", scale=(0.0, 10.0))))
+    assert table is not None
+    assert [cell.text for cell in table.rows[0].cells] == ["one", "two", "-", "-", "-", "0", "3"]
 
 
 @pytest.fixture

@@ -67,11 +67,16 @@ def test_a_better_editor_is_found_and_an_equal_one_is_not() -> None:
     del scores["same"]["i0"], scores["plain"]["i5"]
     good, same, equal = differences(scores)
     assert (good.first, good.second, good.only_first, good.only_second) == ("good", "plain", 1, 0)
-    assert good.difference.low is not None and good.difference.low > 0.2 and good.p_holm is not None
+    assert (
+        good.difference is not None
+        and good.difference.low is not None
+        and good.difference.low > 0.2
+        and good.p_holm is not None
+    )
     assert good.p is not None and good.p < good.p_holm < 0.01 and same.p_holm is not None and same.p_holm < 0.01
     assert equal.p is not None and equal.p > 0.05 and (equal.only_first, equal.only_second) == (1, 1)
     # Unpaired, the spread of the items would hide it.
     spread = mean_interval(list(scores["good"].values()))
     assert spread.high - spread.low > 2 * (good.difference.high - good.difference.low)
-    with pytest.raises(InputError, match="no scored item in common"):
-        differences({"a": {"x": 1.0}, "b": {"y": 1.0}})
+    (apart,) = differences({"a": {"x": 1.0}, "b": {"y": 1.0}})
+    assert (apart.difference, apart.p, apart.p_holm, apart.only_first, apart.only_second) == (None, None, None, 1, 1)

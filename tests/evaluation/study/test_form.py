@@ -116,6 +116,7 @@ def test_clips_play_in_step_and_the_original_lies_over_a_result(
 
 def test_a_phone_shows_500_items_one_by_one(form_of: Callable[..., Any], opened: Callable[..., Any]) -> None:
     path, _ = form_of(500, size=(24, 32))
+    assert opened(path, PHONE).evaluate("window.scrollY") == 0, "the introduction is read before the name is asked for"
     page = opened(path, PHONE)
     begin(page, "thumb")
     picture(page, "form-phone")

@@ -79,6 +79,10 @@ def test_int8_for_one_card(compiler: kernel_table.LoggingNvrtc) -> None:
     if tool is not None:
         kernel_table.read_sass(cubin, results, tool)
     check(list(results.values()), {"attention_int8_d128", "attention_int8_d64"})
+    page = (CSRC.parents[2] / "docs" / "kernels.md").read_text(encoding="utf-8")
+    *_, first, second = kernel_table.table(list(results.values()), compiler.version).splitlines()
+    if tool is not None and f"Compiled by NVRTC {'.'.join(map(str, compiler.version))};" in page:
+        assert first in page and second in page, "scripts/kernel_table.py --write"
 
 
 @pytest.mark.slow

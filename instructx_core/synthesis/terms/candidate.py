@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
-from ..media.outputs import atomic_path
+from ...errors import InputError
+from ...media.outputs import atomic_path
 
 STATE = "candidate.json"
 

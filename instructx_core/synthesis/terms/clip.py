@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..media.encode import ClipFormat, write_frames
-from ..media.files import read_media
+from ...media.encode import ClipFormat, write_frames
+from ...media.files import read_media
 
-CLIP, ERASED, SWAPPED = "clip.mp4", "erased.mp4", "swapped.mp4"
+CLIP, ERASED, SWAPPED, RECOLOURED = "clip.mp4", "erased.mp4", "swapped.mp4", "recoloured.mp4"
 MASK, CHANGED = "mask.mp4", "changed.mp4"
 QUALITY = 12  # CRF of what may become a source or a target
 

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ..errors import InputError
+from ...errors import InputError
 from .camera import CameraPath
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels, the last two not in it

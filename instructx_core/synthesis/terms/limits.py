@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from ..errors import InputError
+from ...errors import InputError
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,4 @@
-"""For test_runs.py, and run by it as a process: trains the nano model's stage 2 under FOLDER to STEPS and exports it.
-
-python worker.py FOLDER STEPS MICRO [STEP SHARE]       killed in that step, after that share of its calls
-"""
+"""For test_runs.py, in its own process or in those of sharded_worker.py: the nano model's stage 2, and its death."""
 
 from __future__ import annotations
 
@@ -9,8 +6,6 @@ import os
 import signal
 import sys
 from pathlib import Path
-
-import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from nano import nano, nano_stage2
@@ -43,11 +38,3 @@ def die_in(victim: Trainer, step: int, share: float) -> None:
         return original()
 
     victim.train_step = train_step
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    made = trainer(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
-    if len(sys.argv) > 4:
-        die_in(made, int(sys.argv[4]), float(sys.argv[5]))
-    made.run()

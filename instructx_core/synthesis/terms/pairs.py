@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .candidate import Candidate
-from .clip import CLIP, ERASED, SWAPPED
-from .stages.recolour import RECOLOURED
+from .clip import CLIP, ERASED, RECOLOURED, SWAPPED
 
 PAIRS = {  # task: source, target
     "remove": (CLIP, ERASED),
