@@ -30,6 +30,9 @@ Offload = Callable[[], None]
 TILE_MODES = ("auto", "on", "off")
 # What allocators of torch say in a plain RuntimeError: the CPU's, on Linux and elsewhere, and Apple's.
 _MESSAGES = ("can't allocate memory", "not enough memory", "out of memory", "Cannot allocate memory")
+# What oneDNN says in full when there is none for the code or the scratchpad of a convolution; of what it does not
+# support it says more ("... primitive descriptor for ...").
+_WHOLE_MESSAGES = ("could not create a primitive", "could not execute a primitive")
 
 
 def return_freed() -> None:
@@ -46,7 +49,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     """True for the errors that torch, its allocators and Python raise when memory ends."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    return isinstance(error, RuntimeError) and any(message in str(error) for message in _MESSAGES)
+    message = str(error)
+    return isinstance(error, RuntimeError) and (
+        message in _WHOLE_MESSAGES or any(part in message for part in _MESSAGES)
+    )
 
 
 @dataclass(slots=True)

@@ -110,6 +110,8 @@ def test_the_order_of_the_plans() -> None:
 
 def test_what_counts_as_out_of_memory() -> None:
     assert is_out_of_memory(MemoryError()) and is_out_of_memory(RuntimeError(CPU_MESSAGE))
+    assert is_out_of_memory(RuntimeError("could not create a primitive")), "oneDNN's; seen under a limit of memory"
+    assert not is_out_of_memory(RuntimeError("could not create a primitive descriptor for a convolution"))
     assert not is_out_of_memory(RuntimeError("shape mismatch")) and not is_out_of_memory(ValueError("out of memory"))
 
     def broken() -> None:
