@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,10 @@ CHECKS = "judge-check*.json"
 STUDIES = "study-result*.json"
 LEAST_ACCURACY = 0.8  # of ordered pairs of planted edits, below which a judge's dimension is warned of
 EVERYWHERE, OF_CLIPS = ("model", "temperature"), ("frames", "side", "video")  # settings that decide scores
+PARTIAL = (
+    "The items were taken with --partial: they are a part of the benchmark, or own ones. Published numbers, the "
+    "paper's rows among them, are of the whole benchmark and cannot be compared with these."
+)
 TRUTH = "truth"  # the judge of the drawn world, which is its own definition
 
 
@@ -53,6 +57,7 @@ class Report:
     strange: int = 0  # items that have scores and are no items of the evaluation, as of an earlier, larger one
     left_out: dict[str, int] = field(default_factory=dict)  # editor -> scores and metrics of files that were replaced
     mixed: tuple[str, ...] = ()  # metrics that were not measured with the same weights everywhere
+    is_partial: bool = False  # the items are not the whole benchmark, or own ones
 
     @property
     def judges(self) -> list[str]:
@@ -85,6 +90,8 @@ class Report:
         make = PAPER_TABLES.get(self.benchmark)
         by_kind = plain_table(of, "By kind of edit")
         found = [by_kind] if make is None else [make(of), by_kind]
+        if make is not None and self.is_partial:
+            found[0] = replace(found[0], notes=(*found[0].notes, PARTIAL))
         between = difference_table(of)
         return found if between is None else [*found, between]
 
@@ -95,7 +102,9 @@ class Report:
 
     def warnings(self) -> list[str]:
         """What a reader must know before the numbers."""
-        found = [] if self.scores else ["No judge has scored these outputs yet."]
+        found = [PARTIAL] if self.is_partial else []
+        if not self.scores:
+            found.append("No judge has scored these outputs yet.")
         for judge in self.judges:
             check = self.checks.get(judge)
             if check is None and judge != TRUTH:
@@ -142,7 +151,7 @@ class Report:
 def read_report(folder: Path, editors: Sequence[str] = ()) -> Report:
     """Raises InputError for files of the folder that are missing or wrong."""
     items, outputs = read_items(folder / ITEMS), collect_outputs(folder, editors)
-    benchmark = _benchmark(folder / BENCHMARK)
+    benchmark, is_partial = _benchmark(folder / BENCHMARK)
     scores = read_scores(folder / SCORES) if (folder / SCORES).exists() else []
     known = {item.id for item in items}
     strange = {score.id for score in scores if score.id not in known}
@@ -162,6 +171,7 @@ def read_report(folder: Path, editors: Sequence[str] = ()) -> Report:
         *(benchmark, folder, items, outputs, scores, metrics, averaging, checks, studies, settings, len(strange)),
         left_out=dict(left_out),
         mixed=_mixed_weights(lines),
+        is_partial=is_partial,
     )
 
 
@@ -185,13 +195,15 @@ def _mixed_weights(lines: Iterable[OutputMetrics]) -> tuple[str, ...]:
     return tuple(name for name, keys in found.items() if len(keys) > 1)
 
 
-def _benchmark(path: Path) -> str:
+def _benchmark(path: Path) -> tuple[str, bool]:
+    """Its name, and whether the items were taken with --partial."""
     if not path.exists():
-        return ""
-    name = read_object(path, REWRITE).get("name", "")
+        return "", False
+    values = read_object(path, REWRITE)
+    name = values.get("name", "")
     if not isinstance(name, str):
         raise InputError(f"{path}: name is {name!r:.40}, no benchmark; {REWRITE}")
-    return name
+    return name, values.get("partial") is True
 
 
 def _checks(folder: Path) -> dict[str, dict[str, Any]]:

@@ -181,6 +181,21 @@ def test_markdown_of_a_folder(vie_folder: Path) -> None:
     assert 'item008: "Make it <b>8</b>' in text and "Reason <i>8</i> | it is so" in text
 
 
+def test_a_partial_benchmark_is_not_compared_with_the_paper(
+    vie_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Said on the terminal, first on the page, and below the table that holds the paper's rows; not of a whole one."""
+    words = "cannot be compared with these"
+    for partial, count in ((False, 0), (True, 2)):
+        (vie_folder / "benchmark.json").write_text(json.dumps({"name": "vie", "partial": partial}))
+        assert main(["eval", "report", str(vie_folder)]) == 0
+        assert capsys.readouterr().out.count(words) == count // 2
+        assert (vie_folder / "report.md").read_text().count(words) == count
+        assert (vie_folder / "report.html").read_text().count(words) == count
+    table = (vie_folder / "report.md").read_text().split("### ")[1]
+    assert table.startswith("Table 3: VIE-Bench") and words in table and "*InstructX (paper)*" in table
+
+
 def test_the_verb_writes_page_and_markdown(vie_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["eval", "report", str(vie_folder)]) == 0
     said = capsys.readouterr().out
