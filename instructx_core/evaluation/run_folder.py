@@ -35,9 +35,10 @@ KEPT = {"media", JUDGES}  # names that no editor can have
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """An evaluation on disk."""
+    """An evaluation on disk. remedy: what to do where it holds another one."""
 
     path: Path
+    remedy: str = "choose another folder"
 
     def prepare(self, benchmark: Mapping[str, Any]) -> None:
         """Makes the folder for a benchmark. Raises InputError where it holds the items of another one."""
@@ -45,7 +46,7 @@ class RunFolder:
         place = self.path / BENCHMARK
         kept = place.exists() and (self.path / ITEMS).exists()  # without items it was never finished
         if kept and (old := self.benchmark()) != json.loads(json.dumps(dict(benchmark))):
-            raise InputError(f"{self.path}: holds items of {old['name']}, made otherwise; choose another folder")
+            raise InputError(f"{self.path}: holds items of {old['name']}, made otherwise; {self.remedy}")
         _write_json(place, benchmark)
 
     def write(self, items: Iterable[EditRecord]) -> None:
@@ -56,7 +57,7 @@ class RunFolder:
             changed = [item.id for item in items if item.id in old and _asked(item) != _asked(old[item.id])]
             if changed:
                 raise InputError(
-                    f"{self.path}: holds outputs of other edits under the ids {some(changed)}; choose another folder"
+                    f"{self.path}: holds outputs of other edits under the ids {some(changed)}; {self.remedy}"
                 )
         write_items(self.path / ITEMS, items)
 

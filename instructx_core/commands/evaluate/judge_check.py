@@ -14,6 +14,8 @@ from ..judge_options import add_judge_arguments, asked_by
 from ..model import ProgressLine
 from .judge import check_judge_named
 
+REMEDY = "delete that folder to begin anew (all cases are judged again), or give --sources or --records as before"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, help="the evaluation that the judge scores, or a new folder")
@@ -36,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from ...evaluation.scores import Score
     from ...media.outputs import atomic_path, make_folder
 
-    folder = RunFolder(make_folder(args.folder) / "judge-check")
+    folder = RunFolder(make_folder(args.folder) / "judge-check", REMEDY)
     by_truth = args.judge is None and args.records is None
     if not by_truth:
         check_judge_named(args)

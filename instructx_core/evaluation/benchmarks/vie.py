@@ -20,6 +20,7 @@ from .tasks import VIE_COUNTS, VIE_ROWS, check_counts, check_task
 
 MANIFESTS = ("manifest.jsonl", "manifest.json", "manifest.csv", "items.jsonl")
 CLIPS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif")
+STILLS = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix != ".webp")  # which may be an animation
 ALIASES = {
     "object swap": "swap",
     "swap change": "swap",
@@ -40,7 +41,8 @@ ALIASES = {
 
 
 def read_vie(download: Download) -> list[EditRecord]:
-    """Raises InputError for an unknown task, a missing reference, and counts that are not Table 4's."""
+    """Raises InputError for an unknown task, a source that is a picture, a missing reference, and counts that are not
+    Table 4's."""
     place = download.place
     if place.is_dir() and not any((place / name).is_file() for name in MANIFESTS):
         items = _from_folder(download)
@@ -62,7 +64,12 @@ def task_named(where: str, name: object) -> str:
 def _item(download: Download, folder: Path, row: TableRow, number: int) -> EditRecord:
     task = task_named(row.where, row.values.get("task"))
     files = {name: folder / row.text(name) for name in ("source", "reference", "mask") if row.values.get(name)}
-    files.setdefault("source", folder / row.text("source"))
+    source = files.setdefault("source", folder / row.text("source"))
+    if source.suffix.lower() in STILLS:
+        raise InputError(
+            f"{row.where}: source {source} is a picture; VIE-Bench is of clips, give one ({', '.join(CLIPS)}); "
+            "benchmarks of pictures are gedit and imgedit"
+        )
     return _record(download, _identity(row) or f"{task}-{number:03}", task, row.text("instruction"), files)
 
 

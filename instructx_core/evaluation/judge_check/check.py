@@ -25,6 +25,10 @@ from ..statistics.intervals import Estimate, mean_interval
 from ..statistics.paired import permutation_p
 from .planted import CHAINS
 
+WITHOUT_PAIRS = {  # dimension -> what has pairs of it
+    "similarity": "give --sources 4 or more, or --records with reference pictures",
+    "preservation": "give --sources, or --records with masks",
+}
 SWAPPED, LONGER = "swapped", "longer"  # of the right edit: source and output changed places; the instruction padded
 Scores = Mapping[str, Mapping[str, float]]  # plant -> dimension -> score
 
@@ -74,6 +78,8 @@ class JudgeCheck:
             "| --- | --- | --- | --- | --- | --- |",
         ]
         lines += [_line(name, of) for name, of in {**self.dimensions, "source or output": self.swapped}.items()]
+        for name, of in self.dimensions.items():
+            lines += ["", f"{unchecked(name)[:1].upper()}{unchecked(name)[1:]}."] if of.pairs == 0 else []
         if self.equal is not None:
             lines += ["", f"Repeated scores are equal in {100 * self.equal:.0f} %, their spread is {self.spread:.2f}."]
         if self.longer is not None:
@@ -82,6 +88,12 @@ class JudgeCheck:
         if self.lost:
             lines += ["", f"Without a score: {', '.join(f'{count} {name}' for name, count in self.lost.items())}."]
         return "\n".join(lines)
+
+
+def unchecked(dimension: str) -> str:
+    """Says that a dimension has no pair, and what to do about it."""
+    remedy = WITHOUT_PAIRS.get(dimension, "see why these cases have no score")
+    return f"{dimension} was not checked, as there are no pairs of planted edits with scores of it: {remedy}"
 
 
 def _line(name: str, of: Ordering) -> str:

@@ -18,7 +18,7 @@ from ...digests import file_digest
 from ...errors import InputError
 from ..item_outputs import ItemOutput, collect_outputs
 from ..items import ITEMS, read_items
-from ..judge_check.check import read_check
+from ..judge_check.check import read_check, unchecked
 from ..metrics.metric_lines import METRICS, OutputMetrics, read_output_metrics
 from ..objects import REWRITE, read_object
 from ..run_folder import RunFolder
@@ -109,8 +109,10 @@ class Report:
                     "the check says need not hold."
                 )
             for name, of in ({} if check is None else check["dimensions"]).items():
-                if of["accuracy"] is None or of["accuracy"] < LEAST_ACCURACY:
-                    share = "nothing" if of["accuracy"] is None else f"{100 * of['accuracy']:.0f} % of planted pairs"
+                if of["accuracy"] is None:
+                    found.append(f"Of the judge {judge}, {unchecked(name)}.")
+                elif of["accuracy"] < LEAST_ACCURACY:
+                    share = f"{100 * of['accuracy']:.0f} % of planted pairs"
                     found.append(f"The judge {judge} orders {share} rightly in {name}: do not trust that dimension.")
         for editor, made in self.outputs.items():
             lost = [item.id for item in self.items if item.id not in made or made[item.id].path is None]

@@ -160,6 +160,8 @@ WRONG = [
     ("vie", lambda rows: [row.update(id="same") for row in rows], "item same is there twice"),
     ("vie", lambda rows: rows[0].update(task=["swap"]), "line 1: task ['swap'] is unknown"),
     ("vie", lambda rows: rows[0].update(id=1.5), "line 1: id is 1.5; it must be a text or a whole number"),
+    ("vie", lambda rows: rows[1].update(source="a.PNG"), "a.PNG is a picture; VIE-Bench is of clips"),
+    ("vie", lambda rows: rows[1].update(source="a.png"), "manifest.jsonl: line 2: source"),
     ("gedit", lambda rows: rows[0].update(task_type="paint"), "row 1: task 'paint' is unknown"),
     (
         "gedit",

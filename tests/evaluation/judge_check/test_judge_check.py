@@ -164,7 +164,18 @@ def test_dry_run_and_another_number_of_sources(
     assert main(["eval", "judge-check", str(checked[0]), "--sources", str(SOURCES), "--dry-run"]) == 0
     assert "cases, each judged 1 times; nothing was sent" in capsys.readouterr().out
     assert main(["eval", "judge-check", str(checked[0]), "--sources", "2"]) == 2
-    assert "choose another folder" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "judge-check: holds items of judge-check, made otherwise; delete that folder to begin anew" in said
+    assert "choose another folder" not in said, "it is always that folder"
+
+
+def test_a_dimension_without_pairs_was_not_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two drawn sources have no reference, so nothing is known of similarity."""
+    assert main(["eval", "judge-check", str(tmp_path), "--sources", "2"]) == 0
+    said = capsys.readouterr().out
+    assert "| similarity | - | - | - | 0 | 0 |" in said
+    assert "Similarity was not checked, as there are no pairs" in said and "give --sources 4 or more" in said
+    assert "uality was not checked" not in said
 
 
 def test_a_judge_behind_an_address(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

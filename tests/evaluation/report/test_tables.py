@@ -167,6 +167,11 @@ def test_the_report_warns_of_a_judge_that_was_not_checked_or_did_badly(vie_folde
     (vie_folder / "judge-check-gpt.json").write_text(json.dumps(check))
     (warning,) = read_report(vie_folder).warnings()
     assert "55 % of planted pairs rightly in quality" in warning
+    nothing = {**of, "accuracy": None, "low": None, "high": None, "correlation": None, "pairs": 0, "tied": 0}
+    unchecked = {**check, "dimensions": {"instruction": of, "similarity": nothing}}
+    (vie_folder / "judge-check-gpt.json").write_text(json.dumps(unchecked))
+    (warning,) = read_report(vie_folder).warnings()
+    assert "similarity was not checked" in warning and "--sources 4" in warning and "trust" not in warning
     asked = {"protocol": "vie", "model": "gpt-4o", "temperature": 0.0, "frames": 8}
     RunFolder(vie_folder).keep_judge("gpt-4o", asked)
     for settings, differ in (
