@@ -14,7 +14,7 @@ from ...errors import InputError
 from ...pages.assemble import write_page
 from ...pages.embed import PREVIEW, PageMedia, Rendition, embed
 from ..items import media_path
-from ..statistics.cells import overall
+from ..statistics.cells import Cell, overall
 from ..statistics.rules import OVERALL
 from .contents import Report
 from .plots import interval_plot
@@ -92,7 +92,13 @@ def _judge(report: Report, judge: str) -> dict[str, Any]:
         rows = [(cell.editor, cell.values[name]) for cell in whole if name in cell.values]
         plots.append(interval_plot(TITLES.get(name, name), rows, report.averaging.scale))
     tables = [dataclasses.asdict(table) for table in report.tables(judge)]
-    return {"name": judge, "tables": tables, "plots": plots}
+    return {"name": judge, "tables": tables, "plots": plots, "not_drawn": [_absence(c) for c in whole if c.absent]}
+
+
+def _absence(cell: Cell) -> str:
+    """Why an editor has no mean to draw. absent is OVERALL itself where the benchmark averages over items."""
+    kinds = ", ".join(group for group in cell.absent if group != OVERALL)
+    return f"Not drawn: {cell.editor} has no score{kinds and f' in {kinds}'}."
 
 
 def _entries(report: Report, editor: str, medium: Any) -> list[dict[str, Any]]:

@@ -59,6 +59,7 @@ function numbers() {
     ...judge.tables.map(table),
     element("h2", {}, "Means and intervals"),
     element("div.plots", {}, ...judge.plots.map(figure)),
+    ...judge.not_drawn.map((why) => element("p.soft", {}, why)),
     ...DATA.tables.map(table), ...checked(judge.name)].filter(Boolean);
 }
 

@@ -12,6 +12,7 @@ from typing import Any
 from ...errors import InputError
 from ..objects import REWRITE, read_object
 from ..statistics.intervals import Estimate
+from ..study.result import AVERAGE_RULE
 from .tables import ReportCell, ReportRow, ReportTable, number_cell, ranked
 
 COLUMNS = {
@@ -44,6 +45,7 @@ def study_table(values: Mapping[str, Any]) -> ReportTable:
     notes = [
         f"{len(values['raters'])} raters, {values['items']} items, {values['given']} of {values['asked']} ratings; "
         "intervals are over raters and items.",
+        AVERAGE_RULE,
         *([f"Differences of the average, p-values by Holm's method: {'; '.join(differences)}."] if differences else []),
     ]
     return ReportTable(f"User study {values['study']}", ("Model", *COLUMNS.values()), tuple(rows), tuple(notes))

@@ -202,7 +202,14 @@ def plain_table(of: TableData, title: str) -> ReportTable:
         ]
         rows += ranked(block, range(2, 2 + len(names)))
     columns = ("Task", "Model", *(TITLES.get(name, name) for name in names), *COUNTS)
-    return ReportTable(title, columns, tuple(rows))
+    return ReportTable(title, columns, tuple(rows), (_all_note(of),))
+
+
+def _all_note(of: TableData) -> str:
+    if of.averaging.over == "items":
+        return "all: the mean of the items, each alike."
+    without = ", ".join(group for group in of.averaging.left_out if group in of.groups.values())
+    return f"all: the mean of the kinds, each alike{without and f', without {without}'}."
 
 
 def metric_table(metrics: Metrics, groups: Mapping[str, str], editors: Sequence[str]) -> ReportTable | None:
@@ -242,7 +249,10 @@ def difference_table(of: TableData) -> ReportTable | None:
         found = number_cell(each.difference, 3)
         rows.append(ReportRow((*map(ReportCell, words), found, ReportCell(p), ReportCell(holm), *numbers)))
     columns = ("Model", "Other", "Difference of Avg.", "p", "p (Holm)", "Items of both", "Items of one")
-    return ReportTable("Differences, item by item", columns, tuple(rows))
+    note = "Over the items that both have a score of, each alike"
+    if of.averaging.over == "groups":
+        note += '; so it can differ from "all" in the table by kind of edit, which weighs the kinds alike'
+    return ReportTable("Differences, item by item", columns, tuple(rows), (f"{note}.",))
 
 
 # Not of the box: its drawn clips beside the paper's rows would compare what cannot be compared.

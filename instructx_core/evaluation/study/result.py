@@ -2,6 +2,7 @@
 
 Place: answers -> result -> `instructx eval study-result`. As in A.3 of the paper scores are averaged over raters and
 items. Intervals are over both; differences between editors are paired item by item, on the raters' mean of each item.
+What counts for the average and for its differences is one thing: AVERAGE_RULE.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ from .questions import questions
 
 TITLES = {question.key: question.title for question in questions("video")}
 AVERAGE = "average"
+AVERAGE_RULE = (
+    "Average and its differences count a rater's rating of a result only when all its questions are answered; the "
+    "column of a question counts every answer."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,7 @@ class StudyResult:
         ]
         for editor, means in self.means.items():
             lines.append(f"| {editor} | {' | '.join(_cell(means[key]) for key in (*QUESTIONS, AVERAGE))} |")
-        lines += ["", "Agreement of the raters (Krippendorff's alpha, ordinal):", ""]
+        lines += ["", AVERAGE_RULE, "", "Agreement of the raters (Krippendorff's alpha, ordinal):", ""]
         lines += [f"- {TITLES[key]}: {_cell(self.agreement[key], 'not defined')}" for key in QUESTIONS]
         lines += ["", "Differences of the average, item by item (p-values corrected by Holm's method):", ""]
         lines += [_said(each) for each in self.differences[AVERAGE]]
@@ -78,7 +83,7 @@ def _cell(estimate: Estimate | None, nothing: str = "-") -> str:
 
 def _said(each: Difference) -> str:
     p = "" if each.p_holm is None else f", p = {each.p_holm:.4f}"
-    nothing = "no item with ratings of both"
+    nothing = "no item with complete ratings of both"
     return f"- {each.first} - {each.second}: {_cell(each.difference, nothing)}{p}"
 
 
@@ -86,10 +91,11 @@ def study_result(plan: StudyPlan, answers: Sequence[Answers]) -> StudyResult:
     """Raises InputError as unblind()."""
     all_of = unblind(plan, answers)
     score_RIEQ = all_of.score_RIEQ
+    average_RIE = _average(score_RIEQ)
     means, items = {}, len(all_of.items)
     for number, editor in enumerate(all_of.editors):
         of_editor = {key: crossed_interval(score_RIEQ[:, :, number, q]) for q, key in enumerate(QUESTIONS)}
-        means[editor] = {**of_editor, AVERAGE: crossed_interval(score_RIEQ[:, :, number].mean(axis=-1))}
+        means[editor] = {**of_editor, AVERAGE: crossed_interval(average_RIE[:, :, number])}
     flat_RUQ = score_RIEQ.reshape(len(all_of.raters), -1, len(QUESTIONS))
     held_R = np.isfinite(flat_RUQ).sum(axis=(1, 2))
     asked = items * len(all_of.editors) * len(QUESTIONS)
@@ -110,13 +116,19 @@ def study_result(plan: StudyPlan, answers: Sequence[Answers]) -> StudyResult:
 NOTHING = Estimate(-np.inf, None, None, 0)
 
 
+def _average(score_RIEQ: np.ndarray) -> np.ndarray:
+    """RIE: the mean of the questions of each rating, NaN where one of them was not answered."""
+    return score_RIEQ.mean(axis=-1)
+
+
 def _differences(all_of: StudyScores) -> dict[str, list[Difference]]:
     """Of each question and of the average, on items that both editors of a pair have ratings of."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # an item that nobody rated has no mean: NaN, left out below
         item_IEQ = np.nanmean(all_of.score_RIEQ, axis=0)
+        average_IE = np.nanmean(_average(all_of.score_RIEQ), axis=0)
     of_question = {key: item_IEQ[:, :, q] for q, key in enumerate(QUESTIONS)}
-    of_question[AVERAGE] = item_IEQ.mean(axis=-1)
+    of_question[AVERAGE] = average_IE
     found = {}
     for key, score_IE in of_question.items():
         scores = {

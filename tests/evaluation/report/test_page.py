@@ -88,6 +88,13 @@ def test_numbers_and_outputs(benchmark_folder: Callable[..., Path], opened: Call
     assert times == pytest.approx([0.5, 0.5], abs=0.05), "half of the eight frames at 8 Hz"
 
 
+def test_an_editor_without_a_mean_is_named(benchmark_folder: Callable[..., Path], opened: Callable[..., Any]) -> None:
+    page = opened(filled(benchmark_folder(3, EDITORS).parent))
+    assert page.locator(".plots circle").count() == 4, "of one editor"
+    assert page.get_by_text("Not drawn: other <b>one</b> has no score in Remove, Style / Tone Change.").is_visible()
+    assert page.get_by_text("all: the mean of the kinds, each alike.").is_visible()
+
+
 def test_sliders_and_keys(benchmark_folder: Callable[..., Path], opened: Callable[..., Any]) -> None:
     page = opened(filled(benchmark_folder(4, EDITORS).parent))
     page.get_by_role("tab", name="Outputs").click()

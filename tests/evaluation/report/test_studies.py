@@ -43,7 +43,8 @@ def test_what_raters_said_is_on_the_report(benchmark_folder: Callable[..., Path]
     assert texts["beta-edit"] == ["5.00", "3.00", "3.67", "3.89"] and texts["alpha-edit"][0] == "2.00"
     assert [cell.rank for row in table.rows[:2] for cell in row.cells[1:2]] == [1, 2], "best first, and marked"
     assert texts["Agreement (alpha)"][0] == "1.00" and table.columns[-1] == "Average"
-    assert "3 raters, 6 items, 108 of 108 ratings" in table.notes[0] and "beta-edit" in table.notes[1]
+    assert "3 raters, 6 items, 108 of 108 ratings" in table.notes[0] and "beta-edit" in table.notes[2]
+    assert "only when all its questions are answered" in table.notes[1]
     assert main(["eval", "report", str(folder)]) == 0, "without a judge as well"
     text = (folder / "report.md").read_text()
     assert f"### User study {plan.study}" in text and "| **5.00**" in text

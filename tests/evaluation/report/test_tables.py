@@ -21,12 +21,13 @@ from instructx_core.evaluation.report.tables import (
     difference_table,
     gedit_table,
     imgedit_table,
+    plain_table,
     vie_table,
 )
 from instructx_core.evaluation.run_folder import RunFolder
 from instructx_core.evaluation.scores import Score, ScoreFile
 from instructx_core.evaluation.statistics.cells import gather
-from instructx_core.evaluation.statistics.rules import GEDIT, IMGEDIT, VIE, Averaging
+from instructx_core.evaluation.statistics.rules import GEDIT, IMGEDIT, OPENVE, VIE, Averaging
 
 
 def evaluated(scores: list[Score], groups: dict[str, str], averaging: Averaging, **options: object) -> TableData:
@@ -109,6 +110,29 @@ def test_editors_that_share_no_scored_item_have_no_difference() -> None:
     table = difference_table(evaluated(scores, dict.fromkeys("abc", "all"), Averaging("plain", scale=(0.0, 10.0))))
     assert table is not None
     assert [cell.text for cell in table.rows[0].cells] == ["one", "two", "-", "-", "-", "0", "3"]
+
+
+def test_tables_say_what_they_weigh() -> None:
+    """Of three items of one kind and one of another the better in "all" is the worse item by item."""
+    groups = {"a": "Add", "b": "Add", "c": "Add", "x": "extract"}
+    given = {"one": (3, 3, 3, 5), "two": (4, 4, 4, 3)}
+    scores = [
+        Score(item, editor, "j", {"quality": value})
+        for editor, values in given.items()
+        for item, value in zip(groups, values, strict=True)
+    ]
+    of = evaluated(scores, groups, Averaging("plain", scale=(0.0, 10.0)))
+    kinds, between = plain_table(of, "By kind of edit"), difference_table(of)
+    assert between is not None and row_of(between, "one", "two")["Difference of Avg."] == "-0.250"
+    assert row_of(kinds, "all", "one")["Avg."] == "4.000" and row_of(kinds, "all", "two")["Avg."] == "3.500"
+    assert kinds.notes == ("all: the mean of the kinds, each alike.",)
+    assert "each alike; so it can differ from" in between.notes[0]
+    assert "which weighs the kinds alike" in markdown_table(between)
+    assert plain_table(evaluated(scores, groups, IMGEDIT), "x").notes[0].endswith("each alike, without extract.")
+    of = evaluated(scores, groups, OPENVE)
+    between = difference_table(of)
+    assert between is not None and between.notes == ("Over the items that both have a score of, each alike.",)
+    assert plain_table(of, "x").notes == ("all: the mean of the items, each alike.",)
 
 
 @pytest.fixture

@@ -164,6 +164,25 @@ def test_incomplete_and_double_answers(tmp_path: Path) -> None:
         study_result(plan, [Answers("b", {}, tmp_path)])
 
 
+def test_table_and_difference_of_the_average_count_the_same_ratings() -> None:
+    """A lone answer moves the column of its question, neither the average nor its difference."""
+    plan = plan_of(1, EDITORS[:2])
+    code = {editor: code for code, editor in plan.codes["i0"].items()}
+    first = {"alpha-edit": dict.fromkeys(QUESTIONS, 3), "beta-edit": dict.fromkeys(QUESTIONS, 3)}
+    second = {"alpha-edit": {"instruction": 5}, "beta-edit": {**first["beta-edit"], "instruction": 4}}
+    answers = [
+        Answers(str(rater), {"i0": {code[editor]: scores for editor, scores in of.items()}}, Path(f"{rater}.json"))
+        for rater, of in enumerate((first, second))
+    ]
+    result = study_result(plan, answers)
+    means = {editor: (of["instruction"].mean, of["average"].mean) for editor, of in result.means.items()}
+    assert means["alpha-edit"] == (4.0, 3.0) and means["beta-edit"] == pytest.approx((3.5, 19 / 6))
+    sign = 1 if result.differences["average"][0].first == "alpha-edit" else -1
+    assert sign * result.differences["average"][0].difference.mean == pytest.approx(3.0 - 19 / 6)
+    assert sign * result.differences["instruction"][0].difference.mean == pytest.approx(0.5)
+    assert "count a rater's rating of a result only when all its questions are answered" in result.text()
+
+
 def test_items_without_all_outputs_are_left_out_and_counted() -> None:
     items = [EditRecord(f"i{n}", "add", "image", "Do it", Locator("a.png")) for n in range(3)]
     files = {"a": {"i0": Path("x"), "i1": Path("x")}, "b": {"i1": Path("x"), "i2": Path("x")}}
