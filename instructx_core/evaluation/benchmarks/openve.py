@@ -21,11 +21,12 @@ REFVIE_TYPES = tuple(REFVIE)
 
 
 def read_openve(download: Download) -> list[EditRecord]:
-    """Raises InputError for an unknown type and for another number of items than 431."""
+    """Raises InputError for an unknown type, a picture for a clip, and another number of items than 431."""
     manifest = download.find("benchmark_videos.csv", "OpenVE-Bench/benchmark_videos.csv")
     items = []
     for row in table_rows(manifest):
-        task, video = check_task(row.where, row.values.get("edited_type"), OPENVE_TYPES), row.text("original_video")
+        task = check_task(row.where, row.values.get("edited_type"), OPENVE_TYPES)
+        video = row.clip("original_video", "OpenVE-Bench")
         places = [manifest.parent / video, manifest.parent.parent / video]  # the scripts let the user say which
         source = next((place for place in places if place.is_file()), places[0])
         item = EditRecord(
@@ -53,11 +54,12 @@ def openve_row(item: EditRecord, path: str) -> dict[str, str]:
 
 
 def read_refvie(download: Download) -> list[EditRecord]:
-    """Raises InputError for an unknown type."""
+    """Raises InputError for an unknown type and a picture for a clip."""
     manifest = download.find("refvie_bench.yaml")
     items = []
     for number, row in enumerate(table_rows(manifest)):
-        task, video = check_task(row.where, row.values.get("edit_type"), REFVIE_TYPES), row.text("src_video")
+        task = check_task(row.where, row.values.get("edit_type"), REFVIE_TYPES)
+        video = row.clip("src_video", "RefVIE-Bench")
         item = EditRecord(
             id=f"{number:03}-{PurePosixPath(video).stem}",
             task=task,

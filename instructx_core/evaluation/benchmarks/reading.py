@@ -16,7 +16,11 @@ from typing import Any
 
 from ...data.record import EditRecord, Locator
 from ...errors import InputError
+from ...media.base import IMAGE_SUFFIXES
 from ..lines import read_lines
+
+CLIPS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif")
+STILLS = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix != ".webp")  # which may be an animation
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,16 @@ class TableRow:
         value = self.values.get(name)
         if not isinstance(value, str) or not value.strip():
             raise InputError(f"{self.where}: {name} is {value!r:.80}; it must be a text")
+        return value
+
+    def clip(self, name: str, benchmark: str) -> str:
+        """The text `name`, which is a file. Raises InputError for a picture, of which that benchmark has none."""
+        value = self.text(name)
+        if Path(value).suffix.lower() in STILLS:
+            raise InputError(
+                f"{self.where}: {name} {value} is a picture; {benchmark} is of clips, give one ({', '.join(CLIPS)}); "
+                "benchmarks of pictures are gedit and imgedit"
+            )
         return value
 
 

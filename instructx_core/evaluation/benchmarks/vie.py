@@ -15,12 +15,10 @@ from pathlib import Path
 from ...data.record import EditRecord
 from ...errors import InputError
 from ...media.base import IMAGE_SUFFIXES
-from .reading import Download, TableRow, check_ids, table_rows
+from .reading import CLIPS, Download, TableRow, check_ids, table_rows
 from .tasks import VIE_COUNTS, VIE_ROWS, check_counts, check_task
 
 MANIFESTS = ("manifest.jsonl", "manifest.json", "manifest.csv", "items.jsonl")
-CLIPS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif")
-STILLS = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix != ".webp")  # which may be an animation
 ALIASES = {
     "object swap": "swap",
     "swap change": "swap",
@@ -64,12 +62,7 @@ def task_named(where: str, name: object) -> str:
 def _item(download: Download, folder: Path, row: TableRow, number: int) -> EditRecord:
     task = task_named(row.where, row.values.get("task"))
     files = {name: folder / row.text(name) for name in ("source", "reference", "mask") if row.values.get(name)}
-    source = files.setdefault("source", folder / row.text("source"))
-    if source.suffix.lower() in STILLS:
-        raise InputError(
-            f"{row.where}: source {source} is a picture; VIE-Bench is of clips, give one ({', '.join(CLIPS)}); "
-            "benchmarks of pictures are gedit and imgedit"
-        )
+    files["source"] = folder / row.clip("source", "VIE-Bench")
     return _record(download, _identity(row) or f"{task}-{number:03}", task, row.text("instruction"), files)
 
 

@@ -176,6 +176,8 @@ WRONG = [
     ("openve", lambda rows: rows[5].update(edited_type="paint"), "row 7: task 'paint' is unknown"),
     ("openve", lambda rows: rows.pop(), "430 items instead of 431"),
     ("openve", lambda rows: rows[5].update(prompt=""), "row 7: prompt is ''"),
+    ("openve", lambda rows: rows[5].update(original_video="a.png"), "row 7: original_video a.png is a picture"),
+    ("refvie", lambda rows: rows[2].update(src_video="a.jpg"), "row 3: src_video a.jpg is a picture; RefVIE-Bench is"),
     ("refvie", lambda rows: rows[2].pop("ref_img"), "row 3: ref_img is None"),
     (
         "refvie",
