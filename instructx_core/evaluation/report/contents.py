@@ -168,7 +168,17 @@ def read_report(folder: Path, editors: Sequence[str] = ()) -> Report:
     settings = {score.judge: {} for score in scores}
     settings = {judge: RunFolder(folder).judge_settings(judge) for judge in settings}
     return Report(
-        *(benchmark, folder, items, outputs, scores, metrics, averaging, checks, studies, settings, len(strange)),
+        benchmark,
+        folder,
+        items,
+        outputs,
+        scores,
+        metrics,
+        averaging,
+        checks,
+        studies,
+        settings,
+        strange=len(strange),
         left_out=dict(left_out),
         mixed=_mixed_weights(lines),
         is_partial=is_partial,
