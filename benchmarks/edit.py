@@ -25,8 +25,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -214,11 +216,11 @@ def hoisting(args: argparse.Namespace, _folder: Path) -> Calls:
     from instructx_core.speed import constants
 
     pipe, calls = load(args), {}
-    is_compiled = constants.is_compiled
 
     def steps(every_time: bool, *given: Any) -> Any:
-        constants.is_compiled = (lambda _model: True) if every_time else is_compiled
-        return pipe.denoise(*given, pipe.instructx_config.sampling.num_steps)
+        as_compiled = patch.object(constants, "is_compiled", lambda _model: True) if every_time else nullcontext()
+        with as_compiled:
+            return pipe.denoise(*given, pipe.instructx_config.sampling.num_steps)
 
     for name, (count, with_reference) in CLIPS.items():
         frames = torch.randint(0, 256, (count or args.frames, args.size, args.size, 3), dtype=torch.uint8)

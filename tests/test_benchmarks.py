@@ -67,10 +67,21 @@ def child_here(command: list[str], **options: Any) -> subprocess.CompletedProces
     return subprocess.CompletedProcess(command, 0, output.getvalue(), "")
 
 
+def left_behind() -> list[str]:
+    """Names in the package that hold a program's function or class: it was put there, and would serve the next test."""
+    modules = [(name, vars(module)) for name, module in sys.modules.items() if name.startswith("instructx_core")]
+    values = [(f"{name}.{key}", value) for name, globals_ in modules for key, value in globals_.items()]
+    return [name for name, value in values if getattr(value, "__module__", None) == "__main__"]
+
+
+def torch_state() -> tuple[Any, ...]:
+    return torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads()
+
+
 @pytest.fixture
 def program(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """program(name, *arguments): runs a benchmark."""
-    modules = set(sys.modules)
+    """program(name, *arguments): runs a benchmark, which must leave the package and torch as it found them."""
+    modules, state = set(sys.modules), torch_state()
 
     def run(name: str, *arguments: str) -> None:
         if name not in PROCESSES:
@@ -78,6 +89,8 @@ def program(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
         run_here(str(BENCHMARKS / f"{name}.py"), *arguments)
 
     yield run
+    assert left_behind() == []
+    assert torch_state() == state
     for name in (PARTS & sys.modules.keys()) - modules:  # "results" is a name that another may want
         del sys.modules[name]
 
