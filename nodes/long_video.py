@@ -91,7 +91,7 @@ class InstructXLongVideo(io.ComfyNode):
         if len(windows) > 1:
             mean = sum(work.joins[1:]) / (len(windows) - 1)
             notes.append(note("joins", change=f"{mean:.1f}"))
-        return io.NodeOutput(video, ui=notes_ui(notes))
+        return io.NodeOutput(video, ui=notes_ui("InstructXLongVideo", notes))
 
 
 def _sampling(options: dict[str, Any]) -> SamplingSettings:

@@ -104,7 +104,7 @@ class InstructXQueryEmbeddings(io.ComfyNode):
         notes += [*clip.notes, *clipped_notes(references)]
         if asked != instruction:
             notes.insert(0, note("asks", instruction=asked))
-        return io.NodeOutput(queries, ui=notes_ui(notes))
+        return io.NodeOutput(queries, ui=notes_ui("InstructXQueryEmbeddings", notes))
 
 
 def encoder_note(prepared: Any, clip: SourceClip, references: int) -> Note:

@@ -99,7 +99,7 @@ class InstructXSample(io.ComfyNode):
         drawn = there_and_back(drawn) if kind == LONG_VIDEO else drawn
         reference = None if drawn.reference_HWC is None else to_image(drawn.reference_HWC[None])
         source = to_image(drawn.source_FHWC)
-        notes = notes_ui([note("asks", instruction=drawn.instruction)])
+        notes = notes_ui("InstructXSample", [note("asks", instruction=drawn.instruction)])
         shown = source[:1] if reference is None else torch.cat([source[:1], reference])
         return io.NodeOutput(
             source,

@@ -96,11 +96,12 @@ class InstructXSourceReference(io.ComfyNode):
             made.fps,
             made.sound,
             ui=notes_ui(
+                "InstructXSourceReference",
                 [
                     *made.fitted.notes,
                     *clipped_notes({"mask": mask}),
                     token_note(made.source_BCTHW, made.references_BCRHW, made.adapter),
-                ]
+                ],
             ),
         )
 

@@ -19,7 +19,7 @@ logger = logging.getLogger("instructx")
 
 LOCALES = Path(__file__).resolve().parents[2] / "locales"
 ENGLISH = "en"
-UI_KEY = "instructx_notes"  # read by web/js/notes.js
+UI_KEY, KIND_KEY = "instructx_notes", "instructx_node"  # read by web/js/notes.js
 # For the schema of a node with notes: the host shows them again where it kept the node's output and does not run it.
 # Hosts before 0.19 lack it: there the page keeps what it shows, and an opened or reloaded graph stays silent.
 SAYS_AGAIN = {"has_intermediate_output": True}
@@ -53,10 +53,13 @@ def texts(chosen: str) -> dict[str, str]:
     return json.loads(file.read_text(encoding="utf-8"))
 
 
-def notes_ui(notes: Sequence[Note]) -> dict[str, list[str]]:
-    """The `ui` of a node's output: for the page (web/js/notes.js) in the artist's language, `text` in English."""
+def notes_ui(kind: str, notes: Sequence[Note]) -> dict[str, list[str]]:
+    """The `ui` of a node's output: for the page (web/js/notes.js) in the artist's language, `text` in English.
+
+    kind: of the node. The page gives a result to the node of that number in the graph that is open, of whatever kind.
+    """
     lines = [each.text() for each in notes]
     for line in lines:
         logger.info("InstructX: %s", line)
     chosen = language()
-    return {"text": lines, UI_KEY: [each.text(chosen) for each in notes]}
+    return {"text": lines, UI_KEY: [each.text(chosen) for each in notes], KIND_KEY: [kind]}

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import frontend
 import numpy as np
 import pytest
 
@@ -110,3 +111,11 @@ def page(host: Any, browser: Any) -> Any:
     page.wait_for_function(READY)
     page.wait_for_timeout(1000)
     return page
+
+
+@pytest.fixture(params=list(frontend.RENDERERS))
+def renderer(request: pytest.FixtureRequest, page: Any) -> Iterator[str]:
+    """Both of the frontend's node renderers, one after the other: "classic" and "vue"."""
+    frontend.use_renderer(page, request.param)
+    yield request.param
+    frontend.use_renderer(page, "classic")

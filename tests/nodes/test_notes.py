@@ -28,7 +28,9 @@ def test_the_page_speaks_the_language_of_the_settings(
     ):  # fmt: skip
         if stored is not None:
             settings.write_text(stored, encoding="utf-8")
-        assert notes.notes_ui(finished) == {"text": [english], "instructx_notes": [page]}, stored
+        assert notes.notes_ui("InstructXLongVideo", finished) == {
+            "text": [english], "instructx_notes": [page], "instructx_node": ["InstructXLongVideo"],
+        }, stored  # fmt: skip
     with pytest.raises(KeyError):
         notes.note("finished")
     with pytest.raises(KeyError):

@@ -6,11 +6,12 @@ import { api } from "../../../scripts/api.js";
 import { locator, nodeOfExecution, walk } from "./graph.js";
 
 const UI_KEY = "instructx_notes";
+const KIND_KEY = "instructx_node"; // of a job of another tab, the node of that number here may be something else
 const WIDGET = "instructx_notes";
 
 function show(node, output) {
   const lines = output?.[UI_KEY];
-  if (!lines?.length) return;
+  if (!lines?.length || output[KIND_KEY]?.[0] !== node.comfyClass) return;
   let widget = node.widgets?.find((w) => w.name === WIDGET);
   if (!widget) {
     const element = document.createElement("div");
