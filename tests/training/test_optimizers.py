@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from instructx_core.errors import InputError
 from instructx_core.training.checkpoint import optimizer_tensors, restore_optimizer
 from instructx_core.training.filling import local_part
-from instructx_core.training.optimizers import build_optimizers, round_moments, set_learning_rate, step_optimizers
 from instructx_core.training.muon import Muon
+from instructx_core.training.optimizers import build_optimizers, round_moments, set_learning_rate, step_optimizers
 from instructx_core.training.recipes.paper import stage1
 
 
