@@ -18,6 +18,7 @@ TILE_Q = 128  # query rows of one block: 8 warps of 16 rows (4 warps of 32 spill
 TILE_K = 64  # keys of one step
 THREADS = 256
 MAX_SHARED = 99 * 1024  # sm_86, sm_89 and sm_120 give a block 99 KB
+MAX_GRID = 65535  # blocks along a grid's second and third axis
 NORM_SHARED = 64  # bytes: two float32 sums per warp
 ROW_ALIGNMENT = 16  # bytes: rows and base addresses of q, k, v (cp.async copies 16 at a time)
 STATS_SAMPLES = 1024  # the K shift is the mean of at most this many strided tokens

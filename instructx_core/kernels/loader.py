@@ -122,6 +122,8 @@ class Runtime:
             raise Refusal(
                 f"{name} needs {shared} bytes of shared memory for {heads} heads, a block has {abi.MAX_SHARED}"
             )
+        if max(grid[1:]) > abi.MAX_GRID:
+            raise Refusal(f"{name} needs a grid of {grid}, whose second and third axis end at {abi.MAX_GRID}")
         handle = self._kernel(index, kernel)
         with self._on(device) as stream:
             self.driver.launch(handle, grid, kernel.block, shared, stream, arguments)

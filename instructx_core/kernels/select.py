@@ -126,20 +126,23 @@ def verdict(device: torch.device, again: bool = False) -> Verdict:
             # What was not found today (no NVRTC, no memory) may be there tomorrow; measured facts are kept.
             if len(known.errors) == 2:
                 runtime().cache.put(key, json.dumps(asdict(known)).encode())
-        if key not in _loaded and not capturing:
+        if key not in _loaded and not capturing and _load(device, known):
             _loaded.add(key)
-            _load(device, known)
         return known
 
 
-def _load(device: torch.device, known: Verdict) -> None:
+def _load(device: torch.device, known: Verdict) -> bool:
+    """False where it is worth another try: memory was short, or another thread captured a graph."""
     if len(known.problems) == 2:
-        return
+        return True
     try:
         runtime().load_all(device)
+    except Refusal:
+        return False
     except KernelError as error:
         for path in (EXACT, INT8):
             known.problems.setdefault(path, str(error))
+    return True
 
 
 def _judge(device: torch.device, card: str) -> Verdict:

@@ -225,6 +225,39 @@ def test_a_refused_call_switches_nothing_off(on_stand_in, stand_in, good, code: 
     assert caplog.text.count("such calls run on pytorch SDPA") == 1 and not good.problems
 
 
+@pytest.mark.parametrize(("mode", "path"), [("int8", "int8"), ("exact", "exact")])
+def test_a_new_shape_counts_as_its_own(on_stand_in, good, monkeypatch, caplog, mode: str, path: str) -> None:
+    """A batch beyond what a grid can have is refused each time, and other shapes run on the kernel in between."""
+    monkeypatch.setattr(select, "MIN_TOKENS", 1)
+    known = select._verdicts[select._key(torch.device("cpu"))] = replace(good, problems={})
+    session = Session(mode, "Wan")
+    too_many, other, third = (
+        torch.zeros(shape, dtype=BF16) for shape in ((70_000, 1, 1, 64), (2, 9, 3, 64), (1, 5, 1, 128))
+    )
+    for q in (too_many, other, too_many, third, too_many):
+        session.attend_lse(Inputs.of(q, q, q))
+    calls = {route.path: count for route, count in session.calls().items()}
+    assert calls == {"host": 3, path: 2} and not known.problems
+    assert caplog.text.count("such calls run on pytorch SDPA") == 1, "the first one warns"
+
+
+def test_kernels_that_cannot_be_loaded_yet_are_loaded_later(measured: list[str], stand_in) -> None:
+    """Another thread captures a graph while the card is judged: this call is refused, the next one runs."""
+    q = torch.zeros(1, 2048, 1, 64, dtype=BF16)
+    session = Session("int8", "Wan")
+    stand_in.break_("cuLibraryLoadData")
+    stand_in.lib.stand_in_code(900)  # CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED
+    session.attend(Inputs.of(q, q, q))
+    assert not select.verdict(torch.device("cpu")).problems
+    stand_in.break_("")
+    session.attend(Inputs.of(q, q, q))
+    assert sorted((route.path, count) for route, count in session.calls().items()) == [("host", 1), ("int8", 1)]
+    stand_in.break_("cuLibraryLoadData")
+    assert select.verdict(torch.device("cpu")).problems == {}, "loaded once, all of them"
+    session.attend(Inputs.of(q[:, :, :, :32].repeat(1, 1, 1, 4), *[q.repeat(1, 1, 1, 2)] * 2))
+    assert sum(session.calls().values()) == 3 and max(session.calls().values()) == 2
+
+
 def test_no_memory_for_tensors_is_a_reason_too(on_stand_in, good, monkeypatch, caplog) -> None:
     def none_left(*args: object) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 1.5 GiB")
