@@ -1,7 +1,7 @@
 """items.jsonl: the items of a benchmark, as records of edits without a target; the first link of the chain.
 
 benchmarks (what the authors ship) -> items -> editor -> outputs -> judge -> scores. An item is an EditRecord
-(data/record.py); what is a benchmark's own (group, language, counts) is in its meta. Paths are relative to the file.
+(data/record/); what is a benchmark's own (group, language, counts) is in its meta. Paths are relative to the file.
 """
 
 from __future__ import annotations
