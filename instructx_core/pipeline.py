@@ -239,8 +239,7 @@ class InstructXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         latents: initial noise (B, C, T, h, w). pinned: so many latent frames at the start stay the source's own; the
             rest follows them (sampling/pinning.py). context, negative_context: (B, L, D), instead of the instruction.
         output_type: one of OUTPUT_TYPES. callback_on_step_end(pipe, step, timestep, tensors) may return changed ones.
-        Where memory ends, a stage runs again under the next smaller plan (within_memory).
-        Raises InputError on unusable input and without a smaller plan, FloatingPointError when a step is not finite.
+        Each stage runs within_memory. Raises InputError on unusable input, FloatingPointError for a step not finite.
         """
         check_arguments(locals())
         sampling = self.instructx_config.sampling
@@ -259,9 +258,8 @@ class InstructXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         conditions = self.conditions(contexts, pictures)
         noise_BCTHW = self.prepare_latents(pictures.source, generator, latents)
         pins = pin_source(pictures.source, noise_BCTHW, pinned)
-        on_step = None if callback_on_step_end is None else self._step_hook(callback_on_step_end, names)
-        walk = partial(self.denoise, noise_BCTHW, conditions, steps, guidance, sigma_min, pins, on_step)
-        latents = run("sampling", walk)
+        hook = None if callback_on_step_end is None else self._step_hook(callback_on_step_end, names)
+        latents = run("sampling", lambda: self.denoise(noise_BCTHW, conditions, steps, guidance, sigma_min, pins, hook))
         frames = latents if output_type == "latent" else run("decoding", partial(self.decode, latents, output_type))
         self.maybe_free_model_hooks()
         return InstructXPipelineOutput(frames=frames) if return_dict else (frames,)
