@@ -239,7 +239,7 @@ class InstructXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         latents: initial noise (B, C, T, h, w). pinned: so many latent frames at the start stay the source's own; the
             rest follows them (sampling/pinning.py). context, negative_context: (B, L, D), instead of the instruction.
         output_type: one of OUTPUT_TYPES. callback_on_step_end(pipe, step, timestep, tensors) may return changed ones.
-        Raises InputError on unusable input, FloatingPointError when a step is not finite.
+        Each stage runs within_memory. Raises InputError on unusable input, FloatingPointError for a step not finite.
         """
         check_arguments(locals())
         sampling = self.instructx_config.sampling
@@ -252,14 +252,15 @@ class InstructXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         check_batch(batch, self.instructx_config, height, width)
         if self.step_cache is not None:
             self.step_cache.check_batch(len(batch), steps)
-        contexts = self._contexts(batch, sampling.fps if fps is None else fps, context, negative_context)
-        pictures = self.encode_pictures(batch)
+        fps, run = sampling.fps if fps is None else fps, self.within_memory
+        contexts = run("encoding", partial(self._contexts, batch, fps, context, negative_context))
+        pictures = run("encoding", partial(self.encode_pictures, batch))
         conditions = self.conditions(contexts, pictures)
         noise_BCTHW = self.prepare_latents(pictures.source, generator, latents)
         pins = pin_source(pictures.source, noise_BCTHW, pinned)
-        on_step = None if callback_on_step_end is None else self._step_hook(callback_on_step_end, names)
-        latents = self.denoise(noise_BCTHW, conditions, steps, guidance, sigma_min, pins, on_step)
-        frames = latents if output_type == "latent" else self.decode(latents, output_type)
+        hook = None if callback_on_step_end is None else self._step_hook(callback_on_step_end, names)
+        latents = run("sampling", lambda: self.denoise(noise_BCTHW, conditions, steps, guidance, sigma_min, pins, hook))
+        frames = latents if output_type == "latent" else run("decoding", partial(self.decode, latents, output_type))
         self.maybe_free_model_hooks()
         return InstructXPipelineOutput(frames=frames) if return_dict else (frames,)
 
@@ -332,7 +333,7 @@ class InstructXPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         model, device = self.transformer, noise.device
         sigma_min = self.instructx_config.sampling.sigma_min if sigma_min is None else sigma_min
         levels = start(self.scheduler, num_inference_steps, device, sigma_min)
-        self._num_timesteps, self._interrupt = len(levels), False
+        self._num_timesteps, self._interrupt, self._guidance_scale = len(levels), False, guidance.scale
         cached = nullcontext()
         if self.step_cache is not None:
             self.step_cache.check_batch(len(noise), num_inference_steps)

@@ -162,8 +162,8 @@ ROOMS = {
         "training/recipes",
         "vae",
     },
-    "training/runs": {"cluster", "config", "data", "encoder", "errors", "pipeline", "sampling", "training"}
-    | {"training/jobs", "training/recipes", "weights"},
+    "training/runs": {"cluster", "config", "data", "encoder", "errors", "formats/layouts", "pipeline", "sampling"}
+    | {"training", "training/jobs", "training/recipes", "weights"},
     "study": {
         "cluster",
         "config",

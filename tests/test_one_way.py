@@ -7,14 +7,6 @@ from __future__ import annotations
 
 from sources import MODULES, SOURCES, Source, room_of
 
-# Folders that are parts of the folder they lie in: each imports files of the other. Every other one, a new one too,
-# lies above or below its neighbours.
-PARTS = {
-    "instructx_core/data/readers",
-    "instructx_core/media/sound",
-    "instructx_core/world/language",
-}
-
 
 def circles(asks: dict[str, set[str]]) -> list[str]:
     """What is left when all is taken away, again and again, that asks for nothing that is still there."""
@@ -25,27 +17,20 @@ def circles(asks: dict[str, set[str]]) -> list[str]:
     return sorted(left)
 
 
-def place_of(source: Source, parts: set[str]) -> str:
-    """The folder of a file, of a part the one around it; a file of the core beside its folders stands for itself."""
+def place_of(source: Source) -> str:
+    """The folder of a file; a file of the core beside its folders stands for itself."""
     folder = source.name.rpartition("/")[0]
-    while folder in parts:
-        folder = folder.rpartition("/")[0]
     return source.name if folder == "instructx_core" else folder
 
 
-def asked_folders(parts: set[str]) -> dict[str, set[str]]:
+def test_folders_go_one_way() -> None:
+    """A folder below another one too: it lies above or below the files beside it, never among them."""
     asks: dict[str, set[str]] = {}
     for source in SOURCES.values():
-        place = place_of(source, parts)
-        found = {place_of(MODULES[each.module], parts) for each in source.imports if each.module in MODULES}
+        place = place_of(source)
+        found = {place_of(MODULES[each.module]) for each in source.imports if each.module in MODULES}
         asks.setdefault(place, set()).update(found - {place})
-    return asks
-
-
-def test_folders_go_one_way() -> None:
-    assert circles(asked_folders(PARTS)) == []
-    for part in PARTS:
-        assert part in circles(asked_folders(PARTS - {part})), f"{part} goes one way: take it out of PARTS"
+    assert circles(asks) == []
 
 
 def test_rooms_go_one_way() -> None:

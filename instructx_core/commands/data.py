@@ -67,7 +67,7 @@ def _open(path: str, strict: bool) -> Records:
 def _check(args: argparse.Namespace) -> int:
     """1 where the bad records are too many to train on."""
     from ..data.check import take_inventory
-    from ..data.rejects import write_rejects
+    from ..data.record.rejects import write_rejects
 
     source = _open(args.path, strict=False)
     found = take_inventory(source, args.decode)

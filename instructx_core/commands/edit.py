@@ -294,7 +294,7 @@ def _key(args: argparse.Namespace) -> str:
 def key_of_model(options: ModelOptions) -> str:
     """Changes with every option and every byte of a file that changes what the model makes."""
     from ..editing.jobs import model_key
-    from ..weights import SHIPPED
+    from ..formats.layouts.folders import SHIPPED
 
     files: list[Path] = []
     settings = _settings(dataclasses.replace(options, model=options.model or SHIPPED), files)

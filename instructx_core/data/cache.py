@@ -28,7 +28,7 @@ from ..media.outputs import write_safetensors
 from .bucket import Bucket, Kind
 from .encoding import PoolTensors, encode_edits, encode_scenes, is_tower_trained, keep_pixels
 from .raw_sample import RawSample, Renderer, draw_captioned, draw_edit, draw_or_reject, draw_picture, draw_questions
-from .rejects import RejectedRecord, write_rejects
+from .record.rejects import RejectedRecord, write_rejects
 from .source import EditSource, StoredSource
 
 if TYPE_CHECKING:

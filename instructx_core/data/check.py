@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import InputError
+from .record.rejects import RejectedRecord
 from .records import SPLITS, Records
-from .rejects import RejectedRecord
 
 
 @dataclass(frozen=True, slots=True)

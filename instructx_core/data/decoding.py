@@ -20,9 +20,9 @@ from ..media.files import open_media
 from ..media.images import OpenImage
 from ..media.stream import clip_frames
 from .bucket import Bucket
-from .locating import located
 from .probing import MediaShape, check_same
 from .record import EditRecord, Locator
+from .record.locating import located
 from .samples import EditSample
 from .sizing import NEAR, Sizing, cut_share, frame_indices
 

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path, PurePath
 
 from ..media.outputs import atomic_path, make_folder
-from .locating import read_bytes
 from .probing import shape_of, size_of_reference
 from .readers.jsonl import write_records
 from .record import MEDIA, EditRecord, Locator
+from .record.locating import read_bytes
 from .records import SPLITS, Records
 
 SHARD_BYTES = 1 << 30

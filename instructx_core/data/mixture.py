@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .rejects import MOST
+from .record.rejects import MOST
 from .sizing import Sizing
 
 

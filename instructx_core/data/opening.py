@@ -18,8 +18,8 @@ from .readers.jsonl import NAME, read_records
 from .readers.pairs import is_pairs, read_pairs
 from .readers.published import SETS, read_published
 from .record import EditRecord
+from .record.rejects import RejectedRecord, check_share
 from .records import Records, RecordSet
-from .rejects import RejectedRecord, check_share
 
 logger = logging.getLogger("instructx")
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from ..errors import InputError
-from ..media.container import decode_frames
+from ..media.clip.container import decode_frames
+from ..media.clip.video import FrameReader
 from ..media.files import open_media
 from ..media.images import OpenImage
 from ..media.stream import OpenClip
-from ..media.video import FrameReader
-from .locating import located
 from .record import EditRecord, Locator
+from .record.locating import located
 
 TURNED = (5, 6, 7, 8)  # orientations of EXIF that lie on their side
 _ORIENTATION = 0x0112

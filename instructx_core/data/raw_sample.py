@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import InputError
 from ..random_streams import random_stream
 from .bucket import Bucket
-from .rejects import RejectedRecord
+from .record.rejects import RejectedRecord
 from .samples import Regions
 from .source import EditPart, PretrainingSource
 

@@ -19,11 +19,11 @@ import numpy as np
 from ..errors import InputError
 from .bucket import Bucket
 from .decoding import read_edit
-from .locating import locator_stamp
 from .mixture import Mixture
 from .probing import shape_of, size_of_reference
 from .record import EditRecord, Locator
-from .rejects import RejectedRecord, check_share
+from .record.locating import locator_stamp
+from .record.rejects import RejectedRecord, check_share
 from .samples import EditSample
 from .sizing import Sizing
 

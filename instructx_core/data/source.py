@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from .bucket import Bucket
-from .rejects import RejectedRecord
+from .record.rejects import RejectedRecord
 from .samples import EditSample, PictureSample, SceneSample
 
 

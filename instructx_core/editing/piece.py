@@ -64,8 +64,8 @@ def edit_piece(pipe: InstructXPipeline, piece: Piece, sampling: Sampling, on_ste
     contexts = piece.contexts
     source_FHWC = pad_clip(piece.frames_FHWC, pipe.instructx_config.vae.scale_factor_temporal)
 
-    def sample_latents() -> Tensor:
-        latents = pipe(
+    try:
+        frames_BFCHW = pipe(
             source_FHWC,
             piece.instruction if contexts is None else None,
             context=None if contexts is None else contexts.positive,
@@ -77,19 +77,12 @@ def edit_piece(pipe: InstructXPipeline, piece: Piece, sampling: Sampling, on_ste
             fps=piece.fps,
             generator=torch.Generator("cpu").manual_seed(sampling.seed),
             callback_on_step_end=on_step_end,
-            output_type="latent",
+            output_type="pt",
             return_dict=False,
         )[0]
-        assert isinstance(latents, Tensor), "output_type"
-        return latents
-
-    try:
-        latents = pipe.within_memory("sampling", sample_latents)
-        frames_BFCHW = pipe.within_memory("decoding", lambda: pipe.decode(latents, "pt"))
     except FloatingPointError as error:
         raise InputError(
             f"{error}; the weights may hold NaN: check the checkpoint, or run with --dtype float32"
         ) from None
-    edited_FHWC = to_uint8_frames(frames_BFCHW)[: len(piece.frames_FHWC)]
-    pipe.maybe_free_model_hooks()
-    return edited_FHWC
+    assert isinstance(frames_BFCHW, Tensor), "output_type"
+    return to_uint8_frames(frames_BFCHW)[: len(piece.frames_FHWC)]

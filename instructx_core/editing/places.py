@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-import unicodedata
 from pathlib import Path
+
+from ..media.names import folded_name
 
 
 class Folders:
@@ -37,18 +38,13 @@ class Places:
 
     def add(self, path: Path, line: int) -> None:
         place = self._folders.place(path)
-        self._alike.setdefault(_folded(place), []).append((place, line))
+        self._alike.setdefault(folded_name(place), []).append((place, line))
 
     def find(self, path: Path) -> int | None:
         """The first line that named this file."""
         place = self._folders.place(path)
-        near = self._alike.get(_folded(place), [])
+        near = self._alike.get(folded_name(place), [])
         return next((line for other, line in near if same_place(Path(place), Path(other))), None)
-
-
-def _folded(place: str) -> str:
-    """Equal for any two names that some file system takes for one."""
-    return unicodedata.normalize("NFKC", place).casefold()
 
 
 def same_place(a: Path, b: Path) -> bool:

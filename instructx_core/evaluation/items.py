@@ -1,7 +1,7 @@
 """items.jsonl: the items of a benchmark, as records of edits without a target; the first link of the chain.
 
 benchmarks (what the authors ship) -> items -> editor -> outputs -> judge -> scores. An item is an EditRecord
-(data/record.py); what is a benchmark's own (group, language, counts) is in its meta. Paths are relative to the file.
+(data/record/); what is a benchmark's own (group, language, counts) is in its meta. Paths are relative to the file.
 """
 
 from __future__ import annotations
@@ -13,22 +13,48 @@ from pathlib import Path
 
 from ..data.record import EditRecord, Locator, from_json
 from ..errors import InputError, some
+from ..media.names import folded_name
 from ..media.outputs import atomic_path
 from .lines import read_lines
 
 ITEMS = "items.jsonl"
 
 
+class ItemIds:
+    """Ids of items, each a file name of its own on any disk."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, str] = {}  # as a disk may fold it -> as it is
+
+    def add(self, name: str) -> None:
+        """Raises InputError for one that is there, and for one that some disk takes for another."""
+        other = self._taken.get(folded_name(name))
+        if other == name:
+            raise InputError(f"item {name} is there already; each needs an id of its own")
+        if other is not None:
+            raise InputError(
+                f"item {name} is item {other} to a disk that knows no letter case (Windows, macOS), where both would "
+                "have one output; rename one"
+            )
+        self._taken[folded_name(name)] = name
+
+
 def read_items(path: str | Path) -> list[EditRecord]:
-    """Every item, in the order of the file. Raises InputError with the line that is wrong, and for two of one id."""
+    """Every item, in the order of the file.
+
+    Raises InputError with the line that is wrong, and for two of one id or of ids that some disk takes for one.
+    """
     found: dict[str, EditRecord] = {}
+    ids = ItemIds()
     for number, values in read_lines(path, is_whole=True):
         try:
             item = from_json(values)
         except InputError as error:
             raise InputError(f"{path}: line {number}: {error}") from None
-        if item.id in found:
-            raise InputError(f"{path}: line {number}: item {item.id} is there already; each needs an id of its own")
+        try:
+            ids.add(item.id)
+        except InputError as error:
+            raise InputError(f"{path}: line {number}: {error}") from None
         found[item.id] = item
     if not found:
         raise InputError(f"{path}: holds no item; write one JSON object a line")

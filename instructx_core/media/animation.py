@@ -19,11 +19,11 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InputError
-from .container import open_container
+from .clip.container import open_container
+from .clip.timing import NO_RATES, FrameTime, constant_rate
+from .clip.video import FrameReader
 from .images import srgb_and_alpha
 from .stream import ClipScan, gather_frames
-from .timing import NO_RATES, FrameTime, constant_rate
-from .video import FrameReader
 
 _CLEARS = re.compile(rb"!\xf9\x04[\x08-\x0b]")  # a picture that is cleared to the background when its time is over
 _SHORTEST, _USUAL = 0.011, 0.1  # browsers show a picture with no time, or too short a one, for a tenth of a second

@@ -37,7 +37,7 @@ def _read_header(path: Path, _changed: int, _size: int) -> AvifHeader:
     if len(codes) == 1 and flags:
         deep = any(flag & 0x40 for flag in flags)
         return AvifHeader((12 if any(flag & 0x20 for flag in flags) else 10) if deep else 8, *codes.pop())
-    from .container import open_container
+    from .clip.container import open_container
 
     with open_container(path) as container:
         context = container.streams.video[0].codec_context

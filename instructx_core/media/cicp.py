@@ -1,6 +1,6 @@
 """What a picture says of its colours without an ICC profile: H.273 codes, gamma of a PNG, Adobe RGB of Exif.
 
-Below images.py. HDR is refused, as in clips; other primaries and curves become a profile. Codes as in colour.py.
+Below images.py. HDR is refused, as in clips; other primaries and curves become a profile. Codes as in clip/colour.py.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from PIL import Image, ImageCms
 
 from ..errors import InputError
 from . import avif
-from .base import HDR_TRANSFER
+from .clip.known import HDR_TRANSFER
 from .profile import SRGB_CURVE, make_profile
 
 _D65 = (0.3127, 0.3290)

@@ -19,10 +19,12 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
 from ..errors import InputError
-from .base import CONTAINERS, VIDEO_SUFFIXES, AudioSource
+from .base import VIDEO_SUFFIXES
+from .clip.known import CONTAINERS
+from .clip.video import SWSCALE_EXACT
 from .outputs import atomic_path, not_written, output_kind
 from .sound.feed import Sound
-from .video import SWSCALE_EXACT
+from .sound.source import AudioSource
 
 # Numbers of ITU-T H.273, as FFmpeg uses them: matrix, transfer and primaries; value range.
 _BT709 = 1

@@ -15,11 +15,11 @@ import av
 import av.error
 
 from ..errors import InputError
-from .base import AudioSource
-from .container import open_container
+from .clip.container import open_container
 from .encode import new_container
 from .outputs import atomic_path, not_written
 from .sound.feed import Sound
+from .sound.source import AudioSource
 
 REORDER = 2  # frames by which H.264 with B-frames decodes ahead of what it shows
 

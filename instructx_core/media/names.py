@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import unicodedata
 from pathlib import Path
 
 from ..errors import InputError
@@ -27,6 +28,11 @@ def output_place(path: Path) -> Path:
     if os.path.islink(place):
         raise InputError(f"{path}: is a link that leads back to itself; name a file")
     return place
+
+
+def folded_name(name: str) -> str:
+    """Equal for any two names that some file system takes for one: by letter case, by composition."""
+    return unicodedata.normalize("NFKC", name).casefold()
 
 
 def hidden_beside(path: Path, ending: str) -> Path:

@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from .base import AudioSource, Media, Transform
-from .container import decode_frames, open_container
+from .base import Media, Transform
+from .clip.container import decode_frames, open_container
+from .clip.timing import FrameTime, check_end, constant_rate, rates_of
+from .clip.tracks import about_left_out, sounds_of, video_track
+from .clip.video import FrameReader
+from .sound.source import AudioSource
 from .sound.tracks import SoundScan
-from .timing import FrameTime, check_end, constant_rate, rates_of
-from .tracks import about_left_out, sounds_of, video_track
-from .video import FrameReader
 
 KEPT_BYTES = 512 << 20  # of decoded frames, in the clip's own pixel format: 121 frames of 1080p are 376 MB
 

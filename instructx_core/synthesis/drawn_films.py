@@ -13,13 +13,13 @@ import cv2
 import numpy as np
 
 from ..errors import InputError
-from ..world.canvas import PLACES, Canvas
-from ..world.draw import draw_finish
-from ..world.grounds import Photographic
-from ..world.palette import COLORS, SHAPES
-from ..world.photographic import FAMILIES
 from ..world.render import render_layers
-from ..world.scene import FLAT, Finish, Motion, Scene, Thing
+from ..world.scene.canvas import PLACES, Canvas
+from ..world.scene.contents import FLAT, Finish, Motion, Scene, Thing
+from ..world.scene.draw import draw_finish
+from ..world.scene.grounds import Photographic
+from ..world.scene.palette import COLORS, SHAPES
+from ..world.scene.photographic import FAMILIES
 
 TROUBLES = ("camera", "noise", "shadow", "occlusion", "compression", "second")
 FRAMES, FPS = 48, 16

@@ -21,12 +21,12 @@ import cv2
 import numpy as np
 
 from ..errors import InputError
-from ..media.container import decode_frames, open_container
+from ..media.clip.container import decode_frames, open_container
+from ..media.clip.timing import constant_rate, rates_of
+from ..media.clip.tracks import video_track
+from ..media.clip.video import FrameReader
 from ..media.kinds import check_file
 from ..media.outputs import atomic_path
-from ..media.timing import constant_rate, rates_of
-from ..media.tracks import video_track
-from ..media.video import FrameReader
 from .terms.candidate import STATE, Candidate, save
 from .terms.clip import CLIP, write_clip
 from .terms.limits import Limits

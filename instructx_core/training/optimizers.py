@@ -6,7 +6,8 @@ and either optimiser goes on from them. Both a run that saves and one that loads
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -19,6 +20,7 @@ from .filling import distributed_like, local_part
 from .muon import Muon
 from .recipes.base import Recipe
 
+_IN_BLOCK = re.compile(r"\.(blocks|layers)\.\d+\.")
 DECAY_SHARE = {"constant": 1e-9, "linear": 1.0, "cooldown": 0.25}  # of the steps, over which the rate falls to zero
 
 
@@ -39,25 +41,34 @@ def set_learning_rate(optimizers: list[torch.optim.Optimizer], rate: float) -> N
                 group["lr"] = scaled
 
 
+def is_hidden(name: str, parameter: Tensor) -> bool:
+    """Whether Muon may train it: a convolution's kernel, or a matrix of the blocks that a transformer repeats.
+
+    Not embeddings, heads, LoRA's factors, norms and biases (Keller Jordan's rule), which AdamW trains.
+    """
+    if parameter.ndim >= 4:
+        return "patch_embed" not in name and min(len(parameter), parameter[0].numel()) > 1
+    return parameter.ndim == 2 and _IN_BLOCK.search(name) is not None and ".lora_" not in name
+
+
 def build_optimizers(
-    recipe: Recipe, parameters: list[nn.Parameter], low_moments: bool = False
+    recipe: Recipe, trainable: Mapping[str, nn.Parameter], low_moments: bool = False
 ) -> list[torch.optim.Optimizer]:
-    """AdamW, norms and biases not decayed; Muon for convolutions where the recipe says so. low_moments: in 8 bits.
+    """AdamW, norms and biases not decayed; Muon for hidden weights where the recipe says so. low_moments: in 8 bits.
 
     Raises InputError where that needs torchao and it is not installed.
     """
-    scale = recipe.convolution_scale()
-    convolutions = [p for p in parameters if p.ndim >= 4 and min(len(p), p[0].numel()) > 1] if scale else []
-    taken = {id(p) for p in convolutions}
-    others = [p for p in parameters if id(p) not in taken]
+    hidden = [p for name, p in trainable.items() if recipe.muon_scale and is_hidden(name, p)]
+    taken = {id(p) for p in hidden}
+    others = [p for p in trainable.values() if id(p) not in taken]
     groups = [
         {"params": [p for p in others if p.ndim >= 2], "weight_decay": recipe.weight_decay},
         {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.0},
     ]
     adam = _low_adam() if low_moments else torch.optim.AdamW
     optimizers: list[torch.optim.Optimizer] = [adam(groups, lr=recipe.learning_rate, betas=recipe.betas)]
-    if convolutions:
-        group = {"params": convolutions, "lr_scale": scale}
+    if hidden:
+        group = {"params": hidden, "lr_scale": recipe.muon_scale}
         optimizers.append(Muon([group], lr=recipe.learning_rate))
     return optimizers
 

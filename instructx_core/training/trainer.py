@@ -63,7 +63,7 @@ class Trainer:
         self.device = self.parameters[0].device.type
         self.dtype = dtype_of(recipe.precision, self.device)
         self.names = {parameter: name for name, parameter in self.trainable.items()}
-        self.optimizers = build_optimizers(recipe, self.parameters, engine.low_moments)
+        self.optimizers = build_optimizers(recipe, self.trainable, engine.low_moments)
         self.average = Average(self.trainable, recipe.ema_decay)
         self.metrics = Metrics(folder / "metrics.jsonl", enabled=not self.rank, tensorboard=watch.tensorboard)
         self.progress = RunProgress(recipe.num_steps, watch)

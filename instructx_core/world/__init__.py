@@ -12,15 +12,15 @@ second in all: tiles of noise and leaves are made once and kept.
 from __future__ import annotations
 
 from .benchmark import Rate, Summary, benchmark_samples, summarise, zero_shot_clips
-from .canvas import BUCKETS, PLACES, SIZE, WORLD_VERSION, Canvas, Size
 from .edits import REFERENCE_TASKS, TASKS
 from .language import CASES, LANGUAGES, Manner, asked_pairs, caption, instruct, qa_pairs, word_pieces
 from .long import jumps, part, there_and_back
-from .palette import COLORS, GROUNDS, HELD_OUT, SHAPES
 from .pretraining import natural_sample, scene_sample
 from .render import render
 from .sampling import Object, Sample, reference_size, sample
-from .scene import FRAMES, MODALITIES, Instruction, Scene, frame_times
+from .scene.canvas import BUCKETS, PLACES, SIZE, WORLD_VERSION, Canvas, Size
+from .scene.contents import FRAMES, MODALITIES, Instruction, Scene, frame_times
+from .scene.palette import COLORS, GROUNDS, HELD_OUT, SHAPES
 from .splits import LOOKS, SPLITS, bucket, image_tasks, looks_of, task_of, tasks_of, video_tasks
 from .success import RegionScore, Score, score
 

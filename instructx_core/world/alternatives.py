@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .limits import NEAR, NEAR_FRAME, PART, SHIFT, SIZE_FACTORS, VISIBLE
-from .palette import COLORS, SHAPES
 from .photo import Body, shade
 from .render import lay_ink, sprite_in
-from .scene import FLAT, PATTERNS, Pattern, Thing
+from .scene.contents import FLAT, PATTERNS, Pattern, Thing
+from .scene.palette import COLORS, SHAPES
 from .stage import Level, Stage, look_difference, sprite_on, window_with
 
 SIDES = {"left": (-SHIFT, 0.0), "right": (SHIFT, 0.0), "top": (0.0, -SHIFT), "bottom": (0.0, SHIFT)}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .limits import BLOCK_LIMIT, FRAME_FACTOR, GRAIN_LIMIT, GRAIN_RADIUS, PART, TILE, TILE_LIMIT
-from .noise import blur
+from .scene.noise import blur
 
 ROWS, COLUMNS = ("top", "middle", "bottom"), ("left", "center", "right")
 

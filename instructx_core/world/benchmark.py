@@ -15,10 +15,10 @@ from typing import Any, overload
 import numpy as np
 
 from ..errors import InputError
-from .canvas import SIZE, Size
 from .edits import TASKS
 from .language import Manner
 from .sampling import Sample, sample
+from .scene.canvas import SIZE, Size
 from .splits import tasks_of
 from .success import Score
 

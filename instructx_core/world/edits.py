@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .canvas import PLACES
-from .draw import (
+from .scene.canvas import PLACES
+from .scene.contents import NEW_RADII, PIXEL_STYLES, STYLES, TONE_LOOKS, Change, Scene, Thing, patterned
+from .scene.draw import (
     MOST,
     Redraw,
     Setting,
@@ -26,9 +27,8 @@ from .draw import (
     move_inside,
     new_thing,
 )
-from .grounds import is_named
-from .palette import GROUNDS, SHAPES
-from .scene import NEW_RADII, PIXEL_STYLES, STYLES, TONE_LOOKS, Change, Scene, Thing, patterned
+from .scene.grounds import is_named
+from .scene.palette import GROUNDS, SHAPES
 
 # A region is the visible footprint of one place (its index), or "objects", "ground", "lines", "rest".
 RegionSpec = tuple[str, "int | str"]

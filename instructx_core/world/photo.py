@@ -14,10 +14,10 @@ from functools import lru_cache
 import numpy as np
 
 from ..random_streams import random_stream
-from .canvas import Canvas
-from .distance import signed_distance
-from .noise import tile
-from .scene import Finish, Thing
+from .scene.canvas import Canvas
+from .scene.contents import Finish, Thing
+from .scene.distance import signed_distance
+from .scene.noise import tile
 
 AMBIENT = 0.45  # share of the light that comes from everywhere
 DARKEST, BRIGHTEST = 0.6, 1.16  # of a thing's shading

@@ -16,15 +16,15 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from .benchmark import benchmark_samples, kind_of
-from .canvas import PLACES
-from .draw import choose, move_inside
 from .edits import TASKS
-from .grounds import is_named
 from .limits import SHIFT
-from .palette import COLORS, GROUNDS, SHAPES
 from .render import render
 from .sampling import Sample
-from .scene import NEW_RADII, PIXEL_STYLES, SIZES, TONE_LOOKS, Scene, Thing, frame_times
+from .scene.canvas import PLACES
+from .scene.contents import NEW_RADII, PIXEL_STYLES, SIZES, TONE_LOOKS, Scene, Thing, frame_times
+from .scene.draw import choose, move_inside
+from .scene.grounds import is_named
+from .scene.palette import COLORS, GROUNDS, SHAPES
 from .success import pixel_error, score
 
 Plant = Callable[[Sample, np.random.Generator], "np.ndarray | None"]

@@ -12,14 +12,14 @@ from dataclasses import replace
 import numpy as np
 
 from ..errors import InputError
-from .canvas import SIZE, Size
-from .draw import Redraw, Setting, choose, draw_natural, draw_pattern
 from .edits import scene_for
 from .language import caption
-from .palette import SHAPES
 from .render import render
 from .sampling import MAX_DRAWS
-from .scene import STYLES, TONE_LOOKS, Scene, frame_times, patterned
+from .scene.canvas import SIZE, Size
+from .scene.contents import STYLES, TONE_LOOKS, Scene, frame_times, patterned
+from .scene.draw import Redraw, Setting, choose, draw_natural, draw_pattern
+from .scene.palette import SHAPES
 from .splits import HELD_OUT_SHARE, LOOKS, canvas_for, generator
 from .stage import LUMA
 from .visible import render_visible
@@ -79,7 +79,7 @@ def natural_sample(
 ) -> tuple[np.ndarray, str, Scene]:
     """A natural picture or clip without any thing, for pretraining: frames (F, H, W, 3) uint8, its caption, its scene.
 
-    Its edges, colours and spectrum are like a photograph's (photographic.py), as a camera develops it: less or no
+    Its edges, colours and spectrum are like a photograph's (scene/photographic.py), as a camera develops it: less or no
     saturation, a sharpened luma. The caption tells the scene before that. Raises InputError as sample() does.
     """
     rng = generator("natural", split, index, modality)

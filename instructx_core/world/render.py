@@ -15,11 +15,11 @@ from functools import cache, lru_cache
 
 import numpy as np
 
-from .canvas import PLACES, Canvas
-from .distance import signed_distance, step
-from .grounds import Ground, ground_frames
 from .photo import Body, expose, reach_of_shadow, shade, shadow
-from .scene import FLAT, PIXEL_STYLES, TONE_LOOKS, Finish, Pattern, Scene, Thing, color_rgb
+from .scene.canvas import PLACES, Canvas
+from .scene.contents import FLAT, PIXEL_STYLES, TONE_LOOKS, Finish, Pattern, Scene, Thing, color_rgb
+from .scene.distance import signed_distance, step
+from .scene.grounds import Ground, ground_frames
 
 LINE_DARK = 30.0  # level of outline lines
 SOFT_EDGE = 1.4  # pixels, of an edge in the photo finish: no lens is sharper

@@ -14,14 +14,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import InputError
-from .canvas import PLACES, SIZE, Canvas, Size
-from .draw import Redraw, Setting, choose, draw_finish, draw_photographic, stands_out
 from .edits import DRAFTS, TASKS, Draft
-from .grounds import Ground, Picture
 from .language import Manner, caption, instruct
-from .palette import GROUNDS
 from .render import Layers, render_reference
-from .scene import Change, Scene, Thing, frame_times
+from .scene.canvas import PLACES, SIZE, Canvas, Size
+from .scene.contents import Change, Scene, Thing, frame_times
+from .scene.draw import Redraw, Setting, choose, draw_finish, draw_photographic, stands_out
+from .scene.grounds import Ground, Picture
+from .scene.palette import GROUNDS
 from .splits import HELD_OUT_SHARE, canvas_for, generator, task_of, tasks_of
 from .success import CLEAR_CHANGE, masked_error, pixel_error
 from .visible import grow, render_visible

@@ -11,10 +11,10 @@ import numpy as np
 
 from ..errors import InputError
 from ..random_streams import random_stream
-from .canvas import BUCKETS, Canvas, Size, canvas_of
-from .draw import choose
 from .edits import TASKS
-from .scene import MODALITIES
+from .scene.canvas import BUCKETS, Canvas, Size, canvas_of
+from .scene.contents import MODALITIES
+from .scene.draw import choose
 
 SPLITS = ("train", "val", "test")
 HELD_OUT_SHARE = 0.3  # of the samples of "test"

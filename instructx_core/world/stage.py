@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .grounds import Picture, ground_frames
 from .limits import SHIFT, SIZE_FACTORS
 from .photo import expose, light_of, reach_of_shadow
 from .render import Sprite, apply_pixel_look, sprite_in, sprite_of
-from .scene import PIXEL_STYLES, TONE_LOOKS, Scene, Thing
+from .scene.contents import PIXEL_STYLES, TONE_LOOKS, Scene, Thing
+from .scene.grounds import Picture, ground_frames
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)

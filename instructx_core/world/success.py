@@ -30,7 +30,7 @@ from .areas import (
     tolerant_error,
 )
 from .limits import CLEAR_CHANGE, NEAR, REGION_LIMIT, SOFT, SOFT_BASIS, THING_LIMIT
-from .scene import Scene, Thing, frame_times
+from .scene.contents import Scene, Thing, frame_times
 from .stage import Stage, build_stage, scene_at
 from .whole import (
     coarse_of,

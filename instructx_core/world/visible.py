@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from .distance import area_of
-from .draw import Redraw
-from .palette import COLORS, MIN_CONTRAST
 from .render import Layers, Masks, masks_of, render_layers
-from .scene import Scene, Thing
+from .scene.contents import Scene, Thing
+from .scene.distance import area_of
+from .scene.draw import Redraw
+from .scene.palette import COLORS, MIN_CONTRAST
 
 SHOWN_SHARE = 0.6  # of a thing's area that must be seen in every frame
 COLOR_MARGIN = 0.02  # by which the thing's mean colour is nearer to its name's than to any other

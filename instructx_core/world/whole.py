@@ -13,11 +13,11 @@ import numpy as np
 
 from .alternatives import FULL, Evidence, Nearness, evidence, name_of
 from .areas import box_blur
-from .grounds import ground_image, is_named
 from .limits import SHIFT, SOFT, SOFT_COLOR, SOFT_RADIUS, VISIBLE, VISIBLE_BLUR, VISIBLE_PICTURE
-from .palette import GROUNDS
 from .render import drawing, sprites_of
-from .scene import PIXEL_STYLES, TONE_LOOKS
+from .scene.contents import PIXEL_STYLES, TONE_LOOKS
+from .scene.grounds import ground_image, is_named
+from .scene.palette import GROUNDS
 from .stage import LUMA, Stage, look_difference, with_look
 
 EIGHT = [(x, y) for x in (-1, 0, 1) for y in (-1, 0, 1) if x or y]

@@ -24,7 +24,7 @@ from .fitting import CROP, PAD, fit_source
 from .media import clipped_notes, from_image
 
 if TYPE_CHECKING:
-    from ...instructx_core.media.base import AudioSource
+    from ...instructx_core.media.sound.source import AudioSource
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,12 +15,12 @@ from PIL import Image
 
 from instructx_core.data.bucket import Bucket
 from instructx_core.data.export import export_records, export_shards
-from instructx_core.data.locating import read_bytes
 from instructx_core.data.mixture import MixtureSet
 from instructx_core.data.opening import open_path, unfiltered
 from instructx_core.data.readers.published import SETS
 from instructx_core.data.record import EditRecord, Locator
-from instructx_core.data.rejects import RejectedRecord
+from instructx_core.data.record.locating import read_bytes
+from instructx_core.data.record.rejects import RejectedRecord
 from instructx_core.errors import InputError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))

@@ -16,8 +16,8 @@ from instructx_core.data.opening import find_mixture, open_mixture, open_path
 from instructx_core.data.probing import probe
 from instructx_core.data.readers.jsonl import read_records, write_records
 from instructx_core.data.record import EditRecord, Locator
+from instructx_core.data.record.rejects import RejectedRecord
 from instructx_core.data.records import SPLITS, split_records
-from instructx_core.data.rejects import RejectedRecord
 from instructx_core.data.sizing import Sizing, cut_share, frame_indices
 from instructx_core.data.source import StoredSource
 from instructx_core.data.sources import open_data

@@ -18,10 +18,11 @@ from instructx_core.editing.paste import KeepOutside
 from instructx_core.editing.request import EditRequest
 from instructx_core.editing.windows.options import WindowOptions
 from instructx_core.errors import InputError
-from instructx_core.media import container, images, stream
+from instructx_core.media import images, stream
+from instructx_core.media.clip import container
+from instructx_core.media.clip.video import FrameReader
 from instructx_core.media.files import write_image, write_video
 from instructx_core.media.stream import ClipScan
-from instructx_core.media.video import FrameReader
 
 RNG = np.random.default_rng(0)
 

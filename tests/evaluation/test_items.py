@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -37,6 +38,10 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
     write_items(path, [ITEM, ITEM])
     with pytest.raises(InputError, match="line 2: item a is there already"):
         read_items(path)
+    for other in ("A", "\uff41"):  # of another case, and the wide letter
+        write_items(path, [ITEM, dataclasses.replace(ITEM, id=other)])
+        with pytest.raises(InputError, match=f"line 2: item {other} is item a to a disk that knows no letter case"):
+            read_items(path)
     path.write_text('{"id": "a"}\n')
     with pytest.raises(InputError, match="line 1: record a: no 'task'"):
         read_items(path)

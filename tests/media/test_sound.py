@@ -17,9 +17,9 @@ import pytest
 from sounds import APART, FLASHES, RATE, flashes, seconds_of_sound, tones, write_clip
 
 from instructx_core.errors import InputError
-from instructx_core.media.base import AudioSource, SoundSetup, SoundTrack
 from instructx_core.media.files import read_media, write_video
 from instructx_core.media.sound.plan import why_not_copied
+from instructx_core.media.sound.source import AudioSource, SoundSetup, SoundTrack
 
 SYNC = 0.02  # seconds
 TIMES = [number / RATE for number in FLASHES]

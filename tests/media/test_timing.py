@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from instructx_core.errors import InputError
+from instructx_core.media.clip.timing import NO_RATES, FrameTime, constant_rate
 from instructx_core.media.stream import ClipScan, scan_clip
-from instructx_core.media.timing import NO_RATES, FrameTime, constant_rate
 
 MS = Fraction(1, 1000)
 

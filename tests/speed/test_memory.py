@@ -68,7 +68,7 @@ def test_encode_goes_on_in_tiles_and_the_seed_is_the_same(
 
     monkeypatch.setattr(pipe.vae, "encode", encode)
     monkeypatch.setattr(pipe, "prepare_latents", lambda *a: noises.append(draw(*a)) or noises[-1])
-    assert "while sampling: tried again with VAE in 4 tiles" in " ".join(edit(pipe, source).notes)
+    assert "while encoding: tried again with VAE in 4 tiles" in " ".join(edit(pipe, source).notes)
     expected = torch.randn(noises[0].shape, generator=torch.Generator().manual_seed(0))
     assert torch.equal(noises[0], expected)
 

@@ -37,7 +37,6 @@ def names(kind: type[Recipe]) -> set[str]:
 
 def test_a_recipe_has_the_fields_of_its_job_and_no_other() -> None:
     assert not names(VaeRecipe) & {"instruction_dropout", "train", "shift", "reference_probability", "tasks"}
-    assert all("muon_scale" not in names(kind) for kind in (EditRecipe, MllmRecipe, TextToVideoRecipe))
     assert not names(EditRecipe) & {"crops"}
     assert not names(MllmRecipe) & {"crops", "shift", "instruction_dropout"}
     assert not names(TextToVideoRecipe) & {"crops", "source_latents", "instruction_dropout", "train"}

@@ -23,8 +23,6 @@ from instructx_core.world import (
     scene_sample,
     word_pieces,
 )
-from instructx_core.world.distance import area_of
-from instructx_core.world.draw import Redraw, Setting, draw_scene
 from instructx_core.world.edits import DRAFTS, TASKS, Draft
 from instructx_core.world.language import instruct
 from instructx_core.world.language.lexicon import FILLERS, lines, sections, words
@@ -32,7 +30,9 @@ from instructx_core.world.language.manner import draw_speaker
 from instructx_core.world.language.names import refer
 from instructx_core.world.language.questions import is_idle
 from instructx_core.world.language.typos import known_words, misspellings, with_typos
-from instructx_core.world.scene import Instruction, Scene, Thing
+from instructx_core.world.scene.contents import Instruction, Scene, Thing
+from instructx_core.world.scene.distance import area_of
+from instructx_core.world.scene.draw import Redraw, Setting, draw_scene
 
 KINDS = [section for section in sections("en") if section not in FILLERS]
 RED, BLUE = Thing("circle", "red", 0, 10.0), Thing("star", "blue", 3, 10.0)

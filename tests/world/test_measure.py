@@ -16,7 +16,7 @@ from instructx_core.world import Sample, benchmark_samples, limits, part, sample
 from instructx_core.world.areas import tolerant_error
 from instructx_core.world.benchmark import BenchmarkSet
 from instructx_core.world.planted import PLANTED, Row, blur_target, gaussian, noisy, shift_picture, table_of
-from instructx_core.world.scene import TONE_LOOKS, frame_times
+from instructx_core.world.scene.contents import TONE_LOOKS, frame_times
 from instructx_core.world.splits import bucket
 from instructx_core.world.stage import build_stage, with_look
 

@@ -10,11 +10,11 @@ from instructx_core.errors import InputError
 from instructx_core.evaluation.photos import PHOTOS as ALL_PHOTOS
 from instructx_core.evaluation.photos import crop
 from instructx_core.world import natural_sample, render, sample
-from instructx_core.world.canvas import Canvas
-from instructx_core.world.grounds import Photographic, Picture, ground_frames
-from instructx_core.world.photographic import FAMILIES
 from instructx_core.world.pretraining import develop
-from instructx_core.world.scene import Finish, Scene, Thing, frame_times
+from instructx_core.world.scene.canvas import Canvas
+from instructx_core.world.scene.contents import Finish, Scene, Thing, frame_times
+from instructx_core.world.scene.grounds import Photographic, Picture, ground_frames
+from instructx_core.world.scene.photographic import FAMILIES
 from instructx_core.world.stage import LUMA
 from instructx_core.world.visible import reads_as
 

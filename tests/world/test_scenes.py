@@ -13,11 +13,11 @@ import pytest
 
 from instructx_core.errors import InputError
 from instructx_core.world import BUCKETS, COLORS, Sample, bucket, render, sample, task_of
-from instructx_core.world.canvas import Canvas
-from instructx_core.world.distance import area_of
-from instructx_core.world.draw import Setting, draw_scene
 from instructx_core.world.render import render_layers
-from instructx_core.world.scene import FRAMES, Finish, Motion, Scene, Thing, frame_times
+from instructx_core.world.scene.canvas import Canvas
+from instructx_core.world.scene.contents import FRAMES, Finish, Motion, Scene, Thing, frame_times
+from instructx_core.world.scene.distance import area_of
+from instructx_core.world.scene.draw import Setting, draw_scene
 from instructx_core.world.splits import tasks_of
 from instructx_core.world.success import CLEAR_CHANGE, masked_error, pixel_error
 from instructx_core.world.visible import MOST_TOUCHING, SHOWN_SHARE, grow, reads_as

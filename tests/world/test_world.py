@@ -21,13 +21,13 @@ from instructx_core.world import (
     render,
     scene_sample,
 )
-from instructx_core.world.canvas import Canvas
-from instructx_core.world.distance import signed_distance
-from instructx_core.world.draw import Setting, draw_scene
-from instructx_core.world.grounds import ground_colors, ground_image
-from instructx_core.world.palette import MIN_CONTRAST, color_distance
 from instructx_core.world.render import apply_pixel_look, render_layers, render_reference
-from instructx_core.world.scene import PATTERNS, Pattern, Scene, Thing, patterned
+from instructx_core.world.scene.canvas import Canvas
+from instructx_core.world.scene.contents import PATTERNS, Pattern, Scene, Thing, patterned
+from instructx_core.world.scene.distance import signed_distance
+from instructx_core.world.scene.draw import Setting, draw_scene
+from instructx_core.world.scene.grounds import ground_colors, ground_image
+from instructx_core.world.scene.palette import MIN_CONTRAST, color_distance
 
 
 def test_every_color_stands_out_from_every_ground_and_from_the_others() -> None:

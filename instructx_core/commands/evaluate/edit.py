@@ -35,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     other.add_argument(
         "--command",
         metavar="LINE",
-        help='started once an item: "my-editor {source} {instruction} {output}", also {reference} {seed} {id} {task}',
+        help='started once an item: "my-editor {source} {instruction} {output}", also {reference} {mask} {seed} {id} '
+        "{task}",
     )
     other.add_argument("--diffusers", metavar="NAME:DIR", help="a pipeline's name, and its weights on this machine")
     parser.add_argument("--timeout", type=float, default=3600.0, help="with --command: seconds an item (default: 3600)")

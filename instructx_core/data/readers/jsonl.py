@@ -15,7 +15,7 @@ from typing import Any
 from ...errors import InputError
 from ...media.outputs import atomic_path
 from ..record import MEDIA, EditRecord, Locator, from_json
-from ..rejects import RejectedRecord
+from ..record.rejects import RejectedRecord
 
 NAME = "records.jsonl"
 

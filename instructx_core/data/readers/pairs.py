@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ...errors import InputError
 from ..record import EditRecord, Locator
-from ..rejects import RejectedRecord
+from ..record.rejects import RejectedRecord
 from .columns import MOVING
 
 WORDS = {"source": "source", "before": "source", "target": "target", "after": "target"}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ...errors import InputError
 from ..record import EditRecord
-from ..rejects import RejectedRecord
+from ..record.rejects import RejectedRecord
 from .columns import ColumnMap, SetRow, as_record
 from .rows import read_rows
 

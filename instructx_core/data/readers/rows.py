@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InputError, some
-from ..locating import open_parquet, read_bytes, tar_members
 from ..record import Locator
-from ..rejects import RejectedRecord
+from ..record.locating import open_parquet, read_bytes, tar_members
+from ..record.rejects import RejectedRecord
 from .columns import ColumnMap, SetRow
 from .jsonl import parse, text_lines
 

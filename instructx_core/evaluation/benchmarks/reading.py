@@ -17,6 +17,7 @@ from typing import Any
 from ...data.record import EditRecord, Locator
 from ...errors import InputError
 from ...media.base import IMAGE_SUFFIXES
+from ..items import ItemIds
 from ..lines import read_lines
 
 CLIPS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif")
@@ -164,10 +165,8 @@ def columns(place: Path) -> Iterator[TableRow]:
 
 
 def check_ids(items: list[EditRecord]) -> list[EditRecord]:
-    """The same items. Raises InputError for two of one id."""
-    seen: set[str] = set()
+    """The same items. Raises InputError for two of one id, as where files of two versions were joined."""
+    ids = ItemIds()
     for item in items:
-        if item.id in seen:
-            raise InputError(f"item {item.id} is there twice; the files are of two versions or were joined")
-        seen.add(item.id)
+        ids.add(item.id)
     return items

@@ -14,8 +14,8 @@ import av
 import av.error
 import av.stream
 
-from ..base import SoundSetup
 from .layout import channel_layout, is_usual
+from .source import SoundSetup
 
 STRAY = 300  # packets in a row behind the end after which no one before it is waited for
 

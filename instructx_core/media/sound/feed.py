@@ -16,10 +16,10 @@ from typing import Any
 import av
 import av.error
 
-from ..base import AudioSource
-from ..container import open_container
+from ..clip.container import open_container
 from .packets import Packets, copy_packets, encode_packets, new_stream
 from .plan import Plan, plan_sound
+from .source import AudioSource
 
 # Of the place that is written to, whatever the sound is; anything else that a muxer does not take is the sound's.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ENOMEM, errno.EPIPE)

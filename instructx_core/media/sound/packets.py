@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from itertools import chain, pairwise
 from typing import Any
 
-from ..base import SoundTrack
 from .decode import Decoder, packet_time, packets_until, stream_packets
+from .source import SoundTrack
 from .timeline import Target, Timeline
 
 # How long before the first picture packets are copied: decoders need some to start, and what lies before is cut by an

@@ -16,10 +16,11 @@ import av
 import av.codec
 import av.error
 
-from ..base import CONTAINERS, AudioSource, SoundSetup, SoundTrack
-from ..container import open_container
+from ..clip.container import open_container
+from ..clip.known import CONTAINERS
 from .layout import is_usual, native, places, usual_layout
 from .packets import Encoding, copy_packets, new_stream
+from .source import AudioSource, SoundSetup, SoundTrack
 from .timeline import Target, silence
 
 # Kinds of codecs that players know in a container; in Matroska all that it can hold.

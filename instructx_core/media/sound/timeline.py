@@ -16,9 +16,9 @@ import av
 import av.error
 import av.filter
 
-from ..base import SoundSetup
 from .decode import SoundFrame
 from .layout import is_usual, pan
+from .source import SoundSetup
 
 # Time stamps jitter (whole milliseconds in Matroska): below this nothing is filled or cut.
 JITTER = 0.01

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..base import AudioSource, SoundTrack
 from .decode import Decoder, SoundFrame
+from .source import AudioSource, SoundTrack
 
 AUDIBLE = 0.02  # a gap that is said; shorter ones are those of time stamps
 OUTSIDE = 0.05  # sound before the first or after the last picture that is said

@@ -36,6 +36,8 @@ class Recipe:
     betas: tuple[float, float] = (0.9, 0.95)  # not in paper
     weight_decay: float = 0.01  # not in paper
     clip_norm: float = 1.0  # not in paper
+    # Muon trains hidden weights (optimizers.py) at this multiple of learning_rate; 0: AdamW, as in the paper
+    muon_scale: float = 0.0
     # of the forward pass; weights, gradients and averages are fp32. auto: what the device computes in; native: bf16 on
     # a CPU too, if that has products of it (precision.py)
     precision: Literal["auto", "native", "fp32", "bf16"] = "auto"
@@ -64,10 +66,6 @@ class Recipe:
     def takes_source(self) -> bool:
         """Whether its DiT is given the source."""
         return False
-
-    def convolution_scale(self) -> float:
-        """Muon trains convolutions at this multiple of the learning rate; 0: AdamW trains them as the rest."""
-        return 0.0
 
     def as_json(self) -> dict[str, Any]:
         """JSON-ready dict; lists instead of tuples so that it compares equal after a round trip."""

@@ -21,14 +21,14 @@ CHANGES: dict[str, dict[str, Any]] = {
     "tiny_vae": FLOW
     | {
         "num_steps": 1_200,
-        "learning_rate": 1e-3,  # Muon's updates have the same size at any batch
+        "learning_rate": 1e-3,  # Muon's updates have the same size at any batch (of tiny_mllm too)
         "image_batch": 64,
         "video_batch": 16,
         "crops": (Crops(32, 0.5, 256, 64), Crops(64, 0.3, 128, 32)),
         "image_pool": 12_000,
         "video_pool": 600,
     },
-    "tiny_mllm": FLOW | {"num_steps": 1_000, "image_pool": 24_000, "video_pool": 1_200},
+    "tiny_mllm": FLOW | {"muon_scale": 1.0, "num_steps": 1_000, "image_pool": 24_000, "video_pool": 1_200},
     "tiny_dit": FLOW | {"num_steps": 500, "image_pool": 12_000, "video_pool": 800},
     "tiny_stage1": FLOW | {"num_steps": 150, "image_pool": 36_000},
     "tiny_stage2": FLOW | STAGE | {"num_steps": 1_300},

@@ -24,10 +24,6 @@ class VaeRecipe(Recipe):
 
     job: ClassVar[str] = "vae"
 
-    muon_scale: float = 0.0  # convolutions train with Muon at this multiple of learning_rate; 0: with AdamW as the rest
     image_pool: int = 0
     video_pool: int = 0
     crops: tuple[Crops, ...] = ()  # in this order; what is left of the steps sees whole frames in the recipe's batches
-
-    def convolution_scale(self) -> float:
-        return self.muon_scale

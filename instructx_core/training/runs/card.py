@@ -15,7 +15,7 @@ from typing import Any
 
 from ...config import InstructXConfig, preset
 from ...errors import InputError
-from ...weights import SHIPPED
+from ...formats.layouts.folders import SHIPPED
 from ..plots import plot_metrics
 from ..recipes.base import FROM_SHIPPED
 from ..recipes.edit import EditRecipe

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..scene import Scene
+from ..scene.contents import Scene
 from .manner import Manner, draw_speaker
 from .names import ground_words, indefinite, place_word, plain_speaker, shape_word
 

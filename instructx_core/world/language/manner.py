@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError
-from ..draw import choose, choose_weighted
+from ..scene.draw import choose, choose_weighted
 from .lexicon import LANGUAGES, words
 
 CASES = ("lower", "sentence", "title", "upper")

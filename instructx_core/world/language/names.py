@@ -6,11 +6,11 @@ alone only where that is unique in the picture; one that is absent only by what 
 
 from __future__ import annotations
 
-from ..canvas import PLACES
-from ..distance import area_of
-from ..draw import choose, choose_weighted
-from ..grounds import Ground
-from ..scene import Change, Scene, Thing
+from ..scene.canvas import PLACES
+from ..scene.contents import Change, Scene, Thing
+from ..scene.distance import area_of
+from ..scene.draw import choose, choose_weighted
+from ..scene.grounds import Ground
 from .lexicon import words
 from .manner import Speaker, vary
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from ..canvas import PLACES
-from ..draw import choose, draw_combination
-from ..scene import STYLES, TONE_LOOKS, Change, Instruction, Scene, Thing
+from ..scene.canvas import PLACES
+from ..scene.contents import STYLES, TONE_LOOKS, Change, Instruction, Scene, Thing
+from ..scene.draw import choose, draw_combination
 from .captions import caption
 from .lexicon import DATA
 from .manner import Manner, Speaker, draw_speaker

@@ -11,8 +11,8 @@ import re
 
 import numpy as np
 
-from ..draw import choose
-from ..scene import Change, Instruction
+from ..scene.contents import Change, Instruction
+from ..scene.draw import choose
 from .lexicon import Line, lines
 from .manner import Manner, Speaker, draw_speaker
 from .names import color_word, ground_phrase, new_name, place_word, refer

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ..errors import InputError
+from ...errors import InputError
 
 Modality = Literal["image", "video"]
 MODALITIES: tuple[Modality, ...] = ("image", "video")

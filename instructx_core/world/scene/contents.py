@@ -1,6 +1,6 @@
 """What a picture contains, as frozen dataclasses: things on a ground, how they move, and how the picture is finished.
 
-Place: canvas, palette, grounds -> scene -> draw, render, edits. A Scene says everything, also the look laid over the
+Place: canvas, palette, grounds -> contents -> draw, render, edits. A Scene says everything, also the look laid over the
 finished picture (style, tone, segmentation), so an edit maps Scene to Scene and the ground truth is its render.
 Lengths are in units (canvas.py). A place holds at most one thing, which makes the place the identity of a thing.
 Shapes: times_F in [0, 1]; centers_F2 in pixels (x, y).

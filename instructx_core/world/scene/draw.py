@@ -1,7 +1,7 @@
 """How a scene is drawn at random: things of several sizes that may overlap, their motions, the ground and the finish.
 
-Place: scene, grounds -> draw -> edits, sampling. What was asked for (size, modality, finish, a picture as ground) is a
-Setting. Rules that need pixels (visibility, contrast) are checked after rendering, in visible.py; a scene that breaks
+Place: contents, grounds -> draw -> edits, sampling. What was asked for (size, modality, finish, a picture as ground) is
+a Setting. Rules that need pixels (visibility, contrast) are checked after rendering, in visible.py; a scene that breaks
 one is drawn again.
 """
 
@@ -15,10 +15,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from .canvas import CENTER, PLACES, Canvas
-from .grounds import Ground, Photographic, Picture, ground_colors, ground_frames, is_named
-from .palette import COMBINATIONS, GROUNDS, HELD_OUT, MIN_CONTRAST, color_distance
-from .photographic import FAMILIES
-from .scene import (
+from .contents import (
     FLAT,
     GLIDE,
     NEW_RADII,
@@ -33,6 +30,9 @@ from .scene import (
     Thing,
     frame_times,
 )
+from .grounds import Ground, Photographic, Picture, ground_colors, ground_frames, is_named
+from .palette import COMBINATIONS, GROUNDS, HELD_OUT, MIN_CONTRAST, color_distance
+from .photographic import FAMILIES
 
 Option = TypeVar("Option")
 

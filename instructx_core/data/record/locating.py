@@ -1,7 +1,7 @@
 """A locator -> a file that media/ can open: itself, or for a while a copy of a tar's member or of a parquet's cell.
 
-Between record.py and decoding.py. A tar is never unpacked: a member is read at its offset. Of a parquet the row group
-with the cell is read, and kept while neighbours are asked for.
+Between edit_record.py and decoding.py. A tar is never unpacked: a member is read at its offset. Of a parquet the row
+group with the cell is read, and kept while neighbours are asked for.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
-from .record import Locator
+from ...errors import InputError
+from .edit_record import Locator
 
 _STAMPED = 4096
 KEPT_GROUPS = 4  # columns of row groups that stay in memory

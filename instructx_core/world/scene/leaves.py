@@ -13,7 +13,7 @@ from functools import cache
 
 import numpy as np
 
-from ..random_streams import random_stream
+from ...random_streams import random_stream
 
 TWIGS = 0.2  # of the leaves: thin lines, as of branches, wires and letters
 SIDE = 384  # pixels of a tile; half as large in the picture, which averages 2x2

@@ -12,7 +12,7 @@ from typing import Any
 import av
 import numpy as np
 
-from ..errors import InputError
+from ...errors import InputError
 from .planes import is_alone, plane_values
 
 _WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own decoders of the two drop it

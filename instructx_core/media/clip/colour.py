@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from av.video.reformatter import ColorRange, Colorspace
 
-from ..errors import InputError
-from .base import HDR_TRANSFER
+from ...errors import InputError
+from .known import HDR_TRANSFER
 
 # Numbers of ITU-T H.273, as FFmpeg uses them: matrix, transfer, primaries.
 _MATRIX = {

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import InputError
-from ..media.outputs import atomic_path
+from ...errors import InputError
+from ...media.outputs import atomic_path
 
 MOST = 0.05  # share of a set's records that may be bad
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from av.video.reformatter import ColorRange
 
-from ..errors import InputError
+from ...errors import InputError
 from .alpha import check_opaque, has_alpha
 from .colour import LIMITED_GRAY, Colour, colour_of
 from .orientation import Orientation, orientation_of

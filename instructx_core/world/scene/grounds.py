@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..errors import InputError
+from ...errors import InputError
 from .canvas import Canvas
 from .palette import GROUNDS, PLAIN_GROUNDS, TONES
 

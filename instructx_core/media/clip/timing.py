@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import av
 import numpy as np
 
-from ..errors import InputError
+from ...errors import InputError
 
 _USUAL = [(24000, 1001), (24, 1), (25, 1), (30000, 1001), (30, 1), (48, 1), (50, 1), (60000, 1001), (60, 1), (120, 1)]
 USUAL = tuple(Fraction(*rate) for rate in _USUAL)

@@ -17,7 +17,7 @@ from typing import Any
 import av
 import av.error
 
-from ..errors import InputError
+from ...errors import InputError
 from .alpha import decoder_of
 from .timing import FrameTime
 from .tracks import video_track

@@ -10,7 +10,7 @@ from typing import Any
 
 from av.stream import Disposition
 
-from ..errors import InputError
+from ...errors import InputError
 
 _STILLS = (Disposition.attached_pic, Disposition.timed_thumbnails)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..errors import InputError
+from ...errors import InputError
 
 Size = tuple[int, int]  # height, width in pixels
 WORLD_VERSION = 2  # of what is drawn: samples of another version are of another world

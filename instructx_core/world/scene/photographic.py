@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..random_streams import random_stream
+from ...random_streams import random_stream
 from .canvas import Canvas
 from .leaves import TILES, leaves_tile
 from .materials import Sheet, material

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..random_streams import random_stream
+from ...random_streams import random_stream
 
 SIDE = 512  # pixels, of a noise tile
 SYMMETRIES = 8
