@@ -87,6 +87,8 @@ class InstructXSourceReference(io.ComfyNode):
         )
         made = prepare_edit(given, positive, negative)
         frames_FHWC, placement = made.fitted.frames_FHWC, made.fitted.placement
+        tokens = token_note(made.source_BCTHW, made.references_BCRHW, made.adapter)
+        notes = [*made.fitted.notes, *clipped_notes({"mask": mask}), tokens]
         return io.NodeOutput(
             made.edit.model,
             made.edit.positive,
@@ -95,14 +97,7 @@ class InstructXSourceReference(io.ComfyNode):
             cut_back(frames_FHWC[:, None] if made.apart else frames_FHWC[None], placement),
             made.fps,
             made.sound,
-            ui=notes_ui(
-                "InstructXSourceReference",
-                [
-                    *made.fitted.notes,
-                    *clipped_notes({"mask": mask}),
-                    token_note(made.source_BCTHW, made.references_BCRHW, made.adapter),
-                ],
-            ),
+            ui=notes_ui("InstructXSourceReference", notes),
         )
 
 
