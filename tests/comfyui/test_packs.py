@@ -1,7 +1,8 @@
-"""Ours in graphs of three popular packs: KJNodes, VideoHelperSuite and rgthree-comfy, over HTTP.
+"""Ours in graphs of popular packs: KJNodes, VideoHelperSuite, rgthree-comfy and the Impact Pack, over HTTP.
 
-COMFYUI_PACKS_PATH names a folder with checkouts of the three; without it these tests are skipped. Their packages
-(color-matcher, mss, imageio-ffmpeg) are needed too.
+COMFYUI_PACKS_PATH names a folder with checkouts of the first three, and of the Impact Pack (version 7 with its
+impact_subpack, which its installer clones) for its own test; what is not there is skipped. Their packages are needed
+too: color-matcher, mss, imageio-ffmpeg; segment-anything, piexif, dill, ultralytics.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from instructx_core.media.files import write_video
 pytestmark = pytest.mark.comfyui
 
 NAMES = ("ComfyUI-KJNodes", "ComfyUI-VideoHelperSuite", "rgthree-comfy")
+IMPACT = "ComfyUI-Impact-Pack"
 Graph = dict[str, Any]
 
 
@@ -29,7 +31,8 @@ def packs(boot: Any, graphs: Any) -> Any:
     given = os.environ.get("COMFYUI_PACKS_PATH")
     if not given:
         pytest.skip(f"COMFYUI_PACKS_PATH is not set: needs a folder with checkouts of {', '.join(NAMES)}")
-    host = boot(files=tuple(Path(given) / name for name in NAMES))
+    impact = [IMPACT] if (Path(given) / IMPACT).is_dir() else []
+    host = boot(files=tuple(Path(given) / name for name in (*NAMES, *impact)))
     rng = np.random.default_rng(0)
     host.put_input("photo.png", rng.integers(0, 256, (77, 131, 3), np.uint8))
     write_video(host.base / "input" / "clip.mp4", rng.integers(0, 256, (17, 64, 64, 3), np.uint8), Fraction(16))
@@ -129,3 +132,34 @@ def test_switches_and_contexts(packs: Any) -> None:
     graph["sampler"]["inputs"]["seed"] = ["seed", 0]
     (other,) = packs.graphs.pictures(packs.host, graph)
     assert not np.array_equal(other, packs.plain)
+
+
+def test_impact(packs: Any) -> None:
+    """Its switch on a value of our own type, the instruction from its wildcards, and our sentence out of its upscaler.
+
+    The Impact Pack wraps the host's sampler, and takes a latent of a clip for one of a picture.
+    """
+    if "ImpactSwitch" not in packs.info:
+        pytest.skip(f"COMFYUI_PACKS_PATH holds no {IMPACT}, or the host could not import it")
+    graph = packs.graphs.edit()
+    graph["switch"] = packs.graphs.node("ImpactSwitch", select=1, sel_mode=False, input1=["encoder", 0])
+    graph["queries"]["inputs"]["encoder"] = ["switch", 0]
+    (picture,) = packs.graphs.pictures(packs.host, graph)
+    assert np.array_equal(picture, packs.plain)
+    text = {"wildcard_text": "", "populated_text": "{invert the colors|invert the colors}", "mode": False, "seed": 0}
+    words = {}
+    for name, instruction in (("typed", "invert the colors"), ("drawn", ["wildcard", 0])):
+        graph = packs.graphs.edit()
+        graph["wildcard"] = filled(packs, "ImpactWildcardProcessor", **text)
+        graph["queries"]["inputs"]["instruction"] = instruction
+        (words[name],) = packs.graphs.pictures(packs.host, graph)
+    assert np.array_equal(words["typed"], words["drawn"]) and not np.array_equal(words["typed"], packs.plain)
+    graph = packs.graphs.native(packs.graphs.edit())
+    ends = {name: graph["ksampler"]["inputs"][name] for name in ("positive", "negative")}
+    again = {"model": ["shift", 0], "vae": ["vae", 0], "steps": 2, "cfg": 1.0, "denoise": 0.5}
+    graph["upscaler"] = filled(packs, "PixelKSampleUpscalerProvider", **ends, **again)
+    graph["larger"] = filled(
+        packs, "IterativeLatentUpscale", samples=["ksampler", 0], upscaler=["upscaler", 0], upscale_factor=2.0, steps=1
+    )
+    graph["decode"]["inputs"]["samples"] = ["larger", 0]
+    assert "sample the LATENT of Source and Reference (InstructX)" in packs.host.fails(graph)  # it knows pictures only
