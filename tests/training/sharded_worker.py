@@ -36,7 +36,7 @@ from instructx_core.training.recipes.edit import EditRecipe
 from instructx_core.training.runs.run import build_job
 from instructx_core.training.trainer import Trainer
 
-STEPS, SAVED = 12, 6
+STEPS, SAVED = 20, 10
 PATIENCE = 60.0  # seconds in which the others end when a process has failed
 
 
@@ -47,7 +47,7 @@ def shrink() -> None:
 
 def mixed() -> EditRecipe:
     """Everything trains at once on images and clips, with and without a reference, from the public files."""
-    made = short_stages(num_steps=STEPS, save_every=3, requires=("base",), reference_probability=0.5)
+    made = short_stages(num_steps=STEPS, save_every=5, requires=("base",), reference_probability=0.5)
     return made["stage2"]
 
 
