@@ -47,7 +47,7 @@ def is_hidden(name: str, parameter: Tensor) -> bool:
     Not embeddings, heads, LoRA's factors, norms and biases (Keller Jordan's rule), which AdamW trains.
     """
     if parameter.ndim >= 4:
-        return "patch_embed" not in name and min(len(parameter), parameter[0].numel()) > 1
+        return "embed" not in name and min(len(parameter), parameter[0].numel()) > 1
     return parameter.ndim == 2 and _IN_BLOCK.search(name) is not None and ".lora_" not in name
 
 

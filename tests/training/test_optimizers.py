@@ -85,6 +85,7 @@ def test_muon_takes_hidden_weights_alone() -> None:
         "language_model.layers.0.mlp.up_proj.lora_A.weight": (4, 8),
         "language_model.layers.0.input_layernorm.weight": (8,),
         "visual.patch_embed.proj.weight": (8, 3, 2, 4, 4),
+        "denoiser.source_embedder.weight": (8, 3, 1, 2, 2),
         "visual.blocks.1.attn.qkv.weight": (24, 8),
         "visual.blocks.1.attn.qkv.bias": (24,),
         "vae.conv_in.weight": (8, 3, 1, 3, 3),
